@@ -1,0 +1,81 @@
+# Each target does its own set-up, and leaves nothing outside this folder but pip's download cache:
+# .venv holds the packages, .chat-api the data of `make dev`. Written for POSIX sh and GNU make 3.81 (macOS).
+
+SHELL = /bin/sh
+.DEFAULT_GOAL = help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VENV = .venv
+BIN = $(VENV)/bin
+JOBS = auto
+ARGS =
+
+# Another interpreter than the one that made $(VENV), asked for with PYTHON=…, makes it anew.
+ifneq ($(PYTHON),)
+IDENTITY = -c 'import sys; print(sys.base_prefix, sys.version)' 2>/dev/null
+ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
+.PHONY: $(VENV)/made
+endif
+endif
+
+.PHONY: help dev test lint format lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' Makefile
+
+dev: $(VENV)/dev-installed ## run everything on this machine and print its address (make dev ARGS="--port 9000")
+	@exec $(BIN)/python -m chat_api dev $(ARGS)
+
+test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
+	@exec $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all that is wrong, not the first alone
+	@status=0; \
+	$(BIN)/ruff format --check . || status=1; \
+	$(BIN)/ruff check . || status=1; \
+	$(BIN)/mypy || status=1; \
+	$(BIN)/sqlfluff lint --disable-progress-bar sql migrations || status=1; \
+	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard migrations/*.sql)) || status=1; \
+	exit $$status
+
+format: $(VENV)/test-installed ## put Python and SQL into the house's format
+	@$(BIN)/ruff check --fix-only --select I .
+	@$(BIN)/ruff format .
+	@$(BIN)/sqlfluff format --disable-progress-bar sql migrations
+
+lock: $(VENV)/made ## pin what setup.cfg asks for in constraints.txt (make lock ARGS="--upgrade")
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
+	@cp constraints.txt $(VENV)/lock.txt
+	@$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --no-header --no-annotate \
+		--quiet --output-file $(VENV)/lock.txt $(ARGS)
+	@{ sed -n '/^#/p' constraints.txt; cat $(VENV)/lock.txt; } >$(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt
+
+clean: ## remove what make and the tools made; the data in .chat-api stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/made:
+	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "Making $(VENV) with $$("$$python" --version)"; \
+			"$$python" -m venv --clear $(VENV) && touch $@; \
+			exit; \
+		fi; \
+	done; \
+	echo "No Python 3.11 or newer with its venv module among: $(or $(PYTHON),python3.13 python3.12 python3.11 python3)." >&2; \
+	echo "Install one (Debian, Ubuntu: apt install python3-venv), or name it: make PYTHON=/path/to/python3 ..." >&2; \
+	exit 1
+
+$(VENV)/dev-installed: EXTRAS = dev-stack
+$(VENV)/test-installed: EXTRAS = dev-stack,test
+
+# Of what pip says, errors come through, and each download, so that a slow line is seen to move.
+$(VENV)/dev-installed $(VENV)/test-installed: $(VENV)/made setup.cfg pyproject.toml constraints.txt
+	@rm -f $@
+	@echo "Installing [$(EXTRAS)] into $(VENV)"
+	@pip="$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt"; \
+	{ $$pip setuptools && $$pip --no-build-isolation --editable '.[$(EXTRAS)]' && touch $@; } \
+		| sed -n 's/^ *\(Downloading .*)\).*/  \1/p'; \
+	test -e $@
