@@ -1,0 +1,36 @@
+-- The table messages: made in a fresh database, adopted with every row where samosaChaat made it before.
+-- depends: 0001.adopt-conversations
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+create table if not exists messages (
+    id uuid not null default chat_uuid7(),
+    conversation_id uuid not null,
+    role varchar(20) not null,
+    content text not null,
+    token_count integer,
+    model_tag varchar(100),
+    inference_time_ms integer,
+    created_at timestamptz not null default now(),
+    constraint messages_pkey primary key (id),
+    constraint messages_conversation_id_fkey
+    foreign key (conversation_id) references conversations (id) on delete cascade,
+    constraint ck_messages_role check (role in ('user', 'assistant', 'system'))
+);
+
+-- The check holds for new rows from here on; old rows are mended in 0003 and looked at in 0005.
+alter table messages
+alter column id set default chat_uuid7(),
+alter column created_at set default now(),
+drop constraint if exists ck_messages_created_at,
+add constraint ck_messages_created_at check (created_at is not null) not valid;
+
+comment on table messages is
+'What was said. Read oldest first by (created_at, id). Messages are added and deleted, their text never changes.';
+comment on column messages.content is 'The text as sent or as generated so far when the generation ended.';
+comment on column messages.token_count is
+'Tokens the model made for this answer. Null for a user''s message, and reads as 0: an earlier service wrote nulls.';
+comment on column messages.model_tag is 'The model that answered. Null reads as the empty string.';
+comment on column messages.inference_time_ms is
+'Milliseconds from the call of the inference service to its last token. Null reads as 0.';

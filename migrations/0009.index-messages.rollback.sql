@@ -1,0 +1,20 @@
+-- The index the earlier service reads a conversation by, then away with ours. Mirrors 0009, see 0008.
+
+set lock_timeout = '10min';
+set statement_timeout = '2h';
+
+do $$
+begin
+    perform set_config('lock_timeout', '5s', true);
+    if exists (
+        select from pg_index where indexrelid = to_regclass('idx_messages_conversation') and not indisvalid
+    ) then
+        drop index idx_messages_conversation;
+    end if;
+end
+$$;
+
+create index concurrently if not exists idx_messages_conversation
+on messages (conversation_id, created_at);
+
+drop index concurrently if exists idx_messages_conversation_created;
