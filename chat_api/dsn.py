@@ -1,7 +1,8 @@
 """The database's address: one URL, read once, handed to asyncpg and to psycopg in what each understands.
 
-Understood are libpq's connection URIs (PostgreSQL documentation, 34.1.1.2) and SQLAlchemy's `postgresql+asyncpg://`
-with its query options. No message and no `repr` holds the password, nor a part that could be one.
+Understood are libpq's connection URIs (PostgreSQL documentation, 34.1.1.2) and SQLAlchemy's
+`postgresql+asyncpg://` with its query options. No message and no `repr` holds the password, nor a part that
+could be one.
 """
 
 import math
