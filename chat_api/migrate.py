@@ -105,7 +105,7 @@ def rollback_migrations(database_url: str, count: int = 1) -> list[str]:
         unknown = sorted(_applied(backend.connection).keys() - set(known_migrations()))
         if unknown:
             raise MigrationError(
-                f"a newer version has migrated the database ({', '.join(unknown)}); roll back with that version"
+                f"a newer version migrated the database ({', '.join(unknown)}); roll back with that version"
             )
         for migration in list(backend.to_rollback(migrations))[:count]:
             with _errors(f"rolling back migration {migration.id} failed"):
@@ -120,7 +120,7 @@ def _turn(database_url: str) -> Iterator[tuple[MigrationBackend, MigrationList]]
     dsn = parse_dsn(database_url)
     with _errors("cannot migrate the database"), _connected(dsn) as connection:
         _wait_for(connection, TURN_LOCK)
-        # Sessions of a killed process share this one until the server notices. Free again, ours will share it.
+        # Sessions of a killed process share this one until the server notices. Ours share it later.
         _wait_for(connection, SESSION_LOCK)
         connection.execute("select pg_advisory_unlock(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
         with MigrationBackend(dsn, default_migration_table) as backend:
@@ -169,7 +169,7 @@ def _migrations() -> MigrationList:
 
 
 def _wait_for(connection: psycopg.Connection[Any], lock: int) -> None:
-    """Poll: a session blocked in pg_advisory_lock() holds a snapshot, and an index build would wait for it."""
+    """Poll: a session blocked in pg_advisory_lock() holds a snapshot, and index builds wait for it."""
     deadline = time.monotonic() + TURN_SECONDS
     while not _one(connection, "select pg_try_advisory_lock(%s, %s)", CHAT_LOCK, lock):
         if time.monotonic() > deadline:
