@@ -1,0 +1,39 @@
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from chat_api.dsn import parse_dsn
+
+
+@pytest.fixture
+def new_database(postgres_dsn: str) -> Iterator[Callable[[], str]]:
+    """Make empty databases; they go when the test ends."""
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"migrations_{uuid.uuid4().hex}")
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(names[-1])))
+        return replace(parse_dsn(postgres_dsn), database=names[-1]).libpq()
+
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        yield make
+        for name in names:
+            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def empty_database(new_database: Callable[[], str]) -> str:
+    """The URL of a database of the test's own."""
+    return new_database()
+
+
+@pytest.fixture
+def connection(empty_database: str) -> Iterator[psycopg.Connection[Any]]:
+    """An autocommit session in `empty_database`."""
+    with psycopg.connect(empty_database, autocommit=True) as session:
+        yield session
