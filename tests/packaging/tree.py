@@ -1,0 +1,54 @@
+"""The tree, what is built from it, and what is installed from that."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(command: Sequence[str | Path], *, cwd: Path, env: dict[str, str] | None = None) -> str:
+    """What the command printed, both streams; a failure shows it."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command} gave {done.returncode}:\n{done.stdout}"
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Distribution:
+    wheel: Path
+    sdist: Path
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment that holds the wheel and what it needs."""
+
+    environment: Path
+
+    @property
+    def chat_api(self) -> Path:
+        return self.environment / "bin" / "chat-api"
+
+    @property
+    def site_packages(self) -> Path:
+        (path,) = self.environment.glob("lib/python*/site-packages")
+        return path
+
+    def run(self, folder: Path, *arguments: str, **variables: str) -> str:
+        return run([self.chat_api, *arguments], cwd=folder, env=self.variables(folder, **variables))
+
+    def variables(self, home: Path, **more: str) -> dict[str, str]:
+        """No more environment than asked for: none of the settings or paths of whoever runs the tests."""
+        return {"PATH": "/usr/bin:/bin", "HOME": str(home), **more}
