@@ -1,0 +1,117 @@
+-- name: page(user_id, before_updated_at, before_id, max_rows, skip)
+-- One page of a user's conversations, newest first: each visit and each reload of the page asks this.
+-- Walks idx_conversations_user_updated from the given place (nulls: from the top); no sort. `max_rows` is one more
+-- than the page shows, to tell whether another follows. `day` is the UTC date of updated_at, for the groups.
+select -- conversations.page
+    c.id,
+    c.updated_at,
+    to_char(c.updated_at at time zone 'UTC', 'YYYY-MM-DD') as day,
+    cast(row_to_json(c) as text) as conversation
+from (
+    select
+        id,
+        user_id,
+        coalesce(title, 'New conversation') as title,
+        coalesce(model_tag, 'default') as model_tag,
+        is_favorited,
+        created_at,
+        updated_at
+    from conversations
+    where
+        user_id = :user_id
+        and (updated_at, id) < (
+            coalesce(cast(:before_updated_at as timestamptz), 'infinity'),
+            coalesce(cast(:before_id as uuid), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+        )
+    order by updated_at desc, id desc
+    limit :max_rows offset :skip
+) as c;
+
+-- name: create(user_id, title, model_tag)^
+-- Opens an empty conversation for a user; once a conversation.
+with created as ( -- conversations.create
+    insert into conversations (user_id, title, model_tag)
+    values (:user_id, :title, :model_tag)
+    returning id, user_id, title, model_tag, is_favorited, created_at, updated_at
+)
+
+select cast(row_to_json(created) as text) as conversation
+from created;
+
+-- name: get(id, user_id)^
+-- A conversation with all its messages, oldest first, and the generation now running in it; each time a page opens
+-- one. Primary key, then idx_messages_conversation_created and uq_generations_running. No row: not this user's.
+select -- conversations.get
+    cast(row_to_json(c) as text) as conversation,
+    (
+        select cast(coalesce(json_agg(m order by m.created_at, m.id), '[]') as text)
+        from (
+            select
+                id,
+                conversation_id,
+                role,
+                content,
+                coalesce(token_count, 0) as token_count,
+                coalesce(model_tag, '') as model_tag,
+                coalesce(inference_time_ms, 0) as inference_time_ms,
+                created_at,
+                case when role = 'assistant' then coalesce(finish_reason, 'stop') end as finish_reason
+            from messages
+            where conversation_id = c.id
+        ) as m
+    ) as messages,
+    g.id as generation_id,
+    g.user_message_id,
+    g.status,
+    g.started_at
+from (
+    select
+        id,
+        user_id,
+        coalesce(title, 'New conversation') as title,
+        coalesce(model_tag, 'default') as model_tag,
+        is_favorited,
+        created_at,
+        updated_at
+    from conversations
+    where id = :id and user_id = :user_id
+) as c
+left join generations as g on c.id = g.conversation_id and g.status = 'running';
+
+-- name: update(id, user_id, title, is_favorited)^
+-- Renames a conversation or marks it as a favourite; a null leaves that column as it is. By hand, so seldom.
+-- No row: not this user's. updated_at stays when only the star changes, so that a star doesn't reorder the list.
+with updated as ( -- conversations.update
+    update conversations
+    set
+        title = coalesce(:title, title),
+        is_favorited = coalesce(:is_favorited, is_favorited),
+        updated_at = case when cast(:title as varchar) is null then updated_at else now() end
+    where id = :id and user_id = :user_id
+    returning
+        id,
+        user_id,
+        coalesce(title, 'New conversation') as title,
+        coalesce(model_tag, 'default') as model_tag,
+        is_favorited,
+        created_at,
+        updated_at
+)
+
+select cast(row_to_json(updated) as text) as conversation
+from updated;
+
+-- name: delete(id, user_id)^
+-- Deletes a conversation with its messages and generations (by cascade), and returns the generation that was running,
+-- so that its model can be stopped. No row: not this user's.
+with deleted as ( -- conversations.delete
+    delete from conversations
+    where id = :id and user_id = :user_id
+    returning id
+)
+
+select
+    d.id,
+    g.id as generation_id
+from deleted as d
+left join generations as g on d.id = g.conversation_id and g.status = 'running';

@@ -1,0 +1,322 @@
+-- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters)^
+-- Begins an answer: everything that must happen before the model is asked, once a message sent or regenerated.
+-- Stores the question, titles the conversation by its first one, and returns what the model is to be sent: the newest
+-- messages within both budgets, newest first. A second running generation is refused by uq_generations_running, not by
+-- the look before it (which only spares the common case a write). No row: not this user's conversation.
+-- `outcome`: started; existed (this key was used before: attach to generation_id; `is_other_content`: for something
+-- else); running (generation_id is in the way); nothing (no question to answer again).
+with conversation as ( -- generations.start
+    select
+        id,
+        model_tag
+    from conversations
+    where id = :conversation_id and user_id = :user_id
+),
+
+proposed as materialized (
+    select chat_uuid7() as id
+),
+
+-- What is to be answered: the new message, or for a regeneration the last one that the user sent.
+question as materialized (
+    select
+        chat_uuid7() as id,
+        cast(:content as text) as content,
+        cast('infinity' as timestamptz) as created_at
+    from conversation
+    where cast(:kind as varchar) = 'send'
+    union all
+    (
+        select
+            m.id,
+            m.content,
+            m.created_at
+        from messages as m
+        inner join conversation as c on m.conversation_id = c.id
+        where cast(:kind as varchar) = 'regenerate' and m.role = 'user'
+        order by m.created_at desc, m.id desc
+        limit 1
+    )
+),
+
+earlier as (
+    select
+        g.id,
+        g.user_message_id,
+        cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content as is_other_content
+    from generations as g
+    inner join conversation as c on g.conversation_id = c.id
+    left join messages as m on g.user_message_id = m.id
+    where g.idempotency_key = :idempotency_key
+),
+
+running as (
+    select
+        g.id,
+        g.user_message_id
+    from generations as g
+    inner join conversation as c on g.conversation_id = c.id
+    where g.status = 'running'
+),
+
+-- The update changes nothing: it is there to return the generation that won, which this snapshot can't see.
+entered as (
+    insert into generations as g (id, conversation_id, kind, user_message_id, idempotency_key, worker_id)
+    select
+        p.id,
+        c.id,
+        :kind,
+        q.id,
+        :idempotency_key,
+        :worker_id
+    from conversation as c
+    cross join proposed as p
+    cross join question as q
+    where not exists (select from earlier) and not exists (select from running)
+    on conflict (conversation_id) where status = 'running'
+    do update set status = g.status
+    returning g.id, g.user_message_id, g.idempotency_key
+),
+
+started as (
+    select
+        e.id,
+        e.user_message_id
+    from entered as e
+    inner join proposed as p on e.id = p.id
+),
+
+asked as (
+    insert into messages (id, conversation_id, role, content)
+    select
+        q.id,
+        c.id,
+        'user',
+        q.content
+    from started as s
+    inner join question as q on s.user_message_id = q.id
+    cross join conversation as c
+    where cast(:kind as varchar) = 'send'
+),
+
+touched as (
+    update conversations
+    set
+        updated_at = now(),
+        title = case
+            when
+                cast(:title as varchar) <> ''
+                and coalesce(title, 'New chat') in ('New conversation', 'New chat')
+                and not exists (
+                    select from messages as m
+                    where m.conversation_id = conversations.id and m.role = 'user'
+                )
+                then :title
+            else title
+        end
+    from started
+    where conversations.id = :conversation_id
+),
+
+-- Newest first, each with the characters from it to the newest.
+recent as (
+    select
+        m.role,
+        m.content,
+        row_number() over (order by m.created_at desc, m.id desc) as place,
+        sum(char_length(m.content)) over (order by m.created_at desc, m.id desc) as characters
+    from (
+        select
+            'user' as role,
+            content,
+            created_at,
+            id
+        from question
+        where created_at = 'infinity'
+        union all
+        select
+            stored.role,
+            stored.content,
+            stored.created_at,
+            stored.id
+        from question as q
+        cross join lateral (
+            select
+                role,
+                content,
+                created_at,
+                id
+            from messages
+            where
+                conversation_id = :conversation_id
+                and (created_at, id) <= (q.created_at, q.id)
+                and content <> ''
+            order by created_at desc, id desc
+            limit :max_messages
+        ) as stored
+    ) as m
+),
+
+history as (
+    select json_agg(json_build_array(role, content) order by place) as messages
+    from recent
+    where place = 1 or (place <= :max_messages and characters <= :max_characters)
+)
+
+select
+    c.model_tag,
+    coalesce(e.is_other_content, false) as is_other_content,
+    cast(h.messages as text) as history,
+    coalesce(e.id, n.id, r.id) as generation_id,
+    coalesce(e.user_message_id, n.user_message_id, r.user_message_id) as user_message_id,
+    case
+        when e.id is not null then 'existed'
+        when s.id is not null then 'started'
+        when n.idempotency_key = :idempotency_key then 'existed'
+        when n.id is not null or r.id is not null then 'running'
+        else 'nothing'
+    end as outcome
+from conversation as c
+left join earlier as e on true
+left join entered as n on true
+left join started as s on true
+left join running as r on true
+left join history as h on true;
+
+-- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, last_seq)^
+-- Ends an answer: everything that must happen after the model has spoken, once a generation. Stores the text (no
+-- message for an empty one), and only then deletes the answers that a successful regeneration replaces. Only a running
+-- generation of this worker is ended, so it may be repeated until its commit is known: `is_mine` is true when this
+-- call or an earlier one with the same end did it. No row: the conversation is gone.
+with ended as ( -- generations.finish
+    update generations
+    set
+        status = :status,
+        finish_reason = :finish_reason,
+        error_code = :error_code,
+        message_id = case when cast(:content as text) <> '' then chat_uuid7() end,
+        token_count = :token_count,
+        inference_time_ms = :inference_time_ms,
+        last_seq = :last_seq,
+        finished_at = now()
+    where id = :generation_id and worker_id = :worker_id and status = 'running'
+    returning id, conversation_id, kind, user_message_id, status, finish_reason, message_id
+),
+
+answered as (
+    insert into messages (
+        id, conversation_id, role, content, token_count, model_tag, inference_time_ms, finish_reason
+    )
+    select
+        message_id,
+        conversation_id,
+        'assistant',
+        :content,
+        :token_count,
+        :model_tag,
+        :inference_time_ms,
+        :finish_reason
+    from ended
+    where message_id is not null
+),
+
+replaced as (
+    delete from messages as old
+    using ended as e, messages as q
+    where
+        e.kind = 'regenerate'
+        and e.status in ('completed', 'stopped')
+        and e.message_id is not null
+        and q.id = e.user_message_id
+        and old.conversation_id = e.conversation_id
+        and old.role = 'assistant'
+        and (old.created_at, old.id) > (q.created_at, q.id)
+    returning old.id
+),
+
+-- A retry of the replaced answer's request now gets the new one.
+repointed as (
+    update generations as g
+    set message_id = e.message_id
+    from ended as e, replaced as r
+    where g.conversation_id = e.conversation_id and g.message_id = r.id
+),
+
+touched as (
+    update conversations
+    set updated_at = now()
+    from ended
+    where conversations.id = ended.conversation_id
+)
+
+select
+    true as is_mine,
+    message_id,
+    finish_reason
+from ended
+union all
+select
+    worker_id = :worker_id and status = :status as is_mine,
+    message_id,
+    finish_reason
+from generations
+where id = :generation_id and not exists (select from ended);
+
+-- name: attach(conversation_id, user_id, generation_id)^
+-- The generation that a reader asks for by id, or the conversation's newest; once a reader that (re)connects.
+-- idx_generations_conversation, or the primary key. No row: not this user's conversation; nulls: no such generation.
+select -- generations.attach
+    g.id as generation_id,
+    g.user_message_id,
+    g.status,
+    g.finish_reason,
+    g.error_code,
+    g.token_count,
+    g.inference_time_ms,
+    g.last_seq,
+    m.id as message_id,
+    coalesce(m.content, '') as content
+from conversations as c
+left join lateral (
+    select
+        id,
+        user_message_id,
+        message_id,
+        status,
+        finish_reason,
+        error_code,
+        token_count,
+        inference_time_ms,
+        last_seq
+    from generations
+    where
+        conversation_id = c.id
+        and id = coalesce(cast(:generation_id as uuid), id)
+    order by started_at desc
+    limit 1
+) as g on true
+left join messages as m on g.message_id = m.id
+where c.id = :conversation_id and c.user_id = :user_id;
+
+-- name: stop(conversation_id, user_id)^
+-- Asks the worker that runs a conversation's generation to stop it; by hand, so seldom; safe to repeat.
+-- uq_generations_running. No row: not this user's conversation; a null: nothing is running.
+with conversation as ( -- generations.stop
+    select id
+    from conversations
+    where id = :conversation_id and user_id = :user_id
+),
+
+marked as (
+    update generations as g
+    set stop_requested_at = coalesce(g.stop_requested_at, now())
+    from conversation as c
+    where g.conversation_id = c.id and g.status = 'running'
+    returning g.id
+)
+
+select
+    c.id as conversation_id,
+    m.id as generation_id
+from conversation as c
+left join marked as m on true;
