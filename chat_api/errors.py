@@ -1,0 +1,243 @@
+"""What a caller can be told went wrong.
+
+ChatError
+├── BadRequest 400 ── NothingToRegenerate
+├── Unauthorized 401
+├── Forbidden 403
+├── NotFound 404 ── ConversationNotFound
+├── MethodNotAllowed 405
+├── GenerationRunning 409
+├── BodyTooLarge 413
+├── NotJson 415
+├── Invalid 422
+├── NotSupported 501
+├── AuthBroken, InferenceError (Rejected, Broken, Interrupted) 502
+└── AuthUnavailable, DatabaseUnavailable, Draining, InferenceUnavailable, InferenceTimeout 503
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class ChatError(Exception):
+    """The service failed; the failure is logged."""
+
+    # A subclass's docstring is the sentence that callers read, so it says what a person can do.
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    retry_after: ClassVar[int | None] = None  # seconds; set where a retry helps
+
+    def __init__(self, detail: str | None = None, **extra: str) -> None:
+        self.detail: Any = detail or " ".join((type(self).__doc__ or "").split())
+        self.extra = extra
+        super().__init__(str(self.detail))
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that belong to the answer."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The JSON object of CONTRACT section 1, Errors."""
+        return {"detail": self.detail, "code": self.code, **self.extra}
+
+
+class BadRequest(ChatError):
+    """The request body is not valid JSON."""
+
+    status, code = 400, "invalid_json"
+
+
+class NothingToRegenerate(BadRequest):
+    """There is no user message in this conversation to answer again."""
+
+    code = "nothing_to_regenerate"
+
+
+class Unauthorized(ChatError):
+    """Sign in first: send the header "Authorization: Bearer <token>"."""
+
+    status, code = 401, "unauthorized"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names the scheme, as RFC 9110 section 11.6.1 wants it."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class InvalidToken(Unauthorized):
+    """Your session has ended or the token is not valid: sign in again."""
+
+    code = "invalid_token"
+
+
+class UnknownUser(Unauthorized):
+    """This user doesn't exist any more: sign in again."""
+
+    code = "unknown_user"
+
+
+class Forbidden(ChatError):
+    """Only administrators may do this."""
+
+    status, code = 403, "forbidden"
+
+
+class NotFound(ChatError):
+    """There is nothing at this address."""
+
+    status, code = 404, "not_found"
+
+
+class ConversationNotFound(NotFound):
+    """There is no such conversation."""
+
+    code = "conversation_not_found"
+
+
+class MethodNotAllowed(ChatError):
+    """This address doesn't take this method."""
+
+    status, code = 405, "method_not_allowed"
+
+    def __init__(self, allowed: set[str]) -> None:
+        self.allowed = ", ".join(sorted(allowed))
+        super().__init__(f"This address takes {self.allowed} only.")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lists the methods, as RFC 9110 section 15.5.6 wants it."""
+        return {"Allow": self.allowed}
+
+
+class GenerationRunning(ChatError):
+    """An answer is being written in this conversation: wait for it or stop it first."""
+
+    status, code = 409, "generation_running"
+
+
+class BodyTooLarge(ChatError):
+    """The request body is too large."""
+
+    status, code = 413, "body_too_large"
+
+
+class NotJson(ChatError):
+    """Send JSON, with the header "Content-Type: application/json"."""
+
+    status, code = 415, "not_json"
+
+
+class Invalid(ChatError):
+    """Some fields are not valid."""
+
+    status, code = 422, "validation_failed"
+
+    def __init__(self, problems: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.detail = problems
+
+    @classmethod
+    def of(cls, kind: str, loc: tuple[str, ...], msg: str) -> Invalid:
+        """One problem in pydantic's form."""
+        return cls([{"type": kind, "loc": list(loc), "msg": msg}])
+
+
+class NotSupported(ChatError):
+    """The model server can't do this."""
+
+    status, code = 501, "not_supported"
+
+
+class AuthBroken(ChatError):
+    """The auth service gave an answer that this service doesn't understand: tell the operator."""
+
+    status, code = 502, "auth_broken"
+
+
+class InferenceError(ChatError):
+    """The model server failed; try again."""
+
+    status, code = 502, "inference_error"
+
+
+class InferenceRejected(InferenceError):
+    """The model server refused the request."""
+
+    code = "inference_rejected"
+
+
+class InferenceBroken(InferenceError):
+    """The model server sent something that this service doesn't understand."""
+
+    code = "inference_broken"
+
+
+class InferenceInterrupted(InferenceError):
+    """The model server broke off in the middle of the answer; try again."""
+
+    code = "inference_interrupted"
+
+
+class WorkerLost(InferenceError):
+    """The server that wrote this answer went away; try again."""
+
+    code = "worker_lost"
+
+
+class Unavailable(ChatError):
+    """The service can't be reached just now; try again in a few seconds."""
+
+    status, code, retry_after = 503, "unavailable", 5
+
+
+class AuthUnavailable(Unavailable):
+    """The auth service can't be reached just now; try again in a few seconds."""
+
+    code = "auth_unavailable"
+
+
+class GenerationElsewhere(Unavailable):
+    """This answer is being written by another server; try again in a few seconds."""
+
+    code = "generation_elsewhere"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database can't be reached just now; try again in a few seconds."""
+
+    code = "database_unavailable"
+
+
+class Draining(Unavailable):
+    """This server is being restarted; try again in a few seconds."""
+
+    code = "draining"
+
+
+class InferenceUnavailable(Unavailable, InferenceError):
+    """The model server can't be reached just now; try again in a few seconds."""
+
+    code = "inference_unavailable"
+
+
+class InferenceTimeout(Unavailable, InferenceError):
+    """The model server took too long; try again."""
+
+    code = "inference_timeout"
+
+
+def from_code(code: str | None) -> ChatError:
+    """The error whose code is stored with a generation that failed."""
+    known: list[type[ChatError]] = [ChatError]
+    for error in known:
+        known.extend(error.__subclasses__())
+    return next((error() for error in known if error.code == code), ChatError())
+
+
+def describe(error: BaseException) -> str:
+    """An error for the log: its kind and text."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,0 +1,144 @@
+"""The settings: read once from the environment (and `.env`), checked, then frozen."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chat_api.dsn import parse_dsn
+
+
+class SettingsError(Exception):
+    """Settings that can't be used; the text names each variable, its value and what is allowed."""
+
+
+def _http_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be a URL such as http://host:8000")
+    return value.rstrip("/")
+
+
+def _database_url(value: str) -> str:
+    parse_dsn(value)
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """One field a variable of CONTRACT section 5; the field's description is the README's."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        "postgresql+asyncpg://localhost/samosachaat",
+        description="PostgreSQL; `postgresql://` too, SQLAlchemy's query options are understood",
+    )
+    auth_service_url: HttpUrl = Field("http://auth:8001", description="the auth service")
+    inference_service_url: HttpUrl = Field("http://inference:8000", description="the model server")
+    inference_protocol: Literal["nanochat", "openai"] = Field("nanochat", description="what it speaks")
+    inference_api_key: SecretStr = Field(SecretStr(""), description="bearer key for `openai`")
+    inference_model: str = Field(
+        "", description="model for conversations tagged `default` (`openai`); empty: the first one listed"
+    )
+    internal_api_key: SecretStr = Field(
+        SecretStr(""), description="shared key for calls to auth and inference"
+    )
+    max_conversation_history: int = Field(
+        50, ge=1, le=500, description="messages an inference call carries at most"
+    )
+    max_token_budget: int = Field(
+        6000, ge=1, le=10_000_000, description="characters an inference call carries at most"
+    )
+    system_prompt: str = Field("", description="instructions put before every conversation")
+    frontend_url: str = Field(
+        "http://localhost:3000", description="allowed browser origins, comma-separated (CORS)"
+    )
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+    ] = Field("INFO", description="least severe log line that is written")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`auto`: text on a terminal, else JSON"
+    )
+
+    default_temperature: float = Field(0.8, ge=0, le=2, description="where the caller gives none")
+    default_max_tokens: int = Field(1024, ge=1, le=4096, description="where the caller gives none")
+    default_top_k: int = Field(50, ge=0, le=200, description="where the caller gives none (`nanochat`)")
+    max_answer_characters: int = Field(
+        200_000, ge=1000, le=10_000_000, description="a longer answer is ended with finish_reason `length`"
+    )
+    inference_connect_timeout: Seconds = Field(5, description="seconds to reach the model server")
+    inference_first_token_timeout: Seconds = Field(60, description="seconds to the first token")
+    inference_token_timeout: Seconds = Field(30, description="seconds between two tokens")
+
+    auth_timeout: Seconds = Field(5, description="seconds for a call to the auth service")
+    auth_cache_seconds: Seconds = Field(
+        300, description="seconds a good token is believed (never past its expiry)"
+    )
+    auth_negative_cache_seconds: Seconds = Field(5, description="seconds a refused token is refused unasked")
+    auth_cache_size: int = Field(10_000, ge=1, le=1_000_000, description="tokens remembered at most")
+
+    database_pool_min: int = Field(1, ge=0, le=1000, description="connections kept open")
+    database_pool_max: int = Field(10, ge=1, le=1000, description="connections opened at most")
+    database_timeout: Seconds = Field(10, description="seconds for a statement, and for a free connection")
+
+    max_body_bytes: int = Field(262_144, ge=1024, le=16_777_216, description="larger request bodies get 413")
+    keepalive_interval: float = Field(10, gt=0, le=15, description="seconds between comments in a stream")
+    slow_reader_timeout: Seconds = Field(
+        30, description="seconds that a reader may take nothing before it is cut"
+    )
+    replay_seconds: Seconds = Field(600, description="seconds a finished answer's events are kept for replay")
+    replay_bytes: int = Field(
+        67_108_864, ge=0, le=2**40, description="bytes of finished answers kept for replay at most"
+    )
+    worker_lease: float = Field(
+        15, ge=1, le=3600, description="seconds after which a silent worker counts as dead"
+    )
+    drain_seconds: float = Field(
+        25, ge=0, le=3600, description="seconds that running answers get to finish at shutdown"
+    )
+
+    @property
+    def origins(self) -> list[str]:
+        """The allowed browser origins, without trailing slashes."""
+        return [origin.strip().rstrip("/") for origin in self.frontend_url.split(",") if origin.strip()]
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` win over the environment.
+
+    Raises SettingsError with a line for each variable that can't be used.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(
+            "\n".join(_sentence(dict(problem)) for problem in error.errors(include_url=False))
+        ) from None
+    if settings.database_pool_min > settings.database_pool_max:
+        raise SettingsError("DATABASE_POOL_MIN must not be larger than DATABASE_POOL_MAX")
+    return settings
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    name = str(problem["loc"][0])
+    secret = "key" in name or name == "database_url"  # a wrong database URL may hold a password all the same
+    value = "" if secret else f"={problem['input']!r}"
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name.upper()}{value}: {reason[:1].lower()}{reason[1:]}"
