@@ -1,0 +1,22 @@
+"""The typed keys under which the parts of the application and of a request are found; nothing else."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from chat_api.auth import Principal, TokenVerifier
+from chat_api.db import Database
+from chat_api.generation import Generations
+from chat_api.inference import Inference
+from chat_api.metrics import Metrics
+from chat_api.settings import Settings
+
+SETTINGS = web.AppKey("settings", Settings)
+DATABASE = web.AppKey("database", Database)
+VERIFIER = web.AppKey("verifier", TokenVerifier)
+INFERENCE: web.AppKey[Inference] = web.AppKey("inference", Inference)
+GENERATIONS = web.AppKey("generations", Generations)
+METRICS = web.AppKey("metrics", Metrics)
+
+TRACE_ID = web.RequestKey("trace_id", str)
+PRINCIPAL = web.RequestKey("principal", Principal)

@@ -1,0 +1,156 @@
+"""The database: a pool, the named queries of `sql/`, and database errors turned into ChatErrors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import aiosql
+import asyncpg
+import structlog
+
+from chat_api import errors
+from chat_api.dsn import parse_dsn
+from chat_api.errors import describe
+from chat_api.resources import sql_dir
+
+if TYPE_CHECKING:
+    from chat_api.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+# The database is away, not wrong: a retry may help.
+UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,  # shut down under us
+    asyncpg.InsufficientResourcesError,  # out of connections, memory or disk
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, until the fail-over is through
+    asyncpg.InterfaceError,
+)
+NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+
+# A violated constraint that says something to the caller.
+CONSTRAINTS: dict[str, type[errors.ChatError]] = {
+    "conversations_user_id_fkey": errors.UnknownUser,
+    "generations_conversation_id_fkey": errors.ConversationNotFound,
+    "messages_conversation_id_fkey": errors.ConversationNotFound,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A named query: its text with $1, $2 … and the names of these, in order."""
+
+    text: str
+    parameters: tuple[str, ...]
+
+
+@cache
+def load_queries() -> dict[str, Query]:
+    """Every query of `sql/` under `<file>.<name>`."""
+    queries = {}
+    for path in sorted(sql_dir().glob("*.sql")):
+        loaded = aiosql.from_path(path, "asyncpg")
+        for name in loaded.available_queries:
+            if name.endswith("_cursor"):  # aiosql's own twin of each multi-row query
+                continue
+            function = getattr(loaded, name)
+            parameters = tuple(function.__signature__.parameters)[1:]
+            queries[f"{path.stem}.{name}"] = Query(function.sql, parameters)
+    return queries
+
+
+class Database:
+    """Runs named queries on a pool that survives restarts of PostgreSQL.
+
+    Every method raises DatabaseUnavailable while PostgreSQL can't be reached, and the ChatError of a violated
+    constraint that means something to the caller (CONSTRAINTS); other database errors pass unchanged.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._queries = load_queries()
+        self._timeout = settings.database_timeout
+        dsn = parse_dsn(settings.database_url)
+        self.address = dsn.redacted()
+        self._pool = asyncpg.create_pool(
+            **{
+                "server_settings": {"application_name": "chat-api", "timezone": "UTC"},
+                **dsn.asyncpg_kwargs(),
+            },
+            min_size=0,  # so that the service starts, and says what is wrong, without its database
+            max_size=settings.database_pool_max,
+            max_inactive_connection_lifetime=300,
+            timeout=settings.database_timeout,
+            command_timeout=settings.database_timeout,
+            reset=_keep_session,
+        )
+        self._keep = settings.database_pool_min
+
+    async def open(self) -> None:
+        """Make the pool; connects to nothing yet."""
+        await self._pool
+
+    async def close(self) -> None:
+        """Close every connection; one that is still busy gets two seconds."""
+        try:
+            async with asyncio.timeout(2):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are open, and how many of these are idle."""
+        return self._pool.get_size(), self._pool.get_idle_size()
+
+    async def row(self, name: str, **parameters: Any) -> asyncpg.Record | None:
+        """The first row of a query, or None."""
+        query, arguments = self._bind(name, parameters)
+        async with self._connection() as connection:
+            row: asyncpg.Record | None = await connection.fetchrow(query.text, *arguments)
+            return row
+
+    async def rows(self, name: str, **parameters: Any) -> list[asyncpg.Record]:
+        """All rows of a query."""
+        query, arguments = self._bind(name, parameters)
+        async with self._connection() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(query.text, *arguments)
+            return rows
+
+    def _bind(self, name: str, parameters: dict[str, Any]) -> tuple[Query, list[Any]]:
+        query = self._queries[name]
+        if len(parameters) != len(query.parameters):
+            raise TypeError(f"{name} takes {query.parameters}, not {tuple(parameters)}")
+        return query, [parameters[parameter] for parameter in query.parameters]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+        try:
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                yield connection
+        except UNREACHABLE as error:
+            log.warning("database_unavailable", database=self.address, reason=describe(error))
+            raise errors.DatabaseUnavailable from error
+        except NOT_MIGRATED as error:
+            log.error(
+                "database_not_migrated", database=self.address, reason=describe(error), do="chat-api migrate"
+            )
+            raise errors.DatabaseUnavailable from error
+        except asyncpg.IntegrityConstraintViolationError as error:
+            known = CONSTRAINTS.get(error.constraint_name or "")
+            if known is None:
+                raise
+            raise known from error
+
+
+async def _keep_session(_: object) -> None:
+    """Nothing to reset: no query changes its session, and asyncpg's own reset costs more than a query."""
