@@ -1,0 +1,89 @@
+"""The nanochat inference service (CONTRACT section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from chat_api import errors
+from chat_api.inference.base import Delta, End, Inference, Prompt, Turn, read_object, read_text
+from chat_api.settings import Settings
+
+MAX_MESSAGES = 500
+MAX_MESSAGE_CHARACTERS = 8_000
+MAX_CHARACTERS = 32_000
+
+
+class Nanochat(Inference):
+    """It knows the roles user and assistant only, within the limits above; longer prompts are shortened."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        super().__init__(settings, session)
+        # A Modal web endpoint is one function at its own host: the URL itself takes the POST.
+        on_modal = (urlsplit(self._url).hostname or "").endswith(".modal.run")
+        self._generate_url = self._url if on_modal else f"{self._url}/generate"
+        self._headers = {"X-Internal-API-Key": settings.internal_api_key.get_secret_value()}
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | End, None]:
+        """See Inference."""
+        options = prompt.options
+        payload = {
+            "messages": [{"role": turn.role, "content": turn.content} for turn in fit(prompt)],
+            "temperature": options.temperature,
+            "max_tokens": options.max_tokens,
+            "top_k": self._settings.default_top_k if options.top_k is None else options.top_k,
+        }
+        async with aclosing(self._events(self._generate_url, payload, self._headers)) as stream:
+            async for data in stream:
+                event = read_object(data)
+                if "error" in event:
+                    raise errors.InferenceError
+                done = event.pop("done", False) is True
+                if "token" in event:
+                    text = read_text(event.pop("token"))
+                    yield Delta(text, event)
+                if done:
+                    yield End("length" if event.get("finish_reason") == "length" else "stop")
+                    return
+        raise errors.InferenceInterrupted
+
+    async def models(self) -> bytes:
+        """See Inference."""
+        status, body = await self._call("GET", f"{self._url}/models", self._headers)
+        if status != 200:
+            raise errors.InferenceRejected(f"The model server refused the request (HTTP {status}).")
+        read_object(body)
+        return body
+
+    async def swap(self, model_tag: str) -> tuple[int, bytes]:
+        """See Inference."""
+        status, body = await self._call(
+            "POST", f"{self._url}/models/swap", self._headers, {"model_tag": model_tag}
+        )
+        read_object(body)
+        return status, body
+
+
+def fit(prompt: Prompt) -> list[Turn]:
+    """The turns within the service's limits, instructions joined to the first one that the user wrote.
+
+    A turn that is too long loses its end, the oldest turns go first, and the newest always stays.
+    """
+    turns = [Turn(turn.role, turn.content[:MAX_MESSAGE_CHARACTERS]) for turn in prompt.turns]
+    system = f"{prompt.system}\n\n" if prompt.system else ""
+    room = MAX_CHARACTERS - min(len(system), MAX_MESSAGE_CHARACTERS)
+    kept: list[Turn] = []
+    for turn in reversed(turns[-MAX_MESSAGES:]):
+        room -= len(turn.content)
+        if kept and room < 0:
+            break
+        kept.insert(0, turn)
+    if kept[0].role != "user":  # cut in the middle of an exchange; the newest is the user's, so one remains
+        del kept[0]
+    first = kept[0]
+    # The instructions give way to what the user wrote, not the other way round.
+    system = system[: MAX_MESSAGE_CHARACTERS - len(first.content)]
+    return [Turn("user", system + first.content), *kept[1:]]

@@ -1,0 +1,130 @@
+"""Any server with OpenAI's chat completions: llama.cpp, vLLM, Ollama, a hosted API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import orjson
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from chat_api import errors
+from chat_api.inference.base import Delta, End, Inference, Prompt, Turn, read_object, read_text
+from chat_api.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class _Delta(BaseModel):
+    content: str | None = None
+
+
+class _Choice(BaseModel):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    completion_tokens: int | None = None
+
+
+class _Chunk(BaseModel):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    model: str | None = None
+    error: object = None
+
+
+class OpenAI(Inference):
+    """Streams `POST {base}/chat/completions`; the base URL usually ends in /v1."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        super().__init__(settings, session)
+        key = settings.inference_api_key.get_secret_value()
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._default_model = settings.inference_model
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | End, None]:
+        """See Inference."""
+        options = prompt.options
+        system = [Turn("system", prompt.system)] if prompt.system else []
+        payload: dict[str, Any] = {
+            "model": await self._model(prompt.model_tag),
+            "messages": [{"role": turn.role, "content": turn.content} for turn in [*system, *prompt.turns]],
+            "temperature": options.temperature,
+            "max_tokens": options.max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if options.top_k is not None:  # no part of OpenAI's own API, which refuses what it doesn't know
+            payload["top_k"] = options.top_k
+        end = End()
+        reason = None
+        async with aclosing(self._events(f"{self._url}/chat/completions", payload, self._headers)) as stream:
+            async for data in stream:
+                if data == b"[DONE]":
+                    break
+                chunk = _read_chunk(data)
+                if chunk.error:
+                    raise errors.InferenceError
+                end = End(
+                    token_count=chunk.usage.completion_tokens if chunk.usage else end.token_count,
+                    model=chunk.model or end.model,
+                )
+                for choice in chunk.choices[:1]:
+                    if choice.delta and choice.delta.content:
+                        yield Delta(read_text(choice.delta.content))
+                    reason = choice.finish_reason or reason
+        if reason is None:
+            raise errors.InferenceInterrupted
+        yield replace(end, reason="length" if reason == "length" else "stop")
+
+    async def models(self) -> bytes:
+        """See Inference; the current one is INFERENCE_MODEL, else the first that the server lists."""
+        names = await self._list()
+        current = self._default_model or (names[0] if names else None)
+        return orjson.dumps({"current_model": current, "models": names})
+
+    async def swap(self, model_tag: str) -> tuple[int, bytes]:
+        """See Inference; this protocol has no such call."""
+        raise errors.NotSupported(
+            "This model server can't swap its model; choose one by a conversation's model_tag."
+        )
+
+    async def _model(self, tag: str) -> str:
+        if tag not in ("", "default"):
+            return tag
+        if not self._default_model:
+            names = await self._list()
+            if not names:
+                raise errors.InferenceRejected("The model server offers no model; load one.")
+            self._default_model = names[0]
+        return self._default_model
+
+    async def _list(self) -> list[str]:
+        status, body = await self._call("GET", f"{self._url}/models", self._headers)
+        if status != 200:
+            raise errors.InferenceRejected(f"The model server refused the request (HTTP {status}).")
+        models = read_object(body).get("data")
+        if not isinstance(models, list):
+            raise errors.InferenceBroken
+        return [
+            model["id"] for model in models if isinstance(model, dict) and isinstance(model.get("id"), str)
+        ]
+
+
+def _read_chunk(data: bytes) -> _Chunk:
+    text = data.decode(errors="replace")
+    try:
+        return _Chunk.model_validate_json(text)
+    except ValidationError as error:
+        log.warning(
+            "inference_broken",
+            problems=error.errors(include_input=False, include_url=False),
+            event=text[:200],
+        )
+        raise errors.InferenceBroken from None
