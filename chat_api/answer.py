@@ -1,0 +1,188 @@
+"""One answer on its way: from the model server into the log, and at the end into the database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+import structlog
+
+from chat_api import errors, events
+from chat_api.inference import End
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from chat_api.db import Database
+    from chat_api.inference import Inference, Prompt
+    from chat_api.metrics import Metrics
+    from chat_api.relay import Log
+    from chat_api.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+Status = Literal["completed", "stopped", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the model's part ended."""
+
+    status: Status
+    finish_reason: str
+    error: errors.ChatError | None = None
+    token_count: int | None = None
+    model: str | None = None
+
+
+STOPPED = Outcome("stopped", "stopped")
+DRAINED = Outcome("interrupted", "interrupted", errors.Draining())
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5
+
+INTERRUPTIONS = (errors.InferenceInterrupted, errors.InferenceTimeout)
+
+
+class Answer:
+    """A generation's life on this worker, from the call to the model server to the last event.
+
+    `run` appends every token to the log as it comes, holds no database connection meanwhile, stores the
+    answer in one statement, and only after its commit appends `done`. It ends well whatever the model server
+    does; while the database is away it keeps the text and goes on trying.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        worker_id: UUID,
+        prompt: Prompt,
+        database: Database,
+        inference: Inference,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> None:
+        self.log = log
+        self._worker_id = worker_id
+        self._prompt = prompt
+        self._database = database
+        self._inference = inference
+        self._metrics = metrics
+        self._settings = settings
+        self._text: list[str] = []
+        self._tokens = 0
+        self._ending: Outcome | None = None
+        self._feeding: asyncio.Task[Outcome] | None = None
+
+    async def run(self) -> None:
+        """From the first token to `done`."""
+        began = time.monotonic()
+        outcome = self._ending or await self._fed()
+        milliseconds = round((time.monotonic() - began) * 1000)
+        if outcome.error is not None:
+            self.log.append(events.error(outcome.error))
+        await self._finish(outcome, milliseconds)
+
+    def end(self, outcome: Outcome) -> None:
+        """Close the request to the model server now and finish with the text so far."""
+        if self._ending is None:
+            self._ending = outcome
+            if self._feeding is not None:
+                self._feeding.cancel()
+
+    async def _fed(self) -> Outcome:
+        self._feeding = asyncio.create_task(self._feed(), name=f"feed-{self.log.generation_id}")
+        try:
+            return await self._feeding
+        except asyncio.CancelledError:
+            self._feeding.cancel()
+            if self._ending is None:  # nobody asked for an end: this task itself is cancelled
+                raise
+            return self._ending
+
+    async def _feed(self) -> Outcome:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        characters = 0
+        try:
+            async with (
+                asyncio.timeout(settings.inference_first_token_timeout) as timer,
+                aclosing(self._inference.stream(self._prompt)) as stream,
+            ):
+                async for chunk in stream:
+                    if isinstance(chunk, End):
+                        return Outcome("completed", chunk.reason, None, chunk.token_count, chunk.model)
+                    now = loop.time()
+                    timer.reschedule(now + settings.inference_token_timeout)
+                    if not self._tokens:
+                        self._metrics.first_token_seconds.observe(now - began)
+                    self._tokens += 1
+                    self._text.append(chunk.text)
+                    self.log.append(events.token(chunk))
+                    characters += len(chunk.text)
+                    if characters >= settings.max_answer_characters:
+                        return Outcome("completed", "length")
+        except TimeoutError:
+            return _failed(errors.InferenceTimeout())
+        except errors.ChatError as error:
+            return _failed(error)
+        except Exception:
+            logger.exception("generation_failed")
+            return _failed(errors.ChatError("Something went wrong in this service; try again."))
+        return _failed(errors.InferenceInterrupted())
+
+    async def _finish(self, outcome: Outcome, milliseconds: int) -> None:
+        token_count = self._tokens if outcome.token_count is None else outcome.token_count
+        row = await self._store(outcome, token_count, milliseconds)
+        finish_reason, message_id = outcome.finish_reason, None
+        if row is None:
+            logger.info("generation_discarded", reason="its conversation was deleted")
+        else:
+            finish_reason, message_id = row["finish_reason"], row["message_id"]
+            if not row["is_mine"]:
+                logger.error("generation_taken_over", reason="this worker's lease had run out")
+        self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
+        self._metrics.generations.labels(outcome.status).inc()
+        self._metrics.tokens.inc(self._tokens)
+        logger.info(
+            "generation_ended",
+            status=outcome.status,
+            finish_reason=finish_reason,
+            error=None if outcome.error is None else outcome.error.code,
+            tokens=token_count,
+            inference_time_ms=milliseconds,
+        )
+
+    async def _store(self, outcome: Outcome, token_count: int, milliseconds: int) -> asyncpg.Record | None:
+        """Tried until its commit is known: the statement may be repeated."""
+        delay = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                return await self._database.row(
+                    "generations.finish",
+                    generation_id=self.log.generation_id,
+                    worker_id=self._worker_id,
+                    status=outcome.status,
+                    finish_reason=outcome.finish_reason,
+                    error_code=None if outcome.error is None else outcome.error.code,
+                    content="".join(self._text),
+                    model_tag=(outcome.model or self._prompt.model_tag)[:100],
+                    token_count=token_count,
+                    inference_time_ms=milliseconds,
+                    last_seq=len(self.log.events),  # the number that `done` will have
+                )
+            except errors.DatabaseUnavailable:
+                pass  # logged there; the text is safe here
+            except Exception:
+                logger.exception("generation_not_stored", retry_in=delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+
+
+def _failed(error: errors.ChatError) -> Outcome:
+    if isinstance(error, INTERRUPTIONS):
+        return Outcome("interrupted", "interrupted", error)
+    return Outcome("failed", "error", error)

@@ -1,0 +1,49 @@
+"""The data of every event that readers see: CONTRACT section 2."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import orjson
+
+from chat_api.errors import ChatError
+from chat_api.inference import Delta
+
+
+def start(generation_id: UUID, conversation_id: UUID, user_message_id: UUID) -> bytes:
+    """The first event, number 0: what this answer is and what it answers."""
+    return orjson.dumps(
+        {
+            "generation_id": str(generation_id),
+            "conversation_id": str(conversation_id),
+            "user_message_id": str(user_message_id),
+        }
+    )
+
+
+def token(delta: Delta) -> bytes:
+    """One chunk of the answer, with whatever else the model server sent along."""
+    return orjson.dumps({"token": delta.text, **delta.fields})
+
+
+def error(problem: ChatError) -> bytes:
+    """Why the answer ends here; `done` follows."""
+    return orjson.dumps({"error": problem.code, "detail": problem.detail})
+
+
+def reset(content: str) -> bytes:
+    """The whole text so far: readers replace what they show."""
+    return orjson.dumps({"reset": True, "content": content})
+
+
+def done(message_id: UUID | None, finish_reason: str, token_count: int, inference_time_ms: int) -> bytes:
+    """The last event: the answer is stored as `message_id` (null: there was no text)."""
+    return orjson.dumps(
+        {
+            "done": True,
+            "message_id": None if message_id is None else str(message_id),
+            "finish_reason": finish_reason,
+            "token_count": token_count,
+            "inference_time_ms": inference_time_ms,
+        }
+    )

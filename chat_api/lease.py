@@ -1,0 +1,70 @@
+"""The lease: this worker tells the others that it lives, and ends what dead workers left running."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import structlog
+
+from chat_api.db import Database
+from chat_api.errors import DatabaseUnavailable, describe
+
+log = structlog.get_logger(__name__)
+
+
+class Lease:
+    """Renewed three times in its length, by one task that also ends the generations of dead workers."""
+
+    def __init__(self, database: Database, worker_id: UUID, seconds: float) -> None:
+        self._database = database
+        self._worker_id = worker_id
+        self._seconds = seconds
+        self._held = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin to renew."""
+        self._task = asyncio.create_task(self._keep(), name="lease")
+
+    async def held(self) -> None:
+        """Until the lease is held: whoever starts a generation without one could be taken for dead.
+
+        Raises DatabaseUnavailable when that takes longer than five seconds.
+        """
+        if not self._held.is_set():
+            try:
+                async with asyncio.timeout(5):
+                    await self._held.wait()
+            except TimeoutError:
+                raise DatabaseUnavailable from None
+
+    async def close(self) -> None:
+        """Stop renewing, and give the lease back."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._held.is_set():
+            try:
+                await self._database.row("maintenance.release_lease", worker_id=self._worker_id)
+            except DatabaseUnavailable:
+                log.info("lease_not_released", reason="it runs out by itself")
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                # Renewed first, so that this worker never takes itself for dead after the database was away.
+                await self._database.row(
+                    "maintenance.renew_lease", worker_id=self._worker_id, seconds=self._seconds
+                )
+                self._held.set()
+                for orphan in await self._database.rows("maintenance.interrupt_orphans"):
+                    log.warning(
+                        "generation_interrupted", generation_id=str(orphan["id"]), reason="worker lost"
+                    )
+            except DatabaseUnavailable:
+                pass  # logged by the database; the next round tries again
+            except Exception as error:  # the task must outlive what nobody foresaw: without lease no answers
+                log.exception("lease_failed", reason=describe(error))
+            await asyncio.sleep(self._seconds / 3)

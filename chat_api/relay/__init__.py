@@ -1,0 +1,6 @@
+"""The relay: what the model says, in order, for every reader. It knows no HTTP, no SQL, no model server."""
+
+from chat_api.relay.hub import Hub
+from chat_api.relay.log import Event, Log
+
+__all__ = ["Event", "Hub", "Log"]

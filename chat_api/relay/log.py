@@ -1,0 +1,78 @@
+"""The log: one generation's events in memory, one writer, any number of readers."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable
+from operator import attrgetter
+from typing import NamedTuple
+from uuid import UUID
+
+
+class Event(NamedTuple):
+    """What readers see. `seq` counts from 0, the start event; `data` is a JSON object in a line of UTF-8."""
+
+    generation_id: UUID
+    seq: int
+    data: bytes
+
+
+Encode = Callable[[Event], bytes]
+
+
+class Log:
+    """An append-only list of events with a last one.
+
+    A reader keeps its place in the list, so that what was and what comes are read in the same way: nothing
+    can fall between replay and live, and a reader that falls behind costs no memory. An event is encoded once
+    a transport, however many read it. Not thread-safe: one event loop.
+    """
+
+    __slots__ = ("_encoded", "_waiters", "closed", "events", "generation_id", "size")
+
+    def __init__(self, generation_id: UUID) -> None:
+        self.generation_id = generation_id
+        self.events: list[Event] = []
+        self.closed = False
+        self.size = 0  # bytes of data
+        self._encoded: dict[Encode, list[bytes]] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def append(self, data: bytes, *, seq: int | None = None, last: bool = False) -> None:
+        """Add an event under the next number, or a higher one; `last` closes the log."""
+        if self.closed:
+            raise ValueError("the log is closed")
+        self.events.append(Event(self.generation_id, len(self.events) if seq is None else seq, data))
+        self.size += len(data)
+        self.closed = last
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def place_after(self, seq: int) -> int:
+        """Where a reader that has seen `seq` continues; -1 has seen nothing."""
+        return bisect_right(self.events, seq, key=attrgetter("seq"))
+
+    def read(self, place: int, limit: int, encode: Encode) -> list[bytes]:
+        """Up to `limit` events from a place on, encoded; empty when there is nothing new."""
+        encoded = self._encoded.setdefault(encode, [])
+        while len(encoded) < min(len(self.events), place + limit):
+            encoded.append(encode(self.events[len(encoded)]))
+        return encoded[place : place + limit]
+
+    async def wait(self, place: int) -> None:
+        """Until there is an event at the place, or the log is closed."""
+        while place >= len(self.events) and not self.closed:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+
+    async def wait_closed(self) -> None:
+        """Until the last event is there."""
+        while not self.closed:
+            await self.wait(len(self.events))
