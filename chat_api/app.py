@@ -1,0 +1,92 @@
+"""The application: every part is made, joined and ended here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import aiohttp
+import aiohttp_cors
+from aiohttp import web
+
+from chat_api import middlewares
+from chat_api.auth import TokenVerifier
+from chat_api.context import DATABASE, GENERATIONS, INFERENCE, METRICS, SETTINGS, VERIFIER
+from chat_api.db import Database
+from chat_api.generation import Generations
+from chat_api.inference import Inference, Nanochat, OpenAI
+from chat_api.metrics import Metrics
+from chat_api.routes import TABLES
+from chat_api.settings import Settings
+
+PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "openai": OpenAI}
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The service as an aiohttp application; it connects to nothing before it is started."""
+    app = web.Application(
+        middlewares=[middlewares.trace, middlewares.explain, middlewares.authenticate],
+        client_max_size=settings.max_body_bytes,
+    )
+    app[SETTINGS] = settings
+    app[METRICS] = Metrics()
+    for table in TABLES:
+        app.router.add_routes(table)
+    app.on_response_prepare.append(middlewares.add_headers)
+    app.cleanup_ctx.append(_parts)
+    app.on_shutdown.append(_drain)
+    _allow_origins(app, settings.origins)
+    return app
+
+
+async def _parts(app: web.Application) -> AsyncIterator[None]:
+    settings, metrics = app[SETTINGS], app[METRICS]
+    async with AsyncExitStack() as stack:
+        database = app[DATABASE] = Database(settings)
+        await database.open()
+        stack.push_async_callback(database.close)
+        metrics.watch_pool(lambda: database.connections)
+
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)
+        )
+        verifier = app[VERIFIER] = TokenVerifier(settings, session, metrics)
+        stack.push_async_callback(verifier.close)
+
+        # Model servers are known to close a connection after a stream without saying so: none is used twice.
+        streaming = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity"},
+            )
+        )
+        inference = app[INFERENCE] = PROTOCOLS[settings.inference_protocol](settings, streaming)
+
+        generations = app[GENERATIONS] = Generations(settings, database, inference, metrics)
+        generations.open()
+        stack.push_async_callback(generations.close)
+        yield
+
+
+async def _drain(app: web.Application) -> None:
+    """In on_shutdown, where connections still live: on_cleanup would be too late for streams."""
+    await app[GENERATIONS].drain()
+
+
+def _allow_origins(app: web.Application, origins: list[str]) -> None:
+    cors = aiohttp_cors.setup(
+        app,
+        defaults={
+            origin: aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
+                allow_credentials=True,
+                allow_headers="*",
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
+                expose_headers=["X-Trace-Id", "Retry-After"],
+                max_age=600,
+            )
+            for origin in origins
+        },
+    )
+    for route in list(app.router.routes()):
+        cors.add(route)

@@ -1,0 +1,177 @@
+"""The commands: dev, serve, migrate. Exit status 0, 1 (failed), 2 (usage or settings)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chat_api import __version__
+from chat_api.migrate import MigrationError, apply_migrations, migration_status, rollback_migrations
+from chat_api.settings import SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from chat_api.settings import Settings
+
+FAILED, MISUSED = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except SettingsError as error:
+        return _fail(str(error), MISUSED)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dev(options: argparse.Namespace) -> int:
+    from chat_api.dev.stack import DevOptions, run  # noqa: PLC0415 - nothing but this command knows of it
+
+    return asyncio.run(
+        run(
+            DevOptions(
+                port=options.port,
+                data_dir=options.data_dir,
+                inference_url=options.inference_url,
+                reset=options.reset,
+            )
+        )
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from chat_api.logs import configure_logging  # noqa: PLC0415 - the others start without a server's weight
+    from chat_api.server import ServeError, serve  # noqa: PLC0415
+
+    settings = load_settings()
+    configure_logging(settings)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(settings, host=options.host, port=options.port, unix_socket=options.unix_socket))
+    except ServeError as error:
+        return _fail(str(error))
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    try:
+        return int(options.action(settings, options))
+    except MigrationError as error:
+        return _fail(str(error))
+
+
+def _apply(settings: Settings, _: argparse.Namespace) -> int:
+    return _tell(apply_migrations(settings.database_url), "applied", "nothing to apply")
+
+
+def _rollback(settings: Settings, options: argparse.Namespace) -> int:
+    return _tell(
+        rollback_migrations(settings.database_url, options.count), "rolled back", "nothing to roll back"
+    )
+
+
+def _status(settings: Settings, _: argparse.Namespace) -> int:
+    for state in migration_status(settings.database_url):
+        when = "pending" if state.applied_at is None else f"applied {state.applied_at:%Y-%m-%d %H:%M:%S%z}"
+        sys.stdout.write(f"{state.id:<40} {when}\n")
+    return 0
+
+
+def _tell(migrations: Sequence[str], done: str, nothing: str) -> int:
+    for migration in migrations:
+        sys.stdout.write(f"{done} {migration}\n")
+    if not migrations:
+        sys.stdout.write(f"{nothing}\n")
+    return 0
+
+
+def _fail(reason: str, status: int = FAILED) -> int:
+    sys.stderr.write("".join(f"chat-api: {line}\n" for line in reason.splitlines()))
+    return status
+
+
+def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count: give a number from 1 on")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chat-api",
+        description="The chat backend between the browser and the model.",
+        epilog="Settings come from the environment and .env: see the README's table.",
+    )
+    parser.add_argument("--version", action="version", version=f"chat-api {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    dev = commands.add_parser(
+        "dev",
+        help="everything on this machine: database, model, sign-in and server",
+        description="Run everything on this machine, nothing else installed: PostgreSQL, migrations, a local "
+        "model, a development auth service and the server. Prints the address, a token and a curl line.",
+    )
+    dev.add_argument("--port", type=_port, default=8002, help="port of the server (default: %(default)s)")
+    dev.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(".chat-api"),
+        metavar="DIR",
+        help="where data stays (default: %(default)s)",
+    )
+    dev.add_argument(
+        "--inference-url", metavar="URL", help="use this model server instead of the local model"
+    )
+    dev.add_argument("--reset", action="store_true", help="begin with an empty database")
+    dev.set_defaults(command=_dev)
+
+    serve = commands.add_parser(
+        "serve",
+        help="the server, from the environment",
+        description="Run the server with the environment's settings.",
+    )
+    where = serve.add_argument_group("where it listens")
+    where.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    where.add_argument("--port", type=_port, default=8002, help="port to listen on (default: %(default)s)")
+    where.add_argument("--unix-socket", type=Path, metavar="PATH", help="listen on this unix socket instead")
+    serve.set_defaults(command=_serve)
+
+    migrate = commands.add_parser(
+        "migrate",
+        help="bring the database's schema up to date",
+        description="Bring the schema of DATABASE_URL up to date. Safe when several start at once.",
+    )
+    migrate.set_defaults(command=_migrate, action=_apply)
+    actions = migrate.add_subparsers(title="actions", metavar="ACTION")
+    actions.add_parser("apply", help="apply what is missing (the default)").set_defaults(action=_apply)
+    actions.add_parser("status", help="show what is applied and what is missing").set_defaults(action=_status)
+    rollback = actions.add_parser("rollback", help="take the newest back, one unless told otherwise")
+    rollback.add_argument(
+        "--count", type=_count, default=1, help="how many to take back (default: %(default)s)"
+    )
+    rollback.set_defaults(action=_rollback)
+    return parser

@@ -1,0 +1,112 @@
+"""What happens around every handler: the trace id and the log line, errors as JSON, the caller's token."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from uuid import uuid4
+
+import orjson
+import structlog
+from aiohttp import web
+
+from chat_api import errors
+from chat_api.context import METRICS, PRINCIPAL, TRACE_ID, VERIFIER
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Route = TypeVar("_Route", bound=Handler)
+
+SANE_TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+_public: set[Handler] = set()
+
+
+def public(handler: _Route) -> _Route:
+    """Mark a handler that wants no token."""
+    _public.add(handler)
+    return handler
+
+
+@web.middleware
+async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its trace id, and write one log line and one count when it is answered."""
+    given = request.headers.get("X-Trace-Id") or request.headers.get("X-Request-Id") or ""
+    trace_id = given if SANE_TRACE_ID.fullmatch(given) else uuid4().hex
+    request[TRACE_ID] = trace_id
+    structlog.contextvars.clear_contextvars()  # a connection's requests share one context
+    structlog.contextvars.bind_contextvars(trace_id=trace_id)
+    began = time.perf_counter()
+    status = 499  # nginx's number for a caller that left before the answer
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource else "unknown"
+        metrics = request.app[METRICS]
+        metrics.requests.labels(request.method, route, status).inc()
+        seconds = time.perf_counter() - began
+        if status != 499 and response.content_type != "text/event-stream":
+            metrics.request_seconds.labels(route).observe(seconds)
+        log.info(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=status,
+            duration_ms=round(seconds * 1000, 1),
+        )
+
+
+@web.middleware
+async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every failure into the JSON error of CONTRACT section 1."""
+    try:
+        return await handler(request)
+    except errors.ChatError as error:
+        return answer(error)
+    except web.HTTPMethodNotAllowed as error:
+        return answer(errors.MethodNotAllowed(error.allowed_methods))
+    except web.HTTPNotFound:
+        return answer(errors.NotFound())
+    except web.HTTPRequestEntityTooLarge:
+        return answer(errors.BodyTooLarge())
+    except web.HTTPException:
+        raise  # aiohttp's own answers, such as a refused CORS preflight
+    except Exception:
+        if request.transport is None or request.transport.is_closing():
+            raise  # nobody is left to be told
+        log.exception("request_failed")
+        return answer(errors.ChatError("Something went wrong in this service; try again."))
+
+
+@web.middleware
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let only the holder of a good token through, and say who it is."""
+    if request.method != "OPTIONS" and request.match_info.handler not in _public:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise errors.Unauthorized
+        principal = await request.app[VERIFIER].verify(token.strip())
+        request[PRINCIPAL] = principal
+        structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
+    return await handler(request)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """For on_response_prepare, which streams pass too: middlewares see these only when they are over."""
+    if (trace_id := request.get(TRACE_ID)) is not None:
+        response.headers["X-Trace-Id"] = trace_id
+
+
+def answer(error: errors.ChatError) -> web.Response:
+    """An error as a response."""
+    return web.Response(
+        body=orjson.dumps(error.body),
+        status=error.status,
+        headers=error.headers,
+        content_type="application/json",
+    )

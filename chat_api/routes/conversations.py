@@ -1,0 +1,137 @@
+"""A user's conversations: list, create, read, rename and star, delete."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+
+from chat_api import errors
+from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL
+from chat_api.models import ConversationCreate, ConversationUpdate, PageQuery
+from chat_api.routes.requests import read_body, read_id, read_query, respond
+
+if TYPE_CHECKING:
+    import asyncpg
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/api/conversations")
+async def page(request: web.Request) -> web.Response:
+    """One page of the caller's conversations, newest first, and the same grouped by UTC date."""
+    query = read_query(request, PageQuery)
+    updated_at, last_id = (None, None) if query.cursor is None else _read_cursor(query.cursor)
+    rows = await request.app[DATABASE].rows(
+        "conversations.page",
+        user_id=request[PRINCIPAL].user_id,
+        before_updated_at=updated_at,
+        before_id=last_id,
+        max_rows=query.limit + 1,
+        skip=query.offset,
+    )
+    shown = rows[: query.limit]
+    grouped = {
+        day: [orjson.Fragment(row["conversation"]) for row in group]
+        for day, group in groupby(shown, itemgetter("day"))
+    }
+    body = {
+        "items": [orjson.Fragment(row["conversation"]) for row in shown],
+        "grouped": grouped,
+        "limit": query.limit,
+        "offset": query.offset,
+        "next_cursor": _write_cursor(shown[-1]) if len(rows) > len(shown) else None,
+    }
+    return respond(orjson.dumps(body))
+
+
+@routes.post("/api/conversations")
+async def create(request: web.Request) -> web.Response:
+    """Open an empty conversation."""
+    body = await read_body(request, ConversationCreate)
+    row = await request.app[DATABASE].row(
+        "conversations.create",
+        user_id=request[PRINCIPAL].user_id,
+        title=body.title or "New conversation",
+        model_tag=body.model_tag or "default",
+    )
+    return _one(row, 201)
+
+
+@routes.get("/api/conversations/{id}")
+async def get(request: web.Request) -> web.Response:
+    """A conversation with its messages and the generation now running in it."""
+    row = await request.app[DATABASE].row(
+        "conversations.get", id=read_id(request), user_id=request[PRINCIPAL].user_id
+    )
+    if row is None:
+        raise errors.ConversationNotFound
+    generation = None
+    if row["generation_id"] is not None:
+        last_event = request.app[GENERATIONS].last_event(row["generation_id"])
+        generation = {
+            "id": str(row["generation_id"]),
+            "conversation_id": request.match_info["id"].lower(),
+            "user_message_id": str(row["user_message_id"]),
+            "status": row["status"],
+            "started_at": row["started_at"],
+            "last_event_id": None if last_event is None else str(last_event),
+        }
+    conversation: str = row["conversation"]
+    return respond(
+        f'{conversation[:-1]},"messages":{row["messages"]},"generation":{orjson.dumps(generation).decode()}}}'
+    )
+
+
+@routes.put("/api/conversations/{id}")
+async def update(request: web.Request) -> web.Response:
+    """Rename a conversation, or mark it as a favourite."""
+    conversation_id = read_id(request)
+    body = await read_body(request, ConversationUpdate)
+    row = await request.app[DATABASE].row(
+        "conversations.update",
+        id=conversation_id,
+        user_id=request[PRINCIPAL].user_id,
+        title=body.title,
+        is_favorited=body.is_favorited,
+    )
+    return _one(row)
+
+
+@routes.delete("/api/conversations/{id}")
+async def delete(request: web.Request) -> web.Response:
+    """Delete a conversation with its messages; an answer on its way is stopped."""
+    row = await request.app[DATABASE].row(
+        "conversations.delete", id=read_id(request), user_id=request[PRINCIPAL].user_id
+    )
+    if row is None:
+        raise errors.ConversationNotFound
+    if row["generation_id"] is not None:
+        await request.app[GENERATIONS].stop(row["generation_id"])
+    return web.Response(status=204)
+
+
+def _one(row: asyncpg.Record | None, status: int = 200) -> web.Response:
+    if row is None:
+        raise errors.ConversationNotFound
+    return respond(row["conversation"], status)
+
+
+def _write_cursor(row: asyncpg.Record) -> str:
+    return base64.urlsafe_b64encode(f"{row['updated_at'].isoformat()} {row['id']}".encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        moment, _, last_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(last_id)
+    except (ValueError, OverflowError):
+        raise errors.Invalid.of(
+            "cursor_invalid", ("query", "cursor"), "must be the next_cursor of an earlier page"
+        ) from None

@@ -1,0 +1,61 @@
+"""Is it alive, is it ready, what does it count."""
+
+from __future__ import annotations
+
+import orjson
+import structlog
+from aiohttp import web
+
+from chat_api import errors
+from chat_api.context import DATABASE, GENERATIONS, METRICS
+from chat_api.middlewares import public
+from chat_api.migrate import known_migrations
+
+log = structlog.get_logger(__name__)
+
+routes = web.RouteTableDef()
+
+HEALTHY = orjson.dumps({"status": "ok", "ready": True, "service": "chat-api"})
+
+
+@routes.get("/api/health")
+@public
+async def health(_: web.Request) -> web.Response:
+    """Liveness: the process answers. Touches nothing else, so that a broken neighbour restarts nobody."""
+    return web.Response(body=HEALTHY, content_type="application/json")
+
+
+@routes.get("/api/ready")
+@public
+async def ready(request: web.Request) -> web.Response:
+    """Readiness: the database answers and is migrated, and this worker is not draining; else 503."""
+    checks = {"database": "ok", "migrations": "ok", "worker": "ok"}
+    try:
+        applied = {
+            row["migration_id"] for row in await request.app[DATABASE].rows("maintenance.applied_migrations")
+        }
+    except errors.DatabaseUnavailable as error:
+        checks["database"] = error.detail
+        checks["migrations"] = "unknown"
+    else:
+        if missing := [migration for migration in known_migrations() if migration not in applied]:
+            checks["migrations"] = f"{len(missing)} to apply: run chat-api migrate"
+    if request.app[GENERATIONS].draining:
+        checks["worker"] = "draining"
+    is_ready = all(check == "ok" for check in checks.values())
+    return web.Response(
+        body=orjson.dumps({"ready": is_ready, "checks": checks}),
+        status=200 if is_ready else 503,
+        content_type="application/json",
+        headers={} if is_ready else {"Retry-After": "5"},
+    )
+
+
+@routes.get("/metrics")
+@public
+async def metrics(request: web.Request) -> web.Response:
+    """The figures in Prometheus' text format."""
+    return web.Response(
+        body=request.app[METRICS].exposition(),
+        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+    )

@@ -1,0 +1,67 @@
+"""Sending a message, and having the last one answered again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from chat_api import errors
+from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
+from chat_api.models import MessageCreate, Regenerate
+from chat_api.routes.requests import read_body, read_id, respond
+from chat_api.transports import sse
+
+if TYPE_CHECKING:
+    from chat_api.relay import Log
+
+routes = web.RouteTableDef()
+
+MAX_KEY_CHARACTERS = 200
+
+
+@routes.post("/api/conversations/{id}/messages")
+async def send(request: web.Request) -> web.StreamResponse:
+    """Store the caller's message, and stream its answer."""
+    return await _answer(request, MessageCreate)
+
+
+@routes.post("/api/conversations/{id}/regenerate")
+async def regenerate(request: web.Request) -> web.StreamResponse:
+    """Answer the last message again; the new answer replaces the old one once it is stored."""
+    return await _answer(request, Regenerate)
+
+
+async def _answer(request: web.Request, model: type[MessageCreate | Regenerate]) -> web.StreamResponse:
+    conversation_id = read_id(request)
+    asked = await read_body(request, model)
+    reading = await request.app[GENERATIONS].start(
+        request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request)
+    )
+    if asked.stream:
+        return await sse.stream(request, reading, request.app[SETTINGS])
+    return await _whole(request, reading.log)
+
+
+async def _whole(request: web.Request, log: Log) -> web.Response:
+    """The answer in one piece, when it is complete."""
+    await log.wait_closed()
+    row = await request.app[DATABASE].row("messages.exchange", generation_id=log.generation_id)
+    if row is None:
+        raise errors.ConversationNotFound  # deleted meanwhile
+    if row["answer"] is None and row["error_code"] is not None:
+        raise errors.from_code(row["error_code"])
+    return respond(f'{{"user_message":{row["question"]},"message":{row["answer"] or "null"}}}')
+
+
+def _read_key(request: web.Request) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isprintable():
+        raise errors.Invalid.of(
+            "idempotency_key_invalid",
+            ("header", "Idempotency-Key"),
+            f"must be 1 to {MAX_KEY_CHARACTERS} printable characters",
+        )
+    return key

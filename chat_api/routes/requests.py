@@ -1,0 +1,68 @@
+"""Reading what callers send, and answering with JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from chat_api import errors
+
+if TYPE_CHECKING:
+    from chat_api.models import Body
+
+Model = TypeVar("Model", bound="Body")
+
+CANONICAL_LENGTH = 36  # of a UUID; Python's reader takes other forms too
+
+
+async def read_body(request: web.Request, model: type[Model]) -> Model:
+    """The JSON body, validated. No body at all is an empty object.
+
+    Raises NotJson, BodyTooLarge, BadRequest (no JSON), Invalid.
+    """
+    data = await request.read()
+    if not data:
+        data = b"{}"
+    elif request.content_type != "application/json" and not request.content_type.endswith("+json"):
+        raise errors.NotJson
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise _explained(error, "body") from None
+
+
+def read_query(request: web.Request, model: type[Model]) -> Model:
+    """The query string, validated. Raises Invalid."""
+    try:
+        return model.model_validate(dict(request.query))
+    except ValidationError as error:
+        raise _explained(error, "query") from None
+
+
+def read_id(request: web.Request) -> UUID:
+    """The conversation's id in the path. Raises ConversationNotFound when it is none."""
+    text = request.match_info["id"]
+    if len(text) != CANONICAL_LENGTH:
+        raise errors.ConversationNotFound
+    try:
+        return UUID(text)
+    except ValueError:
+        raise errors.ConversationNotFound from None
+
+
+def respond(body: str | bytes, status: int = 200) -> web.Response:
+    """A response of ready JSON."""
+    data = body.encode() if isinstance(body, str) else body
+    return web.Response(body=data, status=status, content_type="application/json", charset="utf-8")
+
+
+def _explained(error: ValidationError, place: str) -> errors.ChatError:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    if problems[0]["type"] == "json_invalid":
+        return errors.BadRequest(
+            f"The request body is not valid JSON: {problems[0]['msg'].partition(': ')[2]}."
+        )
+    return errors.Invalid([{**problem, "loc": [place, *problem["loc"]]} for problem in problems])

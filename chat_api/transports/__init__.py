@@ -1,0 +1,1 @@
+"""The transports: thin encoders over the same events."""
