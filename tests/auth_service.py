@@ -1,0 +1,62 @@
+"""The auth service, scripted: CONTRACT section 4 over real HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+
+class AuthService:
+    """Knows the tokens that `sign_in` made; `calls` lists the tokens that it was asked about.
+
+    `replies` maps a token to another answer: a status and a body.
+    """
+
+    internal_key = "internal-key-of-the-tests"
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.replies: dict[str, tuple[int, Any]] = {}
+        self._users: dict[str, dict[str, Any]] = {}
+        app = web.Application()
+        app.router.add_post("/auth/validate", self._validate)
+        self._server = TestServer(app)
+
+    async def __aenter__(self) -> Self:
+        await self._server.start_server()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.close()
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return str(self._server.make_url("")).rstrip("/")
+
+    def sign_in(
+        self, user_id: UUID | None = None, *, is_admin: bool | None = None, exp: float | None = None
+    ) -> dict[str, str]:
+        """A user's request headers."""
+        user: dict[str, Any] = {"id": str(user_id or uuid4()), "email": "u@example.com", "name": "U"}
+        if is_admin is not None:
+            user["is_admin"] = is_admin
+        token = f"token-{uuid4().hex}"
+        claims = {"sub": user["id"]} if exp is None else {"sub": user["id"], "exp": exp}
+        self._users[token] = {"valid": True, "user": user, "claims": claims}
+        return {"Authorization": f"Bearer {token}"}
+
+    async def _validate(self, request: web.Request) -> web.Response:
+        if request.headers.get("X-Internal-API-Key") != self.internal_key:
+            return web.json_response({"detail": "wrong internal key"}, status=403)
+        token = (await request.json())["token"]
+        self.calls.append(token)
+        if token in self.replies:
+            status, body = self.replies[token]
+            return web.json_response(body, status=status)
+        if token in self._users:
+            return web.json_response(self._users[token])
+        return web.json_response({"valid": False, "reason": "unknown token"}, status=401)

@@ -1,0 +1,142 @@
+"""The parts that tests run on: a real PostgreSQL, a scripted model server, a stand-in for the auth service."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import psycopg
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from chat_api.app import create_app
+from chat_api.dev.postgres import Postgres
+from chat_api.migrate import apply_migrations
+from chat_api.settings import Settings
+from tests.auth_service import AuthService
+from tests.model_server import ModelServer
+
+Client = TestClient[web.Request, web.Application]
+
+TEMPLATE = "chat_api_template"
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server of this test process."""
+    with Postgres(tmp_path_factory.mktemp("postgres") / "data", settings=FAST) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(postgres: Postgres) -> str:
+    """Its address, as a superuser, in the database `postgres`."""
+    return postgres.dsn()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """A migrated database to clone; nobody may be connected to it."""
+    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
+        admin.execute(f"create database {TEMPLATE}")
+    apply_migrations(postgres.dsn(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(postgres: Postgres, template: str) -> AsyncIterator[str]:
+    """A migrated database of this test's own."""
+    name = f"test_{uuid4().hex}"
+    admin = await asyncpg.connect(postgres.dsn())
+    try:
+        await admin.execute(f"create database {name} template {template}")
+        yield postgres.dsn(name)
+        await admin.execute(f"drop database {name} with (force)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to this test's database, to look behind the service."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ModelServer]:
+    """A model server that says what the test tells it, when the test tells it."""
+    async with ModelServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def auth() -> AsyncIterator[AuthService]:
+    """The auth service, over real HTTP."""
+    async with AuthService() as service:
+        yield service
+
+
+@pytest.fixture
+def settings(database_url: str, model: ModelServer, auth: AuthService) -> Settings:
+    """Settings that join these parts; override with `settings.model_copy(update=…)`."""
+    return Settings(
+        _env_file=None,
+        database_url=database_url,
+        auth_service_url=auth.url,
+        inference_service_url=model.url,
+        internal_api_key=auth.internal_key,
+        log_level="DEBUG",
+        drain_seconds=0.05,
+    )
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+async def start(database_url: str) -> AsyncIterator[Start]:
+    """Start the service on real sockets with given settings, as often as wanted; it ends before its database."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def run(settings: Settings) -> Client:
+            server = TestServer(create_app(settings), handler_cancellation=False)
+            return await stack.enter_async_context(TestClient(server))
+
+        yield run
+
+
+@pytest.fixture
+async def client(start: Start, settings: Settings) -> Client:
+    """The service, without a token."""
+    started: Client = await start(settings)
+    return started
+
+
+@pytest.fixture
+def user(auth: AuthService) -> dict[str, str]:
+    """The headers of a signed-in user."""
+    return auth.sign_in()
+
+
+@pytest.fixture
+async def conversation(client: Client, user: dict[str, str]) -> str:
+    """An empty conversation of that user; its path."""
+    response = await client.post("/api/conversations", headers=user)
+    assert response.status == 201
+    body = await response.json()
+    UUID(body["id"])
+    return f"/api/conversations/{body['id']}"
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The project's own folder."""
+    return Path(__file__).parent.parent

@@ -1,0 +1,48 @@
+"""Reading event streams as a client does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import ClientResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event as it came."""
+
+    id: str
+    data: dict[str, Any]
+
+    @property
+    def seq(self) -> int:
+        """Its number in its generation."""
+        return int(self.id.rpartition(":")[2])
+
+
+async def read_events(response: ClientResponse, count: int | None = None) -> list[Seen]:
+    """All events up to `done`, or the next `count`. Fails after five seconds of waiting."""
+    assert response.status == 200, await response.text()
+    assert response.content_type == "text/event-stream"
+    seen: list[Seen] = []
+    last_id = ""
+    async with asyncio.timeout(5):
+        while count is None or len(seen) < count:
+            line = (await response.content.readline()).decode()
+            if not line:
+                break
+            if line.startswith("id: "):
+                last_id = line[4:].strip()
+            elif line.startswith("data: "):
+                seen.append(Seen(last_id, json.loads(line[6:])))
+                if seen[-1].data.get("done"):
+                    break
+    return seen
+
+
+def text_of(events: list[Seen]) -> str:
+    """The answer as a page would show it."""
+    return "".join(event.data.get("token", "") for event in events)
