@@ -59,5 +59,5 @@ def build(tree: Path, folder: Path) -> None:
 
 def install(wheel: Path, environment: Path) -> None:
     run([sys.executable, "-m", "venv", "--clear", "--without-pip", environment], cwd=wheel.parent)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--python", environment / "bin" / "python", "install"]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(environment / "bin" / "python"), "install"]
     run([*pip, "--no-compile", "--constraint", ROOT / "constraints.txt", wheel], cwd=wheel.parent)

@@ -20,7 +20,7 @@ from tests.packaging.tree import Installed
 
 
 @pytest.fixture
-async def database_url(postgres_dsn: str) -> AsyncIterator[str]:
+async def empty_database(postgres_dsn: str) -> AsyncIterator[str]:
     """An empty database of its own."""
     name = f"packaging_{uuid4().hex}"
     connection = await asyncpg.connect(postgres_dsn)
@@ -40,14 +40,14 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    installed: Installed, log: Path, port: int, database_url: str
+    installed: Installed, log: Path, port: int, empty_database: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The running server. It has to end by itself on SIGTERM, with status 0."""
     with log.open("wb") as output:
         server = subprocess.Popen(
             [installed.chat_api, "serve", "--port", str(port)],
             cwd=log.parent,
-            env=installed.variables(log.parent, DATABASE_URL=database_url),
+            env=installed.variables(log.parent, DATABASE_URL=empty_database),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -99,12 +99,12 @@ def test_dev_without_its_extra_names_what_to_install(installed: Installed, tmp_p
 
 
 async def test_migrates_and_serves_outside_the_checkout(
-    installed: Installed, database_url: str, tmp_path: Path
+    installed: Installed, empty_database: str, tmp_path: Path
 ) -> None:
-    installed.run(tmp_path, "migrate", DATABASE_URL=database_url)
+    installed.run(tmp_path, "migrate", DATABASE_URL=empty_database)
     port = free_port()
     log = tmp_path / "serve.log"
-    with serving(installed, log, port, database_url) as server:
+    with serving(installed, log, port, empty_database) as server:
         health = get(server, f"http://127.0.0.1:{port}/api/health", log)
         assert health == {"status": "ok", "ready": True, "service": "chat-api"}
         ready = get(server, f"http://127.0.0.1:{port}/api/ready", log)

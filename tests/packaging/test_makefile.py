@@ -59,12 +59,23 @@ def test_second_run_installs_nothing(target: str, installed_venv: Path) -> None:
     assert "pip install" not in make("--dry-run", target, f"VENV={installed_venv}").stdout
 
 
-@pytest.mark.parametrize("target", ["dev", "test", "lint", "format"])
-@pytest.mark.parametrize("changed", ["made", "dev-installed", "test-installed"])
-def test_older_than_the_metadata_installs_again(target: str, changed: str, installed_venv: Path) -> None:
-    os.utime(installed_venv / changed, (0, 0))
-    expected = changed == ("dev-installed" if target == "dev" else "test-installed")
-    assert ("pip install" in make("--dry-run", target, f"VENV={installed_venv}").stdout) is expected
+@pytest.mark.parametrize("changed", ["setup.cfg", "pyproject.toml", "constraints.txt", "made"])
+@pytest.mark.parametrize(
+    ("target", "extras"),
+    [
+        ("dev", "dev-stack"),
+        ("test", "dev-stack,test"),
+        ("lint", "dev-stack,test"),
+        ("format", "dev-stack,test"),
+    ],
+)
+def test_after_a_change_of_what_it_rests_on_it_installs_its_extras_again(
+    target: str, extras: str, changed: str, installed_venv: Path
+) -> None:
+    file = installed_venv / changed if changed == "made" else changed
+    commands = make("--dry-run", f"--what-if={file}", target, f"VENV={installed_venv}").stdout
+    assert f"--editable '.[{extras}]'" in commands
+    assert "-c constraints.txt" in commands
 
 
 def test_arguments_reach_the_command(installed_venv: Path) -> None:
