@@ -93,7 +93,6 @@ class Database:
             command_timeout=settings.database_timeout,
             reset=_keep_session,
         )
-        self._keep = settings.database_pool_min
 
     async def open(self) -> None:
         """Make the pool; connects to nothing yet."""

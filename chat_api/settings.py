@@ -94,7 +94,6 @@ class Settings(BaseSettings):
     auth_negative_cache_seconds: Seconds = Field(5, description="seconds a refused token is refused unasked")
     auth_cache_size: int = Field(10_000, ge=1, le=1_000_000, description="tokens remembered at most")
 
-    database_pool_min: int = Field(1, ge=0, le=1000, description="connections kept open")
     database_pool_max: int = Field(10, ge=1, le=1000, description="connections opened at most")
     database_timeout: Seconds = Field(10, description="seconds for a statement, and for a free connection")
 
@@ -126,14 +125,11 @@ def load_settings(**overrides: Any) -> Settings:
     Raises SettingsError with a line for each variable that can't be used.
     """
     try:
-        settings = Settings(**overrides)
+        return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(
             "\n".join(_sentence(dict(problem)) for problem in error.errors(include_url=False))
         ) from None
-    if settings.database_pool_min > settings.database_pool_max:
-        raise SettingsError("DATABASE_POOL_MIN must not be larger than DATABASE_POOL_MAX")
-    return settings
 
 
 def _sentence(problem: dict[str, Any]) -> str:

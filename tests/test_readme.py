@@ -1,0 +1,66 @@
+"""The README says what is true."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from chat_api.app import create_app
+from chat_api.settings import Settings
+
+
+def settings_table() -> str:
+    """The README's table, from the settings themselves."""
+    rows = [f"| `{name.upper()}` | {_default(field)} | {field.description} |" for name, field in _fields()]
+    return "\n".join(["| Variable | Default | Purpose |", "|---|---|---|", *rows])
+
+
+def _fields() -> list[tuple[str, FieldInfo]]:
+    return list(Settings.model_fields.items())
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    return "" if default == "" else f"`{default}`"
+
+
+def test_the_settings_table_is_that_of_the_code(checkout: Path) -> None:
+    readme = (checkout / "README.md").read_text()
+    table = re.search(r"<!-- settings: .*?-->\n(.*?)\n<!-- /settings -->", readme, re.DOTALL)
+    assert table is not None
+    assert table[1] == settings_table()
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(field.description for _, field in _fields())
+
+
+def test_the_curl_examples_name_every_route(checkout: Path, settings: Settings) -> None:
+    examples = (checkout / "README.md").read_text().partition("## The API")[2]
+    shown = set()
+    for line in examples.splitlines():
+        if "curl" not in line:
+            continue
+        for command in re.findall(r"curl [^;)|]*", line):
+            words = shlex.split(command.partition(" | ")[0])
+            method = words[words.index("-X") + 1] if "-X" in words else "POST" if "-d" in words else "GET"
+            for word in words:
+                path = word.partition("?")[0]
+                path = path.replace("$A", "/api").replace("$C", "{id}").replace("${A%/api}", "")
+                if path.startswith("/"):
+                    shown.add((method, path))
+    routes = {
+        (route.method, route.resource.canonical)
+        for route in create_app(settings).router.routes()
+        if route.resource is not None and route.method in ("GET", "POST", "PUT", "DELETE")
+    }
+    assert routes - shown == set()
+
+
+def test_every_link_into_the_tree_leads_somewhere(checkout: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (checkout / "README.md").read_text())
+    assert [link for link in links if "://" not in link and not (checkout / link).exists()] == []
