@@ -90,7 +90,9 @@ class Dsn:
             netloc = f"{quote(self.user or '', safe='')}{secret}@{netloc}"
         # Every space as %20: libpq doesn't read a plus as one.
         tail = "&".join(f"{name}={quote(value, safe='/,')}" for name, value in query)
-        return f"postgresql://{netloc}/{quote(self.database or '', safe='')}{'?' if tail else ''}{tail}"
+        # No bare slash: asyncpg would take it for a database without a name.
+        path = f"/{quote(self.database, safe='')}" if self.database else ""
+        return f"postgresql://{netloc}{path}{'?' if tail else ''}{tail}"
 
 
 def parse_dsn(url: str) -> Dsn:

@@ -1,4 +1,5 @@
--- The table messages: made in a fresh database, adopted with every row where samosaChaat made it before.
+-- The table messages: made in a fresh database, adopted with every row where samosaChaat made it before. New in it is
+-- why an answer ended, kept with the answer.
 -- depends: 0001.adopt-conversations
 
 set local lock_timeout = '5s';
@@ -13,18 +14,23 @@ create table if not exists messages (
     model_tag varchar(100),
     inference_time_ms integer,
     created_at timestamptz not null default now(),
+    finish_reason varchar(20),
     constraint messages_pkey primary key (id),
     constraint messages_conversation_id_fkey
     foreign key (conversation_id) references conversations (id) on delete cascade,
     constraint ck_messages_role check (role in ('user', 'assistant', 'system'))
 );
 
--- The check holds for new rows from here on; old rows are mended in 0003 and looked at in 0005.
+-- The checks hold for new rows from here on; old rows are mended in 0003 and looked at in 0004.
 alter table messages
+add column if not exists finish_reason varchar(20),
 alter column id set default chat_uuid7(),
 alter column created_at set default now(),
 drop constraint if exists ck_messages_created_at,
-add constraint ck_messages_created_at check (created_at is not null) not valid;
+add constraint ck_messages_created_at check (created_at is not null) not valid,
+drop constraint if exists ck_messages_finish_reason,
+add constraint ck_messages_finish_reason
+check (finish_reason in ('stop', 'length', 'stopped', 'interrupted', 'error')) not valid;
 
 comment on table messages is
 'What was said. Read oldest first by (created_at, id). Messages are added and deleted, their text never changes.';
@@ -34,3 +40,6 @@ comment on column messages.token_count is
 comment on column messages.model_tag is 'The model that answered. Null reads as the empty string.';
 comment on column messages.inference_time_ms is
 'Milliseconds from the call of the inference service to its last token. Null reads as 0.';
+comment on column messages.finish_reason is
+'Null for a user''s message and for answers older than this column. Else: stop (the model ended), length (its limit '
+'was reached), stopped (the user stopped it), interrupted (the worker or the stream broke off), error.';

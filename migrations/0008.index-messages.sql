@@ -1,10 +1,10 @@
 -- A conversation reads by (created_at, id), oldest first; the id decides between equal times. Deleting a
 -- conversation finds its messages here too.
--- depends: 0008.index-conversations
+-- depends: 0007.index-conversations
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 
--- Mirrors its rollback file, see 0008.
+-- Mirrors its rollback file, see 0007.
 
 -- Generous, because these locks hinder neither reading nor writing: the build waits for every older transaction.
 set lock_timeout = '10min';

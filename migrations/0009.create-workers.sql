@@ -1,5 +1,5 @@
 -- Who is alive, among the server processes that share this database.
--- depends: 0009.index-messages
+-- depends: 0008.index-messages
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

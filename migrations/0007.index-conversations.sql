@@ -1,5 +1,5 @@
 -- A user's list pages by keyset on (updated_at, id), newest first; the id decides between equal times.
--- depends: 0007.validate-finish-reason
+-- depends: 0006.require-message-times
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 

@@ -1,5 +1,5 @@
 -- One row for each run of the model: its state machine, and what makes retries and many workers safe.
--- depends: 0010.create-workers
+-- depends: 0009.create-workers
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

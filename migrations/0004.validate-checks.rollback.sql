@@ -1,0 +1,1 @@
+-- Nothing to undo: a check that was validated only says more.

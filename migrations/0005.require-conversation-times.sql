@@ -1,0 +1,16 @@
+-- conversations.created_at and updated_at become not null. 0004 has looked at every row, so that SET NOT NULL doesn't
+-- look again, and its lock is a short one. It must come before the checks go, in a statement of its own.
+-- depends: 0004.validate-checks
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+alter table conversations
+-- squawk-ignore adding-not-nullable-field
+alter column created_at set not null,
+-- squawk-ignore adding-not-nullable-field
+alter column updated_at set not null;
+
+alter table conversations
+drop constraint if exists ck_conversations_created_at,
+drop constraint if exists ck_conversations_updated_at;

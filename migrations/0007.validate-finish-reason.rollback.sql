@@ -1,1 +1,0 @@
--- Nothing to undo: a validated check only says more.
