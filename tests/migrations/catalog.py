@@ -4,7 +4,7 @@ from typing import Any
 
 import psycopg
 
-# Tables of the auth service and of yoyo are not ours, and the one foreign key that may differ is tested by itself.
+# Tables of the auth service and of yoyo are not ours. The foreign key that may differ is tested by itself.
 QUERIES = {
     "columns": """
         select relname, attname, format_type(atttypid, atttypmod), attnotnull,
@@ -34,11 +34,9 @@ QUERIES = {
 
 def catalog(connection: psycopg.Connection[Any]) -> dict[str, set[tuple[Any, ...]]]:
     """The schema by kind of object."""
+    ours = "relnamespace = current_schema()::regnamespace and relname <> 'users' and relname !~ 'yoyo'"
     found = {}
     for kind, query in QUERIES.items():
-        where = "and" if "where" in query else "where"
-        ours = "" if kind == "functions" else (
-            f"{where} relnamespace = current_schema()::regnamespace and relname <> 'users' and relname !~ 'yoyo'"
-        )
-        found[kind] = {tuple(map(str, row)) for row in connection.execute(query + ours)}
+        limit = "" if kind == "functions" else f"{'and' if 'where' in query else 'where'} {ours}"
+        found[kind] = {tuple(map(str, row)) for row in connection.execute(query + limit)}
     return found

@@ -58,7 +58,13 @@ values
 def make(database_url: str, *, is_favorited: bool, rows: bool = True) -> None:
     """Fill an empty database; without `is_favorited` it is of the older age."""
     with psycopg.connect(database_url, autocommit=True) as connection:
-        for statement in [USERS, CONVERSATIONS, *([IS_FAVORITED] if is_favorited else []), MESSAGES, *INDEXES]:
+        for statement in [
+            USERS,
+            CONVERSATIONS,
+            *([IS_FAVORITED] if is_favorited else []),
+            MESSAGES,
+            *INDEXES,
+        ]:
             connection.execute(statement)
         if rows:
             connection.execute(ROWS)

@@ -1,4 +1,4 @@
-"""A samosaChaat database is taken over in place: same schema as a fresh one, every row kept, nobody disturbed."""
+"""A samosaChaat database is taken over in place: the schema of a fresh one, every row kept."""
 
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +65,10 @@ def test_missing_times_are_filled_in_and_no_message_changes_its_place(
         from conversations where id = %s
     """
     assert connection.execute(times, (earlier.NULLS,)).fetchone() == (True, True)
-    recent = "select created_at = updated_at, created_at > now() - interval '1 minute' from conversations where id = %s"
+    recent = """
+        select created_at = updated_at, created_at > now() - interval '1 minute'
+        from conversations where id = %s
+    """
     assert connection.execute(recent, (earlier.EMPTY,)).fetchone() == (True, True)
 
 

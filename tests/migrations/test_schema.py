@@ -72,6 +72,14 @@ def test_every_table_says_what_it_is(migrated: Connection) -> None:
     assert migrated.execute(query).fetchall() == []
 
 
+def test_every_constraint_and_index_is_valid(migrated: Connection) -> None:
+    query = """
+        select conname from pg_constraint where not convalidated
+        union all select indexrelid::regclass::text from pg_index where not indisvalid
+    """
+    assert migrated.execute(query).fetchall() == []
+
+
 def test_a_conversation_has_one_running_generation(migrated: Connection) -> None:
     generation(migrated)
     generation(migrated, status="completed", finished_at="now")
