@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from chat_api.db import Database
     from chat_api.inference import Inference, Prompt
     from chat_api.metrics import Metrics
-    from chat_api.relay import Log
+    from chat_api.relay import Journal, Log
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -41,6 +41,7 @@ class Outcome:
 
 STOPPED = Outcome("stopped", "stopped")
 DRAINED = Outcome("interrupted", "interrupted", errors.Draining())
+LOST = Outcome("interrupted", "interrupted", errors.WorkerLost())
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5
 
 INTERRUPTIONS = (errors.InferenceInterrupted, errors.InferenceTimeout)
@@ -59,6 +60,7 @@ class Answer:
         log: Log,
         worker_id: UUID,
         prompt: Prompt,
+        journal: Journal,
         database: Database,
         inference: Inference,
         metrics: Metrics,
@@ -67,6 +69,7 @@ class Answer:
         self.log = log
         self._worker_id = worker_id
         self._prompt = prompt
+        self._journal = journal
         self._database = database
         self._inference = inference
         self._metrics = metrics
@@ -144,6 +147,7 @@ class Answer:
             finish_reason, message_id = row["finish_reason"], row["message_id"]
             if not row["is_mine"]:
                 logger.error("generation_taken_over", reason="this worker's lease had run out")
+                self.log.append(events.reset(row["content"] or ""))
         self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
         self._metrics.generations.labels(outcome.status).inc()
         self._metrics.tokens.inc(self._tokens)
@@ -159,6 +163,7 @@ class Answer:
     async def _store(self, outcome: Outcome, token_count: int, milliseconds: int) -> asyncpg.Record | None:
         """Tried until its commit is known: the statement may be repeated."""
         delay = FIRST_RETRY_SECONDS
+        rest = self._journal.rest(self.log)
         while True:
             try:
                 return await self._database.row(
@@ -172,7 +177,9 @@ class Answer:
                     model_tag=(outcome.model or self._prompt.model_tag)[:100],
                     token_count=token_count,
                     inference_time_ms=milliseconds,
-                    last_seq=len(self.log.events),  # the number that `done` will have
+                    first_seq=rest.first_seq if rest else None,
+                    last_seq=self.log.next_seq,  # the number that `done` will have
+                    slice=rest.events if rest else None,
                 )
             except errors.DatabaseUnavailable:
                 pass  # logged there; the text is safe here

@@ -81,16 +81,17 @@ class Database:
         self._timeout = settings.database_timeout
         dsn = parse_dsn(settings.database_url)
         self.address = dsn.redacted()
+        self._connect: dict[str, Any] = {
+            "timeout": settings.database_timeout,
+            "command_timeout": settings.database_timeout,
+            "server_settings": {"application_name": "chat-api", "timezone": "UTC"},
+            **dsn.asyncpg_kwargs(),
+        }
         self._pool = asyncpg.create_pool(
-            **{
-                "server_settings": {"application_name": "chat-api", "timezone": "UTC"},
-                **dsn.asyncpg_kwargs(),
-            },
+            **self._connect,
             min_size=0,  # so that the service starts, and says what is wrong, without its database
             max_size=settings.database_pool_max,
             max_inactive_connection_lifetime=300,
-            timeout=settings.database_timeout,
-            command_timeout=settings.database_timeout,
             reset=_keep_session,
         )
 
@@ -124,6 +125,15 @@ class Database:
         async with self._connection() as connection:
             rows: list[asyncpg.Record] = await connection.fetch(query.text, *arguments)
             return rows
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """A connection of its own, outside the pool; errors pass unchanged."""
+        connection = await asyncpg.connect(**self._connect)
+        try:
+            yield connection
+        finally:
+            connection.terminate()
 
     def _bind(self, name: str, parameters: dict[str, Any]) -> tuple[Query, list[Any]]:
         query = self._queries[name]

@@ -200,12 +200,6 @@ class AuthUnavailable(Unavailable):
     code = "auth_unavailable"
 
 
-class GenerationElsewhere(Unavailable):
-    """This answer is being written by another server; try again in a few seconds."""
-
-    code = "generation_elsewhere"
-
-
 class DatabaseUnavailable(Unavailable):
     """The database can't be reached just now; try again in a few seconds."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import orjson
 
-from chat_api.errors import ChatError
-from chat_api.inference import Delta
+if TYPE_CHECKING:
+    from chat_api.errors import ChatError
+    from chat_api.inference import Delta
 
 
 def start(generation_id: UUID, conversation_id: UUID, user_message_id: UUID) -> bytes:

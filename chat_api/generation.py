@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 import structlog
 
 from chat_api import errors, events, prompt
-from chat_api.answer import DRAINED, STOPPED, Answer
-from chat_api.lease import Lease
+from chat_api.answer import DRAINED, LOST, STOPPED, Answer
+from chat_api.housekeeping import Housekeeping
 from chat_api.models import MessageCreate, Regenerate
-from chat_api.relay import Hub, Log
+from chat_api.relay import Follower, Hints, Hub, Journal, Log
 
 if TYPE_CHECKING:
     import asyncpg
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from chat_api.inference import Inference
     from chat_api.metrics import Metrics
     from chat_api.settings import Settings
+
+logger = structlog.get_logger(__name__)
 
 STORING_SECONDS = 5  # what answers that were cut short get to be stored, and a stop to be confirmed
 
@@ -64,14 +66,28 @@ class Generations:
         self._inference = inference
         self._metrics = metrics
         self._worker_id = uuid4()
-        self._hub = Hub(settings.replay_seconds, settings.replay_bytes)
-        self._lease = Lease(database, self._worker_id, settings.worker_lease)
         self._running: dict[UUID, tuple[Answer, asyncio.Task[None]]] = {}
+        self._journal = Journal(
+            database,
+            self._worker_id,
+            settings.worker_lease,
+            on_stop=self._end_stopped,
+            on_lost=self._end_lost,
+        )
+        self._follower = Follower(database)
+        self._hints = Hints(database, {"chat_journal": self._follower.hint, "chat_stop": self._hear_stop})
+        self._housekeeping = Housekeeping(
+            database, self._journal, settings.worker_lease / 3, settings.replay_seconds
+        )
+        self._hub = Hub(self._follower)
         self.draining = False
 
     def open(self) -> None:
         """Begin to work."""
-        self._lease.open()
+        self._journal.open()
+        self._follower.open()
+        self._hints.open()
+        self._housekeeping.open()
 
     async def start(
         self,
@@ -87,7 +103,7 @@ class Generations:
         """
         if self.draining:
             raise errors.Draining
-        await self._lease.held()
+        await self._journal.held()
         content = asked.content if isinstance(asked, MessageCreate) else None
         parameters = {
             "conversation_id": conversation_id,
@@ -115,13 +131,15 @@ class Generations:
                     ("header", "Idempotency-Key"),
                     "this key belongs to another message of this conversation; use a new one",
                 )
-            return await self._find(user_id, conversation_id, generation_id)
+            return Reading(await self._hub.find(generation_id))
         log = self._hub.open(generation_id)
         log.append(events.start(generation_id, conversation_id, row["user_message_id"]))
+        self._journal.add(log)
         answer = Answer(
             log,
             self._worker_id,
             prompt.build(row["history"], row["model_tag"] or "default", asked, self._settings),
+            self._journal,
             self._database,
             self._inference,
             self._metrics,
@@ -141,31 +159,36 @@ class Generations:
         if after is not None:
             row = await self._look(user_id, conversation_id, after.generation_id)
             if row["generation_id"] is not None:
-                reading = self._read(row, conversation_id, after.seq)
-                if reading.place < len(reading.log.events) or not reading.log.closed:
-                    return reading
+                log = await self._hub.find(after.generation_id, after.seq)
+                place = log.place_after(after.seq)
+                if place < len(log.events) or not log.closed:
+                    return Reading(log, place)
         newest = await self._look(user_id, conversation_id, None)
-        if newest["generation_id"] is None:
+        generation_id: UUID | None = newest["generation_id"]
+        if generation_id is None or (after is not None and generation_id == after.generation_id):
             return None
-        if after is not None and (
-            newest["generation_id"] == after.generation_id or newest["status"] != "running"
-        ):
+        age: float | None = newest["seconds_since_end"]  # None while it runs
+        if age is not None and (after is not None or age > self._settings.replay_seconds):
             return None
-        if newest["status"] != "running" and self._hub.get(newest["generation_id"]) is None:
-            return None
-        return self._read(newest, conversation_id, -1)
+        return Reading(await self._hub.find(generation_id))
 
-    def last_event(self, generation_id: UUID) -> Cursor | None:
-        """The newest event of a generation, where it is known here."""
+    def last_seq(self, generation_id: UUID) -> int | None:
+        """The number of a generation's newest event, if it runs here."""
         log = self._hub.get(generation_id)
-        return Cursor(generation_id, log.events[-1].seq) if log else None
+        return log.next_seq - 1 if log else None
 
-    async def stop(self, generation_id: UUID) -> None:
-        """Stop a generation if it runs here; returns when its text is stored, or after five seconds."""
-        if generation_id in self._running:
-            answer, task = self._running[generation_id]
-            answer.end(STOPPED)
-            await asyncio.wait({task}, timeout=STORING_SECONDS)
+    async def stopped(self, generation_id: UUID) -> None:
+        """See to it that a generation that was asked to stop does, wherever it runs.
+
+        Returns when its text is stored, or after five seconds.
+        """
+        self._end_stopped(generation_id)
+        log = await self._hub.find(generation_id)
+        try:
+            async with asyncio.timeout(STORING_SECONDS):
+                await log.wait_closed()
+        except TimeoutError:
+            logger.warning("stop_unconfirmed", generation_id=str(generation_id))
 
     async def drain(self) -> None:
         """Take no new generation, and let the running ones finish; what remains in the end is interrupted."""
@@ -183,8 +206,10 @@ class Generations:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._lease.close()
-        self._hub.close()
+        await self._housekeeping.close()
+        await self._hints.close()
+        await self._follower.close()
+        await self._journal.close()
 
     async def _settle(self, seconds: float) -> None:
         if tasks := [task for _, task in self._running.values()]:
@@ -197,13 +222,21 @@ class Generations:
         finally:
             del self._running[generation_id]
             self._metrics.live_generations.dec()
-            if answer.log.closed:
-                self._hub.finished(answer.log)
-            else:
-                self._hub.drop(generation_id)
+            self._journal.remove(answer.log)
+            self._hub.drop(answer.log)
 
-    async def _find(self, user_id: UUID, conversation_id: UUID, generation_id: UUID) -> Reading:
-        return self._read(await self._look(user_id, conversation_id, generation_id), conversation_id, -1)
+    def _end_stopped(self, generation_id: UUID) -> None:
+        if generation_id in self._running:
+            self._running[generation_id][0].end(STOPPED)
+
+    def _end_lost(self, generation_id: UUID) -> None:
+        if generation_id in self._running:
+            self._running[generation_id][0].end(LOST)
+
+    def _hear_stop(self, text: str) -> None:
+        for generation_id in list(self._running):
+            if str(generation_id) == text:
+                self._end_stopped(generation_id)
 
     async def _look(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None) -> asyncpg.Record:
         row = await self._database.row(
@@ -215,28 +248,3 @@ class Generations:
         if row is None:
             raise errors.ConversationNotFound
         return row
-
-    def _read(self, row: asyncpg.Record, conversation_id: UUID, seq: int) -> Reading:
-        """The log of a generation: the live one, or its outcome from the database."""
-        log = self._hub.get(row["generation_id"])
-        if log is None:
-            if row["status"] == "running":
-                raise errors.GenerationElsewhere
-            log = _retold(row, conversation_id, seq)
-        return Reading(log, log.place_after(seq))
-
-
-def _retold(row: asyncpg.Record, conversation_id: UUID, seq: int) -> Log:
-    """A finished generation whose events are gone: its start, its whole text, its end."""
-    log = Log(row["generation_id"])
-    log.append(events.start(row["generation_id"], conversation_id, row["user_message_id"]))
-    last_seq = max(row["last_seq"], 2)
-    if row["error_code"] == errors.WorkerLost.code:  # readers may have seen more than was ever written down
-        last_seq = max(last_seq, seq + 2)
-    log.append(events.reset(row["content"]), seq=last_seq - 1)
-    log.append(
-        events.done(row["message_id"], row["finish_reason"], row["token_count"], row["inference_time_ms"]),
-        seq=last_seq,
-        last=True,
-    )
-    return log

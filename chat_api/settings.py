@@ -103,9 +103,6 @@ class Settings(BaseSettings):
         30, description="seconds that a reader may take nothing before it is cut"
     )
     replay_seconds: Seconds = Field(600, description="seconds a finished answer's events are kept for replay")
-    replay_bytes: int = Field(
-        67_108_864, ge=0, le=2**40, description="bytes of finished answers kept for replay at most"
-    )
     worker_lease: float = Field(
         15, ge=1, le=3600, description="seconds after which a silent worker counts as dead"
     )

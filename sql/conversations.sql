@@ -63,7 +63,12 @@ select -- conversations.get
     g.id as generation_id,
     g.user_message_id,
     g.status,
-    g.started_at
+    g.started_at,
+    (
+        select max(j.next_seq) - 1
+        from journal as j
+        where j.generation_id = g.id
+    ) as last_seq
 from (
     select
         id,
@@ -103,7 +108,7 @@ from updated;
 
 -- name: delete(id, user_id)^
 -- Deletes a conversation with its messages and generations (by cascade), and returns the generation that was running,
--- so that its model can be stopped. No row: not this user's.
+-- so that its model can be stopped (its worker hears of it, or misses its row). No row: not this user's.
 with deleted as ( -- conversations.delete
     delete from conversations
     where id = :id and user_id = :user_id
@@ -112,6 +117,7 @@ with deleted as ( -- conversations.delete
 
 select
     d.id,
-    g.id as generation_id
+    g.id as generation_id,
+    case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as told
 from deleted as d
 left join generations as g on d.id = g.conversation_id and g.status = 'running';

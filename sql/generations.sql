@@ -183,11 +183,12 @@ left join started as s on true
 left join running as r on true
 left join history as h on true;
 
--- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, last_seq)^
+-- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice)^
 -- Ends an answer: everything that must happen after the model has spoken, once a generation. Stores the text (no
 -- message for an empty one), and only then deletes the answers that a successful regeneration replaces. Only a running
 -- generation of this worker is ended, so it may be repeated until its commit is known: `is_mine` is true when this
--- call or an earlier one with the same end did it. No row: the conversation is gone.
+-- call or an earlier one with the same end did it. `slice`: the events from first_seq on that the journal doesn't have
+-- yet, or null. No row: the conversation is gone.
 with ended as ( -- generations.finish
     update generations
     set
@@ -242,6 +243,18 @@ repointed as (
     where g.conversation_id = e.conversation_id and g.message_id = r.id
 ),
 
+written as (
+    insert into journal (generation_id, first_seq, next_seq, events)
+    select
+        id,
+        :first_seq,
+        :last_seq,
+        :slice
+    from ended
+    where cast(:slice as json) is not null
+    on conflict (generation_id, next_seq) do nothing
+),
+
 touched as (
     update conversations
     set updated_at = now()
@@ -252,42 +265,34 @@ touched as (
 select
     true as is_mine,
     message_id,
-    finish_reason
+    finish_reason,
+    null as content,
+    pg_notify('chat_journal', cast(id as text)) as told
 from ended
 union all
 select
-    worker_id = :worker_id and status = :status as is_mine,
-    message_id,
-    finish_reason
-from generations
-where id = :generation_id and not exists (select from ended);
+    g.worker_id = :worker_id and g.status = :status as is_mine,
+    g.message_id,
+    g.finish_reason,
+    m.content,
+    null as told
+from generations as g
+left join messages as m on g.message_id = m.id
+where g.id = :generation_id and not exists (select from ended);
 
 -- name: attach(conversation_id, user_id, generation_id)^
 -- The generation that a reader asks for by id, or the conversation's newest; once a reader that (re)connects.
--- idx_generations_conversation, or the primary key. No row: not this user's conversation; nulls: no such generation.
+-- idx_generations_conversation, or the primary key. No row: not this user's conversation; a null generation_id: no such
+-- generation; a null seconds_since_end: it runs.
 select -- generations.attach
+    c.id as conversation_id,
     g.id as generation_id,
-    g.user_message_id,
-    g.status,
-    g.finish_reason,
-    g.error_code,
-    g.token_count,
-    g.inference_time_ms,
-    g.last_seq,
-    m.id as message_id,
-    coalesce(m.content, '') as content
+    cast(extract(epoch from now() - g.finished_at) as double precision) as seconds_since_end
 from conversations as c
 left join lateral (
     select
         id,
-        user_message_id,
-        message_id,
-        status,
-        finish_reason,
-        error_code,
-        token_count,
-        inference_time_ms,
-        last_seq
+        finished_at
     from generations
     where
         conversation_id = c.id
@@ -295,11 +300,11 @@ left join lateral (
     order by started_at desc
     limit 1
 ) as g on true
-left join messages as m on g.message_id = m.id
 where c.id = :conversation_id and c.user_id = :user_id;
 
 -- name: stop(conversation_id, user_id)^
--- Asks the worker that runs a conversation's generation to stop it; by hand, so seldom; safe to repeat.
+-- Asks the worker that runs a conversation's generation to stop it, by a mark that it sees at its next tick and a
+-- notification that it may hear before; by hand, so seldom; safe to repeat.
 -- uq_generations_running. No row: not this user's conversation; a null: nothing is running.
 with conversation as ( -- generations.stop
     select id
@@ -317,6 +322,7 @@ marked as (
 
 select
     c.id as conversation_id,
-    m.id as generation_id
+    m.id as generation_id,
+    case when m.id is not null then pg_notify('chat_stop', cast(m.id as text)) end as told
 from conversation as c
 left join marked as m on true;

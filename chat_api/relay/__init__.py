@@ -1,6 +1,9 @@
 """The relay: what the model says, in order, for every reader. It knows no HTTP, no SQL, no model server."""
 
+from chat_api.relay.follower import Follower
+from chat_api.relay.hints import Hints
 from chat_api.relay.hub import Hub
+from chat_api.relay.journal import Journal
 from chat_api.relay.log import Event, Log
 
-__all__ = ["Event", "Hub", "Log"]
+__all__ = ["Event", "Follower", "Hints", "Hub", "Journal", "Log"]

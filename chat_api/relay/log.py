@@ -29,22 +29,25 @@ class Log:
     a transport, however many read it. Not thread-safe: one event loop.
     """
 
-    __slots__ = ("_encoded", "_waiters", "closed", "events", "generation_id", "size")
+    __slots__ = ("__weakref__", "_encoded", "_waiters", "closed", "events", "generation_id")
 
     def __init__(self, generation_id: UUID) -> None:
         self.generation_id = generation_id
         self.events: list[Event] = []
         self.closed = False
-        self.size = 0  # bytes of data
         self._encoded: dict[Encode, list[bytes]] = {}
         self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next event gets."""
+        return self.events[-1].seq + 1 if self.events else 0
 
     def append(self, data: bytes, *, seq: int | None = None, last: bool = False) -> None:
         """Add an event under the next number, or a higher one; `last` closes the log."""
         if self.closed:
             raise ValueError("the log is closed")
-        self.events.append(Event(self.generation_id, len(self.events) if seq is None else seq, data))
-        self.size += len(data)
+        self.events.append(Event(self.generation_id, self.next_seq if seq is None else seq, data))
         self.closed = last
         for waiter in self._waiters:
             if not waiter.done():
@@ -52,8 +55,12 @@ class Log:
         self._waiters.clear()
 
     def place_after(self, seq: int) -> int:
-        """Where a reader that has seen `seq` continues; -1 has seen nothing."""
-        return bisect_right(self.events, seq, key=attrgetter("seq"))
+        """Where a reader that has seen `seq` continues; -1 has seen nothing.
+
+        A growing log's numbers are its places. The reader may be ahead of it: it comes from the worker that
+        speaks, and this log follows by way of the journal.
+        """
+        return bisect_right(self.events, seq, key=attrgetter("seq")) if self.closed else seq + 1
 
     def read(self, place: int, limit: int, encode: Encode) -> list[bytes]:
         """Up to `limit` events from a place on, encoded; empty when there is nothing new."""

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL
+from chat_api.generation import Cursor
 from chat_api.models import ConversationCreate, ConversationUpdate, PageQuery
 from chat_api.routes.requests import read_body, read_id, read_query, respond
 
@@ -74,14 +75,14 @@ async def get(request: web.Request) -> web.Response:
         raise errors.ConversationNotFound
     generation = None
     if row["generation_id"] is not None:
-        last_event = request.app[GENERATIONS].last_event(row["generation_id"])
+        last_seq = request.app[GENERATIONS].last_seq(row["generation_id"]) or row["last_seq"]
         generation = {
             "id": str(row["generation_id"]),
             "conversation_id": request.match_info["id"].lower(),
             "user_message_id": str(row["user_message_id"]),
             "status": row["status"],
             "started_at": row["started_at"],
-            "last_event_id": None if last_event is None else str(last_event),
+            "last_event_id": None if last_seq is None else str(Cursor(row["generation_id"], last_seq)),
         }
     conversation: str = row["conversation"]
     return respond(
@@ -113,7 +114,7 @@ async def delete(request: web.Request) -> web.Response:
     if row is None:
         raise errors.ConversationNotFound
     if row["generation_id"] is not None:
-        await request.app[GENERATIONS].stop(row["generation_id"])
+        await request.app[GENERATIONS].stopped(row["generation_id"])
     return web.Response(status=204)
 
 

@@ -35,7 +35,7 @@ async def stop(request: web.Request) -> web.Response:
         raise errors.ConversationNotFound
     generation_id = row["generation_id"]
     if generation_id is not None:
-        await request.app[GENERATIONS].stop(generation_id)
+        await request.app[GENERATIONS].stopped(generation_id)
     return respond(
         orjson.dumps(
             {

@@ -1,0 +1,55 @@
+"""Housekeeping: what any worker does for all of them, every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chat_api.errors import DatabaseUnavailable, describe
+
+if TYPE_CHECKING:
+    from chat_api.db import Database
+    from chat_api.relay import Journal
+
+logger = structlog.get_logger(__name__)
+
+PRUNE_ROWS = 5000
+
+
+class Housekeeping:
+    """Ends the generations of dead workers, and takes old rows out of the journal."""
+
+    def __init__(self, database: Database, journal: Journal, every: float, replay_seconds: float) -> None:
+        self._database = database
+        self._journal = journal
+        self._every = every
+        self._replay_seconds = replay_seconds
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="housekeeping")
+
+    async def close(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                # Own lease first: no worker shall take itself for dead after the database was away.
+                await self._journal.held()
+                for orphan in await self._database.rows("maintenance.interrupt_orphans"):
+                    logger.warning(
+                        "generation_interrupted", generation_id=str(orphan["id"]), reason="worker lost"
+                    )
+                await self._database.row("journal.prune", seconds=self._replay_seconds, max_rows=PRUNE_ROWS)
+            except DatabaseUnavailable:
+                pass  # logged by the database; the next round tries again
+            except Exception as error:  # the task must outlive what nobody foresaw
+                logger.exception("housekeeping_failed", reason=describe(error))
+            await asyncio.sleep(self._every)

@@ -1,0 +1,134 @@
+"""The journal, read: generations of other workers, and finished ones, become logs like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+import orjson
+import structlog
+
+from chat_api import events
+from chat_api.errors import DatabaseUnavailable, WorkerLost, describe
+from chat_api.relay.journal import MANY
+from chat_api.relay.log import Log
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from chat_api.db import Database
+
+logger = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.2
+
+
+class Follower:
+    """Fills the logs that somebody reads, all in one query at each hint, and else five times a second.
+
+    A log that nobody holds any more is forgotten: readers own them. While the database is away readers wait.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._logs: WeakValueDictionary[UUID, Log] = WeakValueDictionary()
+        self._wanted = asyncio.Event()
+        self._hinted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.create_task(self._run(), name="follower")
+
+    async def close(self) -> None:
+        """Follow no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def follow(self, generation_id: UUID, seen: int) -> Log:
+        """The log of a generation, with all that the journal has of it by now.
+
+        A reader can have seen more than its worker could write down before it died. It gets a log of its own:
+        the text that was kept, and the end, under the numbers that come after what it saw. Raises
+        DatabaseUnavailable.
+        """
+        log = self._logs.get(generation_id)
+        if log is None:
+            log = Log(generation_id)
+            await self._fill([log])
+            log = self._logs.setdefault(generation_id, log)
+            self._wanted.set()
+        if log.closed and seen > log.events[-1].seq:
+            log = Log(generation_id)
+            [row] = await self._database.rows("journal.read", ids=[generation_id], next_seqs=[seen + 1])
+            log.append(events.reset(row["content"] or ""), seq=seen + 1)
+            log.append(_done(row), last=True)
+        return log
+
+    def hint(self, ids: str) -> None:
+        """Somebody wrote: ids, comma-separated, or MANY."""
+        if ids == MANY or not {str(generation_id) for generation_id in self._logs}.isdisjoint(ids.split(",")):
+            self._hinted.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            growing = [log for log in self._logs.values() if not log.closed]
+            if not growing:
+                self._wanted.clear()
+                continue
+            try:
+                await self._fill(growing)
+            except DatabaseUnavailable:
+                pass  # logged by the database; the next round gets this one's too
+            except Exception as error:  # readers of every generation wait for this task
+                logger.exception("follower_failed", reason=describe(error))
+            del growing  # else this task would hold what nobody reads
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._hinted.wait()
+            except TimeoutError:
+                continue
+            self._hinted.clear()
+
+    async def _fill(self, logs: Iterable[Log]) -> None:
+        wanted = {log.generation_id: log for log in logs}
+        rows = await self._database.rows(
+            "journal.read", ids=list(wanted), next_seqs=[log.next_seq for log in wanted.values()]
+        )
+        for row in rows:
+            _extend(wanted[row["generation_id"]], row)
+
+
+def _extend(log: Log, row: asyncpg.Record) -> None:
+    """Append what a row has beyond a log's end; slices may overlap, and old ones may be gone."""
+    for first_seq, text in zip(row["first_seqs"] or (), row["slices"] or (), strict=True):
+        if first_seq > log.next_seq:
+            break  # what is before has left the journal
+        for data in orjson.loads(text)[log.next_seq - first_seq :]:
+            log.append(orjson.dumps(data))
+    if row["status"] is None:
+        log.append(_done(row), last=True)
+    elif row["status"] != "running":
+        _end(log, row)
+
+
+def _end(log: Log, row: asyncpg.Record) -> None:
+    last_seq = row["last_seq"]
+    if row["error_code"] == WorkerLost.code and log.next_seq == last_seq - 1:
+        log.append(events.error(WorkerLost()))
+    if log.next_seq < last_seq:  # the events are gone, the text is not
+        if not log.events:
+            log.append(events.start(log.generation_id, row["conversation_id"], row["user_message_id"]))
+        log.append(events.reset(row["content"] or ""), seq=max(last_seq - 1, log.next_seq))
+    log.append(_done(row), seq=max(last_seq, log.next_seq), last=True)
+
+
+def _done(row: asyncpg.Record) -> bytes:
+    if row["status"] is None:  # its conversation is deleted
+        return events.done(None, "stopped", 0, 0)
+    return events.done(row["message_id"], row["finish_reason"], row["token_count"], row["inference_time_ms"])

@@ -1,0 +1,70 @@
+"""Hints: notifications of PostgreSQL that make other workers' news and stop requests arrive sooner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from chat_api.db import UNREACHABLE
+from chat_api.errors import describe
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from chat_api.db import Database
+
+logger = structlog.get_logger(__name__)
+
+CHECK_SECONDS = 30
+LONGEST_RETRY_SECONDS = 30
+
+
+class Hints:
+    """Listens on one connection of its own, made anew whenever it breaks.
+
+    Nothing depends on a notification: without them (a pooler in transaction mode, a connection that is being
+    made anew) polling finds everything, a fraction of a second later.
+    """
+
+    def __init__(self, database: Database, channels: Mapping[str, Callable[[str], None]]) -> None:
+        self._database = database
+        self._channels = channels
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin to listen."""
+        self._task = asyncio.create_task(self._run(), name="hints")
+
+    async def close(self) -> None:
+        """Listen no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        delay = 1
+        while True:
+            try:
+                async with self._database.session() as connection:
+                    await self._listen(connection)
+                    delay = 1
+                    while True:  # a connection that died without a word is found out here
+                        await asyncio.sleep(CHECK_SECONDS)
+                        await connection.fetchval("select 1 -- hints", timeout=CHECK_SECONDS)
+            except UNREACHABLE as error:
+                logger.debug("not_listening", reason=describe(error), retry_in=delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+
+    async def _listen(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        for channel, call in self._channels.items():
+
+            def heard(
+                _: object, __: int, ___: str, payload: object, call: Callable[[str], None] = call
+            ) -> None:
+                call(str(payload))
+
+            await connection.add_listener(channel, heard)

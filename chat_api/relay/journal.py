@@ -1,0 +1,161 @@
+"""The journal, written: what this worker's generations say, and that it lives, in one statement a tick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+import structlog
+
+from chat_api.errors import DatabaseUnavailable, describe
+
+if TYPE_CHECKING:
+    from chat_api.db import Database
+    from chat_api.relay.log import Log
+
+logger = structlog.get_logger(__name__)
+
+TICK_SECONDS = 0.2
+HINT_IDS, MANY = 200, "many"  # what fits into a notification's 8,000 bytes, and the word for more
+
+
+class Slice(NamedTuple):
+    """A piece of a log: the events from one number up to, not including, another, as a JSON array."""
+
+    first_seq: int
+    next_seq: int
+    events: str
+
+
+class Journal:
+    """Writes every growing log's new events, all in one statement, and renews the worker's lease with it.
+
+    Five times a second while anything grows, else three times in the lease's length; no connection is held
+    between. While the database is slow or away, what waits is written together later: it is in the logs
+    anyway. `on_stop` and `on_lost` are called with the generation that somebody asked to stop, or that is
+    no longer this worker's.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        worker_id: UUID,
+        lease_seconds: float,
+        on_stop: Callable[[UUID], None],
+        on_lost: Callable[[UUID], None],
+    ) -> None:
+        self._database = database
+        self._worker_id = worker_id
+        self._lease_seconds = lease_seconds
+        self._on_stop = on_stop
+        self._on_lost = on_lost
+        self._written: dict[
+            UUID, tuple[Log, int]
+        ] = {}  # the number up to which each log is known to be written
+        self._added = asyncio.Event()
+        self._held = asyncio.Event()
+        self._others = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin to tick."""
+        self._task = asyncio.create_task(self._run(), name="journal")
+
+    async def held(self) -> None:
+        """Until the lease is held: whoever starts a generation without one could be taken for dead.
+
+        Raises DatabaseUnavailable when that takes longer than five seconds.
+        """
+        if not self._held.is_set():
+            try:
+                async with asyncio.timeout(5):
+                    await self._held.wait()
+            except TimeoutError:
+                raise DatabaseUnavailable from None
+
+    def add(self, log: Log) -> None:
+        """Write this log from now on."""
+        self._written[log.generation_id] = log, 0
+        self._added.set()
+
+    def rest(self, log: Log) -> Slice | None:
+        """What isn't known to be written yet, for the statement that ends the generation."""
+        _, written = self._written[log.generation_id]
+        return _slice(log, written)
+
+    def remove(self, log: Log) -> None:
+        """Write this log no more."""
+        self._written.pop(log.generation_id, None)
+
+    async def close(self) -> None:
+        """Stop ticking, and give the lease back."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._held.is_set():
+            try:
+                await self._database.row("maintenance.release_lease", worker_id=self._worker_id)
+            except DatabaseUnavailable:
+                logger.info("lease_not_released", reason="it runs out by itself")
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                await self._tick()
+            except DatabaseUnavailable:
+                pass  # logged by the database; the next tick writes this one's too
+            except Exception as error:  # the task must outlive what nobody foresaw: without lease no answers
+                logger.exception("tick_failed", reason=describe(error))
+            if not self._written:
+                self._added.clear()
+                try:
+                    async with asyncio.timeout(self._lease_seconds / 3):
+                        await self._added.wait()
+                except TimeoutError:
+                    continue
+            await asyncio.sleep(max(0.0, began + TICK_SECONDS - loop.time()))
+
+    async def _tick(self) -> None:
+        live = dict(self._written)
+        slices = {
+            generation_id: piece
+            for generation_id, (log, written) in live.items()
+            if (piece := _slice(log, written)) is not None
+        }
+        hint = ""
+        if self._others and slices:
+            hint = ",".join(map(str, slices)) if len(slices) <= HINT_IDS else MANY
+        row = await self._database.row(
+            "journal.tick",
+            worker_id=self._worker_id,
+            seconds=self._lease_seconds,
+            live=list(live),
+            ids=list(slices),
+            first_seqs=[piece.first_seq for piece in slices.values()],
+            next_seqs=[piece.next_seq for piece in slices.values()],
+            slices=[piece.events for piece in slices.values()],
+            hint=hint,
+        )
+        assert row is not None  # noqa: S101 - it selects without a from
+        self._held.set()
+        self._others = row["other_workers"]
+        for generation_id, piece in slices.items():
+            if generation_id in self._written:  # not ended meanwhile
+                self._written[generation_id] = live[generation_id][0], piece.next_seq
+        for generation_id in row["asked_to_stop"]:
+            self._on_stop(generation_id)
+        for generation_id in row["lost"]:
+            self._on_lost(generation_id)
+
+
+def _slice(log: Log, written: int) -> Slice | None:
+    """The events from the number `written` on; a growing log's numbers are its places."""
+    if written == len(log.events):
+        return None
+    events = b",".join([event.data for event in log.events[written:]])
+    return Slice(written, len(log.events), f"[{events.decode()}]")

@@ -1,0 +1,117 @@
+-- name: tick(worker_id, seconds, live, ids, first_seqs, next_seqs, slices, hint)^
+-- A worker writes what its generations said since the last time, all of them at once, and renews its lease for so many
+-- seconds: five times a second while something runs, else a few times a minute. Only generations that are still this
+-- worker's are written. `hint` (ids, or '' for none) tells listening workers what is new. Returns, of the `live` ones,
+-- those asked to stop and those that are no longer this worker's, and how many workers live.
+with lease as ( -- journal.tick
+    insert into workers (id, lease_until)
+    values (:worker_id, now() + make_interval(secs => :seconds))
+    on conflict (id) do update set lease_until = excluded.lease_until
+),
+
+mine as materialized (
+    select
+        id,
+        stop_requested_at
+    from generations
+    where worker_id = :worker_id and status = 'running'
+),
+
+written as (
+    insert into journal (generation_id, first_seq, next_seq, events)
+    select
+        s.id,
+        s.first_seq,
+        s.next_seq,
+        s.events
+    from
+        unnest(
+            cast(:ids as uuid[]), cast(:first_seqs as integer[]), cast(:next_seqs as integer[]),
+            cast(:slices as json[])
+        ) as s (id, first_seq, next_seq, events)
+    inner join mine on s.id = mine.id
+    on conflict (generation_id, next_seq) do nothing
+)
+
+select
+    array(
+        select id from mine
+        where stop_requested_at is not null
+    ) as asked_to_stop,
+    array(
+        select l.id
+        from unnest(cast(:live as uuid[])) as l (id)
+        where l.id not in (select id from mine)
+    ) as lost,
+    (
+        select count(*)
+        from workers
+        where lease_until > now() and id <> :worker_id
+    ) as other_workers,
+    case when cast(:hint as text) <> '' then pg_notify('chat_journal', :hint) end as told;
+
+-- name: read(ids, next_seqs)
+-- What the given generations said from the given numbers on, and how they ended: a worker asks this for all the
+-- generations of others that it has readers for, at each hint, else five times a second. journal_pkey, a range each.
+-- `status` is null where the conversation is gone.
+with wanted as ( -- journal.read
+    select
+        w.id,
+        w.next_seq
+    from unnest(cast(:ids as uuid[]), cast(:next_seqs as integer[])) as w (id, next_seq)
+),
+
+said as (
+    select
+        w.id,
+        array_agg(j.first_seq order by j.next_seq) as first_seqs,
+        array_agg(cast(j.events as text) order by j.next_seq) as slices
+    from wanted as w
+    inner join journal as j on w.id = j.generation_id and w.next_seq < j.next_seq
+    group by w.id
+)
+
+select
+    w.id as generation_id,
+    g.conversation_id,
+    g.user_message_id,
+    g.status,
+    g.finish_reason,
+    g.error_code,
+    g.token_count,
+    g.inference_time_ms,
+    g.last_seq,
+    g.message_id,
+    m.content,
+    s.first_seqs,
+    s.slices
+from wanted as w
+left join generations as g on w.id = g.id
+left join messages as m on g.message_id = m.id
+left join said as s on w.id = s.id;
+
+-- name: prune(seconds, max_rows)!
+-- Takes the slices of generations that ended so many seconds ago, or are gone, out of the journal, oldest first, in
+-- small batches: each worker every few seconds. journal_pkey from its beginning.
+delete from journal -- journal.prune
+where (generation_id, next_seq) in (
+    select
+        j.generation_id,
+        j.next_seq
+    from journal as j
+    left join generations as g on j.generation_id = g.id
+    where
+        j.generation_id < cast(
+            rpad(
+                lpad(
+                    to_hex(cast(extract(epoch from now() - make_interval(secs => :seconds)) * 1000 as bigint)),
+                    12, '0'
+                ),
+                32, '0'
+            ) as uuid
+        )
+        and (g.id is null or g.finished_at < now() - make_interval(secs => :seconds))
+    order by j.generation_id, j.next_seq
+    limit :max_rows
+    for update of j skip locked
+);

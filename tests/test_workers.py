@@ -1,0 +1,154 @@
+"""Any request may reach any worker: two of them on one database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+
+from chat_api.settings import Settings
+from tests.model_server import ModelServer
+from tests.reader import read_events, text_of
+
+Client = TestClient[web.Request, web.Application]
+Start = Callable[[Settings], Awaitable[Client]]
+Connection = "asyncpg.Connection[asyncpg.Record]"
+
+
+@pytest.fixture
+async def other(start: Start, settings: Settings) -> Client:
+    """A second worker."""
+    return await start(settings)
+
+
+async def ask(client: Client, conversation: str, user: dict[str, str], **body: Any) -> Any:
+    """Send a message."""
+    return await client.post(f"{conversation}/messages", json={"content": "hi", **body}, headers=user)
+
+
+async def test_readers_on_two_workers_see_the_same_events(
+    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer
+) -> None:
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    call.say("one ", "two ")
+    begun = await read_events(local, 3)
+    remote = await other.get(f"{conversation}/stream", headers=user)
+    assert await read_events(remote, 3) == begun
+    call.finish("three")
+    rest = await read_events(local)
+    assert await read_events(remote) == rest
+    assert text_of(begun + rest) == "one two three"
+
+
+async def test_a_remote_reader_hears_within_300_ms_at_the_median(
+    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer
+) -> None:
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    remote = await other.get(f"{conversation}/stream", headers=user)
+    await read_events(remote, 1)
+    delays = []
+    for number in range(15):
+        call.say(str(number))
+        spoken = time.monotonic()
+        await read_events(remote, 1)
+        delays.append(time.monotonic() - spoken)
+    call.finish()
+    await read_events(local)
+    assert sorted(delays)[len(delays) // 2] < 0.3
+
+
+async def test_a_reader_that_changes_workers_sees_every_later_event_once(
+    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer
+) -> None:
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    call.say(*"abcdef")
+    seen = await read_events(local, 7)  # ahead of the journal: no tick has been
+    remote = await other.get(f"{conversation}/stream", headers={**user, "Last-Event-ID": seen[-1].id})
+    call.finish("g")
+    seen += await read_events(remote)
+    assert [event.seq for event in seen] == list(range(9))
+    assert text_of(seen) == "abcdefg"
+
+
+async def test_stop_works_on_any_worker(
+    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer
+) -> None:
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    call.say("so far")
+    await read_events(local, 2)
+    response = await other.post(f"{conversation}/stop", headers=user)
+    assert (await response.json())["stopped"] is True
+    [message] = (await (await other.get(conversation, headers=user)).json())["messages"][1:]
+    assert (message["content"], message["finish_reason"]) == ("so far", "stopped")
+    await asyncio.wait_for(call.closed.wait(), 5)
+
+
+async def test_a_second_message_is_refused_and_a_retry_attaches_on_any_worker(
+    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer
+) -> None:
+    keyed = {**user, "Idempotency-Key": "k"}
+    local = await ask(client, conversation, keyed)
+    call = await model.call()
+    assert (await ask(other, conversation, user)).status == 409
+    retry = await ask(other, conversation, keyed)
+    call.finish("once")
+    assert await read_events(retry) == await read_events(local)
+    again = await ask(other, conversation, keyed)
+    assert text_of(await read_events(again)) == "once"
+    assert len(model.requests) == 1
+
+
+async def test_a_finished_answer_is_replayed_from_the_journal_and_then_told_by_reset(
+    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer, sql: Connection
+) -> None:
+    model.say = ["some ", "words"]
+    seen = await read_events(await ask(client, conversation, user))
+    assert await read_events(await other.get(f"{conversation}/stream", headers=user)) == seen
+    after = {**user, "Last-Event-ID": seen[1].id}
+    assert await read_events(await other.get(f"{conversation}/stream", headers=after)) == seen[2:]
+    await sql.execute("delete from journal")
+    retold = await read_events(await other.get(f"{conversation}/stream", headers=after))
+    assert retold[0].data == {"reset": True, "content": "some words"}
+    assert retold[1] == seen[-1]
+
+
+async def test_a_dead_workers_answer_is_interrupted_with_its_text(
+    client: Client,
+    start: Start,
+    settings: Settings,
+    conversation: str,
+    user: dict[str, str],
+    model: ModelServer,
+    sql: Connection,
+) -> None:
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    call.say("so ", "far")
+    seen = await read_events(local, 3)
+    while not await sql.fetchval("select exists (select from journal where next_seq = 3)"):
+        await asyncio.sleep(0.02)
+    # As if it had died: its lease is over, and it doesn't know.
+    await sql.execute("update workers set lease_until = now() - interval '1 hour', id = gen_random_uuid()")
+    await sql.execute("update generations set worker_id = gen_random_uuid()")
+    other = await start(settings)
+    remote = await other.get(f"{conversation}/stream", headers={**user, "Last-Event-ID": seen[-1].id})
+    rest = await read_events(remote)
+    assert rest[0].data["error"] == "worker_lost"
+    assert rest[1].data["finish_reason"] == "interrupted"
+    assert [event.seq for event in rest] == [3, 4]
+    messages = (await (await other.get(conversation, headers=user)).json())["messages"]
+    assert [message["content"] for message in messages] == ["hi", "so far"]
+    # The worker that was taken for dead finds out, and its readers are put right.
+    told = await read_events(local)
+    assert told[-1].data["message_id"] == messages[1]["id"]
+    assert {"reset": True, "content": "so far"} in [event.data for event in told]
