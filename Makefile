@@ -19,7 +19,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test lint format lock clean
+.PHONY: help dev test chaos lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ dev: $(VENV)/dev-installed ## run everything on this machine and print its addre
 
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+chaos: $(VENV)/test-installed ## kill workers, database and connections under load, and count what is lost (make chaos ARGS="--help")
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all that is wrong, not the first alone
 	@status=0; \

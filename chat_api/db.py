@@ -35,7 +35,10 @@ UNREACHABLE = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.ReadOnlySQLTransactionError,  # a standby, until the fail-over is through
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
+# asyncpg's own state is out of order, as when a connection was cut in the middle of an answer.
+BROKEN = (asyncpg.InternalClientError, asyncpg.InterfaceError)
 NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
 
 # A violated constraint that says something to the caller.
@@ -145,7 +148,11 @@ class Database:
     async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection:
-                yield connection
+                try:
+                    yield connection
+                except BROKEN:
+                    connection.terminate()  # the pool's reset, which would find this out, is left out
+                    raise
         except UNREACHABLE as error:
             log.warning("database_unavailable", database=self.address, reason=describe(error))
             raise errors.DatabaseUnavailable from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -75,3 +77,4 @@ class _Pool(Collector):
         family.add_metric(["idle"], idle)
         family.add_metric(["busy"], opened - idle)
         yield family
+        yield GaugeMetricFamily("chat_tasks", "Asyncio tasks of this worker.", value=len(asyncio.all_tasks()))

@@ -52,9 +52,9 @@ class Follower:
     async def follow(self, generation_id: UUID, seen: int) -> Log:
         """The log of a generation, with all that the journal has of it by now.
 
-        A reader can have seen more than its worker could write down before it died. It gets a log of its own:
-        the text that was kept, and the end, under the numbers that come after what it saw. Raises
-        DatabaseUnavailable.
+        A reader can have seen more than its worker could write down before it died: numbers that the end,
+        told by others, has too. It gets a log of its own: the text that was kept, and the end, under the
+        numbers that come after what it saw. Raises DatabaseUnavailable.
         """
         log = self._logs.get(generation_id)
         if log is None:
@@ -62,11 +62,12 @@ class Follower:
             await self._fill([log])
             log = self._logs.setdefault(generation_id, log)
             self._wanted.set()
-        if log.closed and seen > log.events[-1].seq:
-            log = Log(generation_id)
+        if log.closed and seen >= log.events[-1].seq - 1:
             [row] = await self._database.rows("journal.read", ids=[generation_id], next_seqs=[seen + 1])
-            log.append(events.reset(row["content"] or ""), seq=seen + 1)
-            log.append(_done(row), last=True)
+            if row["error_code"] == WorkerLost.code:
+                log = Log(generation_id)
+                log.append(events.reset(row["content"] or ""), seq=seen + 1)
+                log.append(_done(row), last=True)
         return log
 
     def hint(self, ids: str) -> None:
