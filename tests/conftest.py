@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 import asyncpg
 import psycopg
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from chat_api.app import create_app
@@ -19,9 +18,8 @@ from chat_api.dev.postgres import Postgres
 from chat_api.migrate import apply_migrations
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
+from tests.chat import Chat, Client, open_chat
 from tests.model_server import ModelServer
-
-Client = TestClient[web.Request, web.Application]
 
 TEMPLATE = "chat_api_template"
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -134,6 +132,12 @@ async def conversation(client: Client, user: dict[str, str]) -> str:
     body = await response.json()
     UUID(body["id"])
     return f"/api/conversations/{body['id']}"
+
+
+@pytest.fixture
+async def chat(client: Client, user: dict[str, str]) -> Chat:
+    """An empty conversation of that user, and what can be done with it."""
+    return await open_chat(client, user)
 
 
 @pytest.fixture(scope="session")
