@@ -20,7 +20,7 @@ def curl_line(page: str, token: str) -> str:
     first_id = """grep -o '"id": *"[^"]*"' | head -n 1 | cut -d '"' -f 4"""
     return (
         f"T='{token}'; ID=$(curl -sS {headers} -d '{{}}' {page}/api/conversations | {first_id}) && "
-        f'curl -sS -N {headers} -d \'{{"content":"What is a samosa?"}}\' '
+        f'curl -sS -N {headers} -d \'{{"content":"Hello! Who are you?","max_tokens":60}}\' '
         f'"{page}/api/conversations/$ID/messages"'
     )
 

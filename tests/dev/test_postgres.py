@@ -2,7 +2,6 @@
 
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -18,7 +17,9 @@ import psycopg
 import pytest
 
 from chat_api.dev import cluster, installation
-from chat_api.dev.postgres import Postgres, PostgresError
+from chat_api.dev.errors import PostgresError
+from chat_api.dev.postgres import Postgres
+from tests.dev.processes import wait_for_end
 
 Launch = Callable[[Path], Postgres]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give processes to other users")
@@ -44,18 +45,6 @@ def ask(server: Postgres, query: str) -> Any:
 def run(server: Postgres, statement: str) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(statement)
-
-
-def wait_for_end(pid: int, seconds: float = 10) -> None:
-    """Return when a process that need not be our child has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([descriptor], [], [], seconds)[0], f"process {pid} lives on"
-    finally:
-        os.close(descriptor)
 
 
 async def test_a_new_folder_becomes_a_running_server_for_asyncpg_and_psycopg(
@@ -114,7 +103,7 @@ def test_kill_9_of_the_launcher_ends_the_server_and_the_next_start_works(
     server = launch(data_dir)
     server.start()  # at once: it waits for the end of the other itself
     assert server.pid not in (None, pid)
-    wait_for_end(pid, 0)
+    wait_for_end({pid}, 0)
 
 
 def test_a_server_left_behind_by_a_killed_launcher_is_ended(data_dir: Path, launch: Launch) -> None:
@@ -126,7 +115,7 @@ def test_a_server_left_behind_by_a_killed_launcher_is_ended(data_dir: Path, laun
     left._lock.release()  # as the launcher's death does
     server = launch(data_dir)
     server.start()
-    wait_for_end(pid, 0)
+    wait_for_end({pid}, 0)
     assert ask(server, "select 1") == 1
 
 
@@ -353,4 +342,4 @@ def test_stop_ends_a_start_under_way(data_dir: Path, launch: Launch, monkeypatch
     with pytest.raises(PostgresError, match="stopped while it started"):
         server.start()
     assert time.monotonic() - started < 10
-    wait_for_end(looked[0], 0)
+    wait_for_end({looked[0]}, 0)
