@@ -17,7 +17,8 @@ proposed as materialized (
     select chat_uuid7() as id
 ),
 
--- What is to be answered: the new message, or for a regeneration the last one that the user sent.
+-- What is to be answered: the new message, or for a regeneration the last one that the user sent (an adopted
+-- conversation may hold empty ones, which no model takes).
 question as materialized (
     select
         chat_uuid7() as id,
@@ -33,7 +34,7 @@ question as materialized (
             m.created_at
         from messages as m
         inner join conversation as c on m.conversation_id = c.id
-        where cast(:kind as varchar) = 'regenerate' and m.role = 'user'
+        where cast(:kind as varchar) = 'regenerate' and m.role = 'user' and m.content <> ''
         order by m.created_at desc, m.id desc
         limit 1
     )
@@ -43,7 +44,8 @@ earlier as (
     select
         g.id,
         g.user_message_id,
-        cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content as is_other_content
+        g.kind <> cast(:kind as varchar)
+        or (cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content) as is_other_content
     from generations as g
     inner join conversation as c on g.conversation_id = c.id
     left join messages as m on g.user_message_id = m.id
