@@ -190,8 +190,17 @@ left join history as h on true;
 -- message for an empty one), and only then deletes the answers that a successful regeneration replaces. Only a running
 -- generation of this worker is ended, so it may be repeated until its commit is known: `is_mine` is true when this
 -- call or an earlier one with the same end did it. No row: the conversation is gone.
-with ended as ( -- generations.finish
-    update generations
+with conversation as ( -- generations.finish
+    -- Locked before the generation, as a deletion does: the other way round the two would wait for each other.
+    select c.id
+    from conversations as c
+    inner join generations as g on c.id = g.conversation_id
+    where g.id = :generation_id
+    for no key update of c
+),
+
+ended as (
+    update generations as g
     set
         status = :status,
         finish_reason = :finish_reason,
@@ -201,8 +210,13 @@ with ended as ( -- generations.finish
         inference_time_ms = :inference_time_ms,
         last_seq = :last_seq,
         finished_at = now()
-    where id = :generation_id and worker_id = :worker_id and status = 'running'
-    returning id, conversation_id, kind, user_message_id, status, finish_reason, message_id
+    from conversation as c
+    where
+        g.id = :generation_id
+        and g.conversation_id = c.id
+        and g.worker_id = :worker_id
+        and g.status = 'running'
+    returning g.id, g.conversation_id, g.kind, g.user_message_id, g.status, g.finish_reason, g.message_id
 ),
 
 answered as (
@@ -261,8 +275,16 @@ select
     worker_id = :worker_id and status = :status as is_mine,
     message_id,
     finish_reason
-from generations
-where id = :generation_id and not exists (select from ended);
+from (
+    select
+        worker_id,
+        status,
+        message_id,
+        finish_reason
+    from generations
+    where id = :generation_id and not exists (select from ended)
+    for share -- reads what another connection has just committed, which this snapshot doesn't show
+) as settled;
 
 -- name: attach(conversation_id, user_id, generation_id)^
 -- The generation that a reader asks for by id, or the conversation's newest; once a reader that (re)connects.
