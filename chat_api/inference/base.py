@@ -162,10 +162,10 @@ def read_object(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        log.warning("inference_broken", reason=describe(error), event=text[:200])
+        log.warning("inference_broken", reason=describe(error), bytes=len(data))
         raise errors.InferenceBroken from error
     if not isinstance(value, dict):
-        log.warning("inference_broken", reason="the event is not a JSON object", event=text[:200])
+        log.warning("inference_broken", reason="the event is not a JSON object", bytes=len(data))
         raise errors.InferenceBroken
     return value
 

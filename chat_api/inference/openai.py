@@ -125,6 +125,6 @@ def _read_chunk(data: bytes) -> _Chunk:
         log.warning(
             "inference_broken",
             problems=error.errors(include_input=False, include_url=False),
-            event=text[:200],
+            bytes=len(data),
         )
         raise errors.InferenceBroken from None
