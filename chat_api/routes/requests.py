@@ -21,7 +21,10 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
 
     Raises NotJson, BodyTooLarge, BadRequest (no JSON), Invalid.
     """
-    data = await request.read()
+    try:
+        data = await request.read()
+    except web.RequestPayloadError:
+        raise errors.BadRequest("The request body is not what its Content-Encoding says.") from None
     if not data:
         data = b"{}"
     elif request.content_type != "application/json" and not request.content_type.endswith("+json"):
