@@ -33,8 +33,8 @@ def public(handler: _Route) -> _Route:
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its trace id, and write one log line and one count when it is answered."""
-    given = request.headers.get("X-Trace-Id") or request.headers.get("X-Request-Id") or ""
-    trace_id = given if SANE_TRACE_ID.fullmatch(given) else uuid4().hex
+    given = (request.headers.get(name, "") for name in ("X-Trace-Id", "X-Request-Id"))
+    trace_id = next(filter(SANE_TRACE_ID.fullmatch, given), None) or uuid4().hex
     request[TRACE_ID] = trace_id
     structlog.contextvars.clear_contextvars()  # a connection's requests share one context
     structlog.contextvars.bind_contextvars(trace_id=trace_id)
