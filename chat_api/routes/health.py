@@ -9,7 +9,7 @@ from aiohttp import web
 from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, METRICS
 from chat_api.middlewares import public
-from chat_api.migrate import known_migrations
+from chat_api.resources import migration_ids
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ async def ready(request: web.Request) -> web.Response:
         checks["database"] = error.detail
         checks["migrations"] = "unknown"
     else:
-        if missing := [migration for migration in known_migrations() if migration not in applied]:
+        if missing := [migration for migration in migration_ids() if migration not in applied]:
             checks["migrations"] = f"{len(missing)} to apply: run chat-api migrate"
     if request.app[GENERATIONS].draining:
         checks["worker"] = "draining"
