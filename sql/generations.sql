@@ -27,17 +27,25 @@ question as materialized (
     from conversation
     where cast(:kind as varchar) = 'send'
     union all
-    (
+    select
+        m.id,
+        m.content,
+        m.created_at
+    from conversation as c
+    cross join lateral (
         select
-            m.id,
-            m.content,
-            m.created_at
-        from messages as m
-        inner join conversation as c on m.conversation_id = c.id
-        where cast(:kind as varchar) = 'regenerate' and m.role = 'user' and m.content <> ''
-        order by m.created_at desc, m.id desc
+            id,
+            content,
+            created_at
+        from messages
+        where
+            conversation_id = c.id
+            and role = 'user'
+            and content <> ''
+            and cast(:kind as varchar) = 'regenerate'
+        order by created_at desc, id desc
         limit 1
-    )
+    ) as m
 ),
 
 earlier as (
@@ -288,7 +296,8 @@ from (
 
 -- name: attach(conversation_id, user_id, generation_id)^
 -- The generation that a reader asks for by id, or the conversation's newest; once a reader that (re)connects.
--- idx_generations_conversation, or the primary key. No row: not this user's conversation; nulls: no such generation.
+-- Primary keys; idx_generations_conversation for the newest. No row: not this user's conversation; nulls: no such
+-- generation.
 select -- generations.attach
     g.id as generation_id,
     g.user_message_id,
@@ -301,24 +310,19 @@ select -- generations.attach
     m.id as message_id,
     coalesce(m.content, '') as content
 from conversations as c
-left join lateral (
-    select
-        id,
-        user_message_id,
-        message_id,
-        status,
-        finish_reason,
-        error_code,
-        token_count,
-        inference_time_ms,
-        last_seq
-    from generations
-    where
-        conversation_id = c.id
-        and id = coalesce(cast(:generation_id as uuid), id)
-    order by started_at desc
-    limit 1
-) as g on true
+left join generations as g
+    on
+        c.id = g.conversation_id
+        and g.id = coalesce(
+            cast(:generation_id as uuid),
+            (
+                select newest.id
+                from generations as newest
+                where newest.conversation_id = c.id
+                order by newest.started_at desc
+                limit 1
+            )
+        )
 left join messages as m on g.message_id = m.id
 where c.id = :conversation_id and c.user_id = :user_id;
 
