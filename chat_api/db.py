@@ -43,6 +43,7 @@ CONSTRAINTS: dict[str, type[errors.ChatError]] = {
     "conversations_user_id_fkey": errors.UnknownUser,
     "generations_conversation_id_fkey": errors.ConversationNotFound,
     "messages_conversation_id_fkey": errors.ConversationNotFound,
+    "uq_generations_idempotency_key": errors.RequestRepeated,
 }
 
 

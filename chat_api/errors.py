@@ -12,7 +12,8 @@ ChatError
 ├── Invalid 422
 ├── NotSupported 501
 ├── AuthBroken, InferenceError (Rejected, Broken, Interrupted) 502
-└── AuthUnavailable, DatabaseUnavailable, Draining, InferenceUnavailable, InferenceTimeout 503
+└── Unavailable 503 ── AuthUnavailable, DatabaseUnavailable, Draining, GenerationElsewhere, RequestRepeated,
+                        InferenceUnavailable, InferenceTimeout
 """
 
 from __future__ import annotations
@@ -198,6 +199,12 @@ class AuthUnavailable(Unavailable):
     """The auth service can't be reached just now; try again in a few seconds."""
 
     code = "auth_unavailable"
+
+
+class RequestRepeated(Unavailable):
+    """Another request with this Idempotency-Key came at the same moment; try again."""
+
+    code = "request_repeated"
 
 
 class GenerationElsewhere(Unavailable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -100,7 +101,7 @@ class Generations:
             "max_messages": self._settings.max_conversation_history,
             "max_characters": self._settings.max_token_budget,
         }
-        row = await self._database.row("generations.start", **parameters)
+        row = await self._begin(parameters)
         if row is None:
             raise errors.ConversationNotFound
         if row["outcome"] == "nothing":
@@ -202,6 +203,17 @@ class Generations:
             else:
                 self._hub.drop(generation_id)
 
+    async def _begin(self, parameters: Mapping[str, object]) -> asyncpg.Record | None:
+        """Asked again where a request with the same key came in between: only then is seen what it sent."""
+        try:
+            row = await self._database.row("generations.start", **parameters)
+        except errors.RequestRepeated:
+            pass  # its generation has ended already
+        else:
+            if row is None or row["outcome"] != "existed" or row["is_other_content"] is not None:
+                return row
+        return await self._database.row("generations.start", **parameters)
+
     async def _find(self, user_id: UUID, conversation_id: UUID, generation_id: UUID) -> Reading:
         return self._read(await self._look(user_id, conversation_id, generation_id), conversation_id, -1)
 
@@ -227,16 +239,20 @@ class Generations:
 
 
 def _retold(row: asyncpg.Record, conversation_id: UUID, seq: int) -> Log:
-    """A finished generation whose events are gone: its start, its whole text, its end."""
+    """A finished generation whose events are gone: its start, its whole text, why it failed, its end."""
     log = Log(row["generation_id"])
     log.append(events.start(row["generation_id"], conversation_id, row["user_message_id"]))
-    last_seq = max(row["last_seq"], 2)
-    if row["error_code"] == errors.WorkerLost.code:  # readers may have seen more than was ever written down
-        last_seq = max(last_seq, seq + 2)
-    log.append(events.reset(row["content"]), seq=last_seq - 1)
-    log.append(
-        events.done(row["message_id"], row["finish_reason"], row["token_count"], row["inference_time_ms"]),
-        seq=last_seq,
-        last=True,
-    )
+    worker_lost = row["error_code"] == errors.WorkerLost.code
+    ending = [
+        events.done(row["message_id"], row["finish_reason"], row["token_count"], row["inference_time_ms"])
+    ]
+    if row["error_code"] is not None:
+        ending.insert(0, events.error(errors.from_code(row["error_code"])))
+    if row["content"] or worker_lost:
+        ending.insert(0, events.reset(row["content"]))
+    last_seq = max(row["last_seq"], len(ending))
+    if worker_lost:  # readers may have seen more than was ever written down
+        last_seq = max(last_seq, seq + len(ending))
+    for place, data in enumerate(ending, last_seq - len(ending) + 1):
+        log.append(data, seq=place, last=place == last_seq)
     return log

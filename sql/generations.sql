@@ -4,7 +4,8 @@
 -- messages within both budgets, newest first. A second running generation is refused by uq_generations_running, not by
 -- the look before it (which only spares the common case a write). No row: not this user's conversation.
 -- `outcome`: started; existed (this key was used before: attach to generation_id; `is_other_content`: for something
--- else); running (generation_id is in the way); nothing (no question to answer again).
+-- else, null: at this very moment, so ask again); running (generation_id is in the way); nothing (no question to
+-- answer again).
 with conversation as ( -- generations.start
     select
         id,
@@ -175,7 +176,7 @@ history as (
 
 select
     c.model_tag,
-    coalesce(e.is_other_content, false) as is_other_content,
+    e.is_other_content,
     cast(h.messages as text) as history,
     coalesce(e.id, n.id, r.id) as generation_id,
     coalesce(e.user_message_id, n.user_message_id, r.user_message_id) as user_message_id,
@@ -302,10 +303,10 @@ select -- generations.attach
     g.id as generation_id,
     g.user_message_id,
     g.status,
-    g.finish_reason,
-    g.error_code,
-    g.token_count,
-    g.inference_time_ms,
+    coalesce(m.finish_reason, g.finish_reason) as finish_reason, -- the message may have replaced this one's own
+    case when m.finish_reason in ('stop', 'length', 'stopped') then null else g.error_code end as error_code,
+    coalesce(m.token_count, g.token_count) as token_count,
+    coalesce(m.inference_time_ms, g.inference_time_ms) as inference_time_ms,
     g.last_seq,
     m.id as message_id,
     coalesce(m.content, '') as content

@@ -90,6 +90,15 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
     return answer
 
 
+async def somebody_waits(sql: Sql) -> None:
+    """Until a statement waits for a lock; fails after five seconds."""
+
+    async def waits() -> bool:
+        return bool(await sql.fetchval("select exists (select from pg_locks where not granted)"))
+
+    await until(waits)
+
+
 async def no_answer_lives() -> None:
     """Until no task of an answer is left; fails after five seconds, and shows which one hangs."""
     tasks = {task for task in asyncio.all_tasks() if task.get_name().startswith(("generation-", "feed-"))}
