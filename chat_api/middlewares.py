@@ -55,7 +55,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.info(
             "request",
             method=request.method,
-            path=request.path,
+            path=request.rel_url.raw_path,  # escaped: nobody draws on the terminal
             status=status,
             duration_ms=round(seconds * 1000, 1),
         )
