@@ -59,7 +59,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 def _without_bytes(record: logging.LogRecord) -> bool:
-    """aiohttp logs a request that is no HTTP as a failure of its own, with the bytes: a token may be there."""
+    """aiohttp logs a request that is no HTTP as its own failure, with the bytes: a token may be there."""
     if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
         record.levelno, record.levelname = logging.INFO, "INFO"
         record.msg, record.exc_info = "a request from %s is no HTTP", None
