@@ -159,7 +159,7 @@ async def test_cancelling_the_fetch_ends_pip_and_clears_up(
     assert children
     fetch.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await fetch
+        await asyncio.wait_for(fetch, 20)
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ["fetch.lock"]
     wait_for_end(children, 0)
 

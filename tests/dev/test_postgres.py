@@ -1,5 +1,6 @@
 """The PostgreSQL launcher, in the situations that development machines bring."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -7,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,34 @@ def ask(server: Postgres, query: str) -> Any:
 def run(server: Postgres, statement: str) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(statement)
+
+
+COMPUTING = """
+do $$ begin
+    raise notice 'computing';
+    while clock_timestamp() < now() + interval '1 second' loop end loop;
+end $$
+"""
+
+
+@contextlib.contextmanager
+def busy_backend(server: Postgres) -> Iterator[None]:
+    """A backend that computes for a second and looks at nothing else meanwhile."""
+    computing = threading.Event()
+
+    def compute() -> None:
+        with (
+            contextlib.suppress(psycopg.OperationalError),
+            psycopg.connect(server.dsn(), autocommit=True) as connection,
+        ):
+            connection.add_notice_handler(lambda _: computing.set())
+            connection.execute(COMPUTING)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    assert computing.wait(10)
+    yield
+    thread.join()
 
 
 async def test_a_new_folder_becomes_a_running_server_for_asyncpg_and_psycopg(
@@ -123,16 +153,15 @@ def test_kill_9_of_the_server_costs_nothing_that_was_committed(data_dir: Path, l
     server = launch(data_dir)
     server.start()
     run(server, "create table kept as select 42 as answer")
-    open_connection = psycopg.connect(server.dsn())  # its backend outlives the postmaster for a moment
     pid = server.pid
     assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    server.wait()
-    assert server.pid is None
-    server.start()
+    with busy_backend(server):  # it outlives the postmaster, and until it ends no other one may start
+        os.kill(pid, signal.SIGKILL)
+        server.wait()
+        assert server.pid is None
+        server.start()
     assert ask(server, "select answer from kept") == 42
     assert server.pid != pid
-    open_connection.close()
 
 
 def test_a_stale_pid_file_that_names_a_foreign_process_neither_stops_the_start_nor_that_process(
@@ -275,19 +304,20 @@ def test_binaries_of_another_architecture_are_one_sentence(
     (programs / "postgres").chmod(0o755)
     monkeypatch.setattr("chat_api.dev.postgres.binaries", lambda _: programs)
     monkeypatch.setattr("chat_api.dev.postgres.run_as", lambda _: None)
-    with pytest.raises(PostgresError, match="Exec format error"):
+    with pytest.raises(PostgresError, match=r"don't run on this machine .*Exec format error"):
         launch(data_dir).start()
 
 
 def test_the_environment_of_a_real_database_does_not_reach_it(
-    data_dir: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PGDATA", "/nonexistent")
-    monkeypatch.setenv("PGPORT", "1")
-    monkeypatch.setenv("LC_ALL", "xx_XX.nonsense")
-    server = launch(data_dir)
-    server.start()
-    assert ask(server, "show port") == "5432"
+    server = launch(tmp_path / "pg")
+    with monkeypatch.context() as elsewhere:  # initdb takes the one for its default, the server the other
+        elsewhere.setenv("TZ", "America/New_York")
+        elsewhere.setenv("PGCLIENTENCODING", "LATIN1")
+        server.start()
+    assert ask(server, "show timezone") == "UTC"
+    assert ask(server, "show client_encoding") == "UTF8"
 
 
 @as_root

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import asyncpg
 import pytest
 
 from chat_api.dev.errors import DevError
 from chat_api.dev.parts import require_extra
+from chat_api.dev.postgres import Postgres
 from tests.dev.dev_process import READY, DevProcess
 from tests.dev.processes import command_line, descendants, wait_for_end
 from tests.dev.wheels import point_pip_at
@@ -152,6 +154,9 @@ async def test_reset_begins_with_an_empty_database(tmp_path: Path, port: str, mo
     async with DevProcess(tmp_path, *arguments, "--reset") as stack:
         await stack.until(READY)
         assert (await get(stack, port, "/api/conversations"))["items"] == []
+        database = await asyncpg.connect(Postgres(tmp_path / "postgres").dsn("samosachaat"))
+        assert await database.fetchval("select count(*) from conversations") == 0
+        await database.close()
     assert (tmp_path / "mine.txt").exists()
 
 

@@ -43,7 +43,7 @@ def point_pip_at(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
     """Make pip forget the machine's configuration, and take `settings` (`find_links=…`) instead."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
-    defaults = {"config_file": os.devnull, "no_cache_dir": "1", "retries": "0"}
+    defaults = {"config_file": os.devnull, "no_cache_dir": "1", "retries": "0", "timeout": "100"}
     for name, value in (defaults | settings).items():
         monkeypatch.setenv(f"PIP_{name.upper()}", value)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
