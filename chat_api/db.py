@@ -144,10 +144,11 @@ class Database:
             log.error(
                 "database_not_migrated", database=self.address, reason=describe(error), do="chat-api migrate"
             )
-            raise errors.DatabaseUnavailable from error
+            raise errors.DatabaseNotMigrated from error
         except asyncpg.IntegrityConstraintViolationError as error:
             known = CONSTRAINTS.get(error.constraint_name or "")
             if known is None:
+                error.detail = None  # the row itself, which may hold a message: not for the log
                 raise
             raise known from error
 

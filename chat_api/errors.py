@@ -219,6 +219,12 @@ class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
 
 
+class DatabaseNotMigrated(DatabaseUnavailable):
+    """The database is not prepared for this version: the operator has to run "chat-api migrate"."""
+
+    code = "database_not_migrated"
+
+
 class Draining(Unavailable):
     """This server is being restarted; try again in a few seconds."""
 
