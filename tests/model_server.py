@@ -95,6 +95,11 @@ class ModelServer:
         """Its address; OpenAI's paths lie below /v1."""
         return str(self._server.make_url("")).rstrip("/")
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._server.handler.connections)
+
     async def call(self) -> Call:
         """The next request for an answer."""
         async with asyncio.timeout(5):
