@@ -32,7 +32,7 @@ async def test_a_start_stores_the_question_and_returns_all_that_the_answer_needs
 ) -> None:
     row = await chat.start(sql, content="hi 🥟 e\u0301 \u202e\u05e9\u05dc", idempotency_key="k")
     assert row is not None
-    assert (row["outcome"], row["is_other_content"], row["model_tag"]) == ("started", False, "default")
+    assert (row["outcome"], row["model_tag"]) == ("started", "default")
     assert history(row) == [["user", "hi 🥟 e\u0301 \u202e\u05e9\u05dc"]]
     assert await chat.texts(sql) == ["hi 🥟 e\u0301 \u202e\u05e9\u05dc"]
     stored = await generation(sql, row["generation_id"])
