@@ -88,6 +88,32 @@ async def test_a_retry_at_the_same_moment_attaches_and_stores_once(
     assert await chat.texts(sql) == ["hello"]
 
 
+async def test_what_a_key_was_raced_for_is_told_when_it_is_asked_again(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    await chat.begin(first, idempotency_key="k")
+    row = await meet(sql, first, second, chat.start(second, idempotency_key="k", content="other"))
+    assert row is not None
+    assert (row["outcome"], row["is_other_content"]) == ("existed", None)
+    row = await chat.start(second, idempotency_key="k", content="other")
+    assert row is not None
+    assert (row["outcome"], row["is_other_content"]) == ("existed", True)
+
+
+async def test_a_retry_that_meets_the_end_of_its_generation_stores_nothing(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    """Nothing runs any more when the retry looks again, but its key stays taken."""
+    await chat.finish(first, await chat.begin(first, idempotency_key="k"))
+    with pytest.raises(asyncpg.UniqueViolationError) as raised:
+        await meet(sql, first, second, chat.start(second, idempotency_key="k"))
+    assert raised.value.constraint_name == "uq_generations_idempotency_key"
+    assert await count(sql, "messages") == 2
+    row = await chat.start(second, idempotency_key="k")
+    assert row is not None
+    assert row["outcome"] == "existed"
+
+
 async def test_of_many_messages_at_once_exactly_one_starts(
     sql: Connection, database_url: str, chat: Chat
 ) -> None:
