@@ -100,6 +100,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """For on_response_prepare, which streams pass too: middlewares see these only when they are over."""
     if (trace_id := request.get(TRACE_ID)) is not None:
         response.headers["X-Trace-Id"] = trace_id
+    response.headers.add("Vary", "Origin")  # aiohttp-cors answers by origin and leaves caches unaware of it
     response.headers.popall("Server", None)  # which versions run here is nobody's business
     response.headers["Server"] = "chat-api"
 
