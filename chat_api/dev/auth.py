@@ -26,8 +26,7 @@ _FILE = "auth.json"
 
 
 class DevAuth:
-    """The auth service of the folder `data_dir`, which keeps the signing secret and the development user's
-    id.
+    """The auth service of the folder `data_dir`, which keeps the signing secret and the user's id.
 
     So tokens hold over restarts. `internal_api_key` is what callers have to send.
     """

@@ -26,8 +26,7 @@ ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 
 def major_version(data_dir: Path) -> str | None:
-    """The PostgreSQL version that made the cluster in `data_dir`, such as "18"; None where there is nothing
-    yet.
+    """The PostgreSQL version that made the cluster in `data_dir`, such as "18"; None where there is none.
 
     What an interrupted initdb left is renamed out of the way (`….incomplete-1`) and never deleted: it may
     be somebody's damaged cluster. Raises PostgresError where `data_dir` is something else altogether.
@@ -141,9 +140,7 @@ def end_previous(data_dir: Path, ours: Container[str]) -> None:
 
 
 def ready(data_dir: Path, pid: int) -> bool:
-    """Whether the server `pid` takes connections: it says so in line 8 of its file (PostgreSQL's pg_ctl
-    relies on it).
-    """
+    """Whether the server `pid` takes connections: line 8 of its file says so, to pg_ctl too."""
     try:
         lines = (data_dir / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -161,7 +158,7 @@ def _runs_on(pid: int, data_dir: Path) -> bool:
         except OSError:  # it has ended, or is another user's and so can't have this folder open
             return False
     listing = subprocess.run(  # noqa: PLW1510 - it fails where there is no such process
-        ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
     )
     return "postgres" in listing.stdout and f"-D {data_dir}" in listing.stdout
 

@@ -10,9 +10,7 @@ class LockHeldError(Exception):
 
 
 class Lock:
-    """An exclusive lock on the file `path`, which stays behind as an empty file or with the last holder's
-    note.
-    """
+    """An exclusive lock on the file `path`, which stays behind with the last holder's note."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

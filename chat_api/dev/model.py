@@ -114,4 +114,6 @@ def _reason(words: str) -> str:
         return f"this Python has no pip ('{sys.executable} -m ensurepip' brings it)"
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines[-1:] or ["pip gave no reason"])[-1].rstrip(".")
+    if not errors or errors[-1] == "Exception:":  # then it ends with what was raised, such as a full disk
+        errors = lines[-1:] or ["pip gave no reason"]
+    return errors[-1].rstrip(".")

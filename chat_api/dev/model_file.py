@@ -40,9 +40,7 @@ _FOLDER_PREFIX = "fetch-"
 
 
 def is_whole(path: Path, model: ModelFile) -> bool:
-    """Whether `path` is the model. Its size suffices: we rename only checked files, a hand may copy half of
-    one.
-    """
+    """Whether `path` is the model. Its size suffices: what we rename is checked."""
     return path.is_file() and path.stat().st_size == model.bytes
 
 

@@ -8,7 +8,7 @@ from importlib import util
 
 import asyncpg
 
-from chat_api.dev.errors import DevError
+from chat_api.dev.errors import DevError, PostgresError
 from chat_api.dev.postgres import Postgres
 from chat_api.migrate import apply_migrations
 
@@ -75,6 +75,8 @@ async def start_database(postgres: Postgres, say: Callable[[str], None]) -> None
             "select exists (select from pg_database where datname = $1)", DATABASE
         ):
             await connection.execute(f"create database {DATABASE}")
+    except asyncpg.PostgresError as error:
+        raise PostgresError(f"PostgreSQL could not make the database: {error}; see {postgres.log}") from error
     finally:
         await connection.close()
     applied = await asyncio.to_thread(apply_migrations, postgres.dsn(DATABASE))

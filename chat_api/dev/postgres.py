@@ -60,9 +60,7 @@ class Postgres:
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     def dsn(self, database: str = "postgres") -> str:
-        """The address of `database` for asyncpg and psycopg: over TCP where there is a port, else the unix
-        socket.
-        """
+        """The address of `database` for asyncpg and psycopg: TCP where there is a port, else the socket."""
         if self._tcp_port is not None:
             return f"postgresql://postgres@127.0.0.1:{self._tcp_port}/{quote(database)}"
         return (
@@ -162,9 +160,7 @@ class Postgres:
         atexit.register(self._stop_at_exit, os.getpid())
 
     def _launch(self, programs: Path, user: cluster.User, deadline: float) -> bool:
-        """Start the server and wait until it is ready; False where a crashed one's last processes are still
-        ending.
-        """
+        """Start the server, wait until it is ready; False while a crashed one's last processes still end."""
         settings = {
             "listen_addresses": "" if self._tcp_port is None else "127.0.0.1",
             "port": str(self._tcp_port or PORT),
@@ -192,9 +188,7 @@ class Postgres:
             time.sleep(0.005)
         if self._stopping:
             raise PostgresError("PostgreSQL was stopped while it started")
-        with self.log.open(errors="replace") as written:
-            written.seek(before)
-            words = written.read()
+        words = self.log.read_bytes()[before:].decode(errors="replace")
         if "shared memory block" in words and time.monotonic() < deadline:
             return False
         raise PostgresError(

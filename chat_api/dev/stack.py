@@ -51,12 +51,9 @@ async def run(options: DevOptions) -> int:
     stack = _Stack(options)
     running = asyncio.create_task(stack.run(), name="development stack")
     loop = asyncio.get_running_loop()
-    # nohup's wish stands.
-    signals = [
-        n
-        for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(n) != signal.SIG_IGN or n != signal.SIGHUP
-    ]
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it was started under nohup
+        signals.append(signal.SIGHUP)
     for number in signals:
         loop.add_signal_handler(number, stack.end, running)
     try:
@@ -66,6 +63,9 @@ async def run(options: DevOptions) -> int:
             raise
     except (DevError, MigrationError, ServeError) as error:
         sys.stderr.write(f"chat-api dev: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"chat-api dev: {error}; mend that, or choose another --data-dir\n")
         return 1
     finally:
         for number in signals:

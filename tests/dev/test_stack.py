@@ -218,6 +218,15 @@ async def test_no_network_for_the_model_is_one_sentence_and_nothing_is_left(
     assert "--inference-url" in sentence
 
 
+async def test_a_file_where_a_folder_should_be_is_one_sentence(
+    tmp_path: Path, port: str, model: ModelServer
+) -> None:
+    (tmp_path / "auth.json").mkdir()
+    sentence = await failure("--port", port, "--inference-url", model.url, data_dir=tmp_path)
+    assert "Is a directory" in sentence
+    assert "choose another --data-dir" in sentence
+
+
 async def test_a_database_of_another_version_is_one_sentence(
     tmp_path: Path, port: str, model: ModelServer
 ) -> None:
