@@ -79,7 +79,7 @@ def binaries(user: tuple[int, int] | None) -> Path:
 def reachable_copy(package: Path, version: str) -> Path:
     """Copy the binaries out of a closed folder such as root's home, once for each version.
 
-    The copy, which is returned, is renamed into place when it is whole, so that an interrupted one is never used.
+    The copy, which is returned, is renamed into place when it is whole: an interrupted one is never used.
     """
     # /var/cache: open to look into, written by root alone, and not swept like /tmp.
     places = [place for place in (Path("/var/cache"), Path(tempfile.gettempdir())) if place.is_dir()]
