@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Self
@@ -29,8 +30,13 @@ class DevProcess:
 
     async def __aexit__(self, *_: object) -> None:
         if self._process.returncode is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            async with asyncio.timeout(20):
+                await self._process.communicate()
+        except TimeoutError:
             self._process.kill()  # its children end with it
-        await self._process.communicate()
+            await self._process.communicate()
 
     @property
     def pid(self) -> int:
