@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import orjson
 from pydantic import BaseModel
 
 from chat_api.db import CONSTRAINTS, load_queries
+from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
 from chat_api.migrate import apply_migrations
 from chat_api.models import Conversation, Generation, Message
@@ -46,19 +49,20 @@ async def test_every_query_runs_against_the_migrated_schema(sql: Connection) -> 
         await call_with_anything(sql, name)
 
 
-def statements(checkout: Path) -> Iterator[tuple[str, str, str]]:
-    """(name, head, statement) of each query, read as a DBA reads them."""
+def statements(checkout: Path) -> Iterator[tuple[str, str, str, str]]:
+    """(name, parameters, head, statement) of each query, read as a DBA reads them."""
     for path in sorted((checkout / "sql").glob("*.sql")):
         for block in re.split(r"^-- name: ", path.read_text(), flags=re.MULTILINE)[1:]:
             first, _, rest = block.partition("\n")
             head, statement = re.fullmatch(r"((?:-- [^\n]*\n)*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
-            yield f"{path.stem}.{first.partition('(')[0]}", head, statement
+            name, _, declared = first.partition("(")
+            yield f"{path.stem}.{name}", declared.partition(")")[0], head, statement
 
 
 def test_every_query_has_its_sentence_and_carries_its_name(checkout: Path) -> None:
     seen = list(statements(checkout))
-    assert sorted(name for name, _, _ in seen) == QUERIES
-    for name, head, statement in seen:
+    assert sorted(name for name, _, _, _ in seen) == QUERIES
+    for name, _, head, statement in seen:
         assert re.match(r"-- [A-Z]", head), name
         assert head.rstrip().endswith("."), name
         assert statement.partition("\n")[0].endswith(f" -- {name}"), name
@@ -67,18 +71,43 @@ def test_every_query_has_its_sentence_and_carries_its_name(checkout: Path) -> No
         assert load_queries()[name].text.partition("\n")[0].endswith(f" -- {name}")
 
 
-async def test_names_show_in_pg_stat_statements(tmp_path: Path) -> None:
+def test_parameters_are_declared_and_bound_in_the_order_in_which_they_appear(checkout: Path) -> None:
+    for name, declared, _, statement in statements(checkout):
+        used = list(dict.fromkeys(re.findall(r"(?<![:\w]):([a-z_]+)", statement)))
+        assert tuple(used) == load_queries()[name].parameters, name
+        assert sorted(declared.split(", ") if declared else []) == sorted(used), name
+
+
+def run_commands_of_the_readme(checkout: Path, database_url: str) -> str:
+    """What all of them together print."""
+    blocks = re.findall(r"```sh\n(.*?)```", (checkout / "sql" / "README.md").read_text(), re.DOTALL)
+    path = f"{binaries(None)}:{os.environ['PATH']}"
+    printed = subprocess.run(
+        ["sh", "-e", "-c", "".join(blocks)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=checkout,
+        env={**os.environ, "PATH": path, "DATABASE_URL": database_url, "PSQLRC": os.devnull},
+    )
+    assert "ERROR" not in printed.stderr
+    return printed.stdout
+
+
+async def test_the_readmes_commands_work_and_show_every_name_in_pg_stat_statements(
+    tmp_path: Path, checkout: Path
+) -> None:
     settings = {**FAST, "shared_preload_libraries": "pg_stat_statements"}
     with Postgres(tmp_path / "data", settings=settings) as server:
         apply_migrations(server.dsn())
+        run_commands_of_the_readme(checkout, server.dsn())  # one of them creates the extension
         connection = await asyncpg.connect(server.dsn())
-        await connection.execute("create extension pg_stat_statements")
         for name in QUERIES:
             await call_with_anything(connection, name)
-        recorded = [row["query"] for row in await connection.fetch("select query from pg_stat_statements")]
         await connection.close()
-    shown = {name for query in recorded for name in re.findall(r" -- (\w+\.\w+)$", query, re.MULTILINE)}
-    assert shown == set(QUERIES)
+        printed = run_commands_of_the_readme(checkout, server.dsn())
+    assert set(QUERIES) - set(re.findall(r"^ (\w+\.\w+) +\| +\d+ \|", printed, re.MULTILINE)) == set()
+    assert "Index Scan using" in printed or "Seq Scan" in printed
 
 
 async def test_what_queries_return_is_what_callers_are_promised(sql: Connection) -> None:
@@ -191,3 +220,12 @@ def test_no_statement_is_written_or_built_in_python(checkout: Path) -> None:
                 case ast.Constant(str(text)) if statement.search(text):
                     found.append(f"{path.name}:{node.lineno}: {text}")
     assert found == []
+
+
+async def test_the_readme_shows_every_query_and_index(sql: Connection, checkout: Path) -> None:
+    text = (checkout / "sql" / "README.md").read_text()
+    assert sorted(re.findall(r"^\| `(\w+\.\w+)` \|", text, re.MULTILINE)) == QUERIES
+    names = {row["relname"] for row in await sql.fetch("select relname from pg_class")}
+    assert set(re.findall(r"`((?:idx|uq)_\w+|\w+_pkey)`", text)) - names == set()
+    (quoted,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    assert quoted in (checkout / "sql" / "generations.sql").read_text()
