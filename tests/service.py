@@ -29,25 +29,28 @@ def environment(settings: Settings | None = None, **variables: str) -> dict[str,
 class Service:
     """A running server; leaving the context sends SIGTERM, and `status` is then its exit status.
 
-    It listens on a unix socket unless `arguments` name another place; `http` reaches it there.
+    It listens on a port of 127.0.0.1, on a given unix socket, or else on one of its own; `http` reaches it.
     """
 
-    def __init__(self, env: dict[str, str], *arguments: str) -> None:
+    def __init__(self, env: dict[str, str], *, port: int | None = None, socket: Path | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(dir="/tmp", prefix="chat-api-")  # short: a socket's path
-        self.socket = Path(self._folder.name) / "socket"
+        self.socket = socket or Path(self._folder.name) / "socket"
+        self._port = port
         self._env = env
-        self._arguments = arguments or ("--unix-socket", str(self.socket))
         self._log = Path(self._folder.name) / "log"
         self.status: int | None = None
+        self.log_at_end = ""
 
     async def __aenter__(self) -> Self:
+        where = ["--unix-socket", str(self.socket)] if self._port is None else ["--port", str(self._port)]
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "chat_api", "serve", *self._arguments,
+                sys.executable, "-m", "chat_api", "serve", *where,
                 env=self._env, cwd=self._folder.name, stderr=log, stdout=log,
             )  # fmt: skip
         self.http = aiohttp.ClientSession(
-            "http://service", connector=aiohttp.UnixConnector(str(self.socket), limit=0)
+            f"http://127.0.0.1:{self._port or 80}",
+            connector=aiohttp.UnixConnector(str(self.socket)) if self._port is None else None,
         )
         return self
 
@@ -55,6 +58,7 @@ class Service:
         await self.http.close()
         try:
             await self.end()
+            self.log_at_end = self.log
         finally:
             self._folder.cleanup()
 
@@ -80,6 +84,10 @@ class Service:
         """Send a signal, if it still runs, and wait for its end; its exit status."""
         if self._process.returncode is None:
             self._process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Wait for its end; its exit status."""
         try:
             async with asyncio.timeout(15):
                 self.status = await self._process.wait()
