@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import psycopg
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from chat_api.app import create_app
@@ -99,14 +100,20 @@ def settings(database_url: str, model: ModelServer, auth: AuthService) -> Settin
 Start = Callable[..., Any]
 
 
+class _Server(TestServer):
+    """As the service's own: aiohttp's test server would cancel a handler whose client leaves."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+        return web.AppRunner(self.app, **{**kwargs, "handler_cancellation": False, "access_log": None})
+
+
 @pytest.fixture
-async def start(database_url: str) -> AsyncIterator[Start]:
-    """Start the service on real sockets with given settings, as often as wanted; it ends before its database."""
+async def start(database_url: str, model: ModelServer, auth: AuthService) -> AsyncIterator[Start]:
+    """Start the service on real sockets with given settings, as often as wanted; its neighbours end later."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def run(settings: Settings) -> Client:
-            server = TestServer(create_app(settings), handler_cancellation=False)
-            return await stack.enter_async_context(TestClient(server))
+            return await stack.enter_async_context(TestClient(_Server(create_app(settings))))
 
         yield run
 
