@@ -141,30 +141,31 @@ async def test_what_is_no_event_ends_the_answer(
     await goes_on(chat, model, protocol)
 
 
-@pytest.mark.parametrize("rest", [b"", b'data: {"tok', b"data: {}", b": only a comment\n\n", b"\xff\xfe\0"])
 @pytest.mark.parametrize("end", [Call.close, Call.cut])
 @pytest.mark.parametrize("tokens", [["a", "b"], []], ids=["text", "nothing"])
 async def test_an_end_without_done_is_an_interruption(
     chat: Chat,
     model: ModelServer,
     protocol: Protocol,
-    rest: bytes,
     end: Callable[[Call], None],
     tokens: list[str],
 ) -> None:
-    response = await chat.send()
-    call = await model.call()
-    call.send(*map(protocol.token, tokens))
-    call.send_bytes(rest)
-    end(call)
-    seen = await read_events(response)
-    assert text_of(seen) == "".join(tokens)
-    done = failed(seen, "inference_interrupted")
-    assert done["finish_reason"] == "interrupted"
-    assert (done["message_id"] is not None) == bool(tokens)
     kept = [("assistant", "ab", "interrupted")] if tokens else []
-    assert await chat.messages() == [("user", "Hi", None), *kept]
-    await nothing_is_left(model)
+    for turn, rest in enumerate(
+        [b"", b'data: {"tok', b"data: {}", b": only a comment\n\n", b"\xff\xfe\0"], 1
+    ):
+        response = await chat.send()
+        call = await model.call()
+        call.send(*map(protocol.token, tokens))
+        call.send_bytes(rest)
+        end(call)
+        seen = await read_events(response)
+        assert text_of(seen) == "".join(tokens)
+        done = failed(seen, "inference_interrupted")
+        assert done["finish_reason"] == "interrupted"
+        assert (done["message_id"] is not None) == bool(tokens)
+        assert await chat.messages() == [("user", "Hi", None), *kept] * turn
+        await nothing_is_left(model)
 
 
 @pytest.mark.parametrize("tokens", [["a", "b"], []], ids=["between tokens", "before the first"])
@@ -206,24 +207,22 @@ async def test_an_answer_that_never_begins_is_a_timeout(
     await nothing_is_left(model)
 
 
-@pytest.mark.parametrize("upstream", [400, 401, 403, 404, 422, 429, 500, 502, 503, 504])
-async def test_a_refusal_is_told_without_its_body(
-    chat: Chat, model: ModelServer, protocol: Protocol, upstream: int
-) -> None:
-    busy = upstream in (429, 502, 503, 504)
-    code = "inference_unavailable" if busy else "inference_rejected"
-    model.refuse = (upstream, json.dumps({"detail": SECRET}))
-    done = failed(await read_events(await chat.send()), code)
-    assert (done["finish_reason"], done["message_id"], done["token_count"]) == ("error", None, 0)
-    response = await chat.send(stream=False)
-    body = await response.json()
-    assert (response.status, body["code"]) == (503 if busy else 502, code)
-    assert ("Retry-After" in response.headers) == busy
-    assert "10.0.0.7" not in str(body)
-    assert await chat.messages() == [("user", "Hi", None)] * 2
+async def test_a_refusal_is_told_without_its_body(chat: Chat, model: ModelServer, protocol: Protocol) -> None:
+    for upstream in (400, 401, 403, 404, 422, 429, 500, 502, 503, 504):
+        busy = upstream in (429, 502, 503, 504)
+        code = "inference_unavailable" if busy else "inference_rejected"
+        model.refuse = (upstream, json.dumps({"detail": SECRET}))
+        done = failed(await read_events(await chat.send()), code)
+        assert (done["finish_reason"], done["message_id"], done["token_count"]) == ("error", None, 0)
+        response = await chat.send(stream=False)
+        body = await response.json()
+        assert (response.status, body["code"]) == (503 if busy else 502, code)
+        assert ("Retry-After" in response.headers) == busy
+        assert "10.0.0.7" not in str(body)
+        for _ in range(2):
+            await model.call()
+    assert await chat.messages() == [("user", "Hi", None)] * 20
     model.refuse = None
-    for _ in range(2):
-        await model.call()
     await goes_on(chat, model, protocol)
 
 
