@@ -26,7 +26,7 @@ ENV LOGNAME=chat-api \
 USER 10001:10001
 WORKDIR /opt/chat-api
 EXPOSE 8002
-# SIGTERM drains: give it more time than DRAIN_SECONDS (docker stop --time, terminationGracePeriodSeconds).
+# SIGTERM drains: give it more time than DRAIN_SECONDS (docker stop -t, terminationGracePeriodSeconds).
 STOPSIGNAL SIGTERM
 # http.client, because urllib would ask a proxy from the environment. Served elsewhere than on 8002? Override it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \

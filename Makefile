@@ -8,7 +8,7 @@ SHELL = /bin/sh
 
 VENV = .venv
 BIN = $(VENV)/bin
-JOBS = auto
+JOBS = logical
 ARGS =
 
 # Another interpreter than the one that made $(VENV), asked for with PYTHON=…, makes it anew.
@@ -28,7 +28,7 @@ dev: $(VENV)/dev-installed ## run everything on this machine and print its addre
 	@exec $(BIN)/python -m chat_api dev $(ARGS)
 
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
-	@exec $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 chaos: $(VENV)/test-installed ## kill workers, database and connections under load, and count what is lost (make chaos ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)

@@ -71,7 +71,8 @@ async def _parts(app: web.Application) -> AsyncIterator[None]:
 
 async def _drain(app: web.Application) -> None:
     """In on_shutdown, where connections still live: on_cleanup would be too late for streams."""
-    await app[GENERATIONS].drain()
+    if not app[GENERATIONS].draining:  # serve() has drained already
+        await app[GENERATIONS].drain()
 
 
 def _allow_origins(app: web.Application, origins: list[str]) -> None:

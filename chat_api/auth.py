@@ -7,14 +7,14 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import aiohttp
 import structlog
 from aiocache import SimpleMemoryCache
 from aiocache.plugins import BasePlugin
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chat_api import errors
 from chat_api.errors import describe
@@ -43,7 +43,7 @@ class _User(BaseModel):
 
 class _Claims(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    exp: float | None = None
+    exp: Annotated[float, Field(allow_inf_nan=False)] | None = None  # NaN would never be past
 
 
 class _Validation(BaseModel):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chat_api import __version__
-from chat_api.migrate import MigrationError, apply_migrations, migration_status, rollback_migrations
 from chat_api.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _migrate(options: argparse.Namespace) -> int:
+    from chat_api.migrate import MigrationError  # noqa: PLC0415 - serve needs no yoyo
+
     settings = load_settings()
     try:
         return int(options.action(settings, options))
@@ -71,16 +72,22 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _apply(settings: Settings, _: argparse.Namespace) -> int:
+    from chat_api.migrate import apply_migrations  # noqa: PLC0415
+
     return _tell(apply_migrations(settings.database_url), "applied", "nothing to apply")
 
 
 def _rollback(settings: Settings, options: argparse.Namespace) -> int:
+    from chat_api.migrate import rollback_migrations  # noqa: PLC0415
+
     return _tell(
         rollback_migrations(settings.database_url, options.count), "rolled back", "nothing to roll back"
     )
 
 
 def _status(settings: Settings, _: argparse.Namespace) -> int:
+    from chat_api.migrate import migration_status  # noqa: PLC0415
+
     for state in migration_status(settings.database_url):
         when = "pending" if state.applied_at is None else f"applied {state.applied_at:%Y-%m-%d %H:%M:%S%z}"
         sys.stdout.write(f"{state.id:<40} {when}\n")

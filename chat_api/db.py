@@ -46,6 +46,7 @@ CONSTRAINTS: dict[str, type[errors.ChatError]] = {
     "conversations_user_id_fkey": errors.UnknownUser,
     "generations_conversation_id_fkey": errors.ConversationNotFound,
     "messages_conversation_id_fkey": errors.ConversationNotFound,
+    "uq_generations_idempotency_key": errors.RequestRepeated,
 }
 
 
@@ -160,10 +161,11 @@ class Database:
             log.error(
                 "database_not_migrated", database=self.address, reason=describe(error), do="chat-api migrate"
             )
-            raise errors.DatabaseUnavailable from error
+            raise errors.DatabaseNotMigrated from error
         except asyncpg.IntegrityConstraintViolationError as error:
             known = CONSTRAINTS.get(error.constraint_name or "")
             if known is None:
+                error.detail = None  # the row itself, which may hold a message: not for the log
                 raise
             raise known from error
 

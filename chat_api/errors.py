@@ -12,7 +12,8 @@ ChatError
 ├── Invalid 422
 ├── NotSupported 501
 ├── AuthBroken, InferenceError (Rejected, Broken, Interrupted) 502
-└── AuthUnavailable, DatabaseUnavailable, Draining, InferenceUnavailable, InferenceTimeout 503
+└── Unavailable 503 ── AuthUnavailable, DatabaseUnavailable, Draining, GenerationElsewhere, RequestRepeated,
+                        InferenceUnavailable, InferenceTimeout
 """
 
 from __future__ import annotations
@@ -200,10 +201,22 @@ class AuthUnavailable(Unavailable):
     code = "auth_unavailable"
 
 
+class RequestRepeated(Unavailable):
+    """Another request with this Idempotency-Key came at the same moment; try again."""
+
+    code = "request_repeated"
+
+
 class DatabaseUnavailable(Unavailable):
     """The database can't be reached just now; try again in a few seconds."""
 
     code = "database_unavailable"
+
+
+class DatabaseNotMigrated(DatabaseUnavailable):
+    """The database is not prepared for this version: the operator has to run "chat-api migrate"."""
+
+    code = "database_not_migrated"
 
 
 class Draining(Unavailable):

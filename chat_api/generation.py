@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -13,7 +13,8 @@ from chat_api import errors, events, prompt
 from chat_api.answer import DRAINED, LOST, STOPPED, Answer
 from chat_api.housekeeping import Housekeeping
 from chat_api.models import MessageCreate, Regenerate
-from chat_api.relay import Follower, Hints, Hub, Journal, Log
+from chat_api.reading import Cursor, Reading
+from chat_api.relay import Follower, Hints, Hub, Journal
 
 if TYPE_CHECKING:
     import asyncpg
@@ -26,33 +27,6 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 STORING_SECONDS = 5  # what answers that were cut short get to be stored, and a stop to be confirmed
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """The last event that a reader has: `<generation id>:<seq>` on the wire."""
-
-    generation_id: UUID
-    seq: int
-
-    @classmethod
-    def parse(cls, text: str) -> Cursor:
-        """Read the wire form. Raises ValueError."""
-        generation_id, _, seq = text.rpartition(":")
-        if len(generation_id) != 36 or not (seq.isascii() and seq.isdigit() and len(seq) < 10):
-            raise ValueError("must look like <generation id>:<number>, as in a stream's id: lines")
-        return cls(UUID(generation_id), int(seq))
-
-    def __str__(self) -> str:
-        return f"{self.generation_id}:{self.seq}"
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A log and the place in it where a reader continues."""
-
-    log: Log
-    place: int = 0
 
 
 class Generations:
@@ -116,7 +90,7 @@ class Generations:
             "max_messages": self._settings.max_conversation_history,
             "max_characters": self._settings.max_token_budget,
         }
-        row = await self._database.row("generations.start", **parameters)
+        row = await self._begin(parameters)
         if row is None:
             raise errors.ConversationNotFound
         if row["outcome"] == "nothing":
@@ -237,6 +211,17 @@ class Generations:
         for generation_id in list(self._running):
             if str(generation_id) == text:
                 self._end_stopped(generation_id)
+
+    async def _begin(self, parameters: Mapping[str, object]) -> asyncpg.Record | None:
+        """Asked again where a request with the same key came in between: only then is seen what it sent."""
+        try:
+            row = await self._database.row("generations.start", **parameters)
+        except errors.RequestRepeated:
+            pass  # its generation has ended already
+        else:
+            if row is None or row["outcome"] != "existed" or row["is_other_content"] is not None:
+                return row
+        return await self._database.row("generations.start", **parameters)
 
     async def _look(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None) -> asyncpg.Record:
         row = await self._database.row(

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor
 
 from chat_api.settings import Settings
@@ -33,7 +34,12 @@ def configure_logging(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )
     ending: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Not the default: where the library rich is installed, it shows variables, and tokens are among them.
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
     )
@@ -47,8 +53,17 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
+    logging.getLogger("aiohttp.server").addFilter(_without_bytes)
     if settings.log_level != "DEBUG":
         logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _without_bytes(record: logging.LogRecord) -> bool:
+    """aiohttp logs a request that is no HTTP as its own failure, with the bytes: a token may be there."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.exc_info = "a request from %s is no HTTP", None
+    return True
 
 
 def _json(event: EventDict, **_: Any) -> str:

@@ -33,8 +33,8 @@ def public(handler: _Route) -> _Route:
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its trace id, and write one log line and one count when it is answered."""
-    given = request.headers.get("X-Trace-Id") or request.headers.get("X-Request-Id") or ""
-    trace_id = given if SANE_TRACE_ID.fullmatch(given) else uuid4().hex
+    given = (request.headers.get(name, "") for name in ("X-Trace-Id", "X-Request-Id"))
+    trace_id = next(filter(SANE_TRACE_ID.fullmatch, given), None) or uuid4().hex
     request[TRACE_ID] = trace_id
     structlog.contextvars.clear_contextvars()  # a connection's requests share one context
     structlog.contextvars.bind_contextvars(trace_id=trace_id)
@@ -55,7 +55,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.info(
             "request",
             method=request.method,
-            path=request.path,
+            path=request.rel_url.raw_path,  # escaped: nobody draws on the terminal
             status=status,
             duration_ms=round(seconds * 1000, 1),
         )
@@ -100,6 +100,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """For on_response_prepare, which streams pass too: middlewares see these only when they are over."""
     if (trace_id := request.get(TRACE_ID)) is not None:
         response.headers["X-Trace-Id"] = trace_id
+    response.headers.add("Vary", "Origin")  # aiohttp-cors answers by origin and leaves caches unaware of it
     response.headers.popall("Server", None)  # which versions run here is nobody's business
     response.headers["Server"] = "chat-api"
 

@@ -28,7 +28,7 @@ from yoyo.migrations import Migration, MigrationList
 
 from chat_api.dsn import Dsn, parse_dsn
 from chat_api.migration_backend import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, MigrationBackend, connect
-from chat_api.resources import migrations_dir
+from chat_api.resources import migration_ids, migrations_dir
 
 TURN_SECONDS = 15 * 60
 """How long to wait for another process that is migrating: an index on a big table takes minutes."""
@@ -51,12 +51,10 @@ class MigrationState:
 
 def known_migrations() -> list[str]:
     """The ids of the migrations that this code brings, in order."""
-    names = [
-        path.name for path in migrations_dir().glob("[0-9]*.sql") if not path.name.endswith(".rollback.sql")
-    ]
-    if not names:
+    known = migration_ids()
+    if not known:
         raise MigrationError(f"there are no migrations in {migrations_dir()}; install the package again")
-    return sorted(name.removesuffix(".sql") for name in names)
+    return known
 
 
 def migration_status(database_url: str) -> list[MigrationState]:

@@ -15,6 +15,12 @@ def migrations_dir() -> Path:
     return _folder("migrations")
 
 
+def migration_ids() -> list[str]:
+    """The migrations that this code brings, in order."""
+    names = [path.name for path in migrations_dir().glob("[0-9]*.sql")]
+    return sorted(name.removesuffix(".sql") for name in names if not name.endswith(".rollback.sql"))
+
+
 def _folder(name: str) -> Path:
     # Inside first: beside an installed package, a folder of this name is somebody else's.
     inside = _PACKAGE / name

@@ -104,7 +104,7 @@ def _bind(path: Path) -> Iterator[socket.socket]:
             # token.
             path.chmod(0o666)
         except OSError as error:
-            raise ServeError(f"can't make the socket {path}: {error.strerror}") from error
+            raise ServeError(f"can't make the socket {path}: {error.strerror or error}") from error
         yield listener
     finally:
         listener.close()

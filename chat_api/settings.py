@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -31,11 +32,31 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _origins(value: str) -> str:
+    for origin in _split(value):
+        url = urlsplit(_http_url(origin))
+        if url.path or url.query or url.fragment or "@" in url.netloc:
+            raise ValueError("must be origins such as https://chat.example, separated by commas")
+    return value
+
+
+def _split(origins: str) -> list[str]:
+    return [origin.strip().rstrip("/").lower() for origin in origins.split(",") if origin.strip()]
+
+
+def _sendable(value: SecretStr) -> SecretStr:
+    secret = value.get_secret_value()
+    if not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
+        raise ValueError("must be printable ASCII without spaces around it, as HTTP headers are")
+    return value
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Key = Annotated[SecretStr, AfterValidator(_sendable)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -53,13 +74,11 @@ class Settings(BaseSettings):
     auth_service_url: HttpUrl = Field("http://auth:8001", description="the auth service")
     inference_service_url: HttpUrl = Field("http://inference:8000", description="the model server")
     inference_protocol: Literal["nanochat", "openai"] = Field("nanochat", description="what it speaks")
-    inference_api_key: SecretStr = Field(SecretStr(""), description="bearer key for `openai`")
+    inference_api_key: Key = Field(SecretStr(""), description="bearer key for `openai`")
     inference_model: str = Field(
         "", description="model for conversations tagged `default` (`openai`); empty: the first one listed"
     )
-    internal_api_key: SecretStr = Field(
-        SecretStr(""), description="shared key for calls to auth and inference"
-    )
+    internal_api_key: Key = Field(SecretStr(""), description="shared key for calls to auth and inference")
     max_conversation_history: int = Field(
         50, ge=1, le=500, description="messages an inference call carries at most"
     )
@@ -67,7 +86,7 @@ class Settings(BaseSettings):
         6000, ge=1, le=10_000_000, description="characters an inference call carries at most"
     )
     system_prompt: str = Field("", description="instructions put before every conversation")
-    frontend_url: str = Field(
+    frontend_url: Annotated[str, AfterValidator(_origins)] = Field(
         "http://localhost:3000", description="allowed browser origins, comma-separated (CORS)"
     )
     log_level: Annotated[
@@ -112,8 +131,8 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> list[str]:
-        """The allowed browser origins, without trailing slashes."""
-        return [origin.strip().rstrip("/") for origin in self.frontend_url.split(",") if origin.strip()]
+        """The allowed browser origins, as browsers write them: lower case, no slash at the end."""
+        return _split(self.frontend_url)
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -127,11 +146,13 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(
             "\n".join(_sentence(dict(problem)) for problem in error.errors(include_url=False))
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the file .env can't be read as UTF-8 text: {error}") from None
 
 
 def _sentence(problem: dict[str, Any]) -> str:
     name = str(problem["loc"][0])
     secret = "key" in name or name == "database_url"  # a wrong database URL may hold a password all the same
-    value = "" if secret else f"={problem['input']!r}"
+    value = "" if secret else "=" + re.sub("//[^/]*@", "//...@", repr(problem["input"]))
     reason = str(problem["msg"]).removeprefix("Value error, ")
     return f"{name.upper()}{value}: {reason[:1].lower()}{reason[1:]}"

@@ -5,11 +5,11 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '30min';
 
--- Null sorted last so far, so an undated message keeps its place: at the time of the last dated one.
+-- Null sorted last so far, so an undated message keeps its place: next after the last dated one.
 update messages set
     created_at = coalesce(
         (
-            select max(dated.created_at) from messages as dated
+            select max(dated.created_at) + interval '1 microsecond' from messages as dated
             where dated.conversation_id = messages.conversation_id
         ),
         (

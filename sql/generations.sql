@@ -4,7 +4,8 @@
 -- messages within both budgets, newest first. A second running generation is refused by uq_generations_running, not by
 -- the look before it (which only spares the common case a write). No row: not this user's conversation.
 -- `outcome`: started; existed (this key was used before: attach to generation_id; `is_other_content`: for something
--- else); running (generation_id is in the way); nothing (no question to answer again).
+-- else, null: at this very moment, so ask again); running (generation_id is in the way); nothing (no question to
+-- answer again).
 with conversation as ( -- generations.start
     select
         id,
@@ -17,7 +18,8 @@ proposed as materialized (
     select chat_uuid7() as id
 ),
 
--- What is to be answered: the new message, or for a regeneration the last one that the user sent.
+-- What is to be answered: the new message, or for a regeneration the last one that the user sent (an adopted
+-- conversation may hold empty ones, which no model takes).
 question as materialized (
     select
         chat_uuid7() as id,
@@ -26,24 +28,33 @@ question as materialized (
     from conversation
     where cast(:kind as varchar) = 'send'
     union all
-    (
+    select
+        m.id,
+        m.content,
+        m.created_at
+    from conversation as c
+    cross join lateral (
         select
-            m.id,
-            m.content,
-            m.created_at
-        from messages as m
-        inner join conversation as c on m.conversation_id = c.id
-        where cast(:kind as varchar) = 'regenerate' and m.role = 'user'
-        order by m.created_at desc, m.id desc
+            id,
+            content,
+            created_at
+        from messages
+        where
+            conversation_id = c.id
+            and role = 'user'
+            and content <> ''
+            and cast(:kind as varchar) = 'regenerate'
+        order by created_at desc, id desc
         limit 1
-    )
+    ) as m
 ),
 
 earlier as (
     select
         g.id,
         g.user_message_id,
-        cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content as is_other_content
+        g.kind <> cast(:kind as varchar)
+        or (cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content) as is_other_content
     from generations as g
     inner join conversation as c on g.conversation_id = c.id
     left join messages as m on g.user_message_id = m.id
@@ -165,7 +176,7 @@ history as (
 
 select
     c.model_tag,
-    coalesce(e.is_other_content, false) as is_other_content,
+    e.is_other_content,
     cast(h.messages as text) as history,
     coalesce(e.id, n.id, r.id) as generation_id,
     coalesce(e.user_message_id, n.user_message_id, r.user_message_id) as user_message_id,
@@ -189,8 +200,17 @@ left join history as h on true;
 -- generation of this worker is ended, so it may be repeated until its commit is known: `is_mine` is true when this
 -- call or an earlier one with the same end did it. `slice`: the events from first_seq on that the journal doesn't have
 -- yet, or null. No row: the conversation is gone.
-with ended as ( -- generations.finish
-    update generations
+with conversation as ( -- generations.finish
+    -- Locked before the generation, as a deletion does: the other way round the two would wait for each other.
+    select c.id
+    from conversations as c
+    inner join generations as g on c.id = g.conversation_id
+    where g.id = :generation_id
+    for no key update of c
+),
+
+ended as (
+    update generations as g
     set
         status = :status,
         finish_reason = :finish_reason,
@@ -200,8 +220,13 @@ with ended as ( -- generations.finish
         inference_time_ms = :inference_time_ms,
         last_seq = :last_seq,
         finished_at = now()
-    where id = :generation_id and worker_id = :worker_id and status = 'running'
-    returning id, conversation_id, kind, user_message_id, status, finish_reason, message_id
+    from conversation as c
+    where
+        g.id = :generation_id
+        and g.conversation_id = c.id
+        and g.worker_id = :worker_id
+        and g.status = 'running'
+    returning g.id, g.conversation_id, g.kind, g.user_message_id, g.status, g.finish_reason, g.message_id
 ),
 
 answered as (
@@ -235,12 +260,18 @@ replaced as (
     returning old.id
 ),
 
--- A retry of the replaced answer's request now gets the new one.
+-- A retry of the replaced answer's request now gets the new one, and not the old one's events.
 repointed as (
     update generations as g
     set message_id = e.message_id
     from ended as e, replaced as r
     where g.conversation_id = e.conversation_id and g.message_id = r.id
+    returning g.id
+),
+
+forgotten as (
+    delete from journal
+    where generation_id in (select id from repointed)
 ),
 
 written as (
@@ -271,35 +302,44 @@ select
 from ended
 union all
 select
-    g.worker_id = :worker_id and g.status = :status as is_mine,
-    g.message_id,
-    g.finish_reason,
+    s.is_mine,
+    s.message_id,
+    s.finish_reason,
     m.content,
     null as told
-from generations as g
-left join messages as m on g.message_id = m.id
-where g.id = :generation_id and not exists (select from ended);
+from (
+    select
+        worker_id = :worker_id and status = :status as is_mine,
+        message_id,
+        finish_reason
+    from generations
+    where id = :generation_id and not exists (select from ended)
+    for share -- reads what another connection has just committed, which this snapshot doesn't show
+) as s
+left join messages as m on s.message_id = m.id;
 
 -- name: attach(conversation_id, user_id, generation_id)^
 -- The generation that a reader asks for by id, or the conversation's newest; once a reader that (re)connects.
--- idx_generations_conversation, or the primary key. No row: not this user's conversation; a null generation_id: no such
--- generation; a null seconds_since_end: it runs.
+-- Primary keys; idx_generations_conversation for the newest. No row: not this user's conversation; a null generation_id:
+-- no such generation; a null seconds_since_end: it runs.
 select -- generations.attach
     c.id as conversation_id,
     g.id as generation_id,
     cast(extract(epoch from now() - g.finished_at) as double precision) as seconds_since_end
 from conversations as c
-left join lateral (
-    select
-        id,
-        finished_at
-    from generations
-    where
-        conversation_id = c.id
-        and id = coalesce(cast(:generation_id as uuid), id)
-    order by started_at desc
-    limit 1
-) as g on true
+left join generations as g
+    on
+        c.id = g.conversation_id
+        and g.id = coalesce(
+            cast(:generation_id as uuid),
+            (
+                select newest.id
+                from generations as newest
+                where newest.conversation_id = c.id
+                order by newest.started_at desc
+                limit 1
+            )
+        )
 where c.id = :conversation_id and c.user_id = :user_id;
 
 -- name: stop(conversation_id, user_id)^

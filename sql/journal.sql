@@ -76,12 +76,12 @@ select
     g.conversation_id,
     g.user_message_id,
     g.status,
-    g.finish_reason,
-    g.error_code,
-    g.token_count,
-    g.inference_time_ms,
+    coalesce(m.finish_reason, g.finish_reason) as finish_reason, -- the message may have replaced this one's own
+    case when m.finish_reason in ('stop', 'length', 'stopped') then null else g.error_code end as error_code,
+    coalesce(m.token_count, g.token_count) as token_count,
+    coalesce(m.inference_time_ms, g.inference_time_ms) as inference_time_ms,
     g.last_seq,
-    g.message_id,
+    m.id as message_id,
     m.content,
     s.first_seqs,
     s.slices

@@ -5,13 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Container, Iterator
 from pathlib import Path
 from signal import SIGINT
 
-from chat_api.dev.installation import PostgresError, reachable
-from chat_api.dev.tether import tethered
+from chat_api.dev.errors import PostgresError
+from chat_api.dev.installation import reachable
+from chat_api.dev.tether import NOT_EXECUTABLE, tethered
 
+_MARKS = ("FATAL:", "PANIC:", "error:")
+_PREVIOUS_SECONDS = 10  # how long a server whose launcher was killed may take to end
 _LINUX = sys.platform == "linux"
 User = tuple[int, int] | None
 _INITDB_MAKES = ("PG_VERSION", "base", "global", "pg_", "postgresql.", "postmaster.")
@@ -22,8 +26,7 @@ ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath}
 
 
 def major_version(data_dir: Path) -> str | None:
-    """The PostgreSQL version that made the cluster in `data_dir`, such as "18"; None where there is nothing
-    yet.
+    """The PostgreSQL version that made the cluster in `data_dir`, such as "18"; None where there is none.
 
     What an interrupted initdb left is renamed out of the way (`….incomplete-1`) and never deleted: it may
     be somebody's damaged cluster. Raises PostgresError where `data_dir` is something else altogether.
@@ -83,9 +86,9 @@ def create(data_dir: Path, binaries: Path, user: User, *, sync: bool) -> None:
         )  # fmt: skip
     if initdb.returncode != 0:
         shutil.rmtree(fresh, ignore_errors=True)
+        why = reason(initdb.returncode, initdb.stderr)
         raise PostgresError(
-            f"PostgreSQL could not make its data folder {data_dir}: {reason(initdb.stderr)}. "
-            "Mend that, or choose another folder"
+            f"PostgreSQL could not make {data_dir}: {why}. Mend that, or choose another folder"
         )
     fresh.rename(data_dir)
 
@@ -111,10 +114,33 @@ def postmaster(data_dir: Path) -> int | None:
     return pid if _runs_on(pid, data_dir) else None
 
 
-def ready(data_dir: Path, pid: int) -> bool:
-    """Whether the server `pid` takes connections: it says so in line 8 of its file (PostgreSQL's pg_ctl
-    relies on it).
+def already_runs(data_dir: Path, pid: int | str) -> PostgresError:
+    """The error for a folder that another server works on."""
+    return PostgresError(f"PostgreSQL is already running on {data_dir} (pid {pid}): stop that one first")
+
+
+def end_previous(data_dir: Path, ours: Container[str]) -> None:
+    """Wait for the end of a server whose launcher was killed; clear away what a crash left.
+
+    The caller holds the lock, so no launcher is at work. A server that runs all the same is told to end if
+    it is one of `ours` (process ids that a launcher noted); else it is somebody's whom we don't touch:
+    PostgresError.
     """
+    deadline = time.monotonic() + _PREVIOUS_SECONDS
+    told = False
+    while (pid := postmaster(data_dir)) is not None:
+        if str(pid) not in ours or time.monotonic() > deadline:
+            raise already_runs(data_dir, pid)
+        if not told:
+            os.kill(pid, SIGINT)
+            told = True
+        time.sleep(0.02)
+    # PostgreSQL would refuse to start if the number in there had gone to a living process of any kind.
+    (data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+
+def ready(data_dir: Path, pid: int) -> bool:
+    """Whether the server `pid` takes connections: line 8 of its file says so, to pg_ctl too."""
     try:
         lines = (data_dir / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
@@ -132,16 +158,18 @@ def _runs_on(pid: int, data_dir: Path) -> bool:
         except OSError:  # it has ended, or is another user's and so can't have this folder open
             return False
     listing = subprocess.run(  # noqa: PLW1510 - it fails where there is no such process
-        ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
     )
     return "postgres" in listing.stdout and f"-D {data_dir}" in listing.stdout
 
 
-def reason(output: str) -> str:
-    """The line of PostgreSQL's output that says why it failed, without its prefix."""
+def reason(status: int, output: str) -> str:
+    """The line of a PostgreSQL program's output that says why it failed, without its prefix."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "error:"))]
-    line = (telling or lines or ["it gave no reason"])[0 if telling else -1]
-    for mark in ("FATAL:", "PANIC:", "error:"):
+    if status == NOT_EXECUTABLE:
+        return f"its binaries don't run on this machine ({lines[-1]}), so use 'serve' with a database"
+    telling = [line for line in lines if any(mark in line for mark in _MARKS)]
+    line = (telling or lines[-1:] or [f"status {status}"])[0]
+    for mark in _MARKS:
         line = line.rpartition(mark)[2].strip()
     return line

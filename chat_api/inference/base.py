@@ -6,7 +6,7 @@ import abc
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import aiohttp
 import orjson
@@ -104,7 +104,7 @@ class Inference(abc.ABC):
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
-                    refuse(response.status, await response.content.read(2000))
+                    refuse(response.status)
                 async with aclosing(events(response.content.iter_any())) as stream:
                     async for data in stream:
                         yield data
@@ -136,19 +136,24 @@ class Inference(abc.ABC):
                 ),
                 allow_redirects=False,
             ) as response:
-                body = await response.content.read(MAX_BODY_BYTES)
+                body = b""
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        log.warning("inference_broken", reason="the answer is too large")
+                        raise errors.InferenceBroken
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("inference_unavailable", reason=describe(error))
             raise errors.InferenceUnavailable from error
         if status >= 500 or status in (401, 403, 429):
-            refuse(status, body)
+            refuse(status)
         return status, body
 
 
-def refuse(status: int, body: bytes) -> None:
-    """Raise what a failed answer means; its text goes to the log alone, for it may tell internal things."""
-    log.warning("inference_refused", status=status, body=body[:500].decode(errors="replace"))
+def refuse(status: int) -> NoReturn:
+    """Raise what a failed answer means. Its text goes nowhere: it may repeat what the user wrote."""
+    log.warning("inference_refused", status=status)
     if status in (429, 502, 503, 504):
         raise errors.InferenceUnavailable(
             "The model server is overloaded or starting; try again in a few seconds."
@@ -162,10 +167,10 @@ def read_object(data: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        log.warning("inference_broken", reason=describe(error), event=text[:200])
+        log.warning("inference_broken", reason=describe(error), bytes=len(data))
         raise errors.InferenceBroken from error
     if not isinstance(value, dict):
-        log.warning("inference_broken", reason="the event is not a JSON object", event=text[:200])
+        log.warning("inference_broken", reason="the event is not a JSON object", bytes=len(data))
         raise errors.InferenceBroken
     return value
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
 import orjson
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from chat_api import errors
 from chat_api.inference.base import Delta, End, Inference, Prompt, Turn, read_object, read_text
@@ -29,13 +29,13 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    completion_tokens: int | None = None
+    completion_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None  # as the database holds it
 
 
 class _Chunk(BaseModel):
     choices: list[_Choice] = []
     usage: _Usage | None = None
-    model: str | None = None
+    model: Annotated[str, AfterValidator(read_text)] | None = None
     error: object = None
 
 
@@ -67,6 +67,7 @@ class OpenAI(Inference):
         async with aclosing(self._events(f"{self._url}/chat/completions", payload, self._headers)) as stream:
             async for data in stream:
                 if data == b"[DONE]":
+                    reason = reason or "stop"
                     break
                 chunk = _read_chunk(data)
                 if chunk.error:
@@ -125,6 +126,6 @@ def _read_chunk(data: bytes) -> _Chunk:
         log.warning(
             "inference_broken",
             problems=error.errors(include_input=False, include_url=False),
-            event=text[:200],
+            bytes=len(data),
         )
         raise errors.InferenceBroken from None

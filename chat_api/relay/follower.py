@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import orjson
 import structlog
 
-from chat_api import events
+from chat_api import errors, events
 from chat_api.errors import DatabaseUnavailable, WorkerLost, describe
 from chat_api.relay.journal import MANY
 from chat_api.relay.log import Log
@@ -66,8 +66,7 @@ class Follower:
             [row] = await self._database.rows("journal.read", ids=[generation_id], next_seqs=[seen + 1])
             if row["error_code"] == WorkerLost.code:
                 log = Log(generation_id)
-                log.append(events.reset(row["content"] or ""), seq=seen + 1)
-                log.append(_done(row), last=True)
+                _retell(log, row, seen)
         return log
 
     def hint(self, ids: str) -> None:
@@ -119,14 +118,26 @@ def _extend(log: Log, row: asyncpg.Record) -> None:
 
 
 def _end(log: Log, row: asyncpg.Record) -> None:
-    last_seq = row["last_seq"]
-    if row["error_code"] == WorkerLost.code and log.next_seq == last_seq - 1:
+    if row["error_code"] == WorkerLost.code and log.next_seq == row["last_seq"] - 1:
         log.append(events.error(WorkerLost()))
-    if log.next_seq < last_seq:  # the events are gone, the text is not
-        if not log.events:
-            log.append(events.start(log.generation_id, row["conversation_id"], row["user_message_id"]))
-        log.append(events.reset(row["content"] or ""), seq=max(last_seq - 1, log.next_seq))
-    log.append(_done(row), seq=max(last_seq, log.next_seq), last=True)
+    if log.next_seq == row["last_seq"]:
+        log.append(_done(row), last=True)
+        return
+    if not log.events:
+        log.append(events.start(log.generation_id, row["conversation_id"], row["user_message_id"]))
+    _retell(log, row, log.next_seq - 1)
+
+
+def _retell(log: Log, row: asyncpg.Record, seen: int) -> None:
+    """A finished generation whose events are gone, after the number `seen`: its text, its error, its end."""
+    ending = [_done(row)]
+    if row["error_code"] is not None:
+        ending.insert(0, events.error(errors.from_code(row["error_code"])))
+    if row["content"] or row["error_code"] == WorkerLost.code:
+        ending.insert(0, events.reset(row["content"] or ""))
+    last_seq = max(row["last_seq"], seen + len(ending))
+    for seq, data in enumerate(ending, last_seq - len(ending) + 1):
+        log.append(data, seq=seq, last=seq == last_seq)
 
 
 def _done(row: asyncpg.Record) -> bytes:

@@ -9,7 +9,7 @@ from aiohttp import web
 from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, METRICS
 from chat_api.middlewares import public
-from chat_api.migrate import known_migrations
+from chat_api.resources import migration_ids
 
 log = structlog.get_logger(__name__)
 
@@ -30,16 +30,17 @@ async def health(_: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Readiness: the database answers and is migrated, and this worker is not draining; else 503."""
     checks = {"database": "ok", "migrations": "ok", "worker": "ok"}
+    rows = []
     try:
-        applied = {
-            row["migration_id"] for row in await request.app[DATABASE].rows("maintenance.applied_migrations")
-        }
+        rows = await request.app[DATABASE].rows("maintenance.applied_migrations")
+    except errors.DatabaseNotMigrated:
+        pass  # none is applied
     except errors.DatabaseUnavailable as error:
         checks["database"] = error.detail
         checks["migrations"] = "unknown"
-    else:
-        if missing := [migration for migration in known_migrations() if migration not in applied]:
-            checks["migrations"] = f"{len(missing)} to apply: run chat-api migrate"
+    missing = set(migration_ids()) - {row["migration_id"] for row in rows}
+    if missing and checks["database"] == "ok":
+        checks["migrations"] = f"{len(missing)} to apply: run chat-api migrate"
     if request.app[GENERATIONS].draining:
         checks["worker"] = "draining"
     is_ready = all(check == "ok" for check in checks.values())

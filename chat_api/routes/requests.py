@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound="Body")
 
-CANONICAL_LENGTH = 36  # of a UUID; Python's reader takes other forms too
-
 
 async def read_body(request: web.Request, model: type[Model]) -> Model:
     """The JSON body, validated. No body at all is an empty object.
 
     Raises NotJson, BodyTooLarge, BadRequest (no JSON), Invalid.
     """
-    data = await request.read()
+    try:
+        data = await request.read()
+    except web.RequestPayloadError:
+        raise errors.BadRequest("The request body is not what its Content-Encoding says.") from None
     if not data:
         data = b"{}"
     elif request.content_type != "application/json" and not request.content_type.endswith("+json"):
@@ -45,12 +46,13 @@ def read_query(request: web.Request, model: type[Model]) -> Model:
 def read_id(request: web.Request) -> UUID:
     """The conversation's id in the path. Raises ConversationNotFound when it is none."""
     text = request.match_info["id"]
-    if len(text) != CANONICAL_LENGTH:
-        raise errors.ConversationNotFound
     try:
-        return UUID(text)
+        conversation_id = UUID(text)
     except ValueError:
         raise errors.ConversationNotFound from None
+    if str(conversation_id) != text.lower():  # Python's reader takes braces, and hyphens anywhere
+        raise errors.ConversationNotFound
+    return conversation_id
 
 
 def respond(body: str | bytes, status: int = 200) -> web.Response:

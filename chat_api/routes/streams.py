@@ -7,7 +7,7 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
-from chat_api.generation import Cursor
+from chat_api.reading import Cursor
 from chat_api.routes.requests import read_id, respond
 from chat_api.transports import sse
 

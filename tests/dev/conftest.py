@@ -34,3 +34,7 @@ def launch(request: pytest.FixtureRequest) -> Callable[[Path], Postgres]:
         return server
 
     return make
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "model: needs the local model, 93 MB that are fetched once and cached")

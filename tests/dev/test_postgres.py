@@ -1,15 +1,16 @@
 """The PostgreSQL launcher, in the situations that development machines bring."""
 
+import contextlib
 import os
 import re
-import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import psycopg
 import pytest
 
 from chat_api.dev import cluster, installation
-from chat_api.dev.postgres import Postgres, PostgresError
+from chat_api.dev.errors import PostgresError
+from chat_api.dev.postgres import Postgres
+from tests.dev.processes import wait_for_end
 
 Launch = Callable[[Path], Postgres]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give processes to other users")
@@ -46,16 +49,32 @@ def run(server: Postgres, statement: str) -> None:
         connection.execute(statement)
 
 
-def wait_for_end(pid: int, seconds: float = 10) -> None:
-    """Return when a process that need not be our child has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([descriptor], [], [], seconds)[0], f"process {pid} lives on"
-    finally:
-        os.close(descriptor)
+COMPUTING = """
+do $$ begin
+    raise notice 'computing';
+    while clock_timestamp() < now() + interval '1 second' loop end loop;
+end $$
+"""
+
+
+@contextlib.contextmanager
+def busy_backend(server: Postgres) -> Iterator[None]:
+    """A backend that computes for a second and looks at nothing else meanwhile."""
+    computing = threading.Event()
+
+    def compute() -> None:
+        with (
+            contextlib.suppress(psycopg.OperationalError),
+            psycopg.connect(server.dsn(), autocommit=True) as connection,
+        ):
+            connection.add_notice_handler(lambda _: computing.set())
+            connection.execute(COMPUTING)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    assert computing.wait(10)
+    yield
+    thread.join()
 
 
 async def test_a_new_folder_becomes_a_running_server_for_asyncpg_and_psycopg(
@@ -114,7 +133,7 @@ def test_kill_9_of_the_launcher_ends_the_server_and_the_next_start_works(
     server = launch(data_dir)
     server.start()  # at once: it waits for the end of the other itself
     assert server.pid not in (None, pid)
-    wait_for_end(pid, 0)
+    wait_for_end({pid}, 0)
 
 
 def test_a_server_left_behind_by_a_killed_launcher_is_ended(data_dir: Path, launch: Launch) -> None:
@@ -126,7 +145,7 @@ def test_a_server_left_behind_by_a_killed_launcher_is_ended(data_dir: Path, laun
     left._lock.release()  # as the launcher's death does
     server = launch(data_dir)
     server.start()
-    wait_for_end(pid, 0)
+    wait_for_end({pid}, 0)
     assert ask(server, "select 1") == 1
 
 
@@ -134,16 +153,15 @@ def test_kill_9_of_the_server_costs_nothing_that_was_committed(data_dir: Path, l
     server = launch(data_dir)
     server.start()
     run(server, "create table kept as select 42 as answer")
-    open_connection = psycopg.connect(server.dsn())  # its backend outlives the postmaster for a moment
     pid = server.pid
     assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    server.wait()
-    assert server.pid is None
-    server.start()
+    with busy_backend(server):  # it outlives the postmaster, and until it ends no other one may start
+        os.kill(pid, signal.SIGKILL)
+        server.wait()
+        assert server.pid is None
+        server.start()
     assert ask(server, "select answer from kept") == 42
     assert server.pid != pid
-    open_connection.close()
 
 
 def test_a_stale_pid_file_that_names_a_foreign_process_neither_stops_the_start_nor_that_process(
@@ -286,19 +304,20 @@ def test_binaries_of_another_architecture_are_one_sentence(
     (programs / "postgres").chmod(0o755)
     monkeypatch.setattr("chat_api.dev.postgres.binaries", lambda _: programs)
     monkeypatch.setattr("chat_api.dev.postgres.run_as", lambda _: None)
-    with pytest.raises(PostgresError, match="Exec format error"):
+    with pytest.raises(PostgresError, match=r"don't run on this machine .*Exec format error"):
         launch(data_dir).start()
 
 
 def test_the_environment_of_a_real_database_does_not_reach_it(
-    data_dir: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PGDATA", "/nonexistent")
-    monkeypatch.setenv("PGPORT", "1")
-    monkeypatch.setenv("LC_ALL", "xx_XX.nonsense")
-    server = launch(data_dir)
-    server.start()
-    assert ask(server, "show port") == "5432"
+    server = launch(tmp_path / "pg")
+    with monkeypatch.context() as elsewhere:  # initdb takes the one for its default, the server the other
+        elsewhere.setenv("TZ", "America/New_York")
+        elsewhere.setenv("PGCLIENTENCODING", "LATIN1")
+        server.start()
+    assert ask(server, "show timezone") == "UTC"
+    assert ask(server, "show client_encoding") == "UTF8"
 
 
 @as_root
@@ -353,4 +372,4 @@ def test_stop_ends_a_start_under_way(data_dir: Path, launch: Launch, monkeypatch
     with pytest.raises(PostgresError, match="stopped while it started"):
         server.start()
     assert time.monotonic() - started < 10
-    wait_for_end(looked[0], 0)
+    wait_for_end({looked[0]}, 0)

@@ -56,10 +56,15 @@ def test_missing_times_are_filled_in_and_no_message_changes_its_place(
     connection: Connection, empty_database: str
 ) -> None:
     earlier.make(empty_database, is_favorited=True)
-    order = "select content from messages where conversation_id = %s order by created_at, content"
-    before = connection.execute(order, (earlier.COMPLETE,)).fetchall()
     apply_migrations(empty_database)
-    assert connection.execute(order, (earlier.COMPLETE,)).fetchall() == before
+    order = "select content, created_at::text from messages where conversation_id = %s order by created_at"
+    with connection.transaction():
+        connection.execute("set local timezone = 'UTC'")
+        assert connection.execute(order, (earlier.COMPLETE,)).fetchall() == [
+            ("hi", "2025-01-01 10:00:00+00"),
+            ("hello", "2025-01-01 10:01:00+00"),
+            ("undated, read last", "2025-01-01 10:01:00.000001+00"),
+        ]
     times = """
         select created_at = '2025-02-01 10:00+00', updated_at = '2025-02-02 10:00+00'
         from conversations where id = %s

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -254,15 +254,26 @@ def test_what_a_newer_version_applied_is_left_to_it(connection: Connection, empt
         rollback_migrations(empty_database)
 
 
-def test_a_role_without_the_right_to_create_is_told_so(connection: Connection, empty_database: str) -> None:
+@pytest.fixture
+def reader(connection: Connection, empty_database: str) -> Iterator[str]:
+    """The URL for a role that may only read."""
     role = f"{parse_dsn(empty_database).database}_reader"
     connection.execute(f"create role {role} login")
-    try:
-        connection.execute("revoke create on schema public from public")
-        with pytest.raises(MigrationError, match="permission denied for schema public"):
-            apply_migrations(replace(parse_dsn(empty_database), user=role).libpq())
-    finally:
-        connection.execute(f"drop role {role}")
+    connection.execute("revoke create on schema public from public")
+    connection.execute(f"alter default privileges grant select on tables to {role}")
+    yield replace(parse_dsn(empty_database), user=role).libpq()
+    connection.execute(f"drop owned by {role}")
+    connection.execute(f"drop role {role}")
+
+
+def test_a_role_without_the_right_to_create_is_told_so(reader: str) -> None:
+    with pytest.raises(MigrationError, match="permission denied for schema public"):
+        apply_migrations(reader)
+
+
+def test_where_nothing_is_to_be_done_no_right_is_needed(reader: str, empty_database: str) -> None:
+    apply_migrations(empty_database)
+    assert apply_migrations(reader) == []
 
 
 def test_a_uid_without_a_name_can_migrate(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,168 @@
+"""`chat-api dev`: PostgreSQL, a local model, a development auth service and the server, as one."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from chat_api.dev.detect import Protocol, detect
+from chat_api.dev.errors import DevError
+from chat_api.dev.folder import held
+from chat_api.dev.model import cache_folder, fetch_model
+from chat_api.dev.model_server import ModelServer
+from chat_api.dev.parts import (
+    DATABASE,
+    require_extra,
+    require_port,
+    start_database,
+    start_postgres,
+    task_group,
+)
+from chat_api.dev.postgres import Postgres
+from chat_api.dev.settings import dev_settings, log_level
+from chat_api.dev.supervise import keep_alive
+from chat_api.dev.welcome import welcome
+from chat_api.logs import configure_logging
+from chat_api.migrate import MigrationError
+from chat_api.server import ServeError, serve
+
+
+@dataclass(frozen=True)
+class DevOptions:
+    """The command line of `chat-api dev`."""
+
+    port: int = 8002
+    data_dir: Path = Path(".chat-api")
+    inference_url: str | None = None
+    reset: bool = False
+
+
+async def run(options: DevOptions) -> int:
+    """Run the development stack until SIGINT, SIGTERM or SIGHUP; its exit status.
+
+    A failure is one sentence on stderr and status 1. A deployment's environment isn't read, but for
+    LOG_LEVEL, and with `inference_url` the keys for it: INTERNAL_API_KEY, INFERENCE_API_KEY,
+    INFERENCE_MODEL.
+    """
+    stack = _Stack(options)
+    running = asyncio.create_task(stack.run(), name="development stack")
+    loop = asyncio.get_running_loop()
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it was started under nohup
+        signals.append(signal.SIGHUP)
+    for number in signals:
+        loop.add_signal_handler(number, stack.end, running)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not stack.ending.is_set():
+            raise
+    except (DevError, MigrationError, ServeError) as error:
+        sys.stderr.write(f"chat-api dev: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"chat-api dev: {error}; mend that, or choose another --data-dir\n")
+        return 1
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+    return 0
+
+
+class _Stack:
+    def __init__(self, options: DevOptions) -> None:
+        self._options = options
+        self._folder = options.data_dir.absolute()
+        self._page = f"http://127.0.0.1:{options.port}"
+        self._house = contextlib.AsyncExitStack()
+        self._serving = False
+        self.ending = asyncio.Event()
+
+    def end(self, running: asyncio.Task[None]) -> None:
+        """End in order; at once, on a second signal or while it still starts."""
+        if not self._serving or self.ending.is_set():
+            running.cancel()
+        self.ending.set()
+
+    async def run(self) -> None:
+        local = self._options.inference_url is None
+        require_extra(local_model=local)
+        log_level()  # a bad one is told before anything starts
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[name]  # libpq's: they would bend every connection that is made here
+        async with self._house:
+            self._house.enter_context(held(self._folder, self._page))
+            require_port(self._options.port)
+            postgres = await self._postgres()
+            async with task_group() as group:
+                group.create_task(start_database(postgres, _say), name="database")
+                model = group.create_task(self._model(), name="model")
+            await self._serve(postgres, *model.result())
+
+    async def _postgres(self) -> Postgres:
+        postgres = Postgres(self._folder / "postgres")
+        if self._options.reset:
+            _say(f"Deleting the data in {self._folder}")
+            await asyncio.to_thread(postgres.erase)
+            for name in ("auth.json", "model.log"):
+                (self._folder / name).unlink(missing_ok=True)
+        self._house.push_async_callback(asyncio.to_thread, postgres.stop)
+        return postgres
+
+    async def _model(self) -> tuple[tuple[str, Protocol], ModelServer | None]:
+        if self._options.inference_url is not None:
+            return await detect(self._options.inference_url), None
+        gguf = await fetch_model(cache_folder(), _say)
+        server = ModelServer(gguf, self._folder / "model.log")
+        self._house.push_async_callback(server.stop)
+        _say("Starting the local model")
+        return (await server.start(), "openai"), server
+
+    async def _serve(
+        self, postgres: Postgres, model: tuple[str, Protocol], server: ModelServer | None
+    ) -> None:
+        from chat_api.dev.auth import DevAuth  # noqa: PLC0415 - its jwt is of the extra, looked for only now
+
+        key = (os.environ.get("INTERNAL_API_KEY") if server is None else None) or secrets.token_urlsafe(24)
+        auth = DevAuth(self._folder, key)
+        self._house.push_async_callback(auth.stop)
+        settings = dev_settings(
+            port=self._options.port,
+            database_url=postgres.dsn(DATABASE),
+            auth_url=await auth.start(),
+            key=key,
+            model=model,
+            local=server is not None,
+        )
+        configure_logging(settings)
+        async with task_group() as group:
+            watches = [
+                keep_alive(
+                    "PostgreSQL",
+                    lambda: asyncio.to_thread(postgres.wait),
+                    lambda: start_postgres(postgres),
+                    _say,
+                )
+            ]
+            if server is not None:
+                watches.append(keep_alive("The local model", server.wait, server.start, _say))
+            tasks = [group.create_task(watch, name="keep alive") for watch in watches]
+            self._serving = True
+            await serve(
+                settings,
+                host="127.0.0.1",
+                port=self._options.port,
+                ready=lambda: _say(welcome(self._page, auth.token(), str(self._folder))),
+                stop=self.ending,
+            )
+            for task in tasks:
+                task.cancel()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

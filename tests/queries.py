@@ -1,0 +1,127 @@
+"""The named queries of sql/, run on a connection of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID, uuid4
+
+import asyncpg
+import orjson
+
+from chat_api.db import load_queries
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:  # only its stubs are generic
+    Connection = asyncpg.Connection
+
+
+async def run(connection: Connection, name: str, **parameters: Any) -> list[asyncpg.Record]:
+    """All rows of a query."""
+    query = load_queries()[name]
+    assert set(parameters) == set(query.parameters)
+    rows: list[asyncpg.Record] = await connection.fetch(
+        query.text, *(parameters[parameter] for parameter in query.parameters)
+    )
+    return rows
+
+
+async def one(connection: Connection, name: str, **parameters: Any) -> asyncpg.Record | None:
+    """The only row of a query, or None."""
+    rows = await run(connection, name, **parameters)
+    assert len(rows) <= 1
+    return rows[0] if rows else None
+
+
+async def blocked(connection: Connection, pid: int) -> None:
+    """Until the backend `pid` waits for a lock that another holds."""
+    async with asyncio.timeout(5):
+        while not await connection.fetchval("select cardinality(pg_blocking_pids($1))", pid):
+            pass  # each look is a round trip
+
+
+@dataclass
+class Chat:
+    """A conversation of a user in the database, and the statements that its answers are made of."""
+
+    user_id: UUID = field(default_factory=uuid4)
+    id: UUID = field(default_factory=uuid4)
+    worker_id: UUID = field(default_factory=uuid4)
+
+    async def open(self, connection: Connection, title: str | None = "New conversation") -> Chat:
+        """Store the conversation, empty."""
+        await connection.execute(
+            "insert into conversations (id, user_id, title) values ($1, $2, $3)", self.id, self.user_id, title
+        )
+        return self
+
+    async def say(self, connection: Connection, role: str, content: str, at: int = 0) -> UUID:
+        """Store a message, `at` seconds after the first of January 2025."""
+        message_id: UUID = await connection.fetchval(
+            "insert into messages (conversation_id, role, content, created_at)"
+            " values ($1, $2, $3, timestamptz '2025-01-01 00:00+00' + make_interval(secs => $4))"
+            " returning id",
+            self.id,
+            role,
+            content,
+            at,
+        )
+        return message_id
+
+    async def start(self, connection: Connection, **changes: Any) -> asyncpg.Record | None:
+        """Send a message; `kind="regenerate"` asks for another answer."""
+        regenerate = changes.get("kind") == "regenerate"
+        parameters = {
+            "conversation_id": self.id,
+            "user_id": self.user_id,
+            "kind": "send",
+            "content": None if regenerate else "hello",
+            "title": "" if regenerate else "hello",
+            "idempotency_key": None,
+            "worker_id": self.worker_id,
+            "max_messages": 50,
+            "max_characters": 6000,
+        }
+        return await one(connection, "generations.start", **{**parameters, **changes})
+
+    async def begin(self, connection: Connection, **changes: Any) -> UUID:
+        """`start` that must succeed; the generation's id."""
+        row = await self.start(connection, **changes)
+        assert row is not None
+        assert row["outcome"] == "started"
+        generation_id: UUID = row["generation_id"]
+        return generation_id
+
+    async def finish(
+        self, connection: Connection, generation_id: UUID, **changes: Any
+    ) -> asyncpg.Record | None:
+        """End an answer, well unless told otherwise."""
+        parameters = {
+            "generation_id": generation_id,
+            "worker_id": self.worker_id,
+            "status": "completed",
+            "finish_reason": "stop",
+            "error_code": None,
+            "content": "an answer",
+            "model_tag": "d20",
+            "token_count": 2,
+            "inference_time_ms": 40,
+            "last_seq": 3,
+        }
+        return await one(connection, "generations.finish", **{**parameters, **changes})
+
+    async def texts(self, connection: Connection) -> list[str]:
+        """What is stored, oldest first."""
+        rows = await connection.fetch(
+            "select content from messages where conversation_id = $1 order by created_at, id", self.id
+        )
+        return [row["content"] for row in rows]
+
+
+def history(row: asyncpg.Record | None) -> list[list[str]]:
+    """What the model is to be sent, oldest first, as `start` chose it."""
+    assert row is not None
+    turns: list[list[str]] = orjson.loads(row["history"])
+    return turns[::-1]

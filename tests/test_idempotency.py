@@ -1,0 +1,170 @@
+"""Idempotency-Key: a retry never stores a second message."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from chat_api.settings import Settings
+from tests.chat import Chat, Client, Sql, open_chat, somebody_waits
+from tests.conftest import Start
+from tests.model_server import ModelServer
+from tests.reader import read_events, text_of
+
+ANSWERED = [("user", "Hi", None), ("assistant", "ab", "stop")]
+
+
+async def test_a_retry_while_it_runs_attaches(chat: Chat, model: ModelServer) -> None:
+    first = await chat.send(key="k")
+    call = await model.call()
+    call.say("a")
+    retry = await chat.send(key="k")
+    seen = await read_events(retry, 2)
+    call.finish("b")
+    seen += await read_events(retry)
+    assert await read_events(first) == seen
+    assert await chat.messages() == ANSWERED
+    assert len(model.requests) == 1
+
+
+async def test_a_retry_after_the_end_replays(chat: Chat, model: ModelServer) -> None:
+    model.say = ["a", "b"]
+    first = await read_events(await chat.send(key="k"))
+    assert await read_events(await chat.send(key="k")) == first
+    assert await chat.messages() == ANSWERED
+    assert len(model.requests) == 1
+
+
+async def test_a_retry_after_the_replay_window_gets_the_stored_answer(
+    start: Start, settings: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    chat = await open_chat(await start(settings.model_copy(update={"replay_bytes": 0})), user)
+    model.say = ["a", "b"]
+    first = await read_events(await chat.send(key="k"))
+    begin, reset, done = await read_events(await chat.send(key="k"))
+    assert (begin, done) == (first[0], first[-1])
+    assert reset.data == {"reset": True, "content": "ab"}
+
+
+async def test_after_a_restart_a_retry_still_finds_its_answer(
+    start: Start, settings: Settings, chat: Chat, model: ModelServer
+) -> None:
+    model.say = ["a", "b"]
+    first = await read_events(await chat.send(key="k"))
+    restarted = Chat(await start(settings), chat.path, chat.user)
+    assert (await read_events(await restarted.send(key="k")))[-1] == first[-1]
+    whole = await (await restarted.send(key="k", stream=False)).json()
+    assert whole["message"]["content"] == "ab"
+    assert await chat.messages() == ANSWERED
+
+
+async def test_stream_or_not_a_retry_gets_the_same_answer(chat: Chat, model: ModelServer) -> None:
+    model.say = ["a", "b"]
+    whole = await (await chat.send(key="k", stream=False)).json()
+    assert text_of(await read_events(await chat.send(key="k"))) == "ab"
+    assert await (await chat.send(key="k", stream=False)).json() == whole
+    assert await chat.messages() == ANSWERED
+
+
+async def test_of_twenty_at_once_with_one_key_all_get_one_answer(chat: Chat, model: ModelServer) -> None:
+    responses = await asyncio.gather(*(chat.send(key="k") for _ in range(20)))
+    call = await model.call()
+    call.finish("a", "b")
+    first, *others = [await read_events(response) for response in responses]
+    assert text_of(first) == "ab"
+    assert all(other == first for other in others)
+    assert await chat.messages() == ANSWERED
+    assert len(model.requests) == 1
+
+
+async def test_a_key_for_another_message_is_refused(chat: Chat, model: ModelServer) -> None:
+    model.say = ["a", "b"]
+    await (await chat.send(key="k")).read()
+    for response in (await chat.send("Other", key="k"), await chat.regenerate(key="k")):
+        body = await response.json()
+        assert (response.status, body["code"]) == (422, "validation_failed")
+        assert body["detail"][0]["type"] == "idempotency_key_reused"
+        assert body["detail"][0]["loc"] == ["header", "Idempotency-Key"]
+    assert await chat.messages() == ANSWERED
+
+
+async def test_at_once_too_a_key_for_another_message_is_refused(chat: Chat, model: ModelServer) -> None:
+    responses = await asyncio.gather(*(chat.send(f"Message {n}", key="k") for n in range(20)))
+    assert sorted(response.status for response in responses) == [200] + [422] * 19
+    (await model.call()).finish()
+
+
+async def test_a_key_belongs_to_its_conversation(client: Client, chat: Chat, model: ModelServer) -> None:
+    model.say = ["a", "b"]
+    other = await open_chat(client, chat.user)
+    for each in chat, other:
+        await (await each.send(key="k")).read()
+        assert await each.messages() == ANSWERED
+
+
+async def test_regenerating_takes_a_key_too(chat: Chat, model: ModelServer) -> None:
+    await chat.exchange(model, "old")
+    model.say = ["a", "b"]
+    first = await read_events(await chat.regenerate(key="k"))
+    assert await read_events(await chat.regenerate(key="k")) == first
+    assert await chat.messages() == ANSWERED
+    assert len(model.requests) == 2
+
+
+async def test_a_retry_of_a_replaced_answer_gets_the_new_one(
+    start: Start, settings: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    chat = await open_chat(await start(settings.model_copy(update={"replay_bytes": 0})), user)
+    response = await chat.send(key="k")
+    call = await model.call()
+    call.say("half")
+    call.cut()
+    await response.read()
+    model.say = ["a", "b"]
+    await (await chat.regenerate()).read()
+    _, reset, done = await read_events(await chat.send(key="k"))
+    assert reset.data["content"] == "ab"
+    assert done.data["finish_reason"] == "stop"
+    assert done.data["message_id"] == (await chat.get())["messages"][1]["id"]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "tab\there"], ids=["empty", "long", "tab"])
+async def test_a_key_that_cannot_be_one_is_refused(chat: Chat, key: str) -> None:
+    response = await chat.send(key=key)
+    body = await response.json()
+    assert (response.status, body["detail"][0]["type"]) == (422, "idempotency_key_invalid")
+    assert await chat.messages() == []
+
+
+@pytest.mark.parametrize(
+    "key", ["x" * 200, "'; drop table generations; --", "schlüssel 🔑"], ids=["long", "sql", "unicode"]
+)
+async def test_any_other_key_is_taken(chat: Chat, model: ModelServer, key: str) -> None:
+    model.say = ["a", "b"]
+    for _ in range(2):
+        assert text_of(await read_events(await chat.send(key=key))) == "ab"
+    assert await chat.messages() == ANSWERED
+
+
+async def test_a_retry_that_comes_as_the_answer_ends_finds_it(
+    chat: Chat, model: ModelServer, sql: Sql
+) -> None:
+    """The retry's statement began before the answer's did end, so that only an index can tell it."""
+    model.say = ["a", "b"]
+    first = await read_events(await chat.send(key="k"))
+    await sql.execute("delete from generations")
+    async with sql.transaction():
+        await sql.execute(
+            "insert into generations (id, conversation_id, kind, user_message_id, idempotency_key, worker_id)"
+            " select $1, conversation_id, 'send', id, 'k', $1 from messages where role = 'user'",
+            first[0].data["generation_id"],
+        )
+        retry = asyncio.create_task(chat.send(key="k"))
+        await somebody_waits(sql)
+        await sql.execute(
+            "update generations set status = 'completed', finish_reason = 'stop', finished_at = now(),"
+            " message_id = (select id from messages where role = 'assistant')"
+        )
+    assert text_of(await read_events(await retry)) == "ab"
+    assert await chat.messages() == ANSWERED

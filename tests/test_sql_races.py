@@ -1,0 +1,217 @@
+"""What the statements do when two of them meet: one holds its transaction open, the other waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.queries import Chat, Connection, blocked, one, run
+
+
+@pytest.fixture
+async def chat(sql: Connection) -> Chat:
+    """An empty conversation."""
+    return await Chat().open(sql)
+
+
+@pytest.fixture
+async def first(database_url: str) -> AsyncIterator[Connection]:
+    """The connection that comes first, with a transaction open."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("begin")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def second(database_url: str) -> AsyncIterator[Connection]:
+    """The connection that comes second, and waits."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+async def meet(
+    sql: Connection,
+    first: Connection,
+    second: Connection,
+    late: Coroutine[Any, Any, asyncpg.Record | None],
+    end: str = "commit",
+) -> asyncpg.Record | None:
+    """Run `late` on `second` until it waits for `first`, end that one's transaction; what `late` returns."""
+    task = asyncio.create_task(late)
+    await blocked(sql, second.get_server_pid())
+    await first.execute(end)
+    async with asyncio.timeout(5):
+        return await task
+
+
+async def count(sql: Connection, table: str) -> int:
+    number: int = await sql.fetchval(f"select count(*) from {table}")
+    return number
+
+
+async def test_of_two_messages_at_once_one_starts_and_the_other_is_told_which(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(first, content="one")
+    row = await meet(sql, first, second, chat.start(second, content="two"))
+    assert row is not None
+    assert (row["outcome"], row["generation_id"]) == ("running", begun)
+    assert await chat.texts(sql) == ["one"]
+    assert await count(sql, "generations") == 1
+
+
+async def test_of_two_messages_at_once_the_other_starts_when_the_first_is_taken_back(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    await chat.begin(first, content="one", title="one")
+    row = await meet(sql, first, second, chat.start(second, content="two", title="two"), end="rollback")
+    assert row is not None
+    assert row["outcome"] == "started"
+    assert await chat.texts(sql) == ["two"]
+    assert await sql.fetchval("select title from conversations") == "two"
+
+
+async def test_a_retry_at_the_same_moment_attaches_and_stores_once(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(first, idempotency_key="k")
+    row = await meet(sql, first, second, chat.start(second, idempotency_key="k"))
+    assert row is not None
+    assert (row["outcome"], row["generation_id"]) == ("existed", begun)
+    assert await chat.texts(sql) == ["hello"]
+
+
+async def test_what_a_key_was_raced_for_is_told_when_it_is_asked_again(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    await chat.begin(first, idempotency_key="k")
+    row = await meet(sql, first, second, chat.start(second, idempotency_key="k", content="other"))
+    assert row is not None
+    assert (row["outcome"], row["is_other_content"]) == ("existed", None)
+    row = await chat.start(second, idempotency_key="k", content="other")
+    assert row is not None
+    assert (row["outcome"], row["is_other_content"]) == ("existed", True)
+
+
+async def test_a_retry_that_meets_the_end_of_its_generation_stores_nothing(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    """Nothing runs any more when the retry looks again, but its key stays taken."""
+    await chat.finish(first, await chat.begin(first, idempotency_key="k"))
+    with pytest.raises(asyncpg.UniqueViolationError) as raised:
+        await meet(sql, first, second, chat.start(second, idempotency_key="k"))
+    assert raised.value.constraint_name == "uq_generations_idempotency_key"
+    assert await count(sql, "messages") == 2
+    row = await chat.start(second, idempotency_key="k")
+    assert row is not None
+    assert row["outcome"] == "existed"
+
+
+async def test_of_many_messages_at_once_exactly_one_starts(
+    sql: Connection, database_url: str, chat: Chat
+) -> None:
+    async with asyncpg.create_pool(database_url, min_size=8, max_size=8) as pool:
+
+        async def send(number: int) -> str:
+            async with pool.acquire() as connection:
+                row = await chat.start(connection, content=f"{number}")
+                assert row is not None
+                outcome: str = row["outcome"]
+                return outcome
+
+        outcomes = await asyncio.gather(*(send(number) for number in range(24)))
+    assert sorted(outcomes) == ["running"] * 23 + ["started"]
+    assert len(await chat.texts(sql)) == 1
+
+
+async def test_a_start_that_meets_the_deletion_of_its_conversation_stores_nothing(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    await one(first, "conversations.delete", id=chat.id, user_id=chat.user_id)
+    with pytest.raises(asyncpg.ForeignKeyViolationError) as raised:
+        await meet(sql, first, second, chat.start(second))
+    assert raised.value.constraint_name == "generations_conversation_id_fkey"
+    assert await count(sql, "generations") == await count(sql, "messages") == 0
+
+
+async def test_a_finish_that_meets_the_deletion_of_its_conversation_finds_nothing(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(sql)
+    await one(first, "conversations.delete", id=chat.id, user_id=chat.user_id)
+    assert await meet(sql, first, second, chat.finish(second, begun)) is None
+    assert await count(sql, "messages") == 0
+
+
+async def test_a_finish_that_meets_the_end_by_another_worker_is_told_that_end(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(sql)
+    await run(first, "maintenance.interrupt_orphans")
+    row = await meet(sql, first, second, chat.finish(second, begun))
+    assert row is not None
+    assert (row["is_mine"], row["finish_reason"], row["message_id"]) == (False, "interrupted", None)
+    assert await chat.texts(sql) == ["hello"]
+
+
+async def test_a_finish_that_meets_its_own_repetition_stores_once(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(sql)
+    row = await chat.finish(first, begun)
+    assert await meet(sql, first, second, chat.finish(second, begun)) == row
+    assert await count(sql, "messages") == 2
+
+
+async def test_a_finish_that_meets_a_stop_ends_after_it(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(sql)
+    await one(first, "generations.stop", conversation_id=chat.id, user_id=chat.user_id)
+    row = await meet(sql, first, second, chat.finish(second, begun))
+    assert row is not None
+    assert row["is_mine"] is True
+    assert await count(sql, "messages") == 2
+
+
+async def test_a_deletion_in_the_middle_of_a_finish_waits_for_it(
+    sql: Connection, database_url: str, first: Connection, second: Connection, chat: Chat
+) -> None:
+    """Both lock the conversation before the generation, else they would wait for each other."""
+    begun = await chat.begin(sql)
+    await first.execute("select pg_advisory_xact_lock(1)")
+    await sql.execute("""
+        create function halt() returns trigger language plpgsql
+        as $$ begin perform pg_advisory_xact_lock(1); return null; end $$;
+        create trigger halt before update on conversations for each statement execute function halt()
+    """)
+    finishing = asyncio.create_task(chat.finish(second, begun))
+    await blocked(sql, second.get_server_pid())
+    third = await asyncpg.connect(database_url)
+    deleting = asyncio.create_task(one(third, "conversations.delete", id=chat.id, user_id=chat.user_id))
+    await blocked(sql, third.get_server_pid())
+    await first.execute("commit")
+    async with asyncio.timeout(5):
+        finished, deleted = await asyncio.gather(finishing, deleting)
+    await third.close()
+    assert finished is not None
+    assert finished["is_mine"] is True
+    assert deleted is not None
+    assert await count(sql, "messages") == await count(sql, "generations") == 0
+
+
+async def test_orphans_are_ended_by_one_of_two_workers(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(sql)
+    ended: list[UUID] = [row["id"] for row in await run(first, "maintenance.interrupt_orphans")]
+    assert ended == [begun]
+    row = await meet(sql, first, second, one(second, "maintenance.interrupt_orphans"))
+    assert row is None
