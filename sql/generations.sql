@@ -97,13 +97,15 @@ started as (
     inner join proposed as p on e.id = p.id
 ),
 
+-- The clock's time, not the transaction's: this may have waited for the answer before it to be stored.
 asked as (
-    insert into messages (id, conversation_id, role, content)
+    insert into messages (id, conversation_id, role, content, created_at)
     select
         q.id,
         c.id,
         'user',
-        q.content
+        q.content,
+        clock_timestamp()
     from started as s
     inner join question as q on s.user_message_id = q.id
     cross join conversation as c
