@@ -1,0 +1,122 @@
+"""`serve --workers`: several processes, one service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from chat_api.settings import Settings
+from tests.model_server import ModelServer
+from tests.persistent import Persistent
+from tests.processes import SECONDS, Service, environment, free_port, open_conversation
+from tests.reader import read_events, text_of
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask until the answer is true; there is no event between processes."""
+    async with asyncio.timeout(SECONDS):
+        while not (answer := await condition()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return answer
+
+
+@pytest.fixture
+def lasting(settings: Settings) -> Settings:
+    """Settings that let running answers end."""
+    return settings.model_copy(update={"drain_seconds": 15.0, "worker_lease": 2.0, "log_level": "INFO"})
+
+
+@pytest.fixture
+async def service(lasting: Settings) -> AsyncIterator[Service]:
+    """Two workers on a port."""
+    async with Service(lasting, "--workers", "2", port=free_port()) as running:
+        yield running
+
+
+async def figure(service: Service, name: str) -> float:
+    """A figure of /metrics, over all its labels."""
+    async with service.session.get("/metrics") as response:
+        text = await response.text()
+    assert "_created" not in text
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+async def test_one_page_has_the_figures_of_all_workers(
+    service: Service, user: dict[str, str], model: ModelServer
+) -> None:
+    path = await open_conversation(service.session, user)
+    for _ in range(20):
+        async with service.session.get("/api/health") as response:
+            assert response.status == 200
+    healthy = 'chat_requests_total{method="GET",route="/api/health",status="200"}'
+    for _ in range(4):
+        async with service.session.get("/metrics") as response:
+            assert f"{healthy} 20.0" in (await response.text()).splitlines()
+    async with service.session.post(f"{path}/messages", json={"content": "hi"}, headers=user) as stream:
+        call = await model.call()
+        assert [await figure(service, "chat_live_generations") for _ in range(4)] == [1.0] * 4
+        call.finish("x")
+        await read_events(stream)
+    assert await figure(service, "chat_generations_total") == 1
+    assert await figure(service, "chat_database_connections") >= 1
+
+
+async def test_a_worker_that_dies_is_replaced_and_its_figures_stay(service: Service) -> None:
+    before = await service.workers()
+    assert len(before) == 2
+    for _ in range(10):
+        (await service.session.get("/api/health")).close()
+    os.kill(before[0], signal.SIGKILL)
+
+    async def whole() -> list[int]:
+        pids = await service.workers()
+        return pids if len(pids) == 2 and before[0] not in pids else []
+
+    assert before[1] in await until(whole)
+    # Nobody is turned away meanwhile: who comes waits for the new worker or is the other one's.
+    for _ in range(10):
+        async with service.session.get("/api/health", timeout=aiohttp.ClientTimeout(SECONDS)) as response:
+            assert response.status == 200
+    assert await figure(service, "chat_requests_total") >= 20
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_sigterm_lets_answers_end_and_refuses_new_ones(
+    lasting: Settings, user: dict[str, str], model: ModelServer, workers: str
+) -> None:
+    async with Service(lasting, "--workers", workers) as service:
+        path = await open_conversation(service.session, user)
+        async with service.session.post(f"{path}/messages", json={"content": "hi"}, headers=user) as stream:
+            call = await model.call()
+            call.say("so ")
+            begun = await read_events(stream, 2)
+            service.send(signal.SIGTERM)
+            await service.told("STOPPING=1")
+
+            async def refuses() -> bool:
+                async with service.session.get("/api/ready") as response:
+                    assert response.headers.get("Retry-After") or response.status == 200
+                    return response.status == 503
+
+            await until(refuses)
+            async with service.session.post(
+                f"{path}/messages", json={"content": "hi"}, headers=user
+            ) as refused:
+                assert (refused.status, (await refused.json())["code"]) == (503, "draining")
+                assert int(refused.headers["Retry-After"]) > 0
+                assert refused.headers["Connection"] == "close"
+            call.finish("far")
+            events = begun + await read_events(stream)
+        assert text_of(events) == "so far"
+        assert events[-1].data["finish_reason"] == "stop"
+        assert await service.ended() == 0
