@@ -116,7 +116,8 @@ class Generations:
             "max_messages": self._settings.max_conversation_history,
             "max_characters": self._settings.max_token_budget,
         }
-        row = await self._database.row("generations.start", **parameters)
+        with self._journal.beginning():
+            row = await self._database.row("generations.start", **parameters)
         if row is None:
             raise errors.ConversationNotFound
         if row["outcome"] == "nothing":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -57,6 +58,7 @@ class Journal:
         self._added = asyncio.Event()
         self._held = asyncio.Event()
         self._others = 0
+        self._beginning = 0
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -74,6 +76,15 @@ class Journal:
                     await self._held.wait()
             except TimeoutError:
                 raise DatabaseUnavailable from None
+
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """Around the statement that begins a generation: it may be stored before its log is added here."""
+        self._beginning += 1
+        try:
+            yield
+        finally:
+            self._beginning -= 1
 
     def add(self, log: Log) -> None:
         """Write this log from now on."""
@@ -151,6 +162,14 @@ class Journal:
             self._on_stop(generation_id)
         for generation_id in row["lost"]:
             self._on_lost(generation_id)
+        if not self._beginning:
+            await self._disown([each for each in row["unknown"] if each not in self._written])
+
+    async def _disown(self, ids: list[UUID]) -> None:
+        """Nobody here waits for these: their beginning was stored, and the answer that said so was lost."""
+        if ids:
+            logger.warning("generations_disowned", generation_ids=list(map(str, ids)))
+            await self._database.row("journal.disown", worker_id=self._worker_id, ids=ids)
 
 
 def _slice(log: Log, written: int) -> Slice | None:
