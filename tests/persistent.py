@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,14 @@ PAUSE = 0.05  # before it comes back
 class Persistent:
     """Reads one answer to its `done`, from whichever of the sessions comes next."""
 
-    def __init__(self, sessions: Iterator[aiohttp.ClientSession], path: str, user: dict[str, str]) -> None:
+    def __init__(
+        self,
+        sessions: Iterator[aiohttp.ClientSession],
+        path: str,
+        user: dict[str, str],
+        content: str = "hi",
+    ) -> None:
+        self._content = content
         self._sessions = sessions
         self._path = path
         self._user = user
@@ -51,10 +59,9 @@ class Persistent:
     async def _insist(self, path: str, key: str | None) -> None:
         async with asyncio.timeout(SECONDS):
             while not self.done and (key is None or not self.seen):
-                try:
+                # Somebody pulled the plug, which is what this client is for.
+                with contextlib.suppress(aiohttp.ClientError, ConnectionError):
                     await self._once(path, key)
-                except (aiohttp.ClientError, ConnectionError):
-                    pass  # somebody pulled the plug, which is what this client is for
                 await asyncio.sleep(PAUSE)
 
     async def _once(self, path: str, key: str | None) -> None:
@@ -62,7 +69,7 @@ class Persistent:
         headers = dict(self._user)
         if key is not None:
             request: Any = session.post(
-                path, json={"content": "hi"}, headers={**headers, "Idempotency-Key": key}
+                path, json={"content": self._content}, headers={**headers, "Idempotency-Key": key}
             )
         else:
             if self.seen:

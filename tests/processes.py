@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -57,7 +59,8 @@ class Service:
     async def __aexit__(self, *_: object) -> None:
         if self._process.returncode is None:
             for pid in [*await self.workers(), self.pid]:
-                self._kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         await self._process.wait()
         self._states.close()
         await self._stack.aclose()
@@ -65,6 +68,8 @@ class Service:
     async def launch(self) -> None:
         """Start it, and don't wait until it is ready."""
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chat-")))
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self._states.setblocking(False)
         self._states.bind(str(folder / "notify"))
         path = folder / "listen"
@@ -81,7 +86,12 @@ class Service:
         self._process = await asyncio.create_subprocess_exec(
             *tethered(command, signal.SIGKILL),
             cwd=ROOT,
-            env=environment(self._settings, NOTIFY_SOCKET=str(folder / "notify"), **self._variables),
+            env=environment(
+                self._settings,
+                NOTIFY_SOCKET=str(folder / "notify"),
+                TMPDIR=str(self.temporary),
+                **self._variables,
+            ),
             stdin=subprocess.DEVNULL,
         )
 
@@ -110,12 +120,14 @@ class Service:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    @staticmethod
-    def _kill(pid: int, number: signal.Signals) -> None:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass  # it has ended meanwhile
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 async def children(pid: int) -> list[int]:
@@ -134,6 +146,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask until the answer is true; there is no event between processes."""
+    async with asyncio.timeout(SECONDS):
+        while not (answer := await condition()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return answer
 
 
 async def open_conversation(session: Any, user: dict[str, str]) -> str:

@@ -8,9 +8,8 @@ import itertools
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -18,16 +17,8 @@ import pytest
 from chat_api.settings import Settings
 from tests.model_server import ModelServer
 from tests.persistent import Persistent
-from tests.processes import SECONDS, Service, environment, free_port, open_conversation
+from tests.processes import SECONDS, Service, free_port, lives, open_conversation, until
 from tests.reader import read_events, text_of
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask until the answer is true; there is no event between processes."""
-    async with asyncio.timeout(SECONDS):
-        while not (answer := await condition()):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    return answer
 
 
 @pytest.fixture
@@ -120,3 +111,93 @@ async def test_sigterm_lets_answers_end_and_refuses_new_ones(
         assert text_of(events) == "so far"
         assert events[-1].data["finish_reason"] == "stop"
         assert await service.ended() == 0
+        assert list(service.temporary.iterdir()) == []
+
+
+async def test_a_rolling_restart_costs_no_reader_a_token(
+    service: Service, user: dict[str, str], model: ModelServer
+) -> None:
+    before = await service.workers()
+    sessions = itertools.repeat(service.session)
+    paths = [await open_conversation(service.session, user) for _ in range(20)]
+    async with asyncio.TaskGroup() as group:
+        askers = [Persistent(sessions, path, user) for path in paths]
+        for asker in askers:
+            group.create_task(asker.ask("once"))
+        calls = [await model.call() for _ in paths]
+        # A second reader each: one in two is on the worker that doesn't run the answer.
+        listeners = [Persistent(sessions, path, user) for path in paths]
+        for listener in listeners:
+            group.create_task(listener.read())
+        for listener in listeners:
+            await listener.has(1)
+
+        service.send(signal.SIGHUP)
+        await service.told("RELOADING=1")
+        ended = asyncio.create_task(service.told("READY=1"))
+        said = 0
+        while not ended.done() and said < 60:
+            for call in calls:
+                call.say(f"{said} ")
+            said += 1
+            await asyncio.wait({ended}, timeout=0.05)
+        for call in calls:
+            call.finish()
+        await ended
+    expected = "".join(f"{number} " for number in range(said))
+    for reader in askers + listeners:
+        assert [event.seq for event in reader.seen] == list(range(said + 2))
+        assert text_of(reader.seen) == expected
+        assert reader.seen[-1].data["finish_reason"] == "stop"
+    assert any(reader.attached > 1 for reader in listeners)
+    assert len(model.requests) == 20
+    assert not set(await service.workers()) & set(before)
+    for path in paths:
+        async with service.session.get(path, headers=user) as response:
+            messages = (await response.json())["messages"]
+        assert [message["content"] for message in messages] == ["hi", expected]
+
+
+async def test_workers_end_with_their_supervisor(service: Service) -> None:
+    workers = await service.workers()
+    service.send(signal.SIGKILL)
+    await service.ended()
+
+    async def gone() -> bool:
+        return not any(lives(pid) for pid in workers)
+
+    await until(gone)
+    with contextlib.suppress(aiohttp.ClientConnectorError):
+        await service.session.get("/api/health")
+        pytest.fail("somebody still listens")
+
+
+async def test_a_second_signal_ends_everything_at_once(
+    service: Service, user: dict[str, str], model: ModelServer
+) -> None:
+    path = await open_conversation(service.session, user)
+    workers = await service.workers()
+    async with service.session.post(f"{path}/messages", json={"content": "hi"}, headers=user):
+        await model.call()
+        service.send(signal.SIGTERM)
+        await service.told("STOPPING=1")
+        service.send(signal.SIGINT)
+        assert await service.ended() == -signal.SIGINT
+
+    async def gone() -> bool:
+        return not any(lives(pid) for pid in workers)
+
+    await until(gone)
+
+
+async def test_workers_that_cannot_start_end_the_service_with_their_status(
+    lasting: Settings, tmp_path: Path
+) -> None:
+    # Whatever Python finds as usercustomize runs first; here the worker fails as it would for its settings.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif 'chat_api.worker' in sys.orig_argv: os._exit(2)\n"
+    )
+    service = Service(lasting, "--workers", "2", PYTHONPATH=str(tmp_path))
+    await service.launch()
+    assert await service.ended() == 2
+    await service.__aexit__()

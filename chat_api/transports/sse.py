@@ -46,7 +46,7 @@ async def stream(
     try:
         await response.prepare(request)
         async with response:
-            allowed = asyncio.timeout(_allowed_seconds(expires_at - time.time()))
+            allowed = asyncio.timeout(allowed_seconds(expires_at - time.time()))
             try:
                 async with allowed:
                     await _send(response, reading, settings.slow_reader_timeout)
@@ -79,7 +79,7 @@ async def _send(response: EventSourceResponse, reading: Reading, patience: float
             await log.wait(place)
 
 
-def _allowed_seconds(seconds: float) -> float | None:
+def allowed_seconds(seconds: float) -> float | None:
     """How long a token of so many seconds lets read: up to a tenth less, at most EARLY_SECONDS.
 
     Tokens that were issued together don't bring all their readers back together.
