@@ -72,16 +72,9 @@ class Service:
         self.temporary.mkdir()
         self._states.setblocking(False)
         self._states.bind(str(folder / "notify"))
-        path = folder / "listen"
-        where = ["--unix-socket", str(path)] if self._port is None else ["--port", str(self._port)]
-        connector = (
-            aiohttp.UnixConnector(str(path), force_close=True)
-            if self._port is None
-            else aiohttp.TCPConnector(force_close=True)
-        )
-        self.session = await self._stack.enter_async_context(
-            aiohttp.ClientSession(f"http://127.0.0.1:{self._port or 80}", connector=connector)
-        )
+        self._path = folder / "listen"
+        where = ["--unix-socket", str(self._path)] if self._port is None else ["--port", str(self._port)]
+        self.session = await self._stack.enter_async_context(self.connect(force_close=True))
         command = [sys.executable, "-m", "chat_api", "serve", *where, *self._options]
         self._process = await asyncio.create_subprocess_exec(
             *tethered(command, signal.SIGKILL),
@@ -94,6 +87,15 @@ class Service:
             ),
             stdin=subprocess.DEVNULL,
         )
+
+    def connect(self, *, force_close: bool = False) -> aiohttp.ClientSession:
+        """A session of one's own, which keeps its connections."""
+        connector = (
+            aiohttp.UnixConnector(str(self._path), force_close=force_close)
+            if self._port is None
+            else aiohttp.TCPConnector(force_close=force_close)
+        )
+        return aiohttp.ClientSession(f"http://127.0.0.1:{self._port or 80}", connector=connector)
 
     @property
     def pid(self) -> int:

@@ -100,9 +100,10 @@ async def test_sigterm_lets_answers_end_and_refuses_new_ones(
                     return response.status == 503
 
             await until(refuses)
-            async with service.session.post(
-                f"{path}/messages", json={"content": "hi"}, headers=user
-            ) as refused:
+            async with (
+                service.connect() as keeping,
+                keeping.post(f"{path}/messages", json={"content": "hi"}, headers=user) as refused,
+            ):
                 assert (refused.status, (await refused.json())["code"]) == (503, "draining")
                 assert int(refused.headers["Retry-After"]) > 0
                 assert refused.headers["Connection"] == "close"
@@ -193,7 +194,7 @@ async def test_a_second_signal_ends_everything_at_once(
 async def test_workers_that_cannot_start_end_the_service_with_their_status(
     lasting: Settings, tmp_path: Path
 ) -> None:
-    # Whatever Python finds as usercustomize runs first; here the worker fails as it would for its settings.
+    # Python runs this before anything else: the worker fails as it would for its settings.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\nif 'chat_api.worker' in sys.orig_argv: os._exit(2)\n"
     )
@@ -201,3 +202,40 @@ async def test_workers_that_cannot_start_end_the_service_with_their_status(
     await service.launch()
     assert await service.ended() == 2
     await service.__aexit__()
+
+
+async def test_a_restart_that_fails_leaves_the_workers_and_a_dying_one_costs_the_others_nothing(
+    lasting: Settings, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if 'chat_api.worker' in sys.orig_argv and os.path.exists({str(broken)!r}):\n"
+        f"    open({str(broken)!r}, 'a').write('died ')\n"
+        "    os._exit(1)\n"
+    )
+
+    async def second_died() -> bool:
+        return await asyncio.to_thread(broken.read_text) == "died died "
+
+    async with Service(lasting, "--workers", "2", port=free_port(), PYTHONPATH=str(tmp_path)) as service:
+
+        async def answers() -> bool:
+            try:
+                async with service.session.get("/api/health", timeout=aiohttp.ClientTimeout(5)) as response:
+                    return response.status == 200
+            except aiohttp.ClientConnectionError as error:
+                assert not isinstance(error, TimeoutError)
+                return False  # it waited for the one that died again just now
+
+        before = await service.workers()
+        broken.touch()
+        service.send(signal.SIGHUP)
+        await service.told("RELOADING=1")
+        await service.told("READY=1")
+        assert await service.workers() == before
+        os.kill(before[0], signal.SIGKILL)
+        await until(second_died)
+        for _ in range(10):  # which of the two listeners it is, is the kernel's choice
+            await until(answers)
+        assert await service.workers() == before[1:]

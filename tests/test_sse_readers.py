@@ -62,9 +62,17 @@ def test_a_token_without_end_lets_read_to_the_end() -> None:
     assert sse.allowed_seconds(float("inf")) is None
 
 
+@pytest.mark.parametrize("kernel_helps", [True, False])  # only Linux does, and only on TCP
 async def test_a_reader_that_reads_nothing_is_cut_and_costs_no_other_one_anything(
-    start: Start, settings: Settings, user: dict[str, str], model: ModelServer
+    start: Start,
+    settings: Settings,
+    user: dict[str, str],
+    model: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    kernel_helps: bool,
 ) -> None:
+    if not kernel_helps:
+        monkeypatch.setattr("aiohttp_sse._TCP_USER_TIMEOUT", None)
     client = await start(
         settings.model_copy(update={"slow_reader_timeout": 0.5, "max_answer_characters": 10_000_000})
     )
