@@ -82,7 +82,7 @@ def on_path(path: Path) -> Iterator[list[socket.socket]]:
             path.chmod(0o666)
             listener.listen(BACKLOG)
         except OSError as error:
-            raise ServeError(f"can't make the socket {path}: {error.strerror}") from error
+            raise ServeError(f"can't make the socket {path}: {error.strerror or error}") from error
         try:
             yield [listener]
         finally:
