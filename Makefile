@@ -19,10 +19,10 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test chaos lint format lock clean
+.PHONY: help dev test chaos packages lint format lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
 
 dev: $(VENV)/dev-installed ## run everything on this machine and print its address (make dev ARGS="--port 9000")
 	@exec $(BIN)/python -m chat_api dev $(ARGS)
@@ -32,6 +32,11 @@ test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0
 
 chaos: $(VENV)/test-installed ## kill workers, database and connections under load, and count what is lost (make chaos ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
+packages: ## install what some tests want and pip doesn't have: pgbouncer (Debian, as root)
+	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer >/dev/null || { \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends pgbouncer; }
 
 lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all that is wrong, not the first alone
 	@status=0; \

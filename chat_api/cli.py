@@ -13,8 +13,6 @@ from chat_api import __version__
 from chat_api.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from chat_api.settings import Settings
 
 FAILED, MISUSED = 1, 2
@@ -48,14 +46,20 @@ def _dev(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from chat_api.logs import configure_logging  # noqa: PLC0415 - the others start without a server's weight
-    from chat_api.server import ServeError, serve  # noqa: PLC0415
+    from chat_api.listeners import ServeError  # noqa: PLC0415 - the others start without a server's weight
+    from chat_api.logs import configure_logging  # noqa: PLC0415
 
     settings = load_settings()
     configure_logging(settings)
+    where = {"host": options.host, "port": options.port, "unix_socket": options.unix_socket}
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(settings, host=options.host, port=options.port, unix_socket=options.unix_socket))
+        if options.workers > 1:
+            from chat_api.supervisor import supervise  # noqa: PLC0415 - which knows nothing of the server
+
+            return supervise(options.workers, settings.drain_seconds, **where)
+        from chat_api.server import run, serve  # noqa: PLC0415
+
+        run(serve(settings, **where))
     except ServeError as error:
         return _fail(str(error))
     return 0
@@ -107,14 +111,6 @@ def _fail(reason: str, status: int = FAILED) -> int:
     return status
 
 
-def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not there on Windows
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} is no port: give a number from 1 to 65535")
@@ -159,12 +155,21 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve",
         help="the server, from the environment",
-        description="Run the server with the environment's settings.",
+        description="Run the server with the environment's settings. SIGTERM and SIGINT let running answers "
+        "finish (DRAIN_SECONDS), a second one ends it at once.",
     )
     where = serve.add_argument_group("where it listens")
     where.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     where.add_argument("--port", type=_port, default=8002, help="port to listen on (default: %(default)s)")
     where.add_argument("--unix-socket", type=Path, metavar="PATH", help="listen on this unix socket instead")
+    serve.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="processes that share the work, one for each core; those that die are started again, and SIGHUP "
+        "restarts one after the other (default: %(default)s)",
+    )
     serve.set_defaults(command=_serve)
 
     migrate = commands.add_parser(

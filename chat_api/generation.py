@@ -45,13 +45,14 @@ class Generations:
             database,
             self._worker_id,
             settings.worker_lease,
+            settings.database_timeout + 1,  # then a statement is heard of, or given up
             on_stop=self._end_stopped,
             on_lost=self._end_lost,
         )
         self._follower = Follower(database)
         self._hints = Hints(database, {"chat_journal": self._follower.hint, "chat_stop": self._hear_stop})
         self._housekeeping = Housekeeping(
-            database, self._journal, settings.worker_lease / 3, settings.replay_seconds
+            database, self._journal, metrics, settings.worker_lease / 3, settings.replay_seconds
         )
         self._hub = Hub(self._follower)
         self.draining = False
@@ -165,17 +166,25 @@ class Generations:
             logger.warning("stop_unconfirmed", generation_id=str(generation_id))
 
     async def drain(self) -> None:
-        """Take no new generation, and let the running ones finish; what remains in the end is interrupted."""
+        """Take no new generation, and let the running ones finish; what remains in the end is interrupted.
+
+        Readers of other workers' generations are sent away at once, and those of an answer that can't be
+        stored in the end.
+        """
+        if self.draining:
+            return
         self.draining = True
-        await self._settle(self._settings.drain_seconds)
+        await asyncio.gather(self._settle(self._settings.drain_seconds), self._follower.leave())
         for answer, _ in self._running.values():
             answer.end(DRAINED)
         await self._settle(STORING_SECONDS)
+        for answer, _ in self._running.values():
+            logger.error("generation_not_stored", generation_id=str(answer.log.generation_id))
+            answer.log.part()
 
     async def close(self) -> None:
         """Drain, and leave nothing behind."""
-        if not self.draining:
-            await self.drain()
+        await self.drain()
         tasks = [task for _, task in self._running.values()]
         for task in tasks:
             task.cancel()

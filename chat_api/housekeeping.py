@@ -11,6 +11,7 @@ from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
     from chat_api.db import Database
+    from chat_api.metrics import Metrics
     from chat_api.relay import Journal
 
 logger = structlog.get_logger(__name__)
@@ -19,10 +20,13 @@ PRUNE_ROWS = 5000
 
 
 class Housekeeping:
-    """Ends the generations of dead workers, and takes old rows out of the journal."""
+    """Ends the generations of dead workers, takes old rows out of the journal, and looks at the figures."""
 
-    def __init__(self, database: Database, journal: Journal, every: float, replay_seconds: float) -> None:
+    def __init__(
+        self, database: Database, journal: Journal, metrics: Metrics, every: float, replay_seconds: float
+    ) -> None:
         self._database = database
+        self._metrics = metrics
         self._journal = journal
         self._every = every
         self._replay_seconds = replay_seconds
@@ -40,6 +44,7 @@ class Housekeeping:
 
     async def _run(self) -> None:
         while True:
+            self._metrics.look()
             try:
                 # Own lease first: no worker shall take itself for dead after the database was away.
                 await self._journal.held()

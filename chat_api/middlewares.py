@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.context import METRICS, PRINCIPAL, TRACE_ID, VERIFIER
+from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, TRACE_ID, VERIFIER
 
 log = structlog.get_logger(__name__)
 
@@ -103,6 +103,9 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     response.headers.add("Vary", "Origin")  # aiohttp-cors answers by origin and leaves caches unaware of it
     response.headers.popall("Server", None)  # which versions run here is nobody's business
     response.headers["Server"] = "chat-api"
+    if response.status != 101 and request.app[GENERATIONS].draining:  # 101: its connection is no more HTTP's
+        response.headers["Connection"] = "close"  # the next request shall find another worker
+        response.force_close()
 
 
 def answer(error: errors.ChatError) -> web.Response:

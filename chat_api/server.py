@@ -1,26 +1,48 @@
-"""Serving the application: one process, a port or a unix socket, an orderly end."""
+"""Serving the application: one process, its listeners, an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
+import enum
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
+from chat_api import listeners
 from chat_api.app import create_app
 from chat_api.context import GENERATIONS
+from chat_api.listeners import ServeError
 from chat_api.settings import Settings
+from chat_api.signals import signalled
+from chat_api.systemd import notify
+
+__all__ = ["Ending", "ServeError", "run", "serve", "serve_on"]
 
 log = structlog.get_logger(__name__)
 
+# What handlers get to write their last words, after drain. aiohttp waits so long twice.
+LAST_WORDS_SECONDS = 2
 
-class ServeError(Exception):
-    """The server can't start; the text says why and what to do."""
+
+class Ending(enum.Enum):
+    """How a server ends."""
+
+    DRAIN = enum.auto()  # it goes on listening meanwhile: who comes is told 503
+    RETIRE = enum.auto()  # others listen on its sockets: who comes is theirs
+
+
+def run(main: Coroutine[None, None, None]) -> None:
+    """Run it on uvloop, where there is one."""
+    new_loop: Callable[[], asyncio.AbstractEventLoop]
+    try:
+        from uvloop import new_event_loop as new_loop  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        new_loop = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main)
 
 
 async def serve(
@@ -38,74 +60,50 @@ async def serve(
     until then, so that readers can come for them and load balancers see /api/ready turn to 503. Raises
     ServeError.
     """
+
+    async def ending() -> Ending:
+        await (signalled() if stop is None else stop.wait())
+        notify("STOPPING=1")
+        return Ending.DRAIN
+
+    def listening() -> None:
+        notify("READY=1")
+        if ready is not None:
+            ready()
+
+    where = listeners.on_port(host, port) if unix_socket is None else listeners.on_path(unix_socket)
+    with where as sockets:
+        await serve_on(sockets, settings, listening, ending)
+
+
+async def serve_on(
+    sockets: Iterable[socket.socket],
+    settings: Settings,
+    ready: Callable[[], None],
+    ending: Callable[[], Awaitable[Ending]],
+) -> None:
+    """Serve on listening sockets until `ending` says how to end; `ready` is called once it serves."""
     app = create_app(settings)
     runner = web.AppRunner(
         app,
         access_log=None,  # middlewares.trace writes the line, with its ids
         keepalive_timeout=75,
-        shutdown_timeout=2,
+        shutdown_timeout=LAST_WORDS_SECONDS,
         handler_cancellation=False,
     )
     await runner.setup()
     try:
-        with contextlib.ExitStack() as stack:
-            site: web.BaseSite
-            if unix_socket is None:
-                site = web.TCPSite(runner, host, port, backlog=1024)
-            else:
-                site = web.SockSite(runner, stack.enter_context(_bind(unix_socket)), backlog=1024)
-            try:
-                await site.start()
-            except OSError as error:
-                raise ServeError(
-                    f"can't listen on {host} port {port}: {error.strerror}; "
-                    "choose another with --host and --port"
-                ) from error
-            log.info("listening", address=site.name)
-            if ready is not None:
-                ready()
-            if stop is None:
-                await _signalled()
-            else:
-                await stop.wait()
-            log.info("draining", seconds=settings.drain_seconds)
-            await app[GENERATIONS].drain()
+        for listener in sockets:
+            await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
+        log.info("listening", addresses=[site.name for site in runner.sites])
+        ready()
+        end = await ending()
+        log.info("draining", seconds=settings.drain_seconds)
+        if end is Ending.RETIRE:
+            for site in list(runner.sites):
+                await site.stop()
+        if runner.server is not None:
+            runner.server.pre_shutdown()  # idle connections end now, the others after their answer
+        await app[GENERATIONS].drain()
     finally:
         await runner.cleanup()
-
-
-async def _signalled() -> None:
-    """Until SIGTERM or SIGINT; a second one ends the process at once, as if there were no handler."""
-    loop = asyncio.get_running_loop()
-    came = asyncio.Event()
-
-    def note(number: signal.Signals) -> None:
-        loop.remove_signal_handler(number)
-        came.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, note, number)
-    await came.wait()
-
-
-@contextlib.contextmanager
-def _bind(path: Path) -> Iterator[socket.socket]:
-    """A unix socket that a web server of another user may use; a left-over of a dead server is replaced."""
-    if path.is_socket():
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise ServeError(f"another server listens on {path}")
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        try:
-            listener.bind(str(path))
-            # Connecting wants write permission. Who may is said by the folder, and each request shows its
-            # token.
-            path.chmod(0o666)
-        except OSError as error:
-            raise ServeError(f"can't make the socket {path}: {error.strerror or error}") from error
-        yield listener
-    finally:
-        listener.close()
-        path.unlink(missing_ok=True)

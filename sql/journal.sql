@@ -1,8 +1,9 @@
--- name: tick(worker_id, seconds, live, ids, first_seqs, next_seqs, slices, hint)^
+-- name: tick(worker_id, seconds, start_seconds, live, ids, first_seqs, next_seqs, slices, hint)^
 -- A worker writes what its generations said since the last time, all of them at once, and renews its lease for so many
 -- seconds: five times a second while something runs, else a few times a minute. Only generations that are still this
 -- worker's are written. `hint` (ids, or '' for none) tells listening workers what is new. Returns, of the `live` ones,
--- those asked to stop and those that are no longer this worker's, and how many workers live.
+-- those asked to stop and those that are no longer this worker's; those that are this worker's, not among the `live`
+-- ones, and begun longer ago than the statement that begins one may take; and how many workers live.
 with lease as ( -- journal.tick
     insert into workers (id, lease_until)
     values (:worker_id, now() + make_interval(secs => :seconds))
@@ -12,6 +13,7 @@ with lease as ( -- journal.tick
 mine as materialized (
     select
         id,
+        started_at,
         stop_requested_at
     from generations
     where worker_id = :worker_id and status = 'running'
@@ -43,12 +45,23 @@ select
         from unnest(cast(:live as uuid[])) as l (id)
         where l.id not in (select id from mine)
     ) as lost,
+    array(
+        select id from mine
+        where id <> all(cast(:live as uuid[])) and started_at < now() - make_interval(secs => :start_seconds)
+    ) as unknown,
     (
         select count(*)
         from workers
         where lease_until > now() and id <> :worker_id
     ) as other_workers,
     case when cast(:hint as text) <> '' then pg_notify('chat_journal', :hint) end as told;
+
+-- name: disown(worker_id, ids)!
+-- Gives up generations that this worker began without hearing of it (the connection broke before the answer came): they
+-- are orphans then, and interrupted as such. After such an accident; primary key.
+update generations -- journal.disown
+set worker_id = chat_uuid7()
+where id = any(cast(:ids as uuid[])) and worker_id = :worker_id and status = 'running';
 
 -- name: read(ids, next_seqs)
 -- What the given generations said from the given numbers on, and how they ended: a worker asks this for all the

@@ -109,7 +109,12 @@ async def test_a_second_message_is_refused_and_a_retry_attaches_on_any_worker(
 
 
 async def test_a_finished_answer_is_replayed_from_the_journal_and_then_told_by_reset(
-    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer, sql: Connection
+    client: Client,
+    other: Client,
+    conversation: str,
+    user: dict[str, str],
+    model: ModelServer,
+    sql: Connection,
 ) -> None:
     model.say = ["some ", "words"]
     seen = await read_events(await ask(client, conversation, user))

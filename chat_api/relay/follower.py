@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.2
+LEAVING_SECONDS = 1.0  # spreads the return of all readers of a worker that ends
 
 
 class Follower:
@@ -38,6 +40,7 @@ class Follower:
         self._wanted = asyncio.Event()
         self._hinted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._leaving = False
 
     def open(self) -> None:
         """Begin to follow."""
@@ -62,12 +65,23 @@ class Follower:
             await self._fill([log])
             log = self._logs.setdefault(generation_id, log)
             self._wanted.set()
+        if self._leaving:
+            log.part()
         if log.closed and seen >= log.events[-1].seq - 1:
             [row] = await self._database.rows("journal.read", ids=[generation_id], next_seqs=[seen + 1])
             if row["error_code"] == WorkerLost.code:
                 log = Log(generation_id)
                 _retell(log, row, seen)
         return log
+
+    async def leave(self) -> None:
+        """Send the readers of growing logs to other workers, a few at a time, within LEAVING_SECONDS."""
+        self._leaving = True
+        growing = [log for log in self._logs.values() if not log.closed]
+        random.shuffle(growing)
+        for log in growing:
+            log.part()
+            await asyncio.sleep(LEAVING_SECONDS / len(growing))
 
     def hint(self, ids: str) -> None:
         """Somebody wrote: ids, comma-separated, or MANY."""

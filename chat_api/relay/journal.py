@@ -43,12 +43,14 @@ class Journal:
         database: Database,
         worker_id: UUID,
         lease_seconds: float,
+        start_seconds: float,
         on_stop: Callable[[UUID], None],
         on_lost: Callable[[UUID], None],
     ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._lease_seconds = lease_seconds
+        self._start_seconds = start_seconds
         self._on_stop = on_stop
         self._on_lost = on_lost
         self._written: dict[
@@ -134,6 +136,7 @@ class Journal:
             "journal.tick",
             worker_id=self._worker_id,
             seconds=self._lease_seconds,
+            start_seconds=self._start_seconds,
             live=list(live),
             ids=list(slices),
             first_seqs=[piece.first_seq for piece in slices.values()],
@@ -151,6 +154,12 @@ class Journal:
             self._on_stop(generation_id)
         for generation_id in row["lost"]:
             self._on_lost(generation_id)
+        # Nobody here waits for these: their beginning was stored, and the answer that said so was lost.
+        if unknown := [
+            generation_id for generation_id in row["unknown"] if generation_id not in self._written
+        ]:
+            logger.warning("generations_disowned", generation_ids=list(map(str, unknown)))
+            await self._database.row("journal.disown", worker_id=self._worker_id, ids=unknown)
 
 
 def _slice(log: Log, written: int) -> Slice | None:

@@ -29,12 +29,13 @@ class Log:
     a transport, however many read it. Not thread-safe: one event loop.
     """
 
-    __slots__ = ("__weakref__", "_encoded", "_waiters", "closed", "events", "generation_id")
+    __slots__ = ("__weakref__", "_encoded", "_waiters", "closed", "events", "generation_id", "parted")
 
     def __init__(self, generation_id: UUID) -> None:
         self.generation_id = generation_id
         self.events: list[Event] = []
         self.closed = False
+        self.parted = False  # this worker ends: readers go on at another one
         self._encoded: dict[Encode, list[bytes]] = {}
         self._waiters: set[asyncio.Future[None]] = set()
 
@@ -49,10 +50,12 @@ class Log:
             raise ValueError("the log is closed")
         self.events.append(Event(self.generation_id, self.next_seq if seq is None else seq, data))
         self.closed = last
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
+        self._wake()
+
+    def part(self) -> None:
+        """Send the readers away before the last event: they find it elsewhere, with the number they have."""
+        self.parted = True
+        self._wake()
 
     def place_after(self, seq: int) -> int:
         """Where a reader that has seen `seq` continues; -1 has seen nothing.
@@ -70,8 +73,8 @@ class Log:
         return encoded[place : place + limit]
 
     async def wait(self, place: int) -> None:
-        """Until there is an event at the place, or the log is closed."""
-        while place >= len(self.events) and not self.closed:
+        """Until there is an event at the place, or the log is closed or parted."""
+        while place >= len(self.events) and not self.closed and not self.parted:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
             try:
@@ -79,7 +82,14 @@ class Log:
             finally:
                 self._waiters.discard(waiter)
 
-    async def wait_closed(self) -> None:
-        """Until the last event is there."""
-        while not self.closed:
+    async def wait_closed(self) -> bool:
+        """Until the last event is there; False where the log is parted before."""
+        while not self.closed and not self.parted:
             await self.wait(len(self.events))
+        return self.closed
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()

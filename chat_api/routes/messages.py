@@ -39,13 +39,14 @@ async def _answer(request: web.Request, model: type[MessageCreate | Regenerate])
         request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request)
     )
     if asked.stream:
-        return await sse.stream(request, reading, request.app[SETTINGS])
+        return await sse.stream(request, reading, request.app[SETTINGS], request[PRINCIPAL].expires_at)
     return await _whole(request, reading.log)
 
 
 async def _whole(request: web.Request, log: Log) -> web.Response:
     """The answer in one piece, when it is complete."""
-    await log.wait_closed()
+    if not await log.wait_closed():
+        raise errors.Draining
     row = await request.app[DATABASE].row("messages.exchange", generation_id=log.generation_id)
     if row is None:
         raise errors.ConversationNotFound  # deleted meanwhile

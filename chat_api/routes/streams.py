@@ -22,7 +22,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
     )
     if reading is None:
         return web.Response(status=204)
-    return await sse.stream(request, reading, request.app[SETTINGS])
+    return await sse.stream(request, reading, request.app[SETTINGS], request[PRINCIPAL].expires_at)
 
 
 @routes.post("/api/conversations/{id}/stop")

@@ -1,0 +1,182 @@
+"""`serve --workers N`: processes that share one address, started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+from prometheus_client.multiprocess import mark_process_dead
+
+from chat_api.listeners import Place, ServeError, places
+from chat_api.metrics import FOLDER
+from chat_api.signals import signalled
+from chat_api.systemd import notify, notify_reloading
+from chat_api.worker_process import WorkerProcess
+
+log = structlog.get_logger(__name__)
+
+START_SECONDS = 60  # a worker that takes longer is hung
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0  # seconds before a worker that died is started again
+WELL_SECONDS = 60  # whose worker lived so long begins with the first delay again
+STOP_SECONDS = 20  # what a worker gets beyond DRAIN_SECONDS to store its answers and end
+FAILED, MISUSED = 1, 2  # a worker's exit status is that of `chat-api serve`
+
+
+def supervise(count: int, drain_seconds: float, *, host: str, port: int, unix_socket: Path | None) -> int:
+    """Keep `count` workers on an address until SIGTERM or SIGINT; the exit status.
+
+    Raises ServeError.
+    """
+    with ExitStack() as stack:
+        found = stack.enter_context(places(count, host, port, unix_socket))
+        try:
+            metrics = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="chat-api-", ignore_cleanup_errors=True)
+            )
+        except OSError as error:
+            raise ServeError(f"{error.strerror}: set TMPDIR to a folder for the workers' figures") from error
+        return asyncio.run(Supervisor(found, drain_seconds, metrics).run())
+
+
+class Supervisor:
+    """Starts workers, starts them again, replaces them one by one, and ends them."""
+
+    def __init__(self, places: list[Place], drain_seconds: float, metrics: str) -> None:
+        self._places = places
+        self._patience = drain_seconds + STOP_SECONDS
+        self._metrics = metrics
+        self._workers: dict[Place, WorkerProcess] = {}
+        self._living: set[WorkerProcess] = set()  # those that were replaced and end too
+        self._changing = asyncio.Lock()
+        self._rolling: asyncio.Task[None] | None = None
+
+    async def run(self) -> int:
+        """Until a signal, or until the first workers can't start; the exit status."""
+        working = asyncio.create_task(self._work(), name="supervise")
+        ending = asyncio.create_task(signalled(self._kill), name="signals")
+        try:
+            await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
+            notify("STOPPING=1")
+            return working.result() if working.done() else 0
+        finally:
+            tasks = [task for task in (working, self._rolling) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end()
+            ending.cancel()
+
+    async def _work(self) -> int:
+        if sys.stdin is None or not sys.stdin.isatty():  # a terminal means its own end by SIGHUP
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        async with self._changing:
+            workers = [self._start(place) for place in self._places]
+            serve = await asyncio.gather(*(worker.serves(START_SECONDS) for worker in workers))
+        statuses = [await worker.end() for worker, serves in zip(workers, serve, strict=True) if not serves]
+        if statuses:  # a later one that fails is tried again: there are others then
+            log.error("workers_failed", statuses=statuses)
+            return MISUSED if MISUSED in statuses else FAILED
+        log.info("serving", workers=len(workers))
+        notify("READY=1")
+        async with asyncio.TaskGroup() as group:
+            for place, worker in zip(self._places, workers, strict=True):
+                group.create_task(self._keep(place, worker), name="keep-worker")
+        return FAILED
+
+    async def _keep(self, place: Place, worker: WorkerProcess) -> None:
+        """Start a new worker whenever the one in this place dies."""
+        delay = FIRST_DELAY
+        while True:
+            status = await worker.end()
+            async with self._changing:
+                replaced = self._workers[place] is not worker
+            if not replaced:
+                if worker.age > WELL_SECONDS:
+                    delay = FIRST_DELAY
+                if status == MISUSED:  # that is for a person to mend
+                    delay = LONGEST_DELAY
+                log.error("worker_died", pid=worker.pid, status=status, restart_in=delay)
+                if delay > FIRST_DELAY:  # not the first time: nobody shall wait for its successor
+                    place.close()
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_DELAY)
+            async with self._changing:
+                if self._workers[place] is worker:
+                    try:
+                        await self._start(place).serves(START_SECONDS)
+                    except (ServeError, OSError) as error:
+                        log.error("worker_not_started", reason=str(error))
+                worker = self._workers[place]
+
+    def _reload(self) -> None:
+        if self._rolling is None or self._rolling.done():
+            self._rolling = asyncio.create_task(self._roll(), name="rolling-restart")
+
+    async def _roll(self) -> None:
+        """Replace every worker, one at a time; each goes on until its successor serves."""
+        notify_reloading()
+        log.info("restarting", workers=len(self._places))
+        for place in self._places:
+            async with self._changing:
+                old = self._workers[place]
+                try:
+                    served = await self._start(place).serves(START_SECONDS)
+                except (ServeError, OSError) as error:
+                    log.error("worker_not_started", reason=str(error))
+                    served = False
+                if not served:
+                    self._workers[place] = old
+                    log.error("restart_given_up", reason="the new worker doesn't serve; the others go on")
+                    break
+            old.retire()
+            await self._gone({old})
+        else:
+            log.info("restarted", workers=len(self._places))
+        notify("READY=1")
+
+    def _start(self, place: Place) -> WorkerProcess:
+        """A new worker in a place. Raises ServeError, OSError."""
+        place.open()
+        taken = {worker.number for worker in self._living}
+        worker = WorkerProcess(
+            next(number for number in itertools.count() if number not in taken),
+            place.listeners,
+            {**os.environ, FOLDER: self._metrics},
+        )
+        self._living.add(worker)
+        worker.watching.add_done_callback(lambda _: self._bury(worker))
+        self._workers[place] = worker
+        return worker
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        self._living.discard(worker)
+        mark_process_dead(worker.number, self._metrics)  # type: ignore[no-untyped-call]
+
+    async def _end(self) -> None:
+        for worker in self._living:
+            worker.drain()
+        await self._gone(set(self._living))
+
+    async def _gone(self, workers: set[WorkerProcess]) -> None:
+        """Until they have ended; who takes too long is killed."""
+        if not workers:
+            return
+        _, late = await asyncio.wait({worker.watching for worker in workers}, timeout=self._patience)
+        if late:
+            for worker in [worker for worker in workers if worker.watching in late]:
+                log.error("worker_killed", pid=worker.pid, reason="it took too long to end")
+                worker.kill()
+            await asyncio.wait(late)
+
+    def _kill(self) -> None:
+        for worker in self._living:
+            worker.kill()
+        shutil.rmtree(self._metrics, ignore_errors=True)

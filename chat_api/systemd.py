@@ -1,0 +1,30 @@
+"""What systemd is told of the service, where it asks: `Type=notify`, `Type=notify-reload`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+def notify(state: str) -> None:
+    """Send a state such as READY=1 as sd_notify(3) does; nothing where NOTIFY_SOCKET isn't set."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(state.encode(), address)
+    except OSError as error:
+        log.warning("systemd_not_told", state=state, reason=str(error))
+
+
+def notify_reloading() -> None:
+    """Say that a reload begins; READY=1 ends it. Type=notify-reload wants the time."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

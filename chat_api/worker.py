@@ -1,0 +1,65 @@
+"""One worker of `serve --workers`. The supervisor starts it as a program of its own:
+
+    python -m chat_api.worker NUMBER LIFELINE LISTENER…
+
+NUMBER is what its metrics' files are named by, the others are inherited descriptors. The worker says READY
+on the lifeline once it serves, and ends when it reads DRAIN there, when SIGTERM comes, or when the lifeline
+breaks: then its supervisor is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+
+from prometheus_client import values
+
+from chat_api.logs import configure_logging
+from chat_api.server import Ending, run, serve_on
+from chat_api.settings import Settings, SettingsError, load_settings
+from chat_api.worker_process import DRAIN, READY
+
+
+async def work(settings: Settings, lifeline: socket.socket, listeners: list[socket.socket]) -> None:
+    """Serve on inherited listeners until it is time to end."""
+    await serve_on(listeners, settings, lambda: lifeline.sendall(READY), lambda: _ending(lifeline))
+
+
+async def _ending(lifeline: socket.socket) -> Ending:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Ending] = loop.create_future()
+
+    def end(how: Ending) -> None:
+        if not ended.done():
+            ended.set_result(how)
+
+    def read() -> None:
+        loop.remove_reader(lifeline)
+        # Without supervisor the sockets shall be free for the next one.
+        end(Ending.DRAIN if lifeline.recv(1) == DRAIN else Ending.RETIRE)
+
+    loop.add_reader(lifeline, read)
+    loop.add_signal_handler(signal.SIGTERM, end, Ending.RETIRE)
+    return await ended
+
+
+def main(number: str, *descriptors: str) -> int:
+    """Work; the exit status of `chat-api serve`."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"chat-api: {error}\n")
+        return 2
+    configure_logging(settings)
+    # Named by this number instead of by the process, files are used again, and don't grow in number.
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+    lifeline, *listeners = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
+    with lifeline:
+        run(work(settings, lifeline, listeners))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""Workers that are killed or stopped while they stream."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import UUID
+
+from chat_api.settings import Settings
+from tests.model_server import ModelServer
+from tests.persistent import Persistent
+from tests.processes import Service, open_conversation, until
+from tests.reader import read_events, text_of
+
+
+async def stored(sql: Any, path: str) -> list[Any]:
+    """The assistant's messages of a conversation."""
+    rows = await sql.fetch(
+        "select id, content, finish_reason from messages where conversation_id = $1 and role = 'assistant'",
+        UUID(path.rpartition("/")[2]),
+    )
+    return [tuple(row) for row in rows]
+
+
+async def written(sql: Any, next_seq: int) -> None:
+    """Until the journal has the events before this one."""
+    await until(lambda: sql.fetchval("select exists (select from journal where next_seq >= $1)", next_seq))
+
+
+async def test_a_killed_workers_answer_is_interrupted_once_with_its_text_by_those_that_live(
+    settings: Settings, user: dict[str, str], model: ModelServer, sql: Any
+) -> None:
+    async with AsyncExitStack() as stack:
+        dying, *living = await asyncio.gather(
+            *(stack.enter_async_context(Service(settings)) for _ in range(3))
+        )
+        path = await open_conversation(dying.session, user)
+        sessions = itertools.chain([dying.session], itertools.cycle(service.session for service in living))
+        reader = Persistent(sessions, path, user)
+        reading = asyncio.create_task(reader.ask("k"))
+        call = await model.call()
+        call.say("so ", "far")
+        await reader.has(3)
+        await written(sql, 3)
+        dying.send(signal.SIGKILL)
+        await reading
+        assert [event.seq for event in reader.seen] == [0, 1, 2, 3, 4]
+        assert reader.seen[3].data["error"] == "worker_lost"
+        done = reader.seen[4].data
+        assert done["finish_reason"] == "interrupted"
+        assert await stored(sql, path) == [(UUID(done["message_id"]), "so far", "interrupted")]
+        model.say = ["here again"]
+        async with living[0].session.post(
+            f"{path}/messages", json={"content": "?"}, headers=user
+        ) as response:
+            assert text_of(await read_events(response)) == "here again"
+        assert model.requests[-1].request["messages"][1]["content"] == "so far"
+        assert await sql.fetchval("select count(*) from generations where status = 'running'") == 0
+
+
+async def test_a_worker_that_was_stopped_past_its_lease_finds_its_answer_taken_over(
+    settings: Settings, user: dict[str, str], model: ModelServer, sql: Any
+) -> None:
+    async with Service(settings) as paused, Service(settings) as awake:
+        path = await open_conversation(paused.session, user)
+        async with paused.session.post(f"{path}/messages", json={"content": "hi"}, headers=user) as stream:
+            call = await model.call()
+            call.say("so ", "far")
+            begun = await read_events(stream, 3)
+            await written(sql, 3)
+            paused.send(signal.SIGSTOP)
+            call.finish(" and further")  # which it hears when it wakes
+            await until(lambda: sql.fetchval("select exists (select from messages where role = 'assistant')"))
+            taken_over = await stored(sql, path)
+            model.say = ["new answer"]
+            async with awake.session.post(
+                f"{path}/messages", json={"content": "?"}, headers=user
+            ) as response:
+                assert text_of(await read_events(response)) == "new answer"
+            paused.send(signal.SIGCONT)
+            rest = await read_events(stream)
+        seen = begun + rest
+        assert [event.seq for event in seen] == list(range(len(seen)))
+        assert {"reset": True, "content": "so far"} in [event.data for event in rest]
+        assert seen[-1].data["done"]
+        assert seen[-1].data["message_id"] == str(taken_over[0][0])
+        after = await stored(sql, path)
+        assert [row[1:] for row in after] == [("so far", "interrupted"), ("new answer", "stop")]
+        assert after[:1] == taken_over
+        # It is a worker like any other again.
+        async with paused.session.post(f"{path}/messages", json={"content": "?"}, headers=user) as response:
+            assert text_of(await read_events(response)) == "new answer"
