@@ -51,20 +51,10 @@ class Call:
         self._script.put_nowait(CUT)
 
     async def play(self, response: web.StreamResponse, request: web.Request) -> None:
-        """Write what is released; leave when the client does."""
-        assert request.transport is not None
-        while True:
-            step = asyncio.ensure_future(self._script.get())
-            while not step.done():
-                await asyncio.wait({step}, timeout=0.02)
-                if request.transport is None or request.transport.is_closing():
-                    step.cancel()
-                    self.closed.set()
-                    return
-            item = step.result()
-            if item is CLOSE:
-                return
+        """Write what is released."""
+        while (item := await self._script.get()) is not CLOSE:
             if item is CUT:
+                assert request.transport is not None
                 request.transport.abort()
                 return
             await response.write(item)
@@ -114,6 +104,13 @@ class ModelServer:
         call = Call(await request.json(), request.headers, request.path)
         self.requests.append(call)
         self._calls.put_nowait(call)
+        try:
+            return await self._answer(call, request)
+        except (asyncio.CancelledError, ConnectionResetError):  # a client's leaving cancels its handler
+            call.closed.set()
+            raise
+
+    async def _answer(self, call: Call, request: web.Request) -> web.StreamResponse:
         if self.refuse is not None:
             status, body = self.refuse
             return web.Response(status=status, text=body)
