@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from functools import cache
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import aiohappyeyeballs
 import structlog
@@ -115,9 +115,8 @@ class _Connection(asyncio.Protocol, Generic[T]):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - tells the type
-        self._transport = transport
-        transport.write(self._request)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no instances of it
+        self._transport.write(self._request)
         self._request = b""
 
     def data_received(self, data: bytes) -> None:

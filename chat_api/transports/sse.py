@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import structlog
+from aiohttp import HttpVersion11
 from aiohttp_sse import EventSourceResponse
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from aiohttp import web
 
     from chat_api.generation import Reading
@@ -22,7 +26,18 @@ EVENTS_A_WRITE = 1000  # bounds what a reader that was far behind is handed at o
 
 def encode(event: Event) -> bytes:
     """One event on the wire."""
-    return b"id: %s:%d\ndata: %s\n\n" % (str(event.generation_id).encode(), event.seq, event.data)
+    return b"id: %b:%d\ndata: %b\n\n" % (_text(event.generation_id), event.seq, event.data)
+
+
+def encode_chunk(event: Event) -> bytes:
+    """The same as a chunk of a body that has no length: RFC 9112 section 7.1."""
+    frame = encode(event)
+    return b"%x\r\n%b\r\n" % (len(frame), frame)
+
+
+@lru_cache(maxsize=4096)
+def _text(generation_id: UUID) -> bytes:
+    return str(generation_id).encode()
 
 
 async def stream(request: web.Request, reading: Reading, settings: Settings) -> web.StreamResponse:
@@ -31,7 +46,6 @@ async def stream(request: web.Request, reading: Reading, settings: Settings) -> 
     A reader that leaves just ends this; one that takes nothing for `slow_reader_timeout` is cut, and may come
     back with its last id. The generation knows of neither.
     """
-    log, place = reading.log, reading.place
     response = EventSourceResponse(
         allow_all_methods=True,
         ping_interval=settings.keepalive_interval,
@@ -40,20 +54,69 @@ async def stream(request: web.Request, reading: Reading, settings: Settings) -> 
     try:
         await response.prepare(request)
         async with response:
-            while True:
-                frames = log.read(place, EVENTS_A_WRITE, encode)
-                if frames:
+            writer = _Writer(request, reading)
+            while not writer.write():
+                if request.protocol.writing_paused:
                     async with asyncio.timeout(settings.slow_reader_timeout):
-                        await response.write(b"".join(frames))
-                    place += len(frames)
-                elif log.closed:
-                    break
+                        await response.drain()
                 else:
-                    await log.wait(place)
+                    await writer.keep_up()
     except ConnectionResetError:
-        logger.debug("reader_left", place=place)
+        logger.debug("reader_left")
     except TimeoutError:
-        logger.info("reader_cut", reason="it took nothing for too long", place=place)
+        logger.info("reader_cut", reason="it took nothing for too long")
         if request.transport is not None:
             request.transport.abort()
     return response
+
+
+class _Writer:
+    """Writes a log's events to the connection, straight to its transport.
+
+    While the reader keeps up, that happens in the call that appends an event. `StreamResponse.write` would
+    want a task for it, woken for each event and each reader; all that it adds for a response without length
+    and compression is a chunk's frame, and that is encoded once for all readers. When the reader doesn't keep
+    up, or something has ended, the request's own task goes on.
+    """
+
+    def __init__(self, request: web.Request, reading: Reading) -> None:
+        self._request = request
+        self._log = reading.log
+        self._place = reading.place
+        self._encode = encode_chunk if request.version >= HttpVersion11 else encode
+        self._fell_behind: asyncio.Future[None] | None = None
+
+    def write(self) -> bool:
+        """Write what there is, up to EVENTS_A_WRITE events; true after the last one.
+
+        Raises ConnectionResetError.
+        """
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        if frames := self._log.read(self._place, EVENTS_A_WRITE, self._encode):
+            transport.write(b"".join(frames))
+            self._place += len(frames)
+        return self._log.closed and self._place == len(self._log.events)
+
+    async def keep_up(self) -> None:
+        """Write each event as it is appended, until the last one, or one that the connection didn't take."""
+        if self._place < len(self._log.events):
+            await asyncio.sleep(0)  # far behind: others have their turn between two writes
+            return
+        self._fell_behind = asyncio.get_running_loop().create_future()
+        self._log.listen(self._appended)
+        try:
+            await self._fell_behind
+        finally:
+            self._log.unlisten(self._appended)
+
+    def _appended(self) -> None:
+        try:
+            going_on = not self.write() and not self._request.protocol.writing_paused
+        except ConnectionResetError:
+            going_on = False
+        if not going_on:
+            self._log.unlisten(self._appended)
+            if self._fell_behind is not None and not self._fell_behind.done():
+                self._fell_behind.set_result(None)
