@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import structlog
 
 from chat_api import errors, events
-from chat_api.inference import End
 
 if TYPE_CHECKING:
     import asyncpg
@@ -42,9 +42,11 @@ class Outcome:
 STOPPED = Outcome("stopped", "stopped")
 DRAINED = Outcome("interrupted", "interrupted", errors.Draining())
 LOST = Outcome("interrupted", "interrupted", errors.WorkerLost())
+TIMED_OUT = Outcome("interrupted", "interrupted", errors.InferenceTimeout())
+TOO_LONG = Outcome("completed", "length")
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5
 
-INTERRUPTIONS = (errors.InferenceInterrupted, errors.InferenceTimeout)
+MAX_EVENTS_BYTES = 64 * 1024 * 1024  # of one answer's events, whatever else they carry than text
 
 
 class Answer:
@@ -74,8 +76,11 @@ class Answer:
         self._inference = inference
         self._metrics = metrics
         self._settings = settings
-        self._text: list[str] = []
-        self._tokens = 0
+        self._loop = asyncio.get_running_loop()
+        self._text = io.StringIO()  # the smallest form of many short strings
+        self._tokens = self._characters = self._bytes = 0
+        self._heard = 0.0  # when the model server was called, or sent its last token
+        self._timer: asyncio.TimerHandle | None = None
         self._ending: Outcome | None = None
         self._feeding: asyncio.Task[Outcome] | None = None
 
@@ -106,36 +111,53 @@ class Answer:
             return self._ending
 
     async def _feed(self) -> Outcome:
-        settings = self._settings
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        characters = 0
+        self._heard = self._loop.time()
+        self._watch()
         try:
-            async with (
-                asyncio.timeout(settings.inference_first_token_timeout) as timer,
-                aclosing(self._inference.stream(self._prompt)) as stream,
-            ):
-                async for chunk in stream:
-                    if isinstance(chunk, End):
-                        return Outcome("completed", chunk.reason, None, chunk.token_count, chunk.model)
-                    now = loop.time()
-                    timer.reschedule(now + settings.inference_token_timeout)
-                    if not self._tokens:
-                        self._metrics.first_token_seconds.observe(now - began)
-                    self._tokens += 1
-                    self._text.append(chunk.text)
-                    self.log.append(events.token(chunk))
-                    characters += len(chunk.text)
-                    if characters >= settings.max_answer_characters:
-                        return Outcome("completed", "length")
-        except TimeoutError:
-            return _failed(errors.InferenceTimeout())
+            end = await self._inference.stream(self._prompt, self._take)
         except errors.ChatError as error:
             return _failed(error)
         except Exception:
             logger.exception("generation_failed")
             return _failed(errors.ChatError("Something went wrong in this service; try again."))
-        return _failed(errors.InferenceInterrupted())
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        return Outcome("completed", end.reason, None, end.token_count, end.model)
+
+    def _take(self, text: str, fields: Mapping[str, Any]) -> None:
+        """One chunk of the answer, in the very call that received its bytes: see Take."""
+        if self._ending is not None:
+            return
+        now = self._loop.time()
+        if not self._tokens:
+            self._metrics.first_token_seconds.observe(now - self._heard)
+        self._heard = now
+        self._tokens += 1
+        if self._tokens == 1:
+            self._watch()  # from here on the time between two tokens counts
+        data = events.token(text, fields)
+        self._text.write(text)
+        self.log.append(data)
+        self._characters += len(text)
+        self._bytes += len(data)
+        if self._characters >= self._settings.max_answer_characters or self._bytes >= MAX_EVENTS_BYTES:
+            self.end(TOO_LONG)
+
+    def _watch(self) -> None:
+        """End the answer when the model server is silent for too long.
+
+        The timer isn't set anew with each token, which would cost more than the token: it looks when the
+        silence would have been too long, and sleeps again for what remains.
+        """
+        settings = self._settings
+        limit = settings.inference_token_timeout if self._tokens else settings.inference_first_token_timeout
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._loop.time() >= self._heard + limit:
+            self.end(TIMED_OUT)
+        else:
+            self._timer = self._loop.call_at(self._heard + limit, self._watch)
 
     async def _finish(self, outcome: Outcome, milliseconds: int) -> None:
         token_count = self._tokens if outcome.token_count is None else outcome.token_count
@@ -173,7 +195,7 @@ class Answer:
                     status=outcome.status,
                     finish_reason=outcome.finish_reason,
                     error_code=None if outcome.error is None else outcome.error.code,
-                    content="".join(self._text),
+                    content=self._text.getvalue(),
                     model_tag=(outcome.model or self._prompt.model_tag)[:100],
                     token_count=token_count,
                     inference_time_ms=milliseconds,
@@ -190,6 +212,6 @@ class Answer:
 
 
 def _failed(error: errors.ChatError) -> Outcome:
-    if isinstance(error, INTERRUPTIONS):
+    if isinstance(error, errors.InferenceInterrupted):
         return Outcome("interrupted", "interrupted", error)
     return Outcome("failed", "error", error)

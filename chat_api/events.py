@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
 
 if TYPE_CHECKING:
     from chat_api.errors import ChatError
-    from chat_api.inference import Delta
 
 
 def start(generation_id: UUID, conversation_id: UUID, user_message_id: UUID) -> bytes:
@@ -23,9 +23,9 @@ def start(generation_id: UUID, conversation_id: UUID, user_message_id: UUID) -> 
     )
 
 
-def token(delta: Delta) -> bytes:
+def token(text: str, fields: Mapping[str, Any]) -> bytes:
     """One chunk of the answer, with whatever else the model server sent along."""
-    return orjson.dumps({"token": delta.text, **delta.fields})
+    return orjson.dumps({"token": text, **fields})
 
 
 def error(problem: ChatError) -> bytes:

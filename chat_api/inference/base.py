@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
@@ -14,11 +14,13 @@ import structlog
 
 from chat_api import errors
 from chat_api.errors import describe
-from chat_api.inference.events import EventTooLarge, events
+from chat_api.inference.response import refuse
 from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+# A NUL in JSON's source: behind an even number of backslashes, else the `u0000` is text.
+NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 MAX_BODY_BYTES = 1_048_576  # of an answer that is no stream
 
 
@@ -48,11 +50,9 @@ class Prompt:
     options: Options
 
 
-class Delta(NamedTuple):
-    """One chunk of the answer; `fields` is what else came with it and goes through to the readers."""
-
-    text: str
-    fields: Mapping[str, Any] = {}
+# Called with each chunk of an answer as it comes: its text, and what else came with it, which goes through to
+# the readers. It runs where the bytes are received, so it must return at once.
+Take = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,11 @@ class Inference(abc.ABC):
         self._url = settings.inference_service_url
 
     @abc.abstractmethod
-    def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | End, None]:
-        """The answer, chunk by chunk, then one End. Closing the iterator closes the request."""
+    async def stream(self, prompt: Prompt, take: Take) -> End:
+        """Hand the answer to `take`, chunk by chunk. Cancelling this closes the request at once.
+
+        Time is watched by the caller, but for the time to connect.
+        """
 
     @abc.abstractmethod
     async def models(self) -> bytes:
@@ -87,38 +90,6 @@ class Inference(abc.ABC):
     @abc.abstractmethod
     async def swap(self, model_tag: str) -> tuple[int, bytes]:
         """Load another model; the server's status and JSON body."""
-
-    async def _events(
-        self, url: str, payload: object, headers: Mapping[str, str]
-    ) -> AsyncGenerator[bytes, None]:
-        """POST and yield the data of each server-sent event."""
-        try:
-            async with self._session.post(
-                url,
-                data=orjson.dumps(payload),
-                headers={"Content-Type": "application/json", "Accept": "text/event-stream", **headers},
-                # Time to the first and between tokens is watched where they are read: see generation.py.
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._settings.inference_connect_timeout
-                ),
-                allow_redirects=False,
-            ) as response:
-                if response.status != 200:
-                    refuse(response.status)
-                async with aclosing(events(response.content.iter_any())) as stream:
-                    async for data in stream:
-                        yield data
-        except EventTooLarge as error:
-            raise errors.InferenceBroken("The model server sent an event that is too large.") from error
-        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
-            log.warning("inference_interrupted", reason=describe(error))
-            raise errors.InferenceInterrupted from error
-        except (aiohttp.ClientConnectionError, TimeoutError, OSError) as error:
-            log.warning("inference_unavailable", reason=describe(error))
-            raise errors.InferenceUnavailable from error
-        except aiohttp.ClientError as error:  # an answer that is no HTTP
-            log.warning("inference_broken", reason=describe(error))
-            raise errors.InferenceBroken from error
 
     async def _call(
         self, method: str, url: str, headers: Mapping[str, str], payload: object = None
@@ -151,21 +122,18 @@ class Inference(abc.ABC):
         return status, body
 
 
-def refuse(status: int) -> NoReturn:
-    """Raise what a failed answer means. Its text goes nowhere: it may repeat what the user wrote."""
-    log.warning("inference_refused", status=status)
-    if status in (429, 502, 503, 504):
-        raise errors.InferenceUnavailable(
-            "The model server is overloaded or starting; try again in a few seconds."
-        )
-    raise errors.InferenceRejected(f"The model server refused the request (HTTP {status}).")
-
-
 def read_object(data: bytes) -> dict[str, Any]:
-    """An event's JSON object; bytes that are no UTF-8 become U+FFFD. Raises InferenceBroken."""
-    text = data.decode(errors="replace")
+    """A JSON object; bytes that are no UTF-8, and NUL, which PostgreSQL can't hold, become U+FFFD.
+
+    Raises InferenceBroken.
+    """
+    if b"\\u0000" in data:
+        data = NUL.sub(rb"\1\\ufffd", data)
     try:
-        value = orjson.loads(text)
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            value = orjson.loads(data.decode(errors="replace"))
     except orjson.JSONDecodeError as error:
         log.warning("inference_broken", reason=describe(error), bytes=len(data))
         raise errors.InferenceBroken from error
@@ -176,7 +144,7 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 
 def read_text(value: object) -> str:
-    """A token's text; NUL, which PostgreSQL can't hold, is replaced. Raises InferenceBroken."""
+    """A token's text. Raises InferenceBroken."""
     if not isinstance(value, str):
         raise errors.InferenceBroken
-    return value.replace("\0", "\ufffd") if "\0" in value else value
+    return value

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from urllib.parse import urlsplit
 
 import aiohttp
+import orjson
 
 from chat_api import errors
-from chat_api.inference.base import Delta, End, Inference, Prompt, Turn, read_object, read_text
+from chat_api.inference.base import End, Inference, Prompt, Take, Turn, read_object, read_text
+from chat_api.inference.upstream import Upstream
 from chat_api.settings import Settings
 
 MAX_MESSAGES = 500
@@ -24,10 +24,14 @@ class Nanochat(Inference):
         super().__init__(settings, session)
         # A Modal web endpoint is one function at its own host: the URL itself takes the POST.
         on_modal = (urlsplit(self._url).hostname or "").endswith(".modal.run")
-        self._generate_url = self._url if on_modal else f"{self._url}/generate"
         self._headers = {"X-Internal-API-Key": settings.internal_api_key.get_secret_value()}
+        self._upstream = Upstream(
+            self._url if on_modal else f"{self._url}/generate",
+            self._headers,
+            settings.inference_connect_timeout,
+        )
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | End, None]:
+    async def stream(self, prompt: Prompt, take: Take) -> End:
         """See Inference."""
         options = prompt.options
         payload = {
@@ -36,19 +40,7 @@ class Nanochat(Inference):
             "max_tokens": options.max_tokens,
             "top_k": self._settings.default_top_k if options.top_k is None else options.top_k,
         }
-        async with aclosing(self._events(self._generate_url, payload, self._headers)) as stream:
-            async for data in stream:
-                event = read_object(data)
-                if event.get("error"):
-                    raise errors.InferenceError
-                done = event.pop("done", False) is True
-                if "token" in event:
-                    text = read_text(event.pop("token"))
-                    yield Delta(text, event)
-                if done:
-                    yield End("length" if event.get("finish_reason") == "length" else "stop")
-                    return
-        raise errors.InferenceInterrupted
+        return await self._upstream.post(orjson.dumps(payload), _Answer(take))
 
     async def models(self) -> bytes:
         """See Inference."""
@@ -65,6 +57,29 @@ class Nanochat(Inference):
         )
         read_object(body)
         return status, body
+
+
+class _Answer:
+    """The events of one answer; see EventReader."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+
+    def event(self, data: bytes) -> End | None:
+        """`{"token":…}`, in the end `{"done":true}`."""
+        event = read_object(data)
+        if event.get("error"):
+            raise errors.InferenceError
+        done = event.pop("done", False) is True
+        if "token" in event:
+            self._take(read_text(event.pop("token")), event)
+        if not done:
+            return None
+        return End("length" if event.get("finish_reason") == "length" else "stop")
+
+    def end(self) -> End:
+        """Too early."""
+        raise errors.InferenceInterrupted
 
 
 def fit(prompt: Prompt) -> list[Turn]:

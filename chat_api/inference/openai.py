@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import replace
 from typing import Annotated, Any
 
 import aiohttp
 import orjson
 import structlog
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from chat_api import errors
-from chat_api.inference.base import Delta, End, Inference, Prompt, Turn, read_object, read_text
+from chat_api.inference.base import End, Inference, Prompt, Take, Turn, read_object
+from chat_api.inference.upstream import Upstream
 from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -35,7 +33,7 @@ class _Usage(BaseModel):
 class _Chunk(BaseModel):
     choices: list[_Choice] = []
     usage: _Usage | None = None
-    model: Annotated[str, AfterValidator(read_text)] | None = None
+    model: str | None = None
     error: object = None
 
 
@@ -47,8 +45,11 @@ class OpenAI(Inference):
         key = settings.inference_api_key.get_secret_value()
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._default_model = settings.inference_model
+        self._upstream = Upstream(
+            f"{self._url}/chat/completions", self._headers, settings.inference_connect_timeout
+        )
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | End, None]:
+    async def stream(self, prompt: Prompt, take: Take) -> End:
         """See Inference."""
         options = prompt.options
         system = [Turn("system", prompt.system)] if prompt.system else []
@@ -62,27 +63,7 @@ class OpenAI(Inference):
         }
         if options.top_k is not None:  # no part of OpenAI's own API, which refuses what it doesn't know
             payload["top_k"] = options.top_k
-        end = End()
-        reason = None
-        async with aclosing(self._events(f"{self._url}/chat/completions", payload, self._headers)) as stream:
-            async for data in stream:
-                if data == b"[DONE]":
-                    reason = reason or "stop"
-                    break
-                chunk = _read_chunk(data)
-                if chunk.error:
-                    raise errors.InferenceError
-                end = End(
-                    token_count=chunk.usage.completion_tokens if chunk.usage else end.token_count,
-                    model=chunk.model or end.model,
-                )
-                for choice in chunk.choices[:1]:
-                    if choice.delta and choice.delta.content:
-                        yield Delta(read_text(choice.delta.content))
-                    reason = choice.finish_reason or reason
-        if reason is None:
-            raise errors.InferenceInterrupted
-        yield replace(end, reason="length" if reason == "length" else "stop")
+        return await self._upstream.post(orjson.dumps(payload), _Answer(take))
 
     async def models(self) -> bytes:
         """See Inference; the current one is INFERENCE_MODEL, else the first that the server lists."""
@@ -118,10 +99,42 @@ class OpenAI(Inference):
         ]
 
 
+class _Answer:
+    """The events of one answer; see EventReader."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._reason: str | None = None
+        self._token_count: int | None = None
+        self._model: str | None = None
+
+    def event(self, data: bytes) -> End | None:
+        """A chunk, in the end `[DONE]`."""
+        if data == b"[DONE]":
+            self._reason = self._reason or "stop"
+            return self.end()
+        chunk = _read_chunk(data)
+        if chunk.error:
+            raise errors.InferenceError
+        if chunk.usage and chunk.usage.completion_tokens is not None:
+            self._token_count = chunk.usage.completion_tokens
+        self._model = chunk.model or self._model
+        for choice in chunk.choices[:1]:
+            if choice.delta and choice.delta.content:
+                self._take(choice.delta.content, {})
+            self._reason = choice.finish_reason or self._reason
+        return None
+
+    def end(self) -> End:
+        """In order if the model said why it stopped; some servers leave `[DONE]` out."""
+        if self._reason is None:
+            raise errors.InferenceInterrupted
+        return End("length" if self._reason == "length" else "stop", self._token_count, self._model)
+
+
 def _read_chunk(data: bytes) -> _Chunk:
-    text = data.decode(errors="replace")
     try:
-        return _Chunk.model_validate_json(text)
+        return _Chunk.model_validate(read_object(data))
     except ValidationError as error:
         log.warning(
             "inference_broken",

@@ -25,37 +25,63 @@ class Log:
     """An append-only list of events with a last one.
 
     A reader keeps its place in the list, so that what was and what comes are read in the same way: nothing
-    can fall between replay and live, and a reader that falls behind costs no memory. An event is encoded once
-    a transport, however many read it. Not thread-safe: one event loop.
+    can fall between replay and live, and a reader that falls behind costs no memory. Readers that keep up
+    share what is encoded for one of them. Not thread-safe: one event loop.
     """
 
-    __slots__ = ("__weakref__", "_encoded", "_waiters", "closed", "events", "generation_id", "parted")
+    __slots__ = (
+        "__weakref__",
+        "_encoded",
+        "_listeners",
+        "_next_seq",
+        "closed",
+        "events",
+        "generation_id",
+        "parted",
+    )
 
     def __init__(self, generation_id: UUID) -> None:
         self.generation_id = generation_id
         self.events: list[Event] = []
         self.closed = False
         self.parted = False  # this worker ends: readers go on at another one
-        self._encoded: dict[Encode, list[bytes]] = {}
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._next_seq = 0
+        self._encoded: dict[Encode, tuple[int, int, list[bytes]]] = {}  # the last slice: from, to, its events
+        self._listeners: dict[Callable[[], None], None] = {}  # in the order in which they came
 
     @property
     def next_seq(self) -> int:
         """The number that the next event gets."""
-        return self.events[-1].seq + 1 if self.events else 0
+        return self._next_seq
 
     def append(self, data: bytes, *, seq: int | None = None, last: bool = False) -> None:
-        """Add an event under the next number, or a higher one; `last` closes the log."""
+        """Add an event under the next number, or a higher one; `last` closes the log.
+
+        Who listens is called before this returns, so that what a model server says goes out to the readers
+        in the very call that brought it: a task switch for each costs more than the event.
+        """
         if self.closed:
             raise ValueError("the log is closed")
-        self.events.append(Event(self.generation_id, self.next_seq if seq is None else seq, data))
+        if seq is None:
+            seq = self._next_seq
+        self._next_seq = seq + 1
+        # A copy: what orjson returns goes on holding the 4 KB buffer that it was written into.
+        self.events.append(Event(self.generation_id, seq, b"%b" % data))
         self.closed = last
-        self._wake()
+        self._tell()
 
     def part(self) -> None:
         """Send the readers away before the last event: they find it elsewhere, with the number they have."""
         self.parted = True
-        self._wake()
+        self._tell()
+
+    def listen(self, call: Callable[[], None]) -> None:
+        """Have something called after each event, until `unlisten`; it must neither block nor raise."""
+        self._listeners[call] = None
+
+    def unlisten(self, call: Callable[[], None]) -> None:
+        """Have it called no more."""
+        self._listeners.pop(call, None)
 
     def place_after(self, seq: int) -> int:
         """Where a reader that has seen `seq` continues; -1 has seen nothing.
@@ -67,20 +93,28 @@ class Log:
 
     def read(self, place: int, limit: int, encode: Encode) -> list[bytes]:
         """Up to `limit` events from a place on, encoded; empty when there is nothing new."""
-        encoded = self._encoded.setdefault(encode, [])
-        while len(encoded) < min(len(self.events), place + limit):
-            encoded.append(encode(self.events[len(encoded)]))
-        return encoded[place : place + limit]
+        end = min(place + limit, len(self.events))
+        start, stop, encoded = self._encoded.get(encode, (0, 0, []))
+        if (start, stop) != (place, end):
+            encoded = [encode(event) for event in self.events[place:end]]
+            self._encoded[encode] = place, end, encoded
+        return encoded
 
     async def wait(self, place: int) -> None:
         """Until there is an event at the place, or the log is closed or parted."""
-        while place >= len(self.events) and not self.closed and not self.parted:
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
-            try:
-                await waiter
-            finally:
-                self._waiters.discard(waiter)
+        if place < len(self.events) or self.closed or self.parted:
+            return
+        came = asyncio.get_running_loop().create_future()
+
+        def call() -> None:
+            if not came.done() and (place < len(self.events) or self.closed or self.parted):
+                came.set_result(None)
+
+        self.listen(call)
+        try:
+            await came
+        finally:
+            self.unlisten(call)
 
     async def wait_closed(self) -> bool:
         """Until the last event is there; False where the log is parted before."""
@@ -88,8 +122,6 @@ class Log:
             await self.wait(len(self.events))
         return self.closed
 
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
+    def _tell(self) -> None:
+        for call in list(self._listeners):
+            call()

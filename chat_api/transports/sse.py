@@ -6,12 +6,16 @@ import asyncio
 import math
 import random
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import structlog
+from aiohttp import HttpVersion11
 from aiohttp_sse import EventSourceResponse
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from aiohttp import web
 
     from chat_api.reading import Reading
@@ -26,7 +30,18 @@ EARLY_SECONDS = 30
 
 def encode(event: Event) -> bytes:
     """One event on the wire."""
-    return b"id: %s:%d\ndata: %s\n\n" % (str(event.generation_id).encode(), event.seq, event.data)
+    return b"id: %b:%d\ndata: %b\n\n" % (_text(event.generation_id), event.seq, event.data)
+
+
+def encode_chunk(event: Event) -> bytes:
+    """The same as a chunk of a body that has no length: RFC 9112 section 7.1."""
+    frame = encode(event)
+    return b"%x\r\n%b\r\n" % (len(frame), frame)
+
+
+@lru_cache(maxsize=4096)
+def _text(generation_id: UUID) -> bytes:
+    return str(generation_id).encode()
 
 
 async def stream(
@@ -49,7 +64,7 @@ async def stream(
             allowed = asyncio.timeout(allowed_seconds(expires_at - time.time()))
             try:
                 async with allowed:
-                    await _send(response, reading, settings.slow_reader_timeout)
+                    await _send(request, response, reading, settings.slow_reader_timeout)
             except TimeoutError:
                 if not allowed.expired():
                     raise
@@ -65,18 +80,16 @@ async def stream(
     return response
 
 
-async def _send(response: EventSourceResponse, reading: Reading, patience: float) -> None:
-    log, place = reading.log, reading.place
-    while True:
-        frames = log.read(place, EVENTS_A_WRITE, encode)
-        if frames:
+async def _send(
+    request: web.Request, response: EventSourceResponse, reading: Reading, patience: float
+) -> None:
+    writer = _Writer(request, reading)
+    while not writer.write():
+        if request.protocol.writing_paused:
             async with asyncio.timeout(patience):
-                await response.write(b"".join(frames))
-            place += len(frames)
-        elif log.closed or log.parted:
-            return
+                await response.drain()
         else:
-            await log.wait(place)
+            await writer.keep_up()
 
 
 def allowed_seconds(seconds: float) -> float | None:
@@ -85,3 +98,55 @@ def allowed_seconds(seconds: float) -> float | None:
     Tokens that were issued together don't bring all their readers back together.
     """
     return None if math.isinf(seconds) else seconds - random.uniform(0, min(seconds / 10, EARLY_SECONDS))
+
+
+class _Writer:
+    """Writes a log's events to the connection, straight to its transport.
+
+    While the reader keeps up, that happens in the call that appends an event. `StreamResponse.write` would
+    want a task for it, woken for each event and each reader; all that it adds for a response without length
+    and compression is a chunk's frame, and that is encoded once for all readers. When the reader doesn't keep
+    up, or something has ended, the request's own task goes on.
+    """
+
+    def __init__(self, request: web.Request, reading: Reading) -> None:
+        self._request = request
+        self._log = reading.log
+        self._place = reading.place
+        self._encode = encode_chunk if request.version >= HttpVersion11 else encode
+        self._fell_behind: asyncio.Future[None] | None = None
+
+    def write(self) -> bool:
+        """Write what there is, up to EVENTS_A_WRITE events; true after the last one that comes here.
+
+        Raises ConnectionResetError.
+        """
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        if frames := self._log.read(self._place, EVENTS_A_WRITE, self._encode):
+            transport.write(b"".join(frames))
+            self._place += len(frames)
+        return (self._log.closed or self._log.parted) and self._place >= len(self._log.events)
+
+    async def keep_up(self) -> None:
+        """Write each event as it is appended, until the last one, or one that the connection didn't take."""
+        if self._place < len(self._log.events):
+            await asyncio.sleep(0)  # far behind: others have their turn between two writes
+            return
+        self._fell_behind = asyncio.get_running_loop().create_future()
+        self._log.listen(self._appended)
+        try:
+            await self._fell_behind
+        finally:
+            self._log.unlisten(self._appended)
+
+    def _appended(self) -> None:
+        try:
+            going_on = not self.write() and not self._request.protocol.writing_paused
+        except ConnectionResetError:
+            going_on = False
+        if not going_on:
+            self._log.unlisten(self._appended)
+            if self._fell_behind is not None and not self._fell_behind.done():
+                self._fell_behind.set_result(None)

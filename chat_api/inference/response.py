@@ -1,0 +1,116 @@
+"""An HTTP response whose body is an event stream, parsed as its bytes arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import httptools
+import structlog
+
+from chat_api import errors
+from chat_api.errors import describe
+from chat_api.inference.events import EventParser, EventTooLarge
+
+log = structlog.get_logger(__name__)
+
+MAX_HEAD_BYTES = 65_536  # of headers, trailers and whatever else is no body
+
+
+class Response:
+    """Calls `read` with the data of each event of a response with status 200; every other one is refused.
+
+    The body may come in chunks, with a length, or up to the connection's end, and not compressed: that was
+    not asked for. Responses of status 1xx are passed over; redirects are not followed.
+    """
+
+    def __init__(self, read: Callable[[bytes], None]) -> None:
+        self._read = read
+        self._events = EventParser()
+        self._parser = httptools.HttpResponseParser(self)
+        # The connection is used once, so that nothing can be smuggled behind an end that two parties see
+        # differently.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+        self._head_bytes = 0  # since the last piece of the body
+        self._error: Exception | None = None
+        self._in_body = self._complete = self._delimited = self._encoded = False
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the body is in order if the connection ends now."""
+        return self._in_body and not self._delimited
+
+    def feed(self, data: bytes) -> bool:
+        """Parse some bytes; true when the response is complete.
+
+        Raises InferenceUnavailable or InferenceRejected (by status), InferenceBroken, and what `read` raises.
+        """
+        self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._error is not None:  # raised below a callback, which the parser reports in its own words
+                raise self._error from None
+            if self._complete:
+                return True  # what follows the end is nobody's
+            _broken(describe(error))
+        if self._head_bytes > MAX_HEAD_BYTES:
+            _broken("the headers are too large")
+        return self._complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """For the parser."""
+        name, value = name.lower(), value.strip().lower()
+        if name == b"content-length":
+            self._delimited = True
+        elif name == b"transfer-encoding":
+            self._delimited = True
+            self._encoded |= value != b"chunked"
+        elif name == b"content-encoding":
+            self._encoded |= value not in (b"", b"identity")
+
+    def on_headers_complete(self) -> None:
+        """For the parser."""
+        status = self._parser.get_status_code()
+        if status >= 200:
+            try:
+                if status != 200:
+                    refuse(status)
+                if self._encoded:
+                    _broken("the body is compressed")
+            except errors.ChatError as error:
+                self._error = error
+                raise
+            self._in_body = True
+
+    def on_body(self, chunk: bytes) -> None:
+        """For the parser."""
+        self._head_bytes = 0
+        try:
+            for data in self._events.feed(chunk):
+                self._read(data)
+        except EventTooLarge:
+            self._error = errors.InferenceBroken("The model server sent an event that is too large.")
+            raise
+        except Exception as error:
+            self._error = error
+            raise
+
+    def on_message_complete(self) -> None:
+        """For the parser."""
+        self._complete = self._in_body
+
+
+def refuse(status: int) -> NoReturn:
+    """Raise what a failed answer means. Its text goes nowhere: it may repeat what the user wrote."""
+    log.warning("inference_refused", status=status)
+    if status in (429, 502, 503, 504):
+        raise errors.InferenceUnavailable(
+            "The model server is overloaded or starting; try again in a few seconds."
+        )
+    raise errors.InferenceRejected(f"The model server refused the request (HTTP {status}).")
+
+
+def _broken(reason: str) -> NoReturn:
+    log.warning("inference_broken", reason=reason)
+    raise errors.InferenceBroken
