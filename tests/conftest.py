@@ -1,4 +1,4 @@
-"""The parts that tests run on: a real PostgreSQL, a scripted model server, a stand-in for the auth service."""
+"""The parts that tests run on: a real PostgreSQL, a scripted model server, a scripted auth service."""
 
 from __future__ import annotations
 
