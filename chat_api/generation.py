@@ -39,8 +39,14 @@ class Generations:
         self._metrics = metrics
         self._worker_id = uuid4()
         self._hub = Hub(settings.replay_seconds, settings.replay_bytes)
-        self._lease = Lease(database, self._worker_id, settings.worker_lease)
         self._running: dict[UUID, tuple[Answer, asyncio.Task[None]]] = {}
+        self._lease = Lease(
+            database,
+            self._worker_id,
+            settings.worker_lease,
+            running=self._running.keys,
+            start_seconds=2 * settings.database_timeout,
+        )
         self.draining = False
 
     def open(self) -> None:

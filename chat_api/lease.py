@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 import structlog
@@ -14,12 +15,26 @@ log = structlog.get_logger(__name__)
 
 
 class Lease:
-    """Renewed three times in its length, by one task that also ends the generations of dead workers."""
+    """Renewed three times in its length, by one task that also ends the generations that nobody answers.
 
-    def __init__(self, database: Database, worker_id: UUID, seconds: float) -> None:
+    These are the ones of dead workers, and the ones of this worker that are not among `running` although
+    their start is older than `start_seconds`, the longest that it may take.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        worker_id: UUID,
+        seconds: float,
+        *,
+        running: Callable[[], Iterable[UUID]],
+        start_seconds: float,
+    ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._seconds = seconds
+        self._running = running
+        self._start_seconds = start_seconds
         self._held = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -59,7 +74,14 @@ class Lease:
                     "maintenance.renew_lease", worker_id=self._worker_id, seconds=self._seconds
                 )
                 self._held.set()
-                for orphan in await self._database.rows("maintenance.interrupt_orphans"):
+                orphans = await self._database.rows("maintenance.interrupt_orphans")
+                orphans += await self._database.rows(
+                    "maintenance.interrupt_unseen",
+                    worker_id=self._worker_id,
+                    running=list(self._running()),
+                    seconds=self._start_seconds,
+                )
+                for orphan in orphans:
                     log.warning(
                         "generation_interrupted", generation_id=str(orphan["id"]), reason="worker lost"
                     )

@@ -26,6 +26,23 @@ where
     )
 returning g.id;
 
+-- name: interrupt_unseen(worker_id, running, seconds)
+-- Ends the generations that a living worker was never told of: the connection broke between their commit and the word
+-- of it. Such are not among the worker's `running` ones, though begun longer ago than any statement may take; every few
+-- seconds a worker; idx_generations_worker.
+update generations -- maintenance.interrupt_unseen
+set
+    status = 'interrupted',
+    finish_reason = 'interrupted',
+    error_code = 'worker_lost',
+    finished_at = now()
+where
+    worker_id = :worker_id
+    and status = 'running'
+    and id <> all(cast(:running as uuid[]))
+    and started_at < now() - make_interval(secs => :seconds)
+returning id;
+
 -- name: applied_migrations()
 -- The migrations that this database has seen, for the readiness check; every few seconds a load balancer.
 select migration_id -- maintenance.applied_migrations
