@@ -17,12 +17,24 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-EVENTS_A_WRITE = 1000  # bounds what a reader that was far behind is handed at once
+# What a reader that was far behind is handed at once: it has to take this within `slow_reader_timeout`.
+EVENTS_A_WRITE = 1000
+BYTES_A_WRITE = 131_072
 
 
 def encode(event: Event) -> bytes:
     """One event on the wire."""
     return b"id: %s:%d\ndata: %s\n\n" % (str(event.generation_id).encode(), event.seq, event.data)
+
+
+def portion(frames: list[bytes]) -> list[bytes]:
+    """The first ones, up to the one that makes BYTES_A_WRITE full."""
+    size = 0
+    for count, frame in enumerate(frames, 1):
+        size += len(frame)
+        if size >= BYTES_A_WRITE:
+            return frames[:count]
+    return frames
 
 
 async def stream(request: web.Request, reading: Reading, settings: Settings) -> web.StreamResponse:
@@ -41,7 +53,7 @@ async def stream(request: web.Request, reading: Reading, settings: Settings) -> 
         await response.prepare(request)
         async with response:
             while True:
-                frames = log.read(place, EVENTS_A_WRITE, encode)
+                frames = portion(log.read(place, EVENTS_A_WRITE, encode))
                 if frames:
                     async with asyncio.timeout(settings.slow_reader_timeout):
                         await response.write(b"".join(frames))
