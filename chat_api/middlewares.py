@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Route = TypeVar("_Route", bound=Handler)
 
+LEFT = 499  # nginx's number for a caller that left before the answer
 SANE_TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 _public: set[Handler] = set()
 
@@ -39,7 +40,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     structlog.contextvars.clear_contextvars()  # a connection's requests share one context
     structlog.contextvars.bind_contextvars(trace_id=trace_id)
     began = time.perf_counter()
-    status = 499  # nginx's number for a caller that left before the answer
+    status = LEFT
     try:
         response = await handler(request)
         status = response.status
@@ -50,7 +51,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         metrics = request.app[METRICS]
         metrics.requests.labels(request.method, route, status).inc()
         seconds = time.perf_counter() - began
-        if status != 499 and response.content_type != "text/event-stream":
+        if status != LEFT and response.content_type != "text/event-stream":
             metrics.request_seconds.labels(route).observe(seconds)
         log.info(
             "request",
@@ -76,9 +77,10 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return answer(errors.BodyTooLarge())
     except web.HTTPException:
         raise  # aiohttp's own answers, such as a refused CORS preflight
-    except Exception:
-        if request.transport is None or request.transport.is_closing():
-            raise  # nobody is left to be told
+    except Exception as error:
+        gone = request.transport is None or request.transport.is_closing()
+        if gone and isinstance(error, ConnectionResetError):
+            return web.Response(status=LEFT)
         log.exception("request_failed")
         return answer(errors.ChatError("Something went wrong in this service; try again."))
 

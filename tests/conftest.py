@@ -1,4 +1,4 @@
-"""The parts that tests run on: a real PostgreSQL, a scripted model server, a stand-in for the auth service."""
+"""The parts that tests run on: a real PostgreSQL, a scripted model server, a scripted auth service."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ class _Server(TestServer):
     """As the service's own: aiohttp's test server would cancel a handler whose client leaves."""
 
     async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
-        return web.AppRunner(self.app, **{**kwargs, "handler_cancellation": False, "access_log": None})
+        return web.AppRunner(
+            self.app, **{**kwargs, "handler_cancellation": False, "shutdown_timeout": 2, "access_log": None}
+        )
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from chat_api.dev.tether import tethered
 from chat_api.settings import Settings
 
 
@@ -43,15 +44,20 @@ class Service:
 
     async def __aenter__(self) -> Self:
         where = ["--unix-socket", str(self.socket)] if self._port is None else ["--port", str(self._port)]
-        with self._log.open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "chat_api", "serve", *where,
-                env=self._env, cwd=self._folder.name, stderr=log, stdout=log,
-            )  # fmt: skip
+        command = [sys.executable, "-m", "chat_api", "serve", *where]
         self.http = aiohttp.ClientSession(
             f"http://127.0.0.1:{self._port or 80}",
             connector=aiohttp.UnixConnector(str(self.socket)) if self._port is None else None,
         )
+        with self._log.open("wb") as log:
+            # Nothing that can fail after this, and a test run that is killed takes it along.
+            self._process = await asyncio.create_subprocess_exec(
+                *tethered(command, signal.SIGKILL),
+                env=self._env,
+                cwd=self._folder.name,
+                stderr=log,
+                stdout=log,
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:

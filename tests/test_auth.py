@@ -265,7 +265,11 @@ async def test_closing_ends_a_call_under_way(verifier: TokenVerifier, service: a
     held = Held(service, CallbackResult(payload=good()))
     waiting = asyncio.create_task(verifier.verify("t"))
     await held.asked.wait()
-    await verifier.close()
+    try:
+        async with asyncio.timeout(5):
+            await verifier.close()
+    finally:
+        held.answer.set()
     await asyncio.gather(waiting, return_exceptions=True)
     assert waiting.cancelled()
     assert [task for task in asyncio.all_tasks() if task.get_name() == "auth-validate"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -326,7 +327,8 @@ async def test_deleting_takes_the_messages_along_and_stops_the_model(
         response = await client.delete(conversation, headers=user)
         assert response.status == 204
         assert await response.read() == b""
-        await call.closed.wait()
+        async with asyncio.timeout(5):
+            await call.closed.wait()
         assert (await read_events(stream))[-1].data["message_id"] is None
     assert await sql.fetchval("select count(*) from messages") == 0
     assert await sql.fetchval("select count(*) from generations") == 0

@@ -206,8 +206,9 @@ async def test_a_place_in_a_stream_that_is_none_is_refused(
 
 
 async def test_a_draining_server_refuses_new_answers_and_serves_the_rest(
-    client: Client, user: Headers, conversation: str
+    client: Client, user: Headers, conversation: str, model: ModelServer
 ) -> None:
+    model.say = ["never said"]
     await client.app[GENERATIONS].drain()  # type: ignore[union-attr]
     for path, body in [("messages", {"content": "hi"}), ("regenerate", {})]:
         response = await client.post(f"{conversation}/{path}", headers=user, json=body)

@@ -191,8 +191,9 @@ async def test_the_figures_of_an_exchange(
     }
     assert {name: seen.get(name) for name in expected} == expected
     assert "chat_request_seconds_count{/api/conversations/{id}/messages}" not in seen, "a stream's length"
-    assert seen["chat_database_connections{idle}"] >= 1
-    assert seen["chat_database_connections{busy}"] == 0
+    # The lease may be renewed at this very moment.
+    assert seen["chat_database_connections{busy}"] in (0, 1)
+    assert seen["chat_database_connections{idle}"] + seen["chat_database_connections{busy}"] >= 1
 
 
 @pytest.fixture

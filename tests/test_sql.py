@@ -28,6 +28,7 @@ QUERIES = sorted(load_queries())
 # No query takes more than these kinds; a value that finds nothing does.
 ANYTHING: dict[str, Any] = {
     "uuid": UUID(int=1),
+    "uuid[]": [UUID(int=1)],
     "varchar": "send",
     "text": "x",
     "bool": True,

@@ -200,12 +200,19 @@ async def test_messages_of_one_moment_keep_one_order(sql: Connection, chat: Chat
     assert [content for _, content in history(await chat.start(sql))] == await chat.texts(sql)
 
 
-async def test_an_empty_question_is_passed_over_by_a_regeneration(sql: Connection, chat: Chat) -> None:
+async def test_an_empty_question_is_passed_over_by_a_regeneration_and_kept(
+    sql: Connection, chat: Chat
+) -> None:
     """Only an adopted database can hold one; a model is never sent it."""
     await chat.say(sql, "user", "q", 1)
     await chat.say(sql, "assistant", "a", 2)
     await chat.say(sql, "user", "", 3)
-    assert history(await chat.start(sql, kind="regenerate")) == [["user", "q"]]
+    await chat.say(sql, "system", "be kind", 4)
+    row = await chat.start(sql, kind="regenerate")
+    assert history(row) == [["user", "q"]]
+    assert row is not None
+    await chat.finish(sql, row["generation_id"], content="better")
+    assert await chat.texts(sql) == ["q", "", "be kind", "better"]
 
 
 # finish

@@ -84,6 +84,7 @@ SEND = {
     "max_characters": 6000,
 }
 REGENERATE = {**SEND, "kind": "regenerate", "content": None}
+UNSEEN = {"worker_id": WORKER, "running": "{}", "seconds": 20.0}
 ATTACH = {"conversation_id": LONGEST, "user_id": USER, "generation_id": None}
 FINISH = {
     "generation_id": "select id from generations where status = 'running' and kind = 'send' limit 1",
@@ -121,6 +122,7 @@ HOT: list[tuple[str, dict[str, Any], set[str]]] = [
     ("generations.stop", {"conversation_id": RUNNING, "user_id": USER}, {PRIMARY[0], ONE_RUNNING}),
     ("messages.exchange", {"generation_id": GENERATION}, {PRIMARY[1], PRIMARY[2]}),
     ("maintenance.interrupt_orphans", {}, {"idx_generations_worker"}),
+    ("maintenance.interrupt_unseen", UNSEEN, {"idx_generations_worker"}),
 ]
 
 

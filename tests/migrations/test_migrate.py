@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_api import migrate
+from chat_api import migrate, resources
 from chat_api.dsn import parse_dsn
 from chat_api.migrate import (
     MigrationError,
@@ -56,7 +56,8 @@ def times(connection: Connection) -> list[Any]:
 def migrations_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of `migrations/`, whose name would be a pattern."""
     folder = Path(shutil.copytree(migrations_dir(), tmp_path / "migrations [copy]*"))
-    monkeypatch.setattr(migrate, "migrations_dir", lambda: folder)
+    for module in (migrate, resources):
+        monkeypatch.setattr(module, "migrations_dir", lambda: folder)
     return folder
 
 
