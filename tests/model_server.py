@@ -64,7 +64,7 @@ class ModelServer:
     """Speaks nanochat and OpenAI. Each answer waits for its script: `call = await model.call()`.
 
     `say` set: every request is answered at once with these tokens. `refuse` set: with this status and body.
-    `models` and `swap`: the answers of the other two addresses, as (status, body).
+    `models`, `openai_models` and `swap`: the answers of the other addresses, as (status, body).
     """
 
     def __init__(self) -> None:
@@ -72,6 +72,10 @@ class ModelServer:
         self.refuse: tuple[int, str] | None = None
         self.hold_headers: asyncio.Event | None = None
         self.models: tuple[int, Any] = (200, {"current_model": "m1", "models": ["m1", "m2"]})
+        self.openai_models: tuple[int, Any] = (
+            200,
+            {"object": "list", "data": [{"id": "tiny", "object": "model"}]},
+        )
         self.swap: tuple[int, Any] = (202, {"status": "ok", "current_model": "m2"})
         self.requests: list[Call] = []
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
@@ -94,6 +98,11 @@ class ModelServer:
     def url(self) -> str:
         """Its address; OpenAI's paths lie below /v1."""
         return str(self._server.make_url("")).rstrip("/")
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._server.handler.connections)
 
     async def call(self) -> Call:
         """The next request for an answer."""
@@ -128,7 +137,8 @@ class ModelServer:
         return web.json_response(body, status=status)
 
     async def _openai_models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+        status, body = self.openai_models
+        return web.json_response(body, status=status)
 
     async def _swap(self, request: web.Request) -> web.Response:
         status, body = self.swap

@@ -68,7 +68,7 @@ class _Answer:
     def event(self, data: bytes) -> End | None:
         """`{"token":…}`, in the end `{"done":true}`."""
         event = read_object(data)
-        if "error" in event:
+        if event.get("error"):
             raise errors.InferenceError
         done = event.pop("done", False) is True
         if "token" in event:
@@ -85,9 +85,10 @@ class _Answer:
 def fit(prompt: Prompt) -> list[Turn]:
     """The turns within the service's limits, instructions joined to the first one that the user wrote.
 
-    A turn that is too long loses its end, the oldest turns go first, and the newest always stays.
+    The oldest turns go first, and the newest always stays. A turn that is too long loses its beginning: it
+    may be several questions, of which the last is asked now (prompt.build).
     """
-    turns = [Turn(turn.role, turn.content[:MAX_MESSAGE_CHARACTERS]) for turn in prompt.turns]
+    turns = [Turn(turn.role, turn.content[-MAX_MESSAGE_CHARACTERS:]) for turn in prompt.turns]
     system = f"{prompt.system}\n\n" if prompt.system else ""
     room = MAX_CHARACTERS - min(len(system), MAX_MESSAGE_CHARACTERS)
     kept: list[Turn] = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
 import orjson
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from chat_api import errors
 from chat_api.inference.base import End, Inference, Prompt, Take, Turn, read_object
@@ -27,7 +27,7 @@ class _Choice(BaseModel):
 
 
 class _Usage(BaseModel):
-    completion_tokens: int | None = None
+    completion_tokens: Annotated[int, Field(ge=0, lt=2**31)] | None = None  # as the database holds it
 
 
 class _Chunk(BaseModel):
@@ -111,6 +111,7 @@ class _Answer:
     def event(self, data: bytes) -> End | None:
         """A chunk, in the end `[DONE]`."""
         if data == b"[DONE]":
+            self._reason = self._reason or "stop"
             return self.end()
         chunk = _read_chunk(data)
         if chunk.error:

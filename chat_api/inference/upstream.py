@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar, cast
 
 import aiohappyeyeballs
 import structlog
-from aiohttp import BasicAuth
+from aiohttp import encode_basic_auth
 from yarl import URL
 
 from chat_api import errors
@@ -57,7 +57,7 @@ class Upstream:
             **headers,
         }
         if self._url.user is not None:
-            head["Authorization"] = BasicAuth(self._url.user, self._url.password or "").encode()
+            head["Authorization"] = encode_basic_auth(self._url.user, self._url.password or "")
         lines = [f"POST {self._url.raw_path_qs} HTTP/1.1", *(f"{name}: {head[name]}" for name in head)]
         if any("\r" in line or "\n" in line for line in lines):
             raise ValueError("a header of the calls to the model server contains a line break")

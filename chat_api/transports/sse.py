@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-EVENTS_A_WRITE = 1000  # bounds what a reader that was far behind is handed at once
+# What a reader that was far behind is handed at once: it has to take this within `slow_reader_timeout`.
+EVENTS_A_WRITE = 1000
+BYTES_A_WRITE = 131_072
 
 
 def encode(event: Event) -> bytes:
@@ -38,6 +40,16 @@ def encode_chunk(event: Event) -> bytes:
 @lru_cache(maxsize=4096)
 def _text(generation_id: UUID) -> bytes:
     return str(generation_id).encode()
+
+
+def portion(frames: list[bytes]) -> list[bytes]:
+    """The first ones, up to the one that makes BYTES_A_WRITE full."""
+    size = 0
+    for count, frame in enumerate(frames, 1):
+        size += len(frame)
+        if size >= BYTES_A_WRITE:
+            return frames[:count]
+    return frames
 
 
 async def stream(request: web.Request, reading: Reading, settings: Settings) -> web.StreamResponse:
@@ -61,7 +73,7 @@ async def stream(request: web.Request, reading: Reading, settings: Settings) -> 
                         await response.drain()
                 else:
                     await writer.keep_up()
-    except ConnectionResetError:
+    except ConnectionError:
         logger.debug("reader_left")
     except TimeoutError:
         logger.info("reader_cut", reason="it took nothing for too long")
@@ -87,14 +99,14 @@ class _Writer:
         self._fell_behind: asyncio.Future[None] | None = None
 
     def write(self) -> bool:
-        """Write what there is, up to EVENTS_A_WRITE events; true after the last one.
+        """Write what there is, up to a portion; true after the last one.
 
         Raises ConnectionResetError.
         """
         transport = self._request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        if frames := self._log.read(self._place, EVENTS_A_WRITE, self._encode):
+        if frames := portion(self._log.read(self._place, EVENTS_A_WRITE, self._encode)):
             transport.write(b"".join(frames))
             self._place += len(frames)
         return self._log.closed and self._place == len(self._log.events)
