@@ -39,7 +39,9 @@ class RawServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        await asyncio.gather(*self._answering)
+        for task in self._answering:  # where the client should have left, and didn't
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
 
     @property
     def url(self) -> str:

@@ -112,6 +112,7 @@ async def test_each_version_of_http_gets_the_body_in_its_own_form(
     model.say = ["a", "é"]
     head, plain = await exchange(client, conversation, "1.0", user)
     assert "transfer-encoding" not in head
+    assert plain.startswith(b"id: ")
     head, body = await exchange(client, conversation, "1.1", user)
     assert "transfer-encoding: chunked" in head
     unchunked = b""
