@@ -30,7 +30,7 @@ class EventParser:
             not self._size
             and chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
-            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk.find(b"\n") == len(chunk) - 2 <= MAX_EVENT_BYTES
         ):  # nearly every chunk is one event of one line
             return [chunk[6:-2].removesuffix(b"\r")]
         return self._lines(chunk)

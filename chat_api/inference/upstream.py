@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar, cast
 
 import aiohappyeyeballs
 import structlog
-from aiohttp import BasicAuth
+from aiohttp import encode_basic_auth
 from yarl import URL
 
 from chat_api import errors
@@ -57,7 +57,7 @@ class Upstream:
             **headers,
         }
         if self._url.user is not None:
-            head["Authorization"] = BasicAuth(self._url.user, self._url.password or "").encode()
+            head["Authorization"] = encode_basic_auth(self._url.user, self._url.password or "")
         lines = [f"POST {self._url.raw_path_qs} HTTP/1.1", *(f"{name}: {head[name]}" for name in head)]
         if any("\r" in line or "\n" in line for line in lines):
             raise ValueError("a header of the calls to the model server contains a line break")
@@ -72,12 +72,12 @@ class Upstream:
         request = b"%s\r\nContent-Length: %d\r\n\r\n%s" % (self._head, len(body), body)
         connection = _Connection(request, reader)
         try:
-            async with asyncio.timeout(self._connect_timeout):
-                await self._connect(connection)
-        except (OSError, UnicodeError) as error:  # a time-out is an OSError; a host name may be no name
-            log.warning("inference_unavailable", reason=describe(error))
-            raise errors.InferenceUnavailable from error
-        try:
+            try:
+                async with asyncio.timeout(self._connect_timeout):
+                    await self._connect(connection)
+            except (OSError, UnicodeError) as error:  # a time-out is an OSError; a host may be no name at all
+                log.warning("inference_unavailable", reason=describe(error))
+                raise errors.InferenceUnavailable from error
             return await connection.outcome
         finally:
             connection.abort()
@@ -90,18 +90,13 @@ class Upstream:
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS, interleave=1, loop=loop
         )
-        try:
-            secure = self._url.scheme == "https"
-            await loop.create_connection(
-                lambda: connection,
-                sock=sock,
-                ssl=_ssl_context() if secure else None,
-                server_hostname=host if secure else None,
-            )
-        except BaseException:
-            connection.abort()
-            sock.close()
-            raise
+        secure = self._url.scheme == "https"
+        await loop.create_connection(  # it closes the socket if it fails or is cancelled
+            lambda: connection,
+            sock=sock,
+            ssl=_ssl_context() if secure else None,
+            server_hostname=host if secure else None,
+        )
 
 
 class _Connection(asyncio.Protocol, Generic[T]):

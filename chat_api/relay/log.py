@@ -96,7 +96,8 @@ class Log:
         end = min(place + limit, len(self.events))
         start, stop, encoded = self._encoded.get(encode, (0, 0, []))
         if (start, stop) != (place, end):
-            encoded = [encode(event) for event in self.events[place:end]]
+            encoded = encoded[place - start : end - start] if start <= place < stop else []
+            encoded += [encode(event) for event in self.events[place + len(encoded) : end]]
             self._encoded[encode] = place, end, encoded
         return encoded
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from aiohttp import web
+    from aiohttp.abc import AbstractStreamWriter
 
     from chat_api.reading import Reading
     from chat_api.relay import Event
@@ -71,19 +72,20 @@ async def stream(
         send_timeout=settings.slow_reader_timeout,
     )
     try:
-        await response.prepare(request)
+        body = await response.prepare(request)
+        assert body is not None  # noqa: S101 - it is that of a response that is prepared for the first time
         async with response:
             allowed = asyncio.timeout(allowed_seconds(expires_at - time.time()))
             try:
                 async with allowed:
-                    await _send(request, response, reading, settings.slow_reader_timeout)
+                    await _send(request, body, reading, settings.slow_reader_timeout)
             except TimeoutError:
                 if not allowed.expired():
                     raise
                 logger.info("reader_sent_away", reason="its token ends")
             async with asyncio.timeout(settings.slow_reader_timeout):
                 await response.write_eof()  # it may have stopped reading just now
-    except ConnectionResetError:
+    except ConnectionError:
         logger.debug("reader_left")
     except TimeoutError:
         logger.info("reader_cut", reason="it took nothing for too long")
@@ -92,14 +94,12 @@ async def stream(
     return response
 
 
-async def _send(
-    request: web.Request, response: EventSourceResponse, reading: Reading, patience: float
-) -> None:
+async def _send(request: web.Request, body: AbstractStreamWriter, reading: Reading, patience: float) -> None:
     writer = _Writer(request, reading)
     while not writer.write():
         if request.protocol.writing_paused:
             async with asyncio.timeout(patience):
-                await response.drain()
+                await body.drain()
         else:
             await writer.keep_up()
 
@@ -129,7 +129,7 @@ class _Writer:
         self._fell_behind: asyncio.Future[None] | None = None
 
     def write(self) -> bool:
-        """Write what there is, up to EVENTS_A_WRITE events; true after the last one that comes here.
+        """Write what there is, up to a portion; true after the last event that comes here.
 
         Raises ConnectionResetError.
         """
