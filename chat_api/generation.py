@@ -136,6 +136,8 @@ class Generations:
             if row["generation_id"] is not None:
                 log = await self._hub.find(after.generation_id, after.seq)
                 place = log.place_after(after.seq)
+                if self._hub.get(after.generation_id) is log:
+                    place = min(place, len(log.events))  # nobody has seen more of it than it has
                 if place < len(log.events) or not log.closed:
                     return Reading(log, place)
         newest = await self._look(user_id, conversation_id, None)

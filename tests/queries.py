@@ -108,9 +108,15 @@ class Chat:
             "model_tag": "d20",
             "token_count": 2,
             "inference_time_ms": 40,
+            "first_seq": None,
             "last_seq": 3,
+            "slice": None,
         }
         return await one(connection, "generations.finish", **{**parameters, **changes})
+
+    async def speak(self, connection: Connection, *slices: tuple[UUID, int, list[Any]]) -> asyncpg.Record:
+        """A tick of this conversation's worker, with slices: a generation, the first number, the events."""
+        return await tick(connection, self.worker_id, *slices)
 
     async def texts(self, connection: Connection) -> list[str]:
         """What is stored, oldest first."""
@@ -118,6 +124,25 @@ class Chat:
             "select content from messages where conversation_id = $1 order by created_at, id", self.id
         )
         return [row["content"] for row in rows]
+
+
+async def tick(
+    connection: Connection, worker_id: UUID, *slices: tuple[UUID, int, list[Any]], **changes: Any
+) -> asyncpg.Record:
+    """What a worker sends five times a second: its lease for a minute, slices, no hint unless told otherwise."""
+    parameters = {
+        "worker_id": worker_id,
+        "seconds": 60.0,
+        "live": [generation_id for generation_id, _, _ in slices],
+        "ids": [generation_id for generation_id, _, _ in slices],
+        "first_seqs": [first_seq for _, first_seq, _ in slices],
+        "next_seqs": [first_seq + len(events) for _, first_seq, events in slices],
+        "slices": [orjson.dumps(events).decode() for _, _, events in slices],
+        "hint": "",
+    }
+    row = await one(connection, "journal.tick", **{**parameters, **changes})
+    assert row is not None
+    return row
 
 
 def history(row: asyncpg.Record | None) -> list[list[str]]:

@@ -36,6 +36,10 @@ ANYTHING: dict[str, Any] = {
     "int8": 1,
     "float8": 1.0,
     "timestamptz": None,
+    "json": "[]",
+    "uuid[]": [],
+    "int4[]": [],
+    "json[]": [],
 }
 
 
