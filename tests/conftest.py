@@ -19,9 +19,8 @@ from chat_api.dev.postgres import Postgres
 from chat_api.migrate import apply_migrations
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
+from tests.chat import Chat, Client, open_chat
 from tests.model_server import ModelServer
-
-Client = TestClient[web.Request, web.Application]
 
 TEMPLATE = "chat_api_template"
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -101,14 +100,20 @@ def settings(database_url: str, model: ModelServer, auth: AuthService) -> Settin
 Start = Callable[..., Any]
 
 
+class _Server(TestServer):
+    """As the service's own: aiohttp's test server would cancel a handler whose client leaves."""
+
+    async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
+        return web.AppRunner(self.app, **{**kwargs, "handler_cancellation": False, "access_log": None})
+
+
 @pytest.fixture
-async def start(database_url: str) -> AsyncIterator[Start]:
-    """Start the service on real sockets with given settings, as often as wanted; it ends before its database."""
+async def start(database_url: str, model: ModelServer, auth: AuthService) -> AsyncIterator[Start]:
+    """Start the service on real sockets with given settings, as often as wanted; its neighbours end later."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def run(settings: Settings) -> Client:
-            server = TestServer(create_app(settings), handler_cancellation=False)
-            return await stack.enter_async_context(TestClient(server))
+            return await stack.enter_async_context(TestClient(_Server(create_app(settings))))
 
         yield run
 
@@ -134,6 +139,12 @@ async def conversation(client: Client, user: dict[str, str]) -> str:
     body = await response.json()
     UUID(body["id"])
     return f"/api/conversations/{body['id']}"
+
+
+@pytest.fixture
+async def chat(client: Client, user: dict[str, str]) -> Chat:
+    """An empty conversation of that user, and what can be done with it."""
+    return await open_chat(client, user)
 
 
 @pytest.fixture(scope="session")

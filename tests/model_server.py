@@ -51,20 +51,10 @@ class Call:
         self._script.put_nowait(CUT)
 
     async def play(self, response: web.StreamResponse, request: web.Request) -> None:
-        """Write what is released; leave when the client does."""
-        assert request.transport is not None
-        while True:
-            step = asyncio.ensure_future(self._script.get())
-            while not step.done():
-                await asyncio.wait({step}, timeout=0.02)
-                if request.transport is None or request.transport.is_closing():
-                    step.cancel()
-                    self.closed.set()
-                    return
-            item = step.result()
-            if item is CLOSE:
-                return
+        """Write what is released."""
+        while (item := await self._script.get()) is not CLOSE:
             if item is CUT:
+                assert request.transport is not None
                 request.transport.abort()
                 return
             await response.write(item)
@@ -74,7 +64,7 @@ class ModelServer:
     """Speaks nanochat and OpenAI. Each answer waits for its script: `call = await model.call()`.
 
     `say` set: every request is answered at once with these tokens. `refuse` set: with this status and body.
-    `models` and `swap`: the answers of the other two addresses, as (status, body).
+    `models`, `openai_models` and `swap`: the answers of the other addresses, as (status, body).
     """
 
     def __init__(self) -> None:
@@ -82,6 +72,10 @@ class ModelServer:
         self.refuse: tuple[int, str] | None = None
         self.hold_headers: asyncio.Event | None = None
         self.models: tuple[int, Any] = (200, {"current_model": "m1", "models": ["m1", "m2"]})
+        self.openai_models: tuple[int, Any] = (
+            200,
+            {"object": "list", "data": [{"id": "tiny", "object": "model"}]},
+        )
         self.swap: tuple[int, Any] = (202, {"status": "ok", "current_model": "m2"})
         self.requests: list[Call] = []
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
@@ -105,6 +99,11 @@ class ModelServer:
         """Its address; OpenAI's paths lie below /v1."""
         return str(self._server.make_url("")).rstrip("/")
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._server.handler.connections)
+
     async def call(self) -> Call:
         """The next request for an answer."""
         async with asyncio.timeout(5):
@@ -114,6 +113,13 @@ class ModelServer:
         call = Call(await request.json(), request.headers, request.path)
         self.requests.append(call)
         self._calls.put_nowait(call)
+        try:
+            return await self._answer(call, request)
+        except (asyncio.CancelledError, ConnectionResetError):  # a client's leaving cancels its handler
+            call.closed.set()
+            raise
+
+    async def _answer(self, call: Call, request: web.Request) -> web.StreamResponse:
         if self.refuse is not None:
             status, body = self.refuse
             return web.Response(status=status, text=body)
@@ -131,7 +137,8 @@ class ModelServer:
         return web.json_response(body, status=status)
 
     async def _openai_models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+        status, body = self.openai_models
+        return web.json_response(body, status=status)
 
     async def _swap(self, request: web.Request) -> web.Response:
         status, body = self.swap

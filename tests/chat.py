@@ -1,0 +1,107 @@
+"""One user's conversation, as a client uses it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import asyncpg
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient
+
+from tests.model_server import Call, ModelServer
+from tests.reader import Seen, read_events
+
+Client = TestClient[web.Request, web.Application]
+Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+@dataclass(frozen=True)
+class Chat:
+    """What can be done with a conversation; answers are raw, so that tests see statuses and headers."""
+
+    client: Client
+    path: str
+    user: dict[str, str]
+
+    async def send(self, content: str = "Hi", key: str | None = None, **options: Any) -> ClientResponse:
+        """Send a message."""
+        headers = self.user if key is None else {**self.user, "Idempotency-Key": key}
+        body = {"content": content, **options}
+        return await self.client.post(f"{self.path}/messages", json=body, headers=headers)
+
+    async def regenerate(self, key: str | None = None, **options: Any) -> ClientResponse:
+        """Have the last message answered again."""
+        headers = self.user if key is None else {**self.user, "Idempotency-Key": key}
+        return await self.client.post(f"{self.path}/regenerate", json=options, headers=headers)
+
+    async def attach(self, last_event_id: str | None = None, **query: str) -> ClientResponse:
+        """Read the conversation's stream."""
+        headers = self.user if last_event_id is None else {**self.user, "Last-Event-ID": last_event_id}
+        return await self.client.get(f"{self.path}/stream", headers=headers, params=query)
+
+    async def stop(self) -> dict[str, Any]:
+        """Stop the running generation; what the service says to that."""
+        response = await self.client.post(f"{self.path}/stop", headers=self.user)
+        assert response.status == 200, await response.text()
+        body: dict[str, Any] = await response.json()
+        return body
+
+    async def get(self) -> dict[str, Any]:
+        """The conversation with its messages."""
+        response = await self.client.get(self.path, headers=self.user)
+        assert response.status == 200, await response.text()
+        body: dict[str, Any] = await response.json()
+        return body
+
+    async def messages(self) -> list[tuple[str, str, str | None]]:
+        """Its messages: role, content, finish_reason."""
+        messages = (await self.get())["messages"]
+        return [(message["role"], message["content"], message["finish_reason"]) for message in messages]
+
+    async def begin(self, model: ModelServer, *tokens: str) -> tuple[ClientResponse, Call, list[Seen]]:
+        """Send "Hi" and let the model say the first tokens: the stream, the call, what was read so far."""
+        response = await self.send()
+        call = await model.call()
+        call.say(*tokens)
+        return response, call, await read_events(response, 1 + len(tokens))
+
+    async def exchange(self, model: ModelServer, *tokens: str) -> list[Seen]:
+        """Send "Hi" and read the whole answer."""
+        response, call, seen = await self.begin(model)
+        call.finish(*tokens)
+        return seen + await read_events(response)
+
+
+async def open_chat(client: Client, user: dict[str, str], **body: Any) -> Chat:
+    """A new conversation."""
+    response = await client.post("/api/conversations", json=body, headers=user)
+    assert response.status == 201, await response.text()
+    return Chat(client, f"/api/conversations/{(await response.json())['id']}", user)
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask until the answer is true, where there is nothing to await; fails after five seconds."""
+    async with asyncio.timeout(5):
+        while not (answer := await condition()):  # noqa: ASYNC110 - there is no event across processes
+            await asyncio.sleep(0.01)
+    return answer
+
+
+async def somebody_waits(sql: Sql) -> None:
+    """Until a statement waits for a lock; fails after five seconds."""
+
+    async def waits() -> bool:
+        return bool(await sql.fetchval("select exists (select from pg_locks where not granted)"))
+
+    await until(waits)
+
+
+async def no_answer_lives() -> None:
+    """Until no task of an answer is left; fails after five seconds, and shows which one hangs."""
+    tasks = {task for task in asyncio.all_tasks() if task.get_name().startswith(("generation-", "feed-"))}
+    if tasks:
+        _, hanging = await asyncio.wait(tasks, timeout=5)
+        assert not hanging
