@@ -14,6 +14,7 @@ class Event(NamedTuple):
     """What readers see. `seq` counts from 0, the start event; `data` is a JSON object in a line of UTF-8."""
 
     generation_id: UUID
+    conversation_id: UUID
     seq: int
     data: bytes
 
@@ -29,10 +30,19 @@ class Log:
     a transport, however many read it. Not thread-safe: one event loop.
     """
 
-    __slots__ = ("__weakref__", "_encoded", "_waiters", "closed", "events", "generation_id")
+    __slots__ = (
+        "__weakref__",
+        "_encoded",
+        "_waiters",
+        "closed",
+        "conversation_id",
+        "events",
+        "generation_id",
+    )
 
-    def __init__(self, generation_id: UUID) -> None:
+    def __init__(self, generation_id: UUID, conversation_id: UUID) -> None:
         self.generation_id = generation_id
+        self.conversation_id = conversation_id
         self.events: list[Event] = []
         self.closed = False
         self._encoded: dict[Encode, list[bytes]] = {}
@@ -47,7 +57,8 @@ class Log:
         """Add an event under the next number, or a higher one; `last` closes the log."""
         if self.closed:
             raise ValueError("the log is closed")
-        self.events.append(Event(self.generation_id, self.next_seq if seq is None else seq, data))
+        number = self.next_seq if seq is None else seq
+        self.events.append(Event(self.generation_id, self.conversation_id, number, data))
         self.closed = last
         for waiter in self._waiters:
             if not waiter.done():
