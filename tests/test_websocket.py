@@ -13,10 +13,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from chat_api.context import GENERATIONS, SOCKETS
-from chat_api.relay import Hints, Log
+from chat_api.relay import Hints, Log, watch
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
-from tests.chat import until
+from tests.chat import Sql, until
 from tests.model_server import ModelServer
 from tests.reader import read_events
 from tests.tab import Tab, as_sse, open_tab, words
@@ -288,7 +288,15 @@ async def test_anothers_conversation_is_one_that_does_not_exist(
     assert answers.count(answers[0]) == 3
 
 
-@pytest.mark.parametrize("hints", [True, False], ids=["notified", "polling"])
+async def two_workers_listen(sql: Sql) -> None:
+    async def listen() -> bool:
+        query = "select count(*) from pg_stat_activity where datname = current_database() and query like $1"
+        return bool(await sql.fetchval(query, 'LISTEN "chat_stop"%') == 2)
+
+    await until(listen)
+
+
+@pytest.mark.parametrize("way", ["notified", "polling"])
 async def test_answers_of_another_worker_come_too_running_or_begun_later(
     client: Client,
     start: Start,
@@ -296,12 +304,17 @@ async def test_answers_of_another_worker_come_too_running_or_begun_later(
     conversation: str,
     user: User,
     model: ModelServer,
-    hints: bool,
+    sql: Sql,
+    way: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if not hints:
+    if way == "polling":
         monkeypatch.setattr(Hints, "open", lambda _: None)
+    else:
+        monkeypatch.setattr(watch, "POLL_SECONDS", 60)
     other = await start(settings)
+    if way == "notified":
+        await two_workers_listen(sql)
     async with open_tab(client, user) as local, open_tab(other, user) as remote:
         await local.ask("send", conversation, content="hi")
         call = await model.call()
@@ -320,6 +333,39 @@ async def test_answers_of_another_worker_come_too_running_or_begun_later(
         (await model.call()).finish("d")
         assert ack["type"] == "ack"
         assert words(await remote.events()) == "d"
+
+
+async def test_an_answer_that_another_worker_ended_before_is_not_told_by_polling(
+    client: Client,
+    other: Client,
+    conversation: str,
+    user: User,
+    model: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.02)
+    looks = 0
+    look = watch.Watch._look
+
+    async def counted(self: watch.Watch, seconds: float) -> None:
+        nonlocal looks
+        await look(self, seconds)
+        looks += 1
+
+    async def looked_again() -> bool:
+        return looks > 3
+
+    monkeypatch.setattr(watch.Watch, "_look", counted)
+    model.say = ["a"]
+    async with open_tab(client, user) as local, open_tab(other, user) as remote:
+        for _ in range(2):
+            await remote.ask("send", conversation, content="hi")
+            await remote.events()
+        assert (await local.ask("subscribe", conversation))["generation_id"] is None
+        looks = 0
+        await until(looked_again)
+        ack = await remote.ask("send", conversation, content="hi")
+        assert {frame["generation_id"] for frame in await local.events()} == {ack["generation_id"]}
 
 
 async def test_an_answer_of_this_worker_is_read_from_its_own_log_whatever_is_notified(
@@ -356,13 +402,26 @@ async def test_a_socket_that_waits_holds_no_finished_answer_and_one_that_left_no
     assert not client.app[GENERATIONS].watch._watchers
 
 
-async def test_sockets_and_commands_are_counted(client: Client, tab: Tab, conversation: str) -> None:
-    await tab.ask("subscribe", conversation)
-    await tab.ask("nonsense")
-    figures = await (await client.get("/metrics")).text()
+async def test_sockets_and_commands_are_counted_and_a_sockets_life_is_no_answers_time(
+    client: Client, user: User, conversation: str
+) -> None:
+    async with open_tab(client, user) as tab:
+        await tab.ask("subscribe", conversation)
+        await tab.ask("nonsense")
+        figures = await (await client.get("/metrics")).text()
     assert "chat_sockets 1.0" in figures
     for kind in ("auth", "subscribe", "unknown"):
         assert f'chat_socket_commands_total{{type="{kind}"}} 1.0' in figures
+
+    async def closed() -> str:
+        figures = await (await client.get("/metrics")).text()
+        return (
+            figures if 'chat_requests_total{method="GET",route="/api/ws",status="101"} 1.0' in figures else ""
+        )
+
+    figures = await until(closed)
+    assert "chat_sockets 0.0" in figures
+    assert 'chat_request_seconds_count{route="/api/ws"}' not in figures
 
 
 async def test_a_broken_subscription_ends_the_socket_with_1011_and_says_so_in_the_log(

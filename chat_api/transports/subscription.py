@@ -97,7 +97,6 @@ class Subscription:
             log, place = await self._find(generation), 0
         else:
             log, place = generation.log, generation.place
-            del generation
         while True:
             frames = log.read(place, EVENTS_A_WRITE, encode)
             if frames:
