@@ -13,7 +13,6 @@ import structlog
 
 from chat_api import errors
 from chat_api.context import GENERATIONS, METRICS, SETTINGS, VERIFIER
-from chat_api.rate import TokenBucket
 from chat_api.routes.commands import (
     KINDS,
     Asked,
@@ -27,6 +26,7 @@ from chat_api.routes.commands import (
     Unsubscribe,
     read_command,
 )
+from chat_api.routes.rate import TokenBucket
 from chat_api.transports.subscription import Subscription
 from chat_api.transports.websocket import UNAUTHENTICATED, Socket, frame
 
