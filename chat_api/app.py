@@ -11,13 +11,14 @@ from aiohttp import web
 
 from chat_api import middlewares
 from chat_api.auth import TokenVerifier
-from chat_api.context import DATABASE, GENERATIONS, INFERENCE, METRICS, SETTINGS, VERIFIER
+from chat_api.context import DATABASE, GENERATIONS, INFERENCE, METRICS, SETTINGS, SOCKETS, VERIFIER
 from chat_api.db import Database
 from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.metrics import Metrics
 from chat_api.routes import TABLES
 from chat_api.settings import Settings
+from chat_api.transports.websocket import GOING_AWAY
 
 PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "openai": OpenAI}
 
@@ -30,6 +31,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     app[SETTINGS] = settings
     app[METRICS] = Metrics()
+    app[SOCKETS] = set()
     for table in TABLES:
         app.router.add_routes(table)
     app.on_response_prepare.append(middlewares.add_headers)
@@ -70,9 +72,11 @@ async def _parts(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _drain(app: web.Application) -> None:
-    """In on_shutdown, where connections still live: on_cleanup would be too late for streams."""
+    """In on_shutdown, where connections still live: on_cleanup would be too late for streams and sockets."""
     if not app[GENERATIONS].draining:  # serve() has drained already
         await app[GENERATIONS].drain()
+    for socket in app[SOCKETS]:
+        socket.end(GOING_AWAY)
 
 
 def _allow_origins(app: web.Application, origins: list[str]) -> None:

@@ -10,6 +10,7 @@ from chat_api.generation import Generations
 from chat_api.inference import Inference
 from chat_api.metrics import Metrics
 from chat_api.settings import Settings
+from chat_api.transports.websocket import Socket
 
 SETTINGS = web.AppKey("settings", Settings)
 DATABASE = web.AppKey("database", Database)
@@ -17,6 +18,7 @@ VERIFIER = web.AppKey("verifier", TokenVerifier)
 INFERENCE: web.AppKey[Inference] = web.AppKey("inference", Inference)
 GENERATIONS = web.AppKey("generations", Generations)
 METRICS = web.AppKey("metrics", Metrics)
+SOCKETS: web.AppKey[set[Socket]] = web.AppKey("sockets", set)
 
 TRACE_ID = web.RequestKey("trace_id", str)
 PRINCIPAL = web.RequestKey("principal", Principal)

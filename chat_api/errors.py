@@ -10,6 +10,8 @@ ChatError
 ├── BodyTooLarge 413
 ├── NotJson 415
 ├── Invalid 422
+├── UpgradeRequired 426
+├── RateLimited, TooManySubscriptions 429
 ├── NotSupported 501
 ├── AuthBroken, InferenceError (Rejected, Broken, Interrupted) 502
 └── Unavailable 503 ── AuthUnavailable, DatabaseUnavailable, Draining, GenerationElsewhere, RequestRepeated,
@@ -145,6 +147,29 @@ class Invalid(ChatError):
     def of(cls, kind: str, loc: tuple[str, ...], msg: str) -> Invalid:
         """One problem in pydantic's form."""
         return cls([{"type": kind, "loc": list(loc), "msg": msg}])
+
+
+class UpgradeRequired(ChatError):
+    """This address speaks WebSocket, version 13, only."""
+
+    status, code = 426, "upgrade_required"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names the protocol, as RFC 9110 section 15.5.22 and RFC 6455 section 4.4 want it."""
+        return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+
+
+class RateLimited(ChatError):
+    """Too many commands at once: wait a moment."""
+
+    status, code, retry_after = 429, "rate_limited", 1
+
+
+class TooManySubscriptions(ChatError):
+    """This connection follows too many conversations: unsubscribe from one first."""
+
+    status, code = 429, "too_many_subscriptions"
 
 
 class NotSupported(ChatError):

@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from chat_api.errors import ChatError
 
 
+# Each event is told by its first key, so that one on its way needs no second look at the rest.
+KINDS = {
+    b"generation_id": b"start",
+    b"token": b"token",
+    b"reset": b"reset",
+    b"error": b"error",
+    b"done": b"done",
+}
+
+
+def kind(data: bytes) -> bytes:
+    """What an event is: start, token, reset, error or done."""
+    return KINDS[data[2 : data.index(b'"', 2)]]
+
+
 def start(generation_id: UUID, conversation_id: UUID, user_message_id: UUID) -> bytes:
     """The first event, number 0: what this answer is and what it answers."""
     return orjson.dumps(

@@ -13,8 +13,8 @@ from chat_api import errors, events, prompt
 from chat_api.answer import DRAINED, LOST, STOPPED, Answer
 from chat_api.housekeeping import Housekeeping
 from chat_api.models import MessageCreate, Regenerate
-from chat_api.reading import Cursor, Reading
-from chat_api.relay import Follower, Hints, Hub, Journal
+from chat_api.reading import Cursor, Reading, Resumption
+from chat_api.relay import Follower, Hints, Hub, Journal, Log, Watch
 
 if TYPE_CHECKING:
     import asyncpg
@@ -50,7 +50,15 @@ class Generations:
             on_lost=self._end_lost,
         )
         self._follower = Follower(database)
-        self._hints = Hints(database, {"chat_journal": self._follower.hint, "chat_stop": self._hear_stop})
+        self.watch = Watch(database, self._worker_id)
+        self._hints = Hints(
+            database,
+            {
+                "chat_journal": self._follower.hint,
+                "chat_started": self.watch.hint,
+                "chat_stop": self._hear_stop,
+            },
+        )
         self._housekeeping = Housekeeping(
             database, self._journal, metrics, settings.worker_lease / 3, settings.replay_seconds
         )
@@ -61,6 +69,7 @@ class Generations:
         """Begin to work."""
         self._journal.open()
         self._follower.open()
+        self.watch.open()
         self._hints.open()
         self._housekeeping.open()
 
@@ -106,8 +115,9 @@ class Generations:
                     ("header", "Idempotency-Key"),
                     "this key belongs to another message of this conversation; use a new one",
                 )
-            return Reading(await self._hub.find(generation_id))
-        log = self._hub.open(generation_id)
+            log = await self._hub.find(generation_id, conversation_id)
+            return Reading(log, user_message_id=row["user_message_id"])
+        log = self._hub.open(generation_id, conversation_id)
         log.append(events.start(generation_id, conversation_id, row["user_message_id"]))
         self._journal.add(log)
         answer = Answer(
@@ -123,7 +133,8 @@ class Generations:
         task = asyncio.create_task(self._run(answer, generation_id), name=f"generation-{generation_id}")
         self._running[generation_id] = answer, task
         self._metrics.live_generations.inc()
-        return Reading(log)
+        self.watch.begun(conversation_id, generation_id)
+        return Reading(log, user_message_id=row["user_message_id"])
 
     async def attach(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Reading | None:
         """Where a reader that (re)connects continues; None where there is nothing for it.
@@ -131,15 +142,8 @@ class Generations:
         With a cursor: what its generation has beyond it, or else the running generation. Without: the newest
         generation from its first event, while it runs or its events are still kept.
         """
-        if after is not None:
-            row = await self._look(user_id, conversation_id, after.generation_id)
-            if row["generation_id"] is not None:
-                log = await self._hub.find(after.generation_id, after.seq)
-                place = log.place_after(after.seq)
-                if self._hub.get(after.generation_id) is log:
-                    place = min(place, len(log.events))  # nobody has seen more of it than it has
-                if place < len(log.events) or not log.closed:
-                    return Reading(log, place)
+        if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
+            return rest
         newest = await self._look(user_id, conversation_id, None)
         generation_id: UUID | None = newest["generation_id"]
         if generation_id is None or (after is not None and generation_id == after.generation_id):
@@ -147,20 +151,53 @@ class Generations:
         age: float | None = newest["seconds_since_end"]  # None while it runs
         if age is not None and (after is not None or age > self._settings.replay_seconds):
             return None
-        return Reading(await self._hub.find(generation_id))
+        return Reading(await self._hub.find(generation_id, conversation_id))
+
+    async def resume(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Resumption:
+        """Where a reader who stays continues: with the rest of what it knows, then with what runs now.
+
+        What begins later, `watch` tells.
+        """
+        readings = []
+        if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
+            readings.append(rest)
+        row = await self._look(user_id, conversation_id, None)
+        newest: UUID | None = row["generation_id"]
+        runs = newest is not None and row["seconds_since_end"] is None
+        if newest is not None and runs and (after is None or newest != after.generation_id):
+            readings.append(Reading(await self.find(newest, conversation_id)))
+        return Resumption(readings, newest)
+
+    async def find(self, generation_id: UUID, conversation_id: UUID) -> Log:
+        """The log of a generation that the watch told of. Raises DatabaseUnavailable."""
+        return await self._hub.find(generation_id, conversation_id)
 
     def last_seq(self, generation_id: UUID) -> int | None:
         """The number of a generation's newest event, if it runs here."""
         log = self._hub.get(generation_id)
         return log.next_seq - 1 if log else None
 
-    async def stopped(self, generation_id: UUID) -> None:
+    async def stop(self, user_id: UUID, conversation_id: UUID) -> UUID | None:
+        """End the running generation, wherever it runs; None where there is none.
+
+        Its text so far is stored when this returns, see `stopped`. Raises ConversationNotFound,
+        DatabaseUnavailable.
+        """
+        row = await self._database.row("generations.stop", conversation_id=conversation_id, user_id=user_id)
+        if row is None:
+            raise errors.ConversationNotFound
+        generation_id: UUID | None = row["generation_id"]
+        if generation_id is not None:
+            await self.stopped(generation_id, conversation_id)
+        return generation_id
+
+    async def stopped(self, generation_id: UUID, conversation_id: UUID) -> None:
         """See to it that a generation that was asked to stop does, wherever it runs.
 
         Returns when its text is stored, or after five seconds.
         """
         self._end_stopped(generation_id)
-        log = await self._hub.find(generation_id)
+        log = await self._hub.find(generation_id, conversation_id)
         try:
             async with asyncio.timeout(STORING_SECONDS):
                 await log.wait_closed()
@@ -193,6 +230,7 @@ class Generations:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._housekeeping.close()
         await self._hints.close()
+        await self.watch.close()
         await self._follower.close()
         await self._journal.close()
 
@@ -233,6 +271,17 @@ class Generations:
             if row is None or row["outcome"] != "existed" or row["is_other_content"] is not None:
                 return row
         return await self._database.row("generations.start", **parameters)
+
+    async def _rest(self, user_id: UUID, conversation_id: UUID, after: Cursor) -> Reading | None:
+        """What a generation has, or will have, beyond a reader's last event."""
+        row = await self._look(user_id, conversation_id, after.generation_id)
+        if row["generation_id"] is None:
+            return None
+        log = await self._hub.find(after.generation_id, conversation_id, after.seq)
+        place = log.place_after(after.seq)
+        if self._hub.get(after.generation_id) is log:
+            place = min(place, len(log.events))  # nobody has seen more of it than it has
+        return Reading(log, place) if place < len(log.events) or not log.closed else None
 
     async def _look(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None) -> asyncpg.Record:
         row = await self._database.row(

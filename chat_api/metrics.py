@@ -33,7 +33,7 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "chat_request_seconds",
-            "Seconds from a request to the end of its answer; streams are left out.",
+            "Seconds from a request to the end of its answer; streams and sockets are left out.",
             ["route"],
             buckets=LATENCY,
             registry=registry,
@@ -55,6 +55,13 @@ class Metrics:
         )
         self.tokens = Counter(
             "chat_tokens", "Tokens relayed; counted when a generation ends.", registry=registry
+        )
+        self.sockets = Gauge("chat_sockets", "WebSockets that are open now.", registry=registry)
+        self.socket_commands = Counter(
+            "chat_socket_commands",
+            "Frames of WebSocket clients by type; `unknown`: not one of the contract's.",
+            ["type"],
+            registry=registry,
         )
         self.auth_lookups = Counter(
             "chat_auth_lookups",

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from chat_api import errors
+from chat_api.auth import Principal
 from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, TRACE_ID, VERIFIER
 
 log = structlog.get_logger(__name__)
@@ -51,7 +52,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         metrics = request.app[METRICS]
         metrics.requests.labels(request.method, route, status).inc()
         seconds = time.perf_counter() - began
-        if status != LEFT and response.content_type != "text/event-stream":
+        if status not in (101, LEFT) and response.content_type != "text/event-stream":
             metrics.request_seconds.labels(route).observe(seconds)
         log.info(
             "request",
@@ -89,13 +90,18 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let only the holder of a good token through, and say who it is."""
     if request.method != "OPTIONS" and request.match_info.handler not in _public:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise errors.Unauthorized
-        principal = await request.app[VERIFIER].verify(token.strip())
+        principal = await verify_bearer(request)
         request[PRINCIPAL] = principal
         structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
     return await handler(request)
+
+
+async def verify_bearer(request: web.Request) -> Principal:
+    """Who sent the `Authorization` header. Raises Unauthorized, AuthBroken, AuthUnavailable."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise errors.Unauthorized
+    return await request.app[VERIFIER].verify(token.strip())
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -31,7 +31,21 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A log and the place in it where a reader continues."""
+    """A log and the place in it where a reader continues; from `start`, the question's id too."""
 
     log: Log
     place: int = 0
+    user_message_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What a reader who stays in a conversation reads first, and the newest generation there, if any."""
+
+    readings: list[Reading]
+    newest: UUID | None
+
+    @property
+    def generation_id(self) -> UUID | None:
+        """The one whose events come first."""
+        return self.readings[0].log.generation_id if self.readings else None

@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
     system_prompt: str = Field("", description="instructions put before every conversation")
     frontend_url: Annotated[str, AfterValidator(_origins)] = Field(
-        "http://localhost:3000", description="allowed browser origins, comma-separated (CORS)"
+        "http://localhost:3000", description="allowed browser origins, comma-separated (CORS, WebSocket)"
     )
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
@@ -117,6 +117,21 @@ class Settings(BaseSettings):
     database_timeout: Seconds = Field(10, description="seconds for a statement, and for a free connection")
 
     max_body_bytes: int = Field(262_144, ge=1024, le=16_777_216, description="larger request bodies get 413")
+    max_frame_bytes: int = Field(
+        262_144, ge=1024, le=16_777_216, description="a larger WebSocket message ends the socket with 1009"
+    )
+    max_subscriptions: int = Field(
+        100, ge=1, le=10_000, description="conversations that a WebSocket may follow at once"
+    )
+    commands_per_minute: int = Field(
+        600,
+        ge=1,
+        le=1_000_000,
+        description="commands that a WebSocket may send at once, and again in a minute",
+    )
+    heartbeat_interval: float = Field(
+        25, gt=0, le=3600, description="seconds of silence after which a WebSocket is pinged"
+    )
     keepalive_interval: float = Field(10, gt=0, le=15, description="seconds between comments in a stream")
     slow_reader_timeout: Seconds = Field(
         30, description="seconds that a reader may take nothing before it is cut"

@@ -5,7 +5,7 @@
 -- the look before it (which only spares the common case a write). No row: not this user's conversation.
 -- `outcome`: started; existed (this key was used before: attach to generation_id; `is_other_content`: for something
 -- else, null: at this very moment, so ask again); running (generation_id is in the way); nothing (no question to
--- answer again).
+-- answer again). A notification tells listening workers, whose readers may watch this conversation.
 with conversation as ( -- generations.start
     select
         id,
@@ -188,7 +188,11 @@ select
         when n.idempotency_key = :idempotency_key then 'existed'
         when n.id is not null or r.id is not null then 'running'
         else 'nothing'
-    end as outcome
+    end as outcome,
+    case
+        when s.id is not null
+            then pg_notify('chat_started', concat_ws(' ', cast(:worker_id as uuid), c.id, s.id))
+    end as told
 from conversation as c
 left join earlier as e on true
 left join entered as n on true
@@ -343,6 +347,20 @@ left join generations as g
             )
         )
 where c.id = :conversation_id and c.user_id = :user_id;
+
+-- name: begun(conversation_ids, worker_id, seconds)
+-- What other workers began in the last so many seconds in the given conversations, in order: a worker asks this once a
+-- second for all conversations that its readers watch, for the case that it didn't hear the notification.
+-- idx_generations_conversation, a range each.
+select -- generations.begun
+    conversation_id,
+    id as generation_id
+from generations
+where
+    conversation_id = any(cast(:conversation_ids as uuid[]))
+    and started_at > now() - make_interval(secs => :seconds)
+    and worker_id <> :worker_id
+order by started_at, id;
 
 -- name: stop(conversation_id, user_id)^
 -- Asks the worker that runs a conversation's generation to stop it, by a mark that it sees at its next tick and a

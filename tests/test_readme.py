@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -11,6 +13,9 @@ from pydantic.fields import FieldInfo
 
 from chat_api.app import create_app
 from chat_api.settings import Settings
+from tests.chat import Client
+from tests.model_server import ModelServer
+from tests.tab import token_of
 
 
 def settings_table() -> str:
@@ -53,12 +58,30 @@ def test_the_curl_examples_name_every_route(checkout: Path, settings: Settings) 
                 path = path.replace("$A", "/api").replace("$C", "{id}").replace("${A%/api}", "")
                 if path.startswith("/"):
                     shown.add((method, path))
+    shown |= {("GET", path) for path in re.findall(r'ws_connect\("http://[^/"]*(/[^"]*)"', examples)}
     routes = {
         (route.method, route.resource.canonical)
         for route in create_app(settings).router.routes()
         if route.resource is not None and route.method in ("GET", "POST", "PUT", "DELETE")
     }
     assert routes - shown == set()
+
+
+async def test_the_websocket_example_works(
+    checkout: Path, client: Client, conversation: str, user: dict[str, str], model: ModelServer
+) -> None:
+    example = re.search(r"<<'END'\n(.*?)\nEND\n", (checkout / "README.md").read_text(), re.DOTALL)
+    assert example is not None
+    model.say = ["Boil ", "milk."]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        example[1].replace("http://127.0.0.1:8002", str(client.make_url("")).rstrip("/")),
+        env={"T": token_of(user), "C": conversation.rpartition("/")[2]},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, said) == (0, b"Boil milk.")
 
 
 def test_every_link_into_the_tree_leads_somewhere(checkout: Path) -> None:

@@ -5,5 +5,6 @@ from chat_api.relay.hints import Hints
 from chat_api.relay.hub import Hub
 from chat_api.relay.journal import Journal
 from chat_api.relay.log import Event, Log
+from chat_api.relay.watch import Watch
 
-__all__ = ["Event", "Follower", "Hints", "Hub", "Journal", "Log"]
+__all__ = ["Event", "Follower", "Hints", "Hub", "Journal", "Log", "Watch"]

@@ -52,7 +52,7 @@ class Follower:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def follow(self, generation_id: UUID, seen: int) -> Log:
+    async def follow(self, generation_id: UUID, conversation_id: UUID, seen: int) -> Log:
         """The log of a generation, with all that the journal has of it by now.
 
         A reader can have seen more than its worker could write down before it died: numbers that the end,
@@ -61,7 +61,7 @@ class Follower:
         """
         log = self._logs.get(generation_id)
         if log is None:
-            log = Log(generation_id)
+            log = Log(generation_id, conversation_id)
             await self._fill([log])
             log = self._logs.setdefault(generation_id, log)
             self._wanted.set()
@@ -70,7 +70,7 @@ class Follower:
         if log.closed and seen >= log.events[-1].seq - 1:
             [row] = await self._database.rows("journal.read", ids=[generation_id], next_seqs=[seen + 1])
             if row["error_code"] == WorkerLost.code:
-                log = Log(generation_id)
+                log = Log(generation_id, conversation_id)
                 _retell(log, row, seen)
         return log
 

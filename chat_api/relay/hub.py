@@ -22,9 +22,9 @@ class Hub:
         self._follower = follower
         self._logs: dict[UUID, Log] = {}
 
-    def open(self, generation_id: UUID) -> Log:
+    def open(self, generation_id: UUID, conversation_id: UUID) -> Log:
         """A new, empty log."""
-        log = self._logs[generation_id] = Log(generation_id)
+        log = self._logs[generation_id] = Log(generation_id, conversation_id)
         return log
 
     def drop(self, log: Log) -> None:
@@ -35,6 +35,7 @@ class Hub:
         """The log of a generation that runs here."""
         return self._logs.get(generation_id)
 
-    async def find(self, generation_id: UUID, seen: int = -1) -> Log:
+    async def find(self, generation_id: UUID, conversation_id: UUID, seen: int = -1) -> Log:
         """Any generation's log, for a reader that has seen up to a number. Raises DatabaseUnavailable."""
-        return self._logs.get(generation_id) or await self._follower.follow(generation_id, seen)
+        log = self._logs.get(generation_id)
+        return log or await self._follower.follow(generation_id, conversation_id, seen)

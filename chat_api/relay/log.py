@@ -14,6 +14,7 @@ class Event(NamedTuple):
     """What readers see. `seq` counts from 0, the start event; `data` is a JSON object in a line of UTF-8."""
 
     generation_id: UUID
+    conversation_id: UUID
     seq: int
     data: bytes
 
@@ -35,13 +36,15 @@ class Log:
         "_listeners",
         "_next_seq",
         "closed",
+        "conversation_id",
         "events",
         "generation_id",
         "parted",
     )
 
-    def __init__(self, generation_id: UUID) -> None:
+    def __init__(self, generation_id: UUID, conversation_id: UUID) -> None:
         self.generation_id = generation_id
+        self.conversation_id = conversation_id
         self.events: list[Event] = []
         self.closed = False
         self.parted = False  # this worker ends: readers go on at another one
@@ -66,7 +69,7 @@ class Log:
             seq = self._next_seq
         self._next_seq = seq + 1
         # A copy: what orjson returns goes on holding the 4 KB buffer that it was written into.
-        self.events.append(Event(self.generation_id, seq, b"%b" % data))
+        self.events.append(Event(self.generation_id, self.conversation_id, seq, b"%b" % data))
         self.closed = last
         self._tell()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chat_api.routes import conversations, health, messages, models, streams
+from chat_api.routes import conversations, health, messages, models, socket, streams
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -14,5 +14,6 @@ TABLES: list[web.RouteTableDef] = [
     conversations.routes,
     messages.routes,
     streams.routes,
+    socket.routes,
     models.routes,
 ]

@@ -108,13 +108,14 @@ async def update(request: web.Request) -> web.Response:
 @routes.delete("/api/conversations/{id}")
 async def delete(request: web.Request) -> web.Response:
     """Delete a conversation with its messages; an answer on its way is stopped."""
+    conversation_id = read_id(request)
     row = await request.app[DATABASE].row(
-        "conversations.delete", id=read_id(request), user_id=request[PRINCIPAL].user_id
+        "conversations.delete", id=conversation_id, user_id=request[PRINCIPAL].user_id
     )
     if row is None:
         raise errors.ConversationNotFound
     if row["generation_id"] is not None:
-        await request.app[GENERATIONS].stopped(row["generation_id"])
+        await request.app[GENERATIONS].stopped(row["generation_id"], conversation_id)
     return web.Response(status=204)
 
 

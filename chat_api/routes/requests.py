@@ -32,7 +32,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        raise _explained(error, "body") from None
+        raise explain(error, "body") from None
 
 
 def read_query(request: web.Request, model: type[Model]) -> Model:
@@ -40,12 +40,16 @@ def read_query(request: web.Request, model: type[Model]) -> Model:
     try:
         return model.model_validate(dict(request.query))
     except ValidationError as error:
-        raise _explained(error, "query") from None
+        raise explain(error, "query") from None
 
 
 def read_id(request: web.Request) -> UUID:
     """The conversation's id in the path. Raises ConversationNotFound when it is none."""
-    text = request.match_info["id"]
+    return parse_id(request.match_info["id"])
+
+
+def parse_id(text: str) -> UUID:
+    """A conversation's id. Raises ConversationNotFound when it is none."""
     try:
         conversation_id = UUID(text)
     except ValueError:
@@ -61,10 +65,10 @@ def respond(body: str | bytes, status: int = 200) -> web.Response:
     return web.Response(body=data, status=status, content_type="application/json", charset="utf-8")
 
 
-def _explained(error: ValidationError, place: str) -> errors.ChatError:
+def explain(error: ValidationError, place: str) -> errors.ChatError:
+    """What pydantic found wrong with a body, a query or a frame (the `place`): BadRequest or Invalid."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     if problems[0]["type"] == "json_invalid":
-        return errors.BadRequest(
-            f"The request body is not valid JSON: {problems[0]['msg'].partition(': ')[2]}."
-        )
+        what = "request body" if place == "body" else place
+        return errors.BadRequest(f"The {what} is not valid JSON: {problems[0]['msg'].partition(': ')[2]}.")
     return errors.Invalid([{**problem, "loc": [place, *problem["loc"]]} for problem in problems])

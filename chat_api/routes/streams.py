@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
+from chat_api.context import GENERATIONS, PRINCIPAL, SETTINGS
 from chat_api.reading import Cursor
 from chat_api.routes.requests import read_id, respond
 from chat_api.transports import sse
@@ -28,14 +28,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
 @routes.post("/api/conversations/{id}/stop")
 async def stop(request: web.Request) -> web.Response:
     """End the running generation; its text so far is stored when this answers."""
-    row = await request.app[DATABASE].row(
-        "generations.stop", conversation_id=read_id(request), user_id=request[PRINCIPAL].user_id
-    )
-    if row is None:
-        raise errors.ConversationNotFound
-    generation_id = row["generation_id"]
-    if generation_id is not None:
-        await request.app[GENERATIONS].stopped(generation_id)
+    generation_id = await request.app[GENERATIONS].stop(request[PRINCIPAL].user_id, read_id(request))
     return respond(
         orjson.dumps(
             {

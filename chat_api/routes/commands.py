@@ -1,0 +1,143 @@
+"""What a WebSocket's client may ask for: CONTRACT section 3, as pydantic models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, TypeAlias
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from chat_api import errors
+from chat_api.models import Body, MessageCreate, Regenerate
+from chat_api.reading import Cursor
+from chat_api.routes.messages import MAX_KEY_CHARACTERS
+from chat_api.routes.requests import explain, parse_id
+
+MAX_SAFE_INTEGER = 2**53 - 1  # RFC 8259 section 6: beyond it, JSON's readers disagree
+
+
+def _read_id(given: object) -> object:
+    return parse_id(given) if isinstance(given, str) else given
+
+
+def _read_cursor(given: object) -> Cursor | None:
+    if given is None:
+        return None
+    try:
+        return Cursor.parse(given if isinstance(given, str) else "")
+    except ValueError:
+        raise PydanticCustomError("event_id_invalid", "must look like <generation_id>:<seq>") from None
+
+
+def _printable(key: str) -> str:
+    if not key.isprintable():
+        raise ValueError("must be printable")
+    return key
+
+
+Ref: TypeAlias = (
+    Annotated[StrictStr, Field(max_length=200)]
+    | Annotated[StrictInt, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
+    | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+)
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARACTERS), AfterValidator(_printable)]
+
+
+class Authenticate(Body):
+    """Who is asking, at first and again before the token expires."""
+
+    type: ClassVar[str] = "auth"
+    token: SecretStr
+
+
+class Command(Body):
+    """Something to be done in a conversation; `ref` comes back with the answer."""
+
+    ref: Ref
+    conversation_id: Annotated[UUID, BeforeValidator(_read_id)]
+
+
+class Send(Command, MessageCreate):
+    """Store a message, and stream its answer."""
+
+    type: ClassVar[str] = "send"
+    idempotency_key: Key | None = None
+
+
+class SendAgain(Command, Regenerate):
+    """Answer the last message again."""
+
+    type: ClassVar[str] = "regenerate"
+    idempotency_key: Key | None = None
+
+
+class Subscribe(Command):
+    """Follow a conversation, from its running generation's first event or from the one after `after`."""
+
+    type: ClassVar[str] = "subscribe"
+    after: Annotated[Cursor | None, PlainValidator(_read_cursor)] = None
+
+
+class Unsubscribe(Command):
+    """Follow it no more."""
+
+    type: ClassVar[str] = "unsubscribe"
+
+
+class Stop(Command):
+    """End its running generation."""
+
+    type: ClassVar[str] = "stop"
+
+
+Asked: TypeAlias = Authenticate | Send | SendAgain | Subscribe | Unsubscribe | Stop
+KINDS: dict[str, type[Asked]] = {
+    model.type: model for model in (Authenticate, Send, SendAgain, Subscribe, Unsubscribe, Stop)
+}
+
+_REF: TypeAdapter[Ref] = TypeAdapter(Ref)
+
+
+class Envelope(Body):
+    """What can be told of a frame before it is known to be right: its type, and a ref to answer under."""
+
+    type: Any = None
+    ref: Any = None
+
+    @classmethod
+    def read(cls, message: str | bytes) -> Envelope:
+        """Raises BadRequest when it is no JSON text, Invalid when it is no object. A wrong `ref` is null."""
+        if isinstance(message, bytes):
+            raise errors.BadRequest("Send JSON in text frames, not in binary ones.")
+        try:
+            envelope = cls.model_validate_json(message)
+        except ValidationError as error:
+            raise explain(error, "frame") from None
+        try:
+            _REF.validate_python(envelope.ref)
+        except ValidationError:
+            return envelope.model_copy(update={"ref": None})
+        return envelope
+
+
+def read_command(kind: object, text: str | bytes) -> Asked:
+    """A frame as the command that its type names. Raises Invalid, ConversationNotFound."""
+    model = KINDS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise errors.Invalid.of("type_unknown", ("frame", "type"), f"must be one of {', '.join(KINDS)}")
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise explain(error, "frame") from None

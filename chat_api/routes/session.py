@@ -1,0 +1,180 @@
+"""What a WebSocket's client asks for, done: one command after the other, in the order in which they came."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import orjson
+import structlog
+
+from chat_api import errors
+from chat_api.context import GENERATIONS, METRICS, SETTINGS, VERIFIER
+from chat_api.routes.commands import (
+    KINDS,
+    Asked,
+    Authenticate,
+    Envelope,
+    Ref,
+    Send,
+    SendAgain,
+    Stop,
+    Subscribe,
+    Unsubscribe,
+    read_command,
+)
+from chat_api.routes.rate import TokenBucket
+from chat_api.transports.subscription import Subscription
+from chat_api.transports.websocket import UNAUTHENTICATED, Socket, frame
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from chat_api.auth import Principal
+
+logger = structlog.get_logger(__name__)
+
+
+class Session:
+    """A socket's user and the conversations that it follows.
+
+    A refused command gets an error frame and leaves the socket open, unless it isn't known yet who asks.
+    """
+
+    def __init__(self, socket: Socket, app: web.Application) -> None:
+        self._socket = socket
+        self._verifier = app[VERIFIER]
+        self._generations = app[GENERATIONS]
+        self._commands = app[METRICS].socket_commands
+        self._max_subscriptions = app[SETTINGS].max_subscriptions
+        self._rate = TokenBucket(app[SETTINGS].commands_per_minute, 60)
+        self._principal: Principal | None = None
+        self._subscriptions: dict[UUID, Subscription] = {}
+
+    async def run(self, principal: Principal | None) -> None:
+        """Serve until the socket ends. Raises ConnectionResetError when it broke off."""
+        if principal is not None:
+            await self._admit(principal)
+        while (message := await self._socket.receive()) is not None:
+            await self._take(message)
+
+    async def close(self) -> None:
+        """Follow nothing any more."""
+        for conversation_id in list(self._subscriptions):
+            await self._subscriptions.pop(conversation_id).close()
+
+    async def _take(self, message: str | bytes) -> None:
+        allowed = self._rate.take(asyncio.get_running_loop().time())
+        ref: Ref | None = None
+        try:
+            envelope = Envelope.read(message)
+            ref = envelope.ref
+            await self._do(self._read(envelope, message, allowed))
+        except errors.ChatError as error:
+            await self._refuse(ref, error)
+        except ConnectionResetError:
+            raise
+        except Exception:
+            logger.exception("command_failed")
+            await self._refuse(ref, errors.ChatError("Something went wrong in this service; try again."))
+
+    def _read(self, envelope: Envelope, message: str | bytes, allowed: bool) -> Asked:
+        known = isinstance(envelope.type, str) and envelope.type in KINDS
+        self._commands.labels(envelope.type if known else "unknown").inc()
+        if not allowed:
+            raise errors.RateLimited
+        return read_command(envelope.type, message)
+
+    async def _refuse(self, ref: Ref | None, error: errors.ChatError) -> None:
+        if self._principal is None and error.status < 500:
+            self._socket.end(UNAUTHENTICATED)
+        else:  # also where the token can't be checked just now: the client may send it again
+            await self._say({"type": "error", "ref": ref, **error.body})
+
+    async def _do(self, command: Asked) -> None:
+        if isinstance(command, Authenticate):
+            await self._authenticate(command.token.get_secret_value())
+        elif self._principal is None:
+            raise errors.Unauthorized
+        elif isinstance(command, Send | SendAgain):
+            await self._start(command, self._principal.user_id)
+        elif isinstance(command, Subscribe):
+            await self._subscribe(command, self._principal.user_id)
+        elif isinstance(command, Unsubscribe):
+            await self._unsubscribe(command.conversation_id)
+            await self._say({"type": "ack", "ref": command.ref})
+        elif isinstance(command, Stop):
+            generation_id = await self._generations.stop(self._principal.user_id, command.conversation_id)
+            await self._acknowledge(command.ref, generation_id)
+
+    async def _authenticate(self, token: str) -> None:
+        try:
+            principal = await self._verifier.verify(token)
+        except errors.Unauthorized:
+            self._socket.end(UNAUTHENTICATED)
+            return
+        if self._principal is not None and principal.user_id != self._principal.user_id:
+            self._socket.end(UNAUTHENTICATED)  # what it follows is another user's
+            return
+        await self._admit(principal)
+
+    async def _admit(self, principal: Principal) -> None:
+        structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
+        self._principal = principal
+        self._socket.end_in(principal.expires_at - time.time(), UNAUTHENTICATED)
+        await self._say({"type": "ready", "user_id": str(principal.user_id)})
+
+    async def _start(self, command: Send | SendAgain, user_id: UUID) -> None:
+        conversation_id = command.conversation_id
+        followed = self._subscriptions.get(conversation_id)
+        subscription = followed or self._new_subscription(conversation_id)
+        try:
+            reading = await self._generations.start(
+                user_id, conversation_id, command, command.idempotency_key
+            )
+            # Where this conversation is followed already, its subscription has just heard of the generation,
+            # and has its turn after this task waits for the first time: the acknowledgement goes before.
+            await self._acknowledge(
+                command.ref, reading.log.generation_id, user_message_id=str(reading.user_message_id)
+            )
+        except BaseException:
+            if followed is None:
+                await subscription.close()
+            raise
+        if followed is None:
+            self._subscriptions[conversation_id] = subscription
+            subscription.open()
+        subscription.add(reading)
+
+    async def _subscribe(self, command: Subscribe, user_id: UUID) -> None:
+        conversation_id = command.conversation_id
+        subscription = self._new_subscription(conversation_id)
+        try:
+            resumption = await self._generations.resume(user_id, conversation_id, command.after)
+            await self._unsubscribe(conversation_id)  # the new one takes the old one's place
+            await self._acknowledge(command.ref, resumption.generation_id)
+        except BaseException:
+            await subscription.close()
+            raise
+        self._subscriptions[conversation_id] = subscription
+        subscription.open(resumption.readings, resumption.newest)
+
+    def _new_subscription(self, conversation_id: UUID) -> Subscription:
+        if len(self._subscriptions.keys() | {conversation_id}) > self._max_subscriptions:
+            raise errors.TooManySubscriptions
+        return Subscription(conversation_id, self._generations, self._socket)
+
+    async def _unsubscribe(self, conversation_id: UUID) -> None:
+        subscription = self._subscriptions.pop(conversation_id, None)
+        if subscription is not None:
+            await subscription.close()
+
+    async def _acknowledge(self, ref: Ref, generation_id: UUID | None, **more: str) -> None:
+        named = None if generation_id is None else str(generation_id)
+        await self._say({"type": "ack", "ref": ref, "generation_id": named, **more})
+
+    async def _say(self, message: Mapping[str, object]) -> None:
+        await self._socket.send(frame(orjson.dumps(message)))

@@ -1,0 +1,66 @@
+"""The WebSocket: one connection for all of a user's conversations. CONTRACT section 3."""
+
+from __future__ import annotations
+
+import structlog
+from aiohttp import web
+
+from chat_api import errors
+from chat_api.context import METRICS, SETTINGS, SOCKETS
+from chat_api.middlewares import public, verify_bearer
+from chat_api.routes.session import Session
+from chat_api.transports.websocket import (
+    FAILED,
+    NO_AUTHENTICATION,
+    ORIGIN_REFUSED,
+    UNAUTHENTICATED,
+    Socket,
+)
+
+logger = structlog.get_logger(__name__)
+
+routes = web.RouteTableDef()
+
+AUTHENTICATION_SECONDS = 10
+
+
+@routes.get("/api/ws", allow_head=False)
+@public  # a browser can't set the header: its first frame authenticates
+async def connect(request: web.Request) -> web.StreamResponse:
+    """Serve a socket until either side ends it."""
+    socket = Socket(request, request.app[SETTINGS])
+    session = Session(socket, request.app)
+    request.app[SOCKETS].add(socket)
+    request.app[METRICS].sockets.inc()
+    try:
+        principal = None
+        if not _is_allowed(request):
+            socket.end(ORIGIN_REFUSED)
+        elif "Authorization" in request.headers:
+            try:
+                principal = await verify_bearer(request)
+            except errors.Unauthorized:
+                socket.end(UNAUTHENTICATED)
+        await socket.open()
+        socket.end_in(AUTHENTICATION_SECONDS, NO_AUTHENTICATION)
+        await session.run(principal)
+    except ConnectionResetError:
+        pass  # the client has left
+    except errors.ChatError:
+        raise  # the token couldn't be checked: answered as any other request
+    except Exception:
+        logger.exception("socket_failed")
+        socket.end(FAILED)
+    finally:
+        request.app[SOCKETS].discard(socket)
+        request.app[METRICS].sockets.dec()
+        await session.close()
+        await socket.close()
+    return socket.response
+
+
+def _is_allowed(request: web.Request) -> bool:
+    """Whether the page that connects may: a browser lets any page open a socket, CORS or not."""
+    origin = request.headers.get("Origin")
+    origins = request.app[SETTINGS].origins
+    return origin is None or origin in origins or "*" in origins

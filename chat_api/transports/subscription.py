@@ -1,0 +1,119 @@
+"""One socket's stay in a conversation: what runs there now, and what begins while it stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from chat_api.errors import DatabaseUnavailable
+from chat_api.transports.websocket import FAILED, GOING_AWAY, Socket, encode
+
+if TYPE_CHECKING:
+    from chat_api.generation import Generations
+    from chat_api.reading import Reading
+    from chat_api.relay import Log
+
+logger = structlog.get_logger(__name__)
+
+EVENTS_A_WRITE = 1000  # bounds what a client that was far behind is handed at once
+KNOWN_GENERATIONS = 100
+RETRY_SECONDS = 1
+
+
+class Subscription:
+    """Sends a conversation's events, one generation after the other, each once and in order.
+
+    It watches from the moment it is made, so that nothing falls between a look into the database and `open`,
+    from which on it sends. A generation that is over leaves nothing behind here but its id.
+    """
+
+    def __init__(self, conversation_id: UUID, generations: Generations, socket: Socket) -> None:
+        self._conversation_id = conversation_id
+        self._generations = generations
+        self._socket = socket
+        self._queue: deque[Reading | UUID] = deque()
+        self._queued = asyncio.Event()
+        self._known: deque[UUID] = deque(maxlen=KNOWN_GENERATIONS)
+        self._newest: UUID | None = None
+        self._task: asyncio.Task[None] | None = None
+        generations.watch.add(conversation_id, self._tell)
+
+    def open(self, readings: Iterable[Reading] = (), newest: UUID | None = None) -> None:
+        """Send these, and then what began after the generation `newest`."""
+        told = list(self._queue)
+        self._queue.clear()
+        self._known.clear()
+        for reading in readings:
+            self.add(reading)
+        self._newest = newest
+        for generation in told:
+            if isinstance(generation, UUID):
+                self._tell(generation)
+        self._task = asyncio.create_task(self._run(), name=f"subscription-{self._conversation_id}")
+
+    def add(self, reading: Reading) -> None:
+        """Send this too, unless it was or will be sent anyway."""
+        if reading.log.generation_id not in self._known:
+            self._put(reading.log.generation_id, reading)
+
+    async def close(self) -> None:
+        """Send no more."""
+        self._generations.watch.remove(self._conversation_id, self._tell)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _tell(self, generation_id: UUID) -> None:
+        # Ids are made in the order of time: an older one was found when this was opened, or ended before.
+        if self._newest is None or generation_id > self._newest:
+            self._newest = generation_id
+            if generation_id not in self._known:
+                self._put(generation_id, generation_id)
+
+    def _put(self, generation_id: UUID, item: Reading | UUID) -> None:
+        self._known.append(generation_id)
+        self._queue.append(item)
+        self._queued.set()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                while self._queue:
+                    await self._send(self._queue.popleft())
+                self._queued.clear()
+                await self._queued.wait()
+        except ConnectionResetError:
+            pass  # the socket is over, and whoever receives from it knows
+        except Exception:
+            logger.exception("subscription_failed", conversation_id=str(self._conversation_id))
+            self._socket.end(FAILED)
+
+    async def _send(self, generation: Reading | UUID) -> None:
+        if isinstance(generation, UUID):
+            log, place = await self._find(generation), 0
+        else:
+            log, place = generation.log, generation.place
+        while True:
+            frames = log.read(place, EVENTS_A_WRITE, encode)
+            if frames:
+                await self._socket.send(b"".join(frames))
+                place += len(frames)
+            elif log.closed:
+                return
+            elif log.parted:
+                self._socket.end(GOING_AWAY)
+                return
+            else:
+                await log.wait(place)
+
+    async def _find(self, generation_id: UUID) -> Log:
+        while True:
+            try:
+                return await self._generations.find(generation_id, self._conversation_id)
+            except DatabaseUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)

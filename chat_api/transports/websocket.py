@@ -1,0 +1,178 @@
+"""Events and answers as WebSocket frames: CONTRACT section 3."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+from aiohttp import WSMsgType, web
+
+from chat_api import errors
+from chat_api.events import kind
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+    from chat_api.relay import Event
+    from chat_api.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+CLOSING_SECONDS = 2  # what a client gets to answer a close frame
+
+
+class Close(NamedTuple):
+    """Why the server ends a socket: a close code and a sentence of at most 123 bytes."""
+
+    code: int
+    reason: str
+
+
+UNAUTHENTICATED = Close(4401, "Not authenticated, or the token has expired: sign in and connect again.")
+NO_AUTHENTICATION = Close(4408, "The first frame must authenticate, within ten seconds.")
+ORIGIN_REFUSED = Close(1008, "Pages of this origin may not connect.")
+GOING_AWAY = Close(1001, "This server is being restarted: connect again.")
+TOO_SLOW = Close(1013, "The client reads too slowly: connect again and continue with after.")
+FAILED = Close(1011, "Something went wrong in this service: connect again.")
+
+
+def frame(payload: bytes) -> bytes:
+    """A text frame on the wire, RFC 6455 section 5.2.
+
+    A server's frames carry no mask, so that one serves every reader, header and all.
+    """
+    length = len(payload)
+    if length < 126:
+        return b"\x81%c%b" % (length, payload)
+    if length < 65536:
+        return struct.pack("!BBH", 0x81, 126, length) + payload
+    return struct.pack("!BBQ", 0x81, 127, length) + payload
+
+
+def encode(event: Event) -> bytes:
+    """One event on the wire. What is added comes last: of two equal names readers take the second."""
+    what = kind(event.data)
+    if what == b"start":  # has its ids already
+        return frame(b'%b,"type":"start","seq":%d}' % (event.data[:-1], event.seq))
+    return frame(
+        b'%b,"type":"%b","conversation_id":"%b","generation_id":"%b","seq":%d}'
+        % (
+            event.data[:-1],
+            what,
+            str(event.conversation_id).encode(),
+            str(event.generation_id).encode(),
+            event.seq,
+        )
+    )
+
+
+class Socket:
+    """A WebSocket whose frames go out ready-made, and whose client can't make anything wait for ever.
+
+    One task receives; any may send or `end` it. Whole frames are written in one piece, so that those of
+    several tasks don't mix. Raises UpgradeRequired when the request doesn't ask for one.
+    """
+
+    def __init__(self, request: web.Request, settings: Settings) -> None:
+        self._request = request
+        self._slow_reader_timeout = settings.slow_reader_timeout
+        self._response = web.WebSocketResponse(
+            timeout=CLOSING_SECONDS,
+            heartbeat=settings.heartbeat_interval,
+            compress=False,  # for frames this small it costs more than it saves
+            max_msg_size=settings.max_frame_bytes + 1,  # aiohttp refuses what reaches it
+        )
+        if not self._response.can_prepare(request):
+            raise errors.UpgradeRequired
+        self._writer: AbstractStreamWriter | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._why: Close | None = None
+        self._deadline: float | None = None
+        self._why_then = FAILED
+        self._receiving: asyncio.Timeout | None = None
+
+    async def open(self) -> None:
+        """Take the connection over from HTTP."""
+        self._writer = await self._response.prepare(self._request)
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """What an aiohttp handler returns in the end."""
+        return self._response
+
+    def end(self, why: Close) -> None:
+        """Receive no more; the first reason counts."""
+        if self._why is None:
+            self._why = why
+            if self._receiving is not None and not self._receiving.expired():
+                self._receiving.reschedule(asyncio.get_running_loop().time())
+
+    def end_in(self, seconds: float, why: Close) -> None:
+        """End it by then, instead of what was set before; infinity: never."""
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._why_then = why
+
+    async def receive(self) -> str | bytes | None:
+        """The next message, bytes for a binary one; None when the socket ends."""
+        loop = asyncio.get_running_loop()
+        if self._deadline is not None and loop.time() >= self._deadline:
+            self.end(self._why_then)
+        if self._why is not None:
+            return None
+        when = None if self._deadline == float("inf") else self._deadline
+        try:
+            async with asyncio.timeout_at(when) as self._receiving:
+                message = await self._response.receive()
+        except TimeoutError:
+            self.end(self._why_then)
+            return None
+        finally:
+            self._receiving = None
+        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            data: str | bytes = message.data
+            return data
+        return None  # closed, broken off, or not as the protocol wants it: aiohttp has seen to it
+
+    async def send(self, frames: bytes) -> None:
+        """Write whole frames, and wait until the client has taken most of what was written.
+
+        Raises ConnectionResetError when the socket is over, and ends it when the client takes nothing for
+        `slow_reader_timeout`.
+        """
+        await self._wait_for_room()  # another task may have filled it
+        transport = self._request.transport
+        if self._response.closed or transport is None or transport.is_closing():
+            raise ConnectionResetError
+        transport.write(frames)
+        await self._wait_for_room()
+
+    async def close(self) -> None:
+        """Tell the client why, if it can still be told, and let go of the connection in any case."""
+        transport = self._request.transport
+        ended = self._why is not None and self._writer is not None and not self._response.closed
+        if self._why is not None and ended:
+            logger.info("socket_ended", close_code=self._why.code, reason=self._why.reason)
+            await self._response.close(code=self._why.code, message=self._why.reason.encode(), drain=False)
+        if self._draining is not None:
+            self._draining.cancel()
+            await asyncio.gather(self._draining, return_exceptions=True)
+        if transport is not None and transport.get_write_buffer_size():
+            # The loop closes a connection only when all is written, and this client may never read it.
+            loop = asyncio.get_running_loop()
+            loop.call_later(0 if ended else CLOSING_SECONDS, transport.abort)
+
+    async def _wait_for_room(self) -> None:
+        while self._request.protocol.writing_paused and self._request.transport is not None:
+            if self._draining is None or self._draining.done():
+                self._draining = asyncio.create_task(self._drain(), name="socket-drain")
+            # Not a time-out around it: that would cancel the one future on which all who drain wait.
+            done, _ = await asyncio.wait({self._draining}, timeout=self._slow_reader_timeout)
+            if not done:
+                self.end(TOO_SLOW)
+                raise ConnectionResetError
+
+    async def _drain(self) -> None:
+        assert self._writer is not None  # noqa: S101 - a socket is opened before it is used
+        await self._writer.drain()

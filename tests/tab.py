@@ -1,0 +1,88 @@
+"""A client of the WebSocket, as a browser's tab is one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from aiohttp import ClientWebSocketResponse, WSMsgType, web
+from aiohttp.test_utils import TestClient
+
+Frame = dict[str, Any]
+
+
+class Tab:
+    """A socket to the service; whatever is awaited fails after five seconds."""
+
+    def __init__(self, socket: ClientWebSocketResponse) -> None:
+        self.socket = socket
+
+    async def say(self, kind: str, conversation: str | None = None, ref: Any = 1, **fields: Any) -> None:
+        """Send a frame; `conversation` may be a path."""
+        frame = {"type": kind, "ref": ref, **fields}
+        if conversation is not None:
+            frame["conversation_id"] = conversation.rpartition("/")[2]
+        await self.socket.send_str(json.dumps(frame))
+
+    async def hear(self) -> Frame:
+        """The next frame."""
+        message = await self.socket.receive(timeout=5)
+        assert message.type is WSMsgType.TEXT, (message, self.socket.close_code)
+        frame: Frame = json.loads(message.data)
+        return frame
+
+    async def ask(self, kind: str, conversation: str | None = None, ref: Any = 1, **fields: Any) -> Frame:
+        """Send a frame and hear the next one."""
+        await self.say(kind, conversation, ref, **fields)
+        return await self.hear()
+
+    async def events(self, count: int | None = None) -> list[Frame]:
+        """The next frames, up to and with `done`, or so many."""
+        frames: list[Frame] = []
+        while count is None or len(frames) < count:
+            frames.append(await self.hear())
+            if frames[-1]["type"] == "done":
+                break
+        return frames
+
+    async def close_code(self) -> int | None:
+        """The code with which the server closes, after whatever else it says."""
+        async with asyncio.timeout(5):
+            async for _ in self.socket:
+                pass
+        return self.socket.close_code
+
+
+@asynccontextmanager
+async def open_tab(
+    client: TestClient[web.Request, web.Application], user: dict[str, str] | None = None, **options: Any
+) -> AsyncIterator[Tab]:
+    """A tab, signed in by its first frame if a user is given."""
+    async with client.ws_connect("/api/ws", **options) as socket:
+        tab = Tab(socket)
+        if user is not None:
+            ready = await tab.ask("auth", token=token_of(user))
+            assert ready["type"] == "ready", ready
+            UUID(ready["user_id"])
+        yield tab
+
+
+def token_of(user: dict[str, str]) -> str:
+    """The token in a user's headers."""
+    return user["Authorization"].removeprefix("Bearer ")
+
+
+def words(frames: list[Frame]) -> str:
+    """The answer as a page would show it."""
+    return "".join(frame.get("token", "") for frame in frames)
+
+
+def as_sse(frame: Frame) -> tuple[str, Frame]:
+    """What a reader of server-sent events gets in a frame's place: its id and its data."""
+    added = {"type", "seq"} | (set() if frame["type"] == "start" else {"conversation_id", "generation_id"})
+    data = {name: value for name, value in frame.items() if name not in added}
+    return f"{frame['generation_id']}:{frame['seq']}", data
