@@ -14,8 +14,8 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL
-from chat_api.generation import Cursor
 from chat_api.models import ConversationCreate, ConversationUpdate, PageQuery
+from chat_api.reading import Cursor
 from chat_api.routes.requests import read_body, read_id, read_query, respond
 
 if TYPE_CHECKING:

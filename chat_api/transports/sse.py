@@ -11,7 +11,7 @@ from aiohttp_sse import EventSourceResponse
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from chat_api.generation import Reading
+    from chat_api.reading import Reading
     from chat_api.relay import Event
     from chat_api.settings import Settings
 

@@ -14,7 +14,8 @@ from chat_api.errors import DatabaseUnavailable
 from chat_api.transports.websocket import FAILED, Socket, encode
 
 if TYPE_CHECKING:
-    from chat_api.generation import Generations, Reading
+    from chat_api.generation import Generations
+    from chat_api.reading import Reading
     from chat_api.relay import Log
 
 logger = structlog.get_logger(__name__)
@@ -110,6 +111,6 @@ class Subscription:
     async def _find(self, generation_id: UUID) -> Log:
         while True:
             try:
-                return await self._generations.find(generation_id, self._conversation_id)
+                return await self._generations.readers.find(generation_id, self._conversation_id)
             except DatabaseUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
