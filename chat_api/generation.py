@@ -1,4 +1,4 @@
-"""Generations: begun, attached to, stopped, drained. The one door for every transport."""
+"""Generations: begun, stopped, drained. The one door for every transport."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from chat_api import errors, events, prompt
 from chat_api.answer import DRAINED, LOST, STOPPED, Answer
 from chat_api.housekeeping import Housekeeping
 from chat_api.models import MessageCreate, Regenerate
-from chat_api.reading import Cursor, Reading, Resumption
-from chat_api.relay import Follower, Hints, Hub, Journal, Log, Watch
+from chat_api.reading import Readers, Reading
+from chat_api.relay import Follower, Hints, Hub, Journal, Watch
 
 if TYPE_CHECKING:
     import asyncpg
@@ -63,6 +63,7 @@ class Generations:
             database, self._journal, metrics, settings.worker_lease / 3, settings.replay_seconds
         )
         self._hub = Hub(self._follower)
+        self.readers = Readers(database, self._hub, settings.replay_seconds)
         self.draining = False
 
     def open(self) -> None:
@@ -135,42 +136,6 @@ class Generations:
         self._metrics.live_generations.inc()
         self.watch.begun(conversation_id, generation_id)
         return Reading(log, user_message_id=row["user_message_id"])
-
-    async def attach(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Reading | None:
-        """Where a reader that (re)connects continues; None where there is nothing for it.
-
-        With a cursor: what its generation has beyond it, or else the running generation. Without: the newest
-        generation from its first event, while it runs or its events are still kept.
-        """
-        if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
-            return rest
-        newest = await self._look(user_id, conversation_id, None)
-        generation_id: UUID | None = newest["generation_id"]
-        if generation_id is None or (after is not None and generation_id == after.generation_id):
-            return None
-        age: float | None = newest["seconds_since_end"]  # None while it runs
-        if age is not None and (after is not None or age > self._settings.replay_seconds):
-            return None
-        return Reading(await self._hub.find(generation_id, conversation_id))
-
-    async def resume(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Resumption:
-        """Where a reader who stays continues: with the rest of what it knows, then with what runs now.
-
-        What begins later, `watch` tells.
-        """
-        readings = []
-        if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
-            readings.append(rest)
-        row = await self._look(user_id, conversation_id, None)
-        newest: UUID | None = row["generation_id"]
-        runs = newest is not None and row["seconds_since_end"] is None
-        if newest is not None and runs and (after is None or newest != after.generation_id):
-            readings.append(Reading(await self.find(newest, conversation_id)))
-        return Resumption(readings, newest)
-
-    async def find(self, generation_id: UUID, conversation_id: UUID) -> Log:
-        """The log of a generation that the watch told of. Raises DatabaseUnavailable."""
-        return await self._hub.find(generation_id, conversation_id)
 
     def last_seq(self, generation_id: UUID) -> int | None:
         """The number of a generation's newest event, if it runs here."""
@@ -271,25 +236,3 @@ class Generations:
             if row is None or row["outcome"] != "existed" or row["is_other_content"] is not None:
                 return row
         return await self._database.row("generations.start", **parameters)
-
-    async def _rest(self, user_id: UUID, conversation_id: UUID, after: Cursor) -> Reading | None:
-        """What a generation has, or will have, beyond a reader's last event."""
-        row = await self._look(user_id, conversation_id, after.generation_id)
-        if row["generation_id"] is None:
-            return None
-        log = await self._hub.find(after.generation_id, conversation_id, after.seq)
-        place = log.place_after(after.seq)
-        if self._hub.get(after.generation_id) is log:
-            place = min(place, len(log.events))  # nobody has seen more of it than it has
-        return Reading(log, place) if place < len(log.events) or not log.closed else None
-
-    async def _look(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None) -> asyncpg.Record:
-        row = await self._database.row(
-            "generations.attach",
-            conversation_id=conversation_id,
-            user_id=user_id,
-            generation_id=generation_id,
-        )
-        if row is None:
-            raise errors.ConversationNotFound
-        return row

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from chat_api import errors
+
 if TYPE_CHECKING:
-    from chat_api.relay import Log
+    import asyncpg
+
+    from chat_api.db import Database
+    from chat_api.relay import Hub, Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +54,73 @@ class Resumption:
     def generation_id(self) -> UUID | None:
         """The one whose events come first."""
         return self.readings[0].log.generation_id if self.readings else None
+
+
+class Readers:
+    """Where the readers of any generation continue, on whichever worker that runs.
+
+    Each method raises ConversationNotFound where the conversation isn't the user's, and DatabaseUnavailable.
+    """
+
+    def __init__(self, database: Database, hub: Hub, replay_seconds: float) -> None:
+        self._database = database
+        self._hub = hub
+        self._replay_seconds = replay_seconds
+
+    async def attach(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Reading | None:
+        """Where a reader that (re)connects continues; None where there is nothing for it.
+
+        With a cursor: what its generation has beyond it, or else the running generation. Without: the newest
+        generation from its first event, while it runs or its events are still kept.
+        """
+        if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
+            return rest
+        newest = await self._look(user_id, conversation_id, None)
+        generation_id: UUID | None = newest["generation_id"]
+        if generation_id is None or (after is not None and generation_id == after.generation_id):
+            return None
+        age: float | None = newest["seconds_since_end"]  # None while it runs
+        if age is not None and (after is not None or age > self._replay_seconds):
+            return None
+        return Reading(await self._hub.find(generation_id, conversation_id))
+
+    async def resume(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Resumption:
+        """Where a reader who stays continues: with the rest of what it knows, then with what runs now.
+
+        What begins later, `watch` tells.
+        """
+        readings = []
+        if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
+            readings.append(rest)
+        row = await self._look(user_id, conversation_id, None)
+        newest: UUID | None = row["generation_id"]
+        runs = newest is not None and row["seconds_since_end"] is None
+        if newest is not None and runs and (after is None or newest != after.generation_id):
+            readings.append(Reading(await self._hub.find(newest, conversation_id)))
+        return Resumption(readings, newest)
+
+    async def find(self, generation_id: UUID, conversation_id: UUID) -> Log:
+        """The log of a generation that the watch told of. Raises DatabaseUnavailable."""
+        return await self._hub.find(generation_id, conversation_id)
+
+    async def _rest(self, user_id: UUID, conversation_id: UUID, after: Cursor) -> Reading | None:
+        """What a generation has, or will have, beyond a reader's last event."""
+        row = await self._look(user_id, conversation_id, after.generation_id)
+        if row["generation_id"] is None:
+            return None
+        log = await self._hub.find(after.generation_id, conversation_id, after.seq)
+        place = log.place_after(after.seq)
+        if self._hub.get(after.generation_id) is log:
+            place = min(place, len(log.events))  # nobody has seen more of it than it has
+        return Reading(log, place) if place < len(log.events) or not log.closed else None
+
+    async def _look(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None) -> asyncpg.Record:
+        row = await self._database.row(
+            "generations.attach",
+            conversation_id=conversation_id,
+            user_id=user_id,
+            generation_id=generation_id,
+        )
+        if row is None:
+            raise errors.ConversationNotFound
+        return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 from pydantic import (
@@ -58,7 +58,6 @@ Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARACTERS), AfterVa
 class Authenticate(Body):
     """Who is asking, at first and again before the token expires."""
 
-    type: ClassVar[str] = "auth"
     token: SecretStr
 
 
@@ -72,39 +71,37 @@ class Command(Body):
 class Send(Command, MessageCreate):
     """Store a message, and stream its answer."""
 
-    type: ClassVar[str] = "send"
     idempotency_key: Key | None = None
 
 
 class SendAgain(Command, Regenerate):
     """Answer the last message again."""
 
-    type: ClassVar[str] = "regenerate"
     idempotency_key: Key | None = None
 
 
 class Subscribe(Command):
     """Follow a conversation, from its running generation's first event or from the one after `after`."""
 
-    type: ClassVar[str] = "subscribe"
     after: Annotated[Cursor | None, PlainValidator(_read_cursor)] = None
 
 
 class Unsubscribe(Command):
     """Follow it no more."""
 
-    type: ClassVar[str] = "unsubscribe"
-
 
 class Stop(Command):
     """End its running generation."""
 
-    type: ClassVar[str] = "stop"
-
 
 Asked: TypeAlias = Authenticate | Send | SendAgain | Subscribe | Unsubscribe | Stop
 KINDS: dict[str, type[Asked]] = {
-    model.type: model for model in (Authenticate, Send, SendAgain, Subscribe, Unsubscribe, Stop)
+    "auth": Authenticate,
+    "send": Send,
+    "regenerate": SendAgain,
+    "subscribe": Subscribe,
+    "unsubscribe": Unsubscribe,
+    "stop": Stop,
 }
 
 _REF: TypeAdapter[Ref] = TypeAdapter(Ref)

@@ -153,7 +153,7 @@ class Session:
         conversation_id = command.conversation_id
         subscription = self._new_subscription(conversation_id)
         try:
-            resumption = await self._generations.resume(user_id, conversation_id, command.after)
+            resumption = await self._generations.readers.resume(user_id, conversation_id, command.after)
             await self._unsubscribe(conversation_id)  # the new one takes the old one's place
             await self._acknowledge(command.ref, resumption.generation_id)
         except BaseException:

@@ -17,7 +17,7 @@ routes = web.RouteTableDef()
 @routes.get("/api/conversations/{id}/stream", allow_head=False)
 async def attach(request: web.Request) -> web.StreamResponse:
     """The events of a generation from the first, or from the one after `Last-Event-ID` or `?after=`."""
-    reading = await request.app[GENERATIONS].attach(
+    reading = await request.app[GENERATIONS].readers.attach(
         request[PRINCIPAL].user_id, read_id(request), _read_after(request)
     )
     if reading is None:

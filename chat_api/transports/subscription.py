@@ -114,6 +114,6 @@ class Subscription:
     async def _find(self, generation_id: UUID) -> Log:
         while True:
             try:
-                return await self._generations.find(generation_id, self._conversation_id)
+                return await self._generations.readers.find(generation_id, self._conversation_id)
             except DatabaseUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
