@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient
+from aiohttp import ClientResponse
 
 from chat_api.settings import Settings
+from tests.chat import Client, Sql, until
+from tests.conftest import Start
 from tests.model_server import ModelServer
 from tests.reader import read_events, text_of
-
-Client = TestClient[web.Request, web.Application]
-Start = Callable[[Settings], Awaitable[Client]]
-Connection = "asyncpg.Connection[asyncpg.Record]"
 
 
 @pytest.fixture
 async def other(start: Start, settings: Settings) -> Client:
     """A second worker."""
-    return await start(settings)
+    started: Client = await start(settings)
+    return started
 
 
-async def ask(client: Client, conversation: str, user: dict[str, str], **body: Any) -> Any:
+async def ask(client: Client, conversation: str, user: dict[str, str], **body: Any) -> ClientResponse:
     """Send a message."""
     return await client.post(f"{conversation}/messages", json={"content": "hi", **body}, headers=user)
 
@@ -109,7 +105,12 @@ async def test_a_second_message_is_refused_and_a_retry_attaches_on_any_worker(
 
 
 async def test_a_finished_answer_is_replayed_from_the_journal_and_then_told_by_reset(
-    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer, sql: Connection
+    client: Client,
+    other: Client,
+    conversation: str,
+    user: dict[str, str],
+    model: ModelServer,
+    sql: Sql,
 ) -> None:
     model.say = ["some ", "words"]
     seen = await read_events(await ask(client, conversation, user))
@@ -129,14 +130,13 @@ async def test_a_dead_workers_answer_is_interrupted_with_its_text(
     conversation: str,
     user: dict[str, str],
     model: ModelServer,
-    sql: Connection,
+    sql: Sql,
 ) -> None:
     local = await ask(client, conversation, user)
     call = await model.call()
     call.say("so ", "far")
     seen = await read_events(local, 3)
-    while not await sql.fetchval("select exists (select from journal where next_seq = 3)"):
-        await asyncio.sleep(0.02)
+    await until(lambda: sql.fetchval("select exists (select from journal where next_seq = 3)"))
     # As if it had died: its lease is over, and it doesn't know.
     await sql.execute("update workers set lease_until = now() - interval '1 hour', id = gen_random_uuid()")
     await sql.execute("update generations set worker_id = gen_random_uuid()")
