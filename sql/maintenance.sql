@@ -8,17 +8,19 @@ where id = :worker_id or lease_until < now() - interval '1 hour';
 -- that their conversations take new messages; at a worker's start and every few seconds; idx_generations_worker.
 -- Exactly once, however many workers ask: each row is taken by one of them. last_seq counts an error and done.
 with orphans as ( -- maintenance.interrupt_orphans
+    -- The conversation is locked too, else its deletion and this would wait for each other.
     select
         g.id,
         g.conversation_id
     from generations as g
+    inner join conversations as c on g.conversation_id = c.id
     where
         g.status = 'running'
         and not exists (
             select from workers as w
             where w.id = g.worker_id and w.lease_until > now()
         )
-    for update of g skip locked
+    for no key update of g, c skip locked
 ),
 
 spoken as (
