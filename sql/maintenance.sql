@@ -23,6 +23,21 @@ with orphans as ( -- maintenance.interrupt_orphans
     for no key update of g, c skip locked
 ),
 
+-- A \u0000 that a model server sent along, which no text can hold, would be in the way of every orphan (one after an odd
+-- number of backslashes is none).
+written as (
+    select
+        o.id,
+        j.first_seq,
+        cast(
+            regexp_replace(
+                cast(j.events as text), '(?<!\\)((?:\\\\)*)\\u0000', '\1\\ufffd', 'g'
+            ) as json
+        ) as events
+    from orphans as o
+    inner join journal as j on o.id = j.generation_id
+),
+
 spoken as (
     select
         e.id,
@@ -30,14 +45,13 @@ spoken as (
         count(e.token) as tokens,
         max(e.seq) as last_seq
     from (
-        select distinct on (o.id, j.first_seq + s.place)
-            o.id,
-            j.first_seq + s.place - 1 as seq,
+        select distinct on (w.id, w.first_seq + s.place)
+            w.id,
+            w.first_seq + s.place - 1 as seq,
             s.event ->> 'token' as token
-        from orphans as o
-        inner join journal as j on o.id = j.generation_id
-        cross join lateral json_array_elements(j.events) with ordinality as s (event, place)
-        order by o.id, j.first_seq + s.place
+        from written as w
+        cross join lateral json_array_elements(w.events) with ordinality as s (event, place)
+        order by w.id, w.first_seq + s.place
     ) as e
     group by e.id
 ),
