@@ -13,6 +13,7 @@ from chat_api.settings import Settings
 from tests.chat import Client, Sql, until
 from tests.conftest import Start
 from tests.model_server import ModelServer
+from tests.queries import run
 from tests.reader import read_events, text_of
 
 
@@ -152,3 +153,22 @@ async def test_a_dead_workers_answer_is_interrupted_with_its_text(
     told = await read_events(local)
     assert told[-1].data["message_id"] == messages[1]["id"]
     assert {"reset": True, "content": "so far"} in [event.data for event in told]
+
+
+async def test_a_worker_that_ends_an_answer_just_as_another_does_shows_what_that_one_stored(
+    client: Client, conversation: str, user: dict[str, str], model: ModelServer, sql: Sql
+) -> None:
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    call.say("so ", "far")
+    await read_events(local, 3)
+    await until(lambda: sql.fetchval("select exists (select from journal where next_seq = 3)"))
+    async with sql.transaction():
+        await sql.execute("delete from workers")
+        await run(sql, "maintenance.interrupt_orphans")
+        call.finish()
+        waiting = "query like '% -- generations.finish%' and wait_event_type = 'Lock'"
+        await until(lambda: sql.fetchval(f"select exists (select from pg_stat_activity where {waiting})"))
+    reset, done = await read_events(local)
+    assert reset.data == {"reset": True, "content": "so far"}
+    assert done.data["finish_reason"] == "interrupted"
