@@ -162,13 +162,15 @@ class Answer:
     async def _finish(self, outcome: Outcome, milliseconds: int) -> None:
         token_count = self._tokens if outcome.token_count is None else outcome.token_count
         row = await self._store(outcome, token_count, milliseconds)
+        if row is not None and not row["is_mine"]:
+            logger.error("generation_taken_over", reason="this worker's lease had run out")
+            row = await self._store(outcome, token_count, milliseconds)  # may only now show what was stored
         finish_reason, message_id = outcome.finish_reason, None
         if row is None:
             logger.info("generation_discarded", reason="its conversation was deleted")
         else:
             finish_reason, message_id = row["finish_reason"], row["message_id"]
             if not row["is_mine"]:
-                logger.error("generation_taken_over", reason="this worker's lease had run out")
                 self.log.append(events.reset(row["content"] or ""))
         self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
         self._metrics.generations.labels(outcome.status).inc()

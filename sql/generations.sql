@@ -204,8 +204,9 @@ left join history as h on true;
 -- Ends an answer: everything that must happen after the model has spoken, once a generation. Stores the text (no
 -- message for an empty one), and only then deletes the answers that a successful regeneration replaces. Only a running
 -- generation of this worker is ended, so it may be repeated until its commit is known: `is_mine` is true when this
--- call or an earlier one with the same end did it. `slice`: the events from first_seq on that the journal doesn't have
--- yet, or null. No row: the conversation is gone.
+-- call or an earlier one with the same end did it; else `content` is the text that another end stored (null where it
+-- did so at this very moment: ask again). `slice`: the events from first_seq on that the journal doesn't have yet, or
+-- null. No row: the conversation is gone.
 with conversation as ( -- generations.finish
     -- Locked before the generation, as a deletion does: the other way round the two would wait for each other.
     select c.id

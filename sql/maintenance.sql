@@ -8,17 +8,34 @@ where id = :worker_id or lease_until < now() - interval '1 hour';
 -- that their conversations take new messages; at a worker's start and every few seconds; idx_generations_worker.
 -- Exactly once, however many workers ask: each row is taken by one of them. last_seq counts an error and done.
 with orphans as ( -- maintenance.interrupt_orphans
+    -- The conversation is locked too, else its deletion and this would wait for each other.
     select
         g.id,
         g.conversation_id
     from generations as g
+    inner join conversations as c on g.conversation_id = c.id
     where
         g.status = 'running'
         and not exists (
             select from workers as w
             where w.id = g.worker_id and w.lease_until > now()
         )
-    for update of g skip locked
+    for no key update of g, c skip locked
+),
+
+-- A \u0000 that a model server sent along, which no text can hold, would be in the way of every orphan (one after an odd
+-- number of backslashes is none).
+written as (
+    select
+        o.id,
+        j.first_seq,
+        cast(
+            regexp_replace(
+                cast(j.events as text), '(?<!\\)((?:\\\\)*)\\u0000', '\1\\ufffd', 'g'
+            ) as json
+        ) as events
+    from orphans as o
+    inner join journal as j on o.id = j.generation_id
 ),
 
 spoken as (
@@ -28,14 +45,13 @@ spoken as (
         count(e.token) as tokens,
         max(e.seq) as last_seq
     from (
-        select distinct on (o.id, j.first_seq + s.place)
-            o.id,
-            j.first_seq + s.place - 1 as seq,
+        select distinct on (w.id, w.first_seq + s.place)
+            w.id,
+            w.first_seq + s.place - 1 as seq,
             s.event ->> 'token' as token
-        from orphans as o
-        inner join journal as j on o.id = j.generation_id
-        cross join lateral json_array_elements(j.events) with ordinality as s (event, place)
-        order by o.id, j.first_seq + s.place
+        from written as w
+        cross join lateral json_array_elements(w.events) with ordinality as s (event, place)
+        order by w.id, w.first_seq + s.place
     ) as e
     group by e.id
 ),

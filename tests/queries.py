@@ -115,7 +115,7 @@ class Chat:
         return await one(connection, "generations.finish", **{**parameters, **changes})
 
     async def speak(self, connection: Connection, *slices: tuple[UUID, int, list[Any]]) -> asyncpg.Record:
-        """A tick of this conversation's worker, with slices: a generation, the first number, the events."""
+        """A tick of this conversation's worker."""
         return await tick(connection, self.worker_id, *slices)
 
     async def texts(self, connection: Connection) -> list[str]:
@@ -129,7 +129,7 @@ class Chat:
 async def tick(
     connection: Connection, worker_id: UUID, *slices: tuple[UUID, int, list[Any]], **changes: Any
 ) -> asyncpg.Record:
-    """What a worker sends five times a second: its lease for a minute, slices, no hint unless told otherwise."""
+    """A worker's lease for a minute, and slices: a generation, the first number, the events; no hint."""
     parameters = {
         "worker_id": worker_id,
         "seconds": 60.0,
@@ -143,6 +143,11 @@ async def tick(
     row = await one(connection, "journal.tick", **{**parameters, **changes})
     assert row is not None
     return row
+
+
+async def prune(connection: Connection, seconds: float = 0.0, max_rows: int = 5000) -> None:
+    """Take what ended so long ago out of the journal."""
+    await run(connection, "journal.prune", seconds=seconds, max_rows=max_rows)
 
 
 def history(row: asyncpg.Record | None) -> list[list[str]]:

@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 
 from chat_api.settings import Settings
-from tests.chat import Chat, Client, open_chat, until
+from tests.chat import Chat, Client, Sql, open_chat, until
 from tests.conftest import Start
 from tests.model_server import ModelServer
+from tests.queries import prune
 from tests.reader import read_events, text_of
 
 
@@ -108,11 +109,14 @@ class TestAfterTheReplayWindow:
     """The events are gone; the stored message is the truth."""
 
     @pytest.fixture
-    async def chat(self, start: Start, settings: Settings, user: dict[str, str]) -> Chat:
-        return await open_chat(await start(settings.model_copy(update={"replay_bytes": 0})), user)
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"replay_seconds": 1e-6})
 
-    async def test_a_reader_gets_the_whole_text_and_done(self, chat: Chat, model: ModelServer) -> None:
+    async def test_a_reader_gets_the_whole_text_and_done(
+        self, chat: Chat, model: ModelServer, sql: Sql
+    ) -> None:
         seen = await chat.exchange(model, "a", "b", "c")
+        await prune(sql)
         for event in seen[:-2]:
             reset, done = await read_events(await chat.attach(event.id))
             assert reset.data == {"reset": True, "content": "abc"}
@@ -126,10 +130,13 @@ class TestAfterTheReplayWindow:
         await chat.exchange(model, "a")
         assert (await chat.attach()).status == 204
 
-    async def test_of_a_failed_answer_the_failure_is_told(self, chat: Chat, model: ModelServer) -> None:
+    async def test_of_a_failed_answer_the_failure_is_told(
+        self, chat: Chat, model: ModelServer, sql: Sql
+    ) -> None:
         response, call, seen = await chat.begin(model, "a", "b")
         call.cut()
         seen += await read_events(response)
+        await prune(sql)
         reset, error, done = await read_events(await chat.attach(seen[1].id))
         assert reset.data == {"reset": True, "content": "ab"}
         assert [error, done] == seen[-2:]
@@ -137,29 +144,33 @@ class TestAfterTheReplayWindow:
         assert (await chat.attach(seen[-1].id)).status == 204
 
     async def test_of_an_answer_that_failed_at_once_the_failure_is_told(
-        self, chat: Chat, model: ModelServer
+        self, chat: Chat, model: ModelServer, sql: Sql
     ) -> None:
         model.refuse = (500, "")
         seen = await read_events(await chat.send())
+        await prune(sql)
         error, done = await read_events(await chat.attach(seen[0].id))
         assert (error.id, error.data["error"]) == (seen[1].id, "inference_rejected")
         assert done == seen[2]
         assert (await chat.attach(seen[-1].id)).status == 204
 
-    async def test_a_reader_that_is_reading_keeps_its_events(self, chat: Chat, model: ModelServer) -> None:
+    async def test_a_reader_that_is_reading_keeps_its_events(
+        self, chat: Chat, model: ModelServer, sql: Sql
+    ) -> None:
         response, call, _ = await chat.begin(model)
         for _ in range(1500):
             call.say("x")
         call.finish()
+        await until(lambda: sql.fetchval("select bool_and(finished_at is not null) from generations"))
+        await prune(sql)
         assert text_of(await read_events(response)) == "x" * 1500
 
 
-async def test_the_oldest_answers_leave_the_replay_first(
-    start: Start, settings: Settings, user: dict[str, str], model: ModelServer
-) -> None:
-    chat = await open_chat(await start(settings.model_copy(update={"replay_bytes": 500})), user)
+async def test_the_oldest_answers_leave_the_replay_first(chat: Chat, model: ModelServer, sql: Sql) -> None:
     first = await chat.exchange(model, "first")
+    slices = await sql.fetchval("select count(*) from journal")
     second = await chat.exchange(model, "second")
+    await prune(sql, max_rows=slices)
     assert await read_events(await chat.attach(second[0].id)) == second[1:]
     reset, done = await read_events(await chat.attach(first[0].id))
     assert reset.data == {"reset": True, "content": "first"}
@@ -167,12 +178,14 @@ async def test_the_oldest_answers_leave_the_replay_first(
 
 
 async def test_the_replay_window_closes_by_time(
-    start: Start, settings: Settings, user: dict[str, str], model: ModelServer
+    start: Start, settings: Settings, user: dict[str, str], model: ModelServer, sql: Sql
 ) -> None:
-    chat = await open_chat(await start(settings.model_copy(update={"replay_seconds": 0.05})), user)
+    changes = {"replay_seconds": 0.05, "worker_lease": 1}
+    chat = await open_chat(await start(settings.model_copy(update=changes)), user)
     await chat.exchange(model, "a")
 
     async def gone() -> bool:
         return (await chat.attach()).status == 204
 
     await until(gone)
+    await until(lambda: sql.fetchval("select not exists (select from journal)"))

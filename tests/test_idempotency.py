@@ -10,6 +10,7 @@ from chat_api.settings import Settings
 from tests.chat import Chat, Client, Sql, open_chat, somebody_waits
 from tests.conftest import Start
 from tests.model_server import ModelServer
+from tests.queries import prune
 from tests.reader import read_events, text_of
 
 ANSWERED = [("user", "Hi", None), ("assistant", "ab", "stop")]
@@ -37,11 +38,11 @@ async def test_a_retry_after_the_end_replays(chat: Chat, model: ModelServer) -> 
 
 
 async def test_a_retry_after_the_replay_window_gets_the_stored_answer(
-    start: Start, settings: Settings, user: dict[str, str], model: ModelServer
+    chat: Chat, model: ModelServer, sql: Sql
 ) -> None:
-    chat = await open_chat(await start(settings.model_copy(update={"replay_bytes": 0})), user)
     model.say = ["a", "b"]
     first = await read_events(await chat.send(key="k"))
+    await prune(sql)
     begin, reset, done = await read_events(await chat.send(key="k"))
     assert (begin, done) == (first[0], first[-1])
     assert reset.data == {"reset": True, "content": "ab"}
@@ -112,10 +113,7 @@ async def test_regenerating_takes_a_key_too(chat: Chat, model: ModelServer) -> N
     assert len(model.requests) == 2
 
 
-async def test_a_retry_of_a_replaced_answer_gets_the_new_one(
-    start: Start, settings: Settings, user: dict[str, str], model: ModelServer
-) -> None:
-    chat = await open_chat(await start(settings.model_copy(update={"replay_bytes": 0})), user)
+async def test_a_retry_of_a_replaced_answer_gets_the_new_one(chat: Chat, model: ModelServer) -> None:
     response = await chat.send(key="k")
     call = await model.call()
     call.say("half")

@@ -90,11 +90,12 @@ async def test_a_reloaded_page_learns_what_is_running(chat: Chat, model: ModelSe
     response, call, seen = await chat.begin(model, "a")
     conversation = await chat.get()
     generation = conversation["generation"]
-    assert generation.pop("started_at") >= conversation["messages"][0]["created_at"]
+    [question] = conversation["messages"]
+    assert conversation["created_at"] < generation.pop("started_at") <= question["created_at"]
     assert generation == {
         "id": seen[0].data["generation_id"],
         "conversation_id": conversation["id"],
-        "user_message_id": conversation["messages"][0]["id"],
+        "user_message_id": question["id"],
         "status": "running",
         "last_event_id": seen[-1].id,
     }

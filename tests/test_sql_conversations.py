@@ -104,11 +104,16 @@ async def test_a_conversation_is_read_oldest_first_with_the_generation_that_runs
     row = await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id)
     assert row is not None
     assert [each["content"] for each in orjson.loads(row["messages"])] == ["a", "b", "c", "hello"]
-    assert (row["generation_id"], row["status"]) == (begun, "running")
+    assert (row["generation_id"], row["status"], row["last_seq"]) == (begun, "running", None)
+    await chat.speak(sql, (begun, 0, [{}, {"token": "a"}]))
+    await chat.speak(sql, (begun, 1, [{"token": "a"}, {"token": "b"}]))
+    row = await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id)
+    assert row is not None
+    assert row["last_seq"] == 2
     await chat.finish(sql, begun)
     row = await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id)
     assert row is not None
-    assert row["generation_id"] is None
+    assert (row["generation_id"], row["last_seq"]) == (None, None)
 
 
 @pytest.mark.parametrize("is_running", [False, True])

@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.queries import Chat, Connection, history, one, run
+from tests.queries import Chat, Connection, history, one, run, tick
 
 
 @pytest.fixture
@@ -260,9 +260,16 @@ async def test_a_finish_without_text_stores_no_message(sql: Connection, chat: Ch
 
 async def test_a_repeated_finish_changes_nothing_and_tells_the_same(sql: Connection, chat: Chat) -> None:
     begun = await chat.begin(sql)
-    first = await chat.finish(sql, begun)
-    assert await chat.finish(sql, begun, content="another", finish_reason="length") == first
+    slices = {"first_seq": 0, "slice": "[{}, {}, {}]"}
+    first = await chat.finish(sql, begun, **slices)
+    again = await chat.finish(sql, begun, content="another", finish_reason="length", **slices)
+    assert first is not None
+    assert again is not None
+    for key in ("is_mine", "message_id", "finish_reason"):
+        assert again[key] == first[key]
+    assert again["content"] == "an answer"  # as it is stored, for readers who were told otherwise
     assert await chat.texts(sql) == ["hello", "an answer"]
+    assert await sql.fetchval("select count(*) from journal") == 1
 
 
 async def test_a_finish_with_another_end_is_told_which_one_came_first(sql: Connection, chat: Chat) -> None:
@@ -271,27 +278,43 @@ async def test_a_finish_with_another_end_is_told_which_one_came_first(sql: Conne
     second = await chat.finish(sql, begun)
     assert first is not None
     assert second is not None
-    assert (second["is_mine"], second["message_id"], second["finish_reason"]) == (
+    assert (second["is_mine"], second["message_id"], second["finish_reason"], second["content"]) == (
         False,
         first["message_id"],
         "stopped",
+        "an answer",
     )
 
 
 async def test_another_workers_generation_is_not_ended(sql: Connection, chat: Chat) -> None:
     begun = await chat.begin(sql)
-    row = await chat.finish(sql, begun, worker_id=uuid4())
+    row = await chat.finish(sql, begun, worker_id=uuid4(), first_seq=0, slice="[{}, {}, {}]")
     assert row is not None
-    assert row["is_mine"] is False
+    assert (row["is_mine"], row["content"]) == (False, None)
     assert (await generation(sql, begun))["status"] == "running"
     assert await chat.texts(sql) == ["hello"]
+    assert await sql.fetchval("select count(*) from journal") == 0
 
 
 async def test_a_finish_in_a_deleted_conversation_finds_nothing(sql: Connection, chat: Chat) -> None:
     begun = await chat.begin(sql)
     await sql.execute("delete from conversations")
-    assert await chat.finish(sql, begun) is None
+    assert await chat.finish(sql, begun, first_seq=0, slice="[{}, {}, {}]") is None
     assert await sql.fetchval("select count(*) from messages") == 0
+    assert await sql.fetchval("select count(*) from journal") == 0
+
+
+async def test_a_finish_brings_the_last_slice_to_the_journal(sql: Connection, chat: Chat) -> None:
+    begun = await chat.begin(sql)
+    await chat.speak(sql, (begun, 0, [{}]))
+    await chat.finish(sql, begun, first_seq=1, last_seq=3, slice='[{"token":"a"}, {"token":"b"}]')
+    rows = await sql.fetch("select first_seq, next_seq, events from journal order by next_seq")
+    assert [tuple(row) for row in rows] == [(0, 1, "[{}]"), (1, 3, '[{"token":"a"}, {"token":"b"}]')]
+
+
+async def test_a_finish_without_a_last_slice_writes_none(sql: Connection, chat: Chat) -> None:
+    await chat.finish(sql, await chat.begin(sql))
+    assert await sql.fetchval("select count(*) from journal") == 0
 
 
 @pytest.mark.parametrize(
@@ -333,8 +356,11 @@ async def test_a_regeneration_leaves_earlier_turns_and_other_conversations_alone
 
 async def test_a_retry_of_the_replaced_answer_gets_the_new_one(sql: Connection, chat: Chat) -> None:
     first = await chat.begin(sql, idempotency_key="k")
-    await chat.finish(sql, first)
-    again = await chat.finish(sql, await chat.begin(sql, kind="regenerate"), content="better")
+    slices = {"first_seq": 0, "slice": "[{}, {}, {}]"}
+    await chat.finish(sql, first, **slices)
+    regeneration = await chat.begin(sql, kind="regenerate")
+    again = await chat.finish(sql, regeneration, content="better", **slices)
+    assert await sql.fetchval("select array_agg(generation_id) from journal") == [regeneration]
     exchange = await one(sql, "messages.exchange", generation_id=first)
     assert again is not None
     assert exchange is not None
@@ -359,15 +385,16 @@ async def test_an_attach_finds_the_newest_generation_or_the_one_it_names(sql: Co
     assert row["generation_id"] is None
     first = await chat.begin(sql)
     await chat.finish(sql, first, content="one")
+    await sql.execute("update generations set finished_at = now() - interval '90.5 seconds'")
     second = await chat.begin(sql)
-    for generation_id, status, content, asked in [
-        (second, "running", "", None),
-        (second, "running", "", second),
-        (first, "completed", "one", first),
-    ]:
+    for generation_id, asked in [(second, None), (second, second), (first, first)]:
         row = await attach(sql, chat, generation_id=asked)
         assert row is not None
-        assert (row["generation_id"], row["status"], row["content"]) == (generation_id, status, content)
+        assert row["generation_id"] == generation_id
+        if generation_id == first:
+            assert 90.5 <= row["seconds_since_end"] < 120
+        else:
+            assert row["seconds_since_end"] is None
 
 
 async def test_an_attach_finds_no_generation_of_another_conversation(sql: Connection, chat: Chat) -> None:
@@ -411,21 +438,92 @@ async def test_the_generations_of_dead_workers_are_interrupted_once(sql: Connect
     begun = {chat.worker_id: await chat.begin(sql) for chat in (alive, dead, unknown)}
     finished = await Chat(worker_id=dead.worker_id).open(sql)
     await finished.finish(sql, await finished.begin(sql))
-    await run(sql, "maintenance.renew_lease", worker_id=alive.worker_id, seconds=60.0)
-    await run(sql, "maintenance.renew_lease", worker_id=dead.worker_id, seconds=-1.0)
+    await tick(sql, alive.worker_id, seconds=60.0)
+    await tick(sql, dead.worker_id, seconds=-1.0)
     ended = {row["id"] for row in await run(sql, "maintenance.interrupt_orphans")}
     assert ended == {begun[dead.worker_id], begun[unknown.worker_id]}
     assert await run(sql, "maintenance.interrupt_orphans") == []
     row = await generation(sql, begun[dead.worker_id])
     assert (row["status"], row["finish_reason"]) == ("interrupted", "interrupted")
-    assert row["error_code"] == "worker_lost"
+    assert (row["error_code"], row["message_id"]) == ("worker_lost", None)
+    assert (row["token_count"], row["last_seq"]) == (0, 2)  # nothing was heard of it but its end
+    assert await dead.texts(sql) == ["hello"]
     await dead.begin(sql)
+
+
+TOKENS = [{"token": token} for token in ("Zwölf ", "🥟", "e\u0301 ", "\u202eשל")]
+
+
+@pytest.mark.parametrize(
+    ("slices", "content", "tokens", "last_seq"),
+    [
+        ([(0, [{}, *TOKENS])], "Zwölf 🥟e\u0301 \u202eשל", 4, 6),
+        ([(0, [{}, *TOKENS[:2]]), (3, TOKENS[2:])], "Zwölf 🥟e\u0301 \u202eשל", 4, 6),
+        ([(3, TOKENS[2:]), (0, [{}, *TOKENS[:2]])], "Zwölf 🥟e\u0301 \u202eשל", 4, 6),
+        ([(0, [{}, *TOKENS[:2]]), (0, [{}, *TOKENS[:3]]), (2, TOKENS[1:])], "Zwölf 🥟e\u0301 \u202eשל", 4, 6),
+        ([(0, [{}, {"token": str(n)}, {"token": ""}]) for n in "a"], "a", 2, 4),
+        ([(0, [{"token": f"{n} "} for n in range(12)])], "0 1 2 3 4 5 6 7 8 9 10 11 ", 12, 13),
+        ([(0, [{}])], None, 0, 2),
+        ([(0, [{}, {"token": ""}])], None, 1, 3),
+        # Whatever else a model server sends along.
+        ([(0, [{}, {"token": "a", "gpu": 0, "more": {"token": "b"}}])], "a", 1, 3),
+        ([(0, [{}, {"nul\0": "\0\0", "token": "a\\u0000\\"}])], "a\\u0000\\", 1, 3),
+        ([(0, [{}, {"token": "a\\", "nul": "\\\0"}, {"token": '"\n\t'}])], 'a\\"\n\t', 2, 4),
+    ],
+)
+async def test_what_a_dead_worker_wrote_is_kept_each_event_once_and_in_order(
+    sql: Connection,
+    chat: Chat,
+    slices: list[tuple[int, list[Any]]],
+    content: str | None,
+    tokens: int,
+    last_seq: int,
+) -> None:
+    other = await Chat(worker_id=chat.worker_id).open(sql)
+    begun, others = await chat.begin(sql), await other.begin(sql)
+    for first_seq, events in slices:
+        await chat.speak(sql, (begun, first_seq, events), (others, 0, [{}, {"token": "other's"}]))
+    await sql.execute(
+        "delete from workers; update conversations set updated_at = '2025-01-01', model_tag = 'd20'"
+    )
+    ended = await run(sql, "maintenance.interrupt_orphans")
+    assert {row["id"] for row in ended} == {begun, others}
+    row = await generation(sql, begun)
+    assert (row["token_count"], row["last_seq"]) == (tokens, last_seq)
+    message = await sql.fetchrow("select * from messages where id = $1", row["message_id"])
+    if content is None:
+        assert row["message_id"] is None
+    else:
+        assert message is not None
+        assert (message["role"], message["content"], message["conversation_id"]) == (
+            "assistant",
+            content,
+            chat.id,
+        )
+        assert (message["token_count"], message["model_tag"]) == (tokens, "d20")
+        assert message["finish_reason"] == "interrupted"
+    assert await other.texts(sql) == ["hello", "other's"]
+    assert await sql.fetchval("select bool_and(updated_at > '2025-01-02') from conversations")
+    before = await sql.fetchval("select count(*) from messages")
+    assert await run(sql, "maintenance.interrupt_orphans") == []
+    assert await sql.fetchval("select count(*) from messages") == before
+
+
+async def test_an_interrupted_regeneration_leaves_the_old_answer_in_place(
+    sql: Connection, chat: Chat
+) -> None:
+    await chat.finish(sql, await chat.begin(sql), content="old")
+    again = await chat.begin(sql, kind="regenerate")
+    await chat.speak(sql, (again, 0, [{}, {"token": "new"}]))
+    await sql.execute("delete from workers")
+    await run(sql, "maintenance.interrupt_orphans")
+    assert await chat.texts(sql) == ["hello", "old", "new"]
 
 
 async def test_a_lease_is_renewed_and_given_back_and_old_ones_go_with_it(sql: Connection) -> None:
     mine, old, recent = uuid4(), uuid4(), uuid4()
     for worker, seconds in ((mine, -5.0), (mine, 60.0), (old, -3601.0), (recent, -3590.0)):
-        await run(sql, "maintenance.renew_lease", worker_id=worker, seconds=seconds)
+        await tick(sql, worker, seconds=seconds)
     held = "select array_agg(id) from workers where lease_until > now()"
     assert await sql.fetchval(held) == [mine]
     await run(sql, "maintenance.release_lease", worker_id=mine)

@@ -150,24 +150,37 @@ async def test_a_finish_that_meets_the_deletion_of_its_conversation_finds_nothin
     assert await count(sql, "messages") == 0
 
 
-async def test_a_finish_that_meets_the_end_by_another_worker_is_told_that_end(
+async def test_a_finish_that_meets_the_end_by_another_worker_is_told_that_end_and_when_asked_again_its_text(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
     begun = await chat.begin(sql)
+    await chat.speak(sql, (begun, 0, [{}, {"token": "so far"}]))
+    await sql.execute("delete from workers")
+    await first.execute("rollback; begin")  # dates what comes
     await run(first, "maintenance.interrupt_orphans")
-    row = await meet(sql, first, second, chat.finish(second, begun))
+    row = await meet(sql, first, second, chat.finish(second, begun, content="so far, so good"))
     assert row is not None
-    assert (row["is_mine"], row["finish_reason"], row["message_id"]) == (False, "interrupted", None)
-    assert await chat.texts(sql) == ["hello"]
+    assert (row["is_mine"], row["finish_reason"], row["content"]) == (False, "interrupted", None)
+    assert row["message_id"] == await sql.fetchval("select message_id from generations")
+    again = await chat.finish(second, begun, content="so far, so good")
+    assert again is not None
+    assert (again["is_mine"], again["message_id"], again["content"]) == (False, row["message_id"], "so far")
+    assert await chat.texts(sql) == ["hello", "so far"]
 
 
 async def test_a_finish_that_meets_its_own_repetition_stores_once(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
     begun = await chat.begin(sql)
-    row = await chat.finish(first, begun)
-    assert await meet(sql, first, second, chat.finish(second, begun)) == row
+    slices = {"first_seq": 0, "slice": "[{}, {}, {}]"}
+    row = await chat.finish(first, begun, **slices)
+    again = await meet(sql, first, second, chat.finish(second, begun, **slices))
+    assert row is not None
+    assert again is not None
+    for key in ("is_mine", "message_id", "finish_reason"):
+        assert again[key] == row[key]
     assert await count(sql, "messages") == 2
+    assert await count(sql, "journal") == 1
 
 
 async def test_a_finish_that_meets_a_stop_ends_after_it(
@@ -181,10 +194,11 @@ async def test_a_finish_that_meets_a_stop_ends_after_it(
     assert await count(sql, "messages") == 2
 
 
-async def test_a_deletion_in_the_middle_of_a_finish_waits_for_it(
-    sql: Connection, database_url: str, first: Connection, second: Connection, chat: Chat
+@pytest.mark.parametrize("end", ["finish", "interrupt_orphans"])
+async def test_a_deletion_in_the_middle_of_an_end_waits_for_it(
+    sql: Connection, database_url: str, first: Connection, second: Connection, chat: Chat, end: str
 ) -> None:
-    """Both lock the conversation before the generation, else they would wait for each other."""
+    """All lock the conversation before the generation, else they would wait for each other."""
     begun = await chat.begin(sql)
     await first.execute("select pg_advisory_xact_lock(1)")
     await sql.execute("""
@@ -192,7 +206,8 @@ async def test_a_deletion_in_the_middle_of_a_finish_waits_for_it(
         as $$ begin perform pg_advisory_xact_lock(1); return null; end $$;
         create trigger halt before update on conversations for each statement execute function halt()
     """)
-    finishing = asyncio.create_task(chat.finish(second, begun))
+    ending = chat.finish(second, begun) if end == "finish" else one(second, "maintenance.interrupt_orphans")
+    finishing = asyncio.create_task(ending)
     await blocked(sql, second.get_server_pid())
     third = await asyncpg.connect(database_url)
     deleting = asyncio.create_task(one(third, "conversations.delete", id=chat.id, user_id=chat.user_id))
@@ -202,7 +217,7 @@ async def test_a_deletion_in_the_middle_of_a_finish_waits_for_it(
         finished, deleted = await asyncio.gather(finishing, deleting)
     await third.close()
     assert finished is not None
-    assert finished["is_mine"] is True
+    assert finished["is_mine" if end == "finish" else "id"] == (True if end == "finish" else begun)
     assert deleted is not None
     assert await count(sql, "messages") == await count(sql, "generations") == 0
 
@@ -210,8 +225,52 @@ async def test_a_deletion_in_the_middle_of_a_finish_waits_for_it(
 async def test_orphans_are_ended_by_one_of_two_workers(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
+    """The second doesn't wait for the first, but takes what that one has not."""
     begun = await chat.begin(sql)
+    await chat.speak(sql, (begun, 0, [{}, {"token": "a"}]))
+    await sql.execute("delete from workers")
+    await first.execute("rollback; begin")  # dates what comes
     ended: list[UUID] = [row["id"] for row in await run(first, "maintenance.interrupt_orphans")]
     assert ended == [begun]
-    row = await meet(sql, first, second, one(second, "maintenance.interrupt_orphans"))
-    assert row is None
+    later = await (await Chat().open(sql)).begin(sql)
+    async with asyncio.timeout(5):
+        assert [row["id"] for row in await run(second, "maintenance.interrupt_orphans")] == [later]
+    await first.execute("commit")
+    assert await run(second, "maintenance.interrupt_orphans") == []
+    assert await chat.texts(sql) == ["hello", "a"]
+
+
+async def test_of_many_workers_that_look_for_orphans_at_once_each_is_ended_by_one(
+    sql: Connection, database_url: str
+) -> None:
+    begun = set()
+    for _ in range(30):
+        chat = await Chat().open(sql)
+        begun.add(generation_id := await chat.begin(sql))
+        await chat.speak(sql, (generation_id, 0, [{}, {"token": "a"}]))
+    await sql.execute("delete from workers")
+    async with asyncpg.create_pool(database_url, min_size=6, max_size=6) as pool:
+
+        async def interrupt() -> list[UUID]:
+            async with pool.acquire() as connection:
+                return [row["id"] for row in await run(connection, "maintenance.interrupt_orphans")]
+
+        ended = [each for some in await asyncio.gather(*(interrupt() for _ in range(6))) for each in some]
+    assert (len(ended), set(ended)) == (30, begun)
+    assert await count(sql, "messages") == 60
+    assert await sql.fetchval("select count(*) from messages where content = 'a'") == 30
+
+
+async def test_orphans_that_meet_an_end_or_a_deletion_pass_it_over(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(sql)
+    await chat.finish(first, begun)
+    async with asyncio.timeout(5):
+        assert await run(second, "maintenance.interrupt_orphans") == []
+    await first.execute("rollback; begin")
+    await one(first, "conversations.delete", id=chat.id, user_id=chat.user_id)
+    async with asyncio.timeout(5):
+        assert await run(second, "maintenance.interrupt_orphans") == []
+    await first.execute("rollback")
+    assert [row["id"] for row in await run(second, "maintenance.interrupt_orphans")] == [begun]

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient
+from aiohttp import ClientResponse
 
 from chat_api.settings import Settings
+from tests.chat import Client, Sql, until
+from tests.conftest import Start
 from tests.model_server import ModelServer
+from tests.queries import run
 from tests.reader import read_events, text_of
-
-Client = TestClient[web.Request, web.Application]
-Start = Callable[[Settings], Awaitable[Client]]
-Connection = "asyncpg.Connection[asyncpg.Record]"
 
 
 @pytest.fixture
 async def other(start: Start, settings: Settings) -> Client:
     """A second worker."""
-    return await start(settings)
+    started: Client = await start(settings)
+    return started
 
 
-async def ask(client: Client, conversation: str, user: dict[str, str], **body: Any) -> Any:
+async def ask(client: Client, conversation: str, user: dict[str, str], **body: Any) -> ClientResponse:
     """Send a message."""
     return await client.post(f"{conversation}/messages", json={"content": "hi", **body}, headers=user)
 
@@ -114,7 +111,7 @@ async def test_a_finished_answer_is_replayed_from_the_journal_and_then_told_by_r
     conversation: str,
     user: dict[str, str],
     model: ModelServer,
-    sql: Connection,
+    sql: Sql,
 ) -> None:
     model.say = ["some ", "words"]
     seen = await read_events(await ask(client, conversation, user))
@@ -134,14 +131,13 @@ async def test_a_dead_workers_answer_is_interrupted_with_its_text(
     conversation: str,
     user: dict[str, str],
     model: ModelServer,
-    sql: Connection,
+    sql: Sql,
 ) -> None:
     local = await ask(client, conversation, user)
     call = await model.call()
     call.say("so ", "far")
     seen = await read_events(local, 3)
-    while not await sql.fetchval("select exists (select from journal where next_seq = 3)"):
-        await asyncio.sleep(0.02)
+    await until(lambda: sql.fetchval("select exists (select from journal where next_seq = 3)"))
     # As if it had died: its lease is over, and it doesn't know.
     await sql.execute("update workers set lease_until = now() - interval '1 hour', id = gen_random_uuid()")
     await sql.execute("update generations set worker_id = gen_random_uuid()")
@@ -157,3 +153,22 @@ async def test_a_dead_workers_answer_is_interrupted_with_its_text(
     told = await read_events(local)
     assert told[-1].data["message_id"] == messages[1]["id"]
     assert {"reset": True, "content": "so far"} in [event.data for event in told]
+
+
+async def test_a_worker_that_ends_an_answer_just_as_another_does_shows_what_that_one_stored(
+    client: Client, conversation: str, user: dict[str, str], model: ModelServer, sql: Sql
+) -> None:
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    call.say("so ", "far")
+    await read_events(local, 3)
+    await until(lambda: sql.fetchval("select exists (select from journal where next_seq = 3)"))
+    async with sql.transaction():
+        await sql.execute("delete from workers")
+        await run(sql, "maintenance.interrupt_orphans")
+        call.finish()
+        waiting = "query like '% -- generations.finish%' and wait_event_type = 'Lock'"
+        await until(lambda: sql.fetchval(f"select exists (select from pg_stat_activity where {waiting})"))
+    reset, done = await read_events(local)
+    assert reset.data == {"reset": True, "content": "so far"}
+    assert done.data["finish_reason"] == "interrupted"
