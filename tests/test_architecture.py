@@ -15,6 +15,7 @@ LAYERS = [
     {"dev"},
     {"__main__"},
     {"cli"},
+    {"supervisor", "worker"},
     {"server"},
     {"app"},
     {"routes"},
@@ -28,7 +29,7 @@ LAYERS = [
     {"auth", "db", "inference", "migrate"},
     {"errors", "logs", "metrics", "migration_backend", "models"},
     {"settings"},
-    {"dsn", "resources"},
+    {"dsn", "listeners", "resources", "signals", "systemd", "worker_process"},
     {"dsn_hosts", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +16,7 @@ def encode(event: Event) -> bytes:
 
 
 def filled(*data: bytes, last: bool = False) -> Log:
-    log = Log(uuid4())
+    log = Log(uuid4(), uuid4())
     for place, each in enumerate(data):
         log.append(each, last=last and place == len(data) - 1)
     return log
@@ -42,8 +43,12 @@ class TestLog:
     ) -> None:
         log = filled(b"a")
         log.append(b"b", seq=5)
-        log.append(b"c", seq=9)
+        log.append(b"c", seq=9, last=True)
         assert log.place_after(seq) == place
+
+    @pytest.mark.parametrize("seq", [-1, 0, 1, 7])
+    def test_a_reader_may_be_ahead_of_a_log_that_grows(self, seq: int) -> None:
+        assert filled(b"a", b"b").place_after(seq) == seq + 1
 
     def test_a_slice_is_as_large_as_asked(self) -> None:
         log = filled(b"a", b"b", b"c")
@@ -63,7 +68,8 @@ class TestLog:
             assert log.read(0, 9, counting) == [b"a", b"b"]
             assert log.read(0, 9, encode) == [b"0:a", b"1:b"]
         log.append(b"c")
-        assert log.read(1, 9, counting) == [b"b", b"c"]
+        for _ in range(3):
+            assert log.read(2, 9, counting) == [b"c"]
         assert encoded == [0, 1, 2]
 
     async def test_all_who_wait_are_woken(self) -> None:
@@ -84,7 +90,7 @@ class TestLog:
             await log.wait_closed()
 
     async def test_the_end_is_waited_for_past_every_event(self) -> None:
-        log = Log(uuid4())
+        log = Log(uuid4(), uuid4())
         reader = asyncio.create_task(log.wait_closed())
         for last in (False, False, True):
             assert not reader.done()
@@ -94,60 +100,43 @@ class TestLog:
             await reader
 
     async def test_a_reader_that_leaves_is_forgotten(self) -> None:
-        log = Log(uuid4())
+        log = Log(uuid4(), uuid4())
         reader = asyncio.create_task(log.wait(0))
         await asyncio.sleep(0)
-        assert len(log._waiters) == 1
+        assert len(log._listeners) == 1
         reader.cancel()
         await asyncio.wait({reader})
-        assert not log._waiters
+        assert not log._listeners
         log.append(b"a")
 
 
+class Elsewhere:
+    """Stands in for the follower: it knows every log that this worker doesn't."""
+
+    def __init__(self) -> None:
+        self.asked: list[UUID] = []
+
+    async def follow(self, generation_id: UUID, conversation_id: UUID, _: int) -> Log:
+        self.asked.append(generation_id)
+        return Log(generation_id, conversation_id)
+
+
 class TestHub:
-    @staticmethod
-    def finished(hub: Hub, size: int) -> UUID:
-        log = hub.open(uuid4())
-        log.append(b"x" * size, last=True)
-        hub.finished(log)
-        return log.generation_id
-
-    async def test_finished_logs_are_kept_within_the_bytes_the_newest_first(self) -> None:
-        hub = Hub(replay_seconds=60, replay_bytes=100)
-        first, second, third = (self.finished(hub, 40) for _ in range(3))
-        assert hub.get(first) is None
-        assert hub.get(second) is not None
-        assert hub.get(third) is not None
-        hub.close()
-
-    async def test_a_log_larger_than_all_is_not_kept_and_costs_the_others(self) -> None:
-        hub = Hub(replay_seconds=60, replay_bytes=100)
-        assert hub.get(self.finished(hub, 101)) is None
-        assert hub.get(self.finished(hub, 100)) is not None
-        hub.close()
-
-    async def test_a_growing_log_is_kept_whatever_its_size(self) -> None:
-        hub = Hub(replay_seconds=60, replay_bytes=0)
-        log = hub.open(uuid4())
-        log.append(b"x" * 1000)
-        self.finished(hub, 1)
+    async def test_a_log_that_grows_here_is_read_here_and_any_other_is_sought(self) -> None:
+        elsewhere = Elsewhere()
+        hub = Hub(elsewhere)  # type: ignore[arg-type]
+        log = hub.open(uuid4(), uuid4())
         assert hub.get(log.generation_id) is log
-        hub.close()
+        assert await hub.find(log.generation_id, log.conversation_id) is log
+        hub.drop(log)
+        assert hub.get(log.generation_id) is None
+        assert await hub.find(log.generation_id, log.conversation_id) is not log
+        assert elsewhere.asked == [log.generation_id]
 
-    async def test_dropped_bytes_are_room_again(self) -> None:
-        hub = Hub(replay_seconds=60, replay_bytes=100)
-        for _ in range(50):
-            kept = self.finished(hub, 90)
-            assert hub.get(kept) is not None
-            hub.drop(kept)
-            hub.drop(kept)
-        assert hub.get(self.finished(hub, 100)) is not None
-        hub.close()
-
-    async def test_nothing_is_left_of_a_closed_hub(self) -> None:
-        hub = Hub(replay_seconds=60, replay_bytes=1000)
-        ids = [self.finished(hub, 10) for _ in range(3)]
-        timers = list(hub._finished.values())
-        hub.close()
-        assert all(hub.get(each) is None for each in ids)
-        assert all(timer.cancelled() for timer in timers)
+    async def test_a_log_that_grows_no_more_is_held_by_its_readers_alone(self) -> None:
+        hub = Hub(Elsewhere())  # type: ignore[arg-type]
+        log = hub.open(uuid4(), uuid4())
+        known = weakref.ref(log)
+        hub.drop(log)
+        del log
+        assert known() is None

@@ -72,7 +72,7 @@ async def test_only_at_a_modal_host_the_url_itself_takes_the_request(
 
     given = settings.model_copy(update={"inference_service_url": f"https://{host}"})
     nanochat = Nanochat(given, None)  # type: ignore[arg-type]
-    assert nanochat._generate_url == f"https://{host}{path}"
+    assert str(nanochat._upstream._url) == f"https://{host}{path}"
 
 
 async def test_the_system_prompt_joins_the_first_user_message(

@@ -49,7 +49,7 @@ async def keeping_up(log: Log, *connections: Connection) -> list[asyncio.Task[No
 
 
 async def test_readers_that_keep_up_are_written_to_in_the_call_that_appends() -> None:
-    log, first, second = Log(uuid4()), Connection(), Connection()
+    log, first, second = Log(uuid4(), uuid4()), Connection(), Connection()
     tasks = await keeping_up(log, first, second)
     for number in range(3):
         log.append(b'{"token":"x"}', last=number == 2)
@@ -61,7 +61,7 @@ async def test_readers_that_keep_up_are_written_to_in_the_call_that_appends() ->
 
 @pytest.mark.parametrize("state", ["full", "closing"])
 async def test_a_reader_that_falls_behind_is_left_to_its_own_task(state: str) -> None:
-    log, slow, quick = Log(uuid4()), Connection(), Connection()
+    log, slow, quick = Log(uuid4(), uuid4()), Connection(), Connection()
     tasks = await keeping_up(log, slow, quick)
     setattr(slow, state, True)
     for _ in range(3):
@@ -76,7 +76,7 @@ async def test_a_reader_that_falls_behind_is_left_to_its_own_task(state: str) ->
 
 
 async def test_a_reader_that_comes_late_is_given_portions() -> None:
-    log, connection = Log(uuid4()), Connection()
+    log, connection = Log(uuid4(), uuid4()), Connection()
     for _ in range(10):
         log.append(b'"%b"' % (b"x" * (BYTES_A_WRITE // 3)))
     writer = _Writer(connection.request(HttpVersion10), Reading(log))  # type: ignore[arg-type]

@@ -317,7 +317,7 @@ def test_an_event_holds_little_more_than_its_bytes() -> None:
     def pages() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1])
 
-    logs = [Log(uuid4()) for _ in range(20)]
+    logs = [Log(uuid4(), uuid4()) for _ in range(20)]
     before = pages()
     for log in logs:
         for number in range(1000):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chat_api.inference.events import MAX_EVENT_BYTES, EventTooLarge, events
+from chat_api.inference.events import MAX_EVENT_BYTES, EventParser, EventTooLarge
 from chat_api.settings import Settings
 from tests.chat import Chat, no_answer_lives, open_chat, until
 from tests.conftest import Start
@@ -378,22 +378,19 @@ class TestReadingEvents:
     """The parser alone, where a chunk is what the test says."""
 
     @staticmethod
-    async def read(*chunks: bytes) -> list[bytes]:
-        async def source() -> AsyncIterator[bytes]:
-            for chunk in chunks:
-                yield chunk
+    def read(*chunks: bytes) -> list[bytes]:
+        parser = EventParser()
+        return [data for chunk in chunks for data in parser.feed(chunk)]
 
-        return [data async for data in events(source())]
-
-    async def test_every_cut_gives_the_same_events(self) -> None:
+    def test_every_cut_gives_the_same_events(self) -> None:
         stream = "data: é\r\n\r\n:c\ndata:b\ndata: c\n\ndata\n\ndata: cut off".encode()
         expected = ["é".encode(), b"b\nc"]
         for place in range(len(stream) + 1):
-            assert await self.read(stream[:place], stream[place:]) == expected
-        assert await self.read(*(bytes([byte]) for byte in stream)) == expected
+            assert self.read(stream[:place], stream[place:]) == expected
+        assert self.read(*(bytes([byte]) for byte in stream)) == expected
 
-    async def test_the_limit_is_exact(self) -> None:
+    def test_the_limit_is_exact(self) -> None:
         largest = b"x" * MAX_EVENT_BYTES
-        assert await self.read(b"data:" + largest[5:] + b"\n\n") == [largest[5:]]
+        assert self.read(b"data:" + largest[5:] + b"\n\n") == [largest[5:]]
         with pytest.raises(EventTooLarge):
-            await self.read(b"data:" + largest + b"x\n\n")
+            self.read(b"data:" + largest + b"x\n\n")
