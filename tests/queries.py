@@ -133,6 +133,7 @@ async def tick(
     parameters = {
         "worker_id": worker_id,
         "seconds": 60.0,
+        "start_seconds": 60.0,
         "live": [generation_id for generation_id, _, _ in slices],
         "ids": [generation_id for generation_id, _, _ in slices],
         "first_seqs": [first_seq for _, first_seq, _ in slices],

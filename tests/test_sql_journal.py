@@ -355,7 +355,7 @@ async def heard(sql: Connection, database_url: str, channel: str, name: str, **p
 async def test_listeners_hear_the_hint_of_a_tick_and_nothing_of_one_without(
     sql: Connection, database_url: str
 ) -> None:
-    idle = {"worker_id": uuid4(), "seconds": 60.0, "live": [], "ids": []}
+    idle = {"worker_id": uuid4(), "seconds": 60.0, "start_seconds": 60.0, "live": [], "ids": []}
     nothing = {**idle, "first_seqs": [], "next_seqs": [], "slices": []}
     ids = ",".join(str(uuid4()) for _ in range(200))
     for hint, told in (("", []), ("many", ["many"]), (ids, [ids])):

@@ -132,9 +132,9 @@ async def havoc(
 async def stack(folder: Path, count: int, rate: float) -> AsyncIterator[tuple[list[Worker], Postgres, Proxy]]:
     """PostgreSQL, the neighbours, and workers behind a proxy to the database."""
     database_port, neighbours_port = free_port(), free_port()
-    folder.chmod(0o755)  # PostgreSQL may have to run as another user
     async with AsyncExitStack() as parts:
         server = Postgres(folder / "data", tcp_port=database_port)
+        await asyncio.to_thread(folder.chmod, 0o755)  # PostgreSQL may have to run as another user
         await asyncio.to_thread(server.start)
         parts.callback(server.stop)
         apply_migrations(server.dsn())
