@@ -224,7 +224,7 @@ async def leaks(
     """An idle worker holds what it held before, its pool, and the connection that it listens on."""
     leaked: list[tuple[int, int]] = []
     async with aiohttp.ClientSession() as session:
-        for _ in range(20):  # seconds in which idle connections to the auth service end
+        for _ in range(40):  # seconds in which idle connections to the auth service end
             await asyncio.sleep(1)
             now = [await figures(session, worker) for worker in workers]
             leaked = [
