@@ -58,22 +58,24 @@ async def stream(request: web.Request, reading: Reading, settings: Settings) -> 
     A reader that leaves just ends this; one that takes nothing for `slow_reader_timeout` is cut, and may come
     back with its last id. The generation knows of neither.
     """
+    if request.transport is None:  # aiohttp_sse takes for granted that there is one
+        raise ConnectionResetError("the reader left before its stream began")
     response = EventSourceResponse(
         allow_all_methods=True,
         ping_interval=settings.keepalive_interval,
         send_timeout=settings.slow_reader_timeout,
     )
     try:
-        await response.prepare(request)
+        connection = await response.prepare(request)
         async with response:
             writer = _Writer(request, reading)
-            while not writer.write():
+            while connection is not None and not writer.ended:
                 if request.protocol.writing_paused:
                     async with asyncio.timeout(settings.slow_reader_timeout):
-                        await response.drain()
+                        await connection.drain()
                 else:
                     await writer.keep_up()
-    except ConnectionError:
+    except ConnectionError:  # also where the kernel gave it up: `send_timeout` sets TCP_USER_TIMEOUT
         logger.debug("reader_left")
     except TimeoutError:
         logger.info("reader_cut", reason="it took nothing for too long")
@@ -98,23 +100,21 @@ class _Writer:
         self._encode = encode_chunk if request.version >= HttpVersion11 else encode
         self._fell_behind: asyncio.Future[None] | None = None
 
-    def write(self) -> bool:
-        """Write what there is, up to a portion; true after the last one.
-
-        Raises ConnectionResetError.
-        """
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError
-        if frames := portion(self._log.read(self._place, EVENTS_A_WRITE, self._encode)):
-            transport.write(b"".join(frames))
-            self._place += len(frames)
-        return self._log.closed and self._place == len(self._log.events)
+    @property
+    def ended(self) -> bool:
+        """Whether the last event is written, and the connection took it. Raises ConnectionResetError."""
+        self._connected()
+        caught_up = self._place == len(self._log.events)
+        return caught_up and self._log.closed and not self._request.protocol.writing_paused
 
     async def keep_up(self) -> None:
-        """Write each event as it is appended, until the last one, or one that the connection didn't take."""
-        if self._place < len(self._log.events):
-            await asyncio.sleep(0)  # far behind: others have their turn between two writes
+        """Write what there is, up to a portion.
+
+        If that was all, write each event as it is appended, until the last one, or one that the connection
+        doesn't take. Raises ConnectionResetError.
+        """
+        if not self._write():
+            await asyncio.sleep(0)  # far behind: others have their turn between two portions
             return
         self._fell_behind = asyncio.get_running_loop().create_future()
         self._log.listen(self._appended)
@@ -125,10 +125,25 @@ class _Writer:
 
     def _appended(self) -> None:
         try:
-            going_on = not self.write() and not self._request.protocol.writing_paused
+            keeps_up = self._write()
         except ConnectionResetError:
-            going_on = False
-        if not going_on:
+            keeps_up = False
+        if not keeps_up:
             self._log.unlisten(self._appended)
             if self._fell_behind is not None and not self._fell_behind.done():
                 self._fell_behind.set_result(None)
+
+    def _write(self) -> bool:
+        """Write a portion; true when it was all and the connection took it, and more may come."""
+        transport = self._connected()
+        if frames := portion(self._log.read(self._place, EVENTS_A_WRITE, self._encode)):
+            transport.write(b"".join(frames))
+            self._place += len(frames)
+        caught_up = self._place == len(self._log.events)
+        return caught_up and not self._log.closed and not self._request.protocol.writing_paused
+
+    def _connected(self) -> asyncio.Transport:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        return transport
