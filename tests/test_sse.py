@@ -84,6 +84,21 @@ async def test_a_reader_that_comes_late_is_given_portions() -> None:
     assert [data.count(b"data: ") for data in connection.written] == [3, 3, 3, 2]
 
 
+async def test_a_reader_that_is_ahead_of_the_log_waits_for_it() -> None:
+    log, connection = Log(uuid4()), Connection()
+    log.append(b"{}")
+    writer = _Writer(connection.request(), Reading(log, 3))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(writer.keep_up())
+    for _ in range(3):
+        await asyncio.sleep(0)
+        log.append(b"{}")
+        assert not waiting.done()
+    assert [data.count(f"{log.generation_id}:3\n".encode()) for data in connection.written] == [1]
+    log.append(b"{}", last=True)
+    await asyncio.wait_for(waiting, 1)
+    assert writer.ended
+
+
 async def exchange(client: Client, path: str, version: str, user: dict[str, str]) -> tuple[str, bytes]:
     """A request as bytes; the response's head, and its body as it came."""
     body = b'{"content": "Hi"}'

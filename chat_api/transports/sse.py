@@ -94,7 +94,10 @@ class _Writer:
     """
 
     def __init__(self, request: web.Request, reading: Reading) -> None:
-        self._request = request
+        if request.transport is None:
+            raise ConnectionResetError
+        self._transport = request.transport
+        self._protocol = request.protocol
         self._log = reading.log
         self._place = reading.place
         self._encode = encode_chunk if request.version >= HttpVersion11 else encode
@@ -103,9 +106,10 @@ class _Writer:
     @property
     def ended(self) -> bool:
         """Whether the last event is written, and the connection took it. Raises ConnectionResetError."""
-        self._connected()
-        caught_up = self._place == len(self._log.events)
-        return caught_up and self._log.closed and not self._request.protocol.writing_paused
+        if self._transport.is_closing():
+            raise ConnectionResetError
+        caught_up = self._place >= len(self._log.events)
+        return caught_up and self._log.closed and not self._protocol.writing_paused
 
     async def keep_up(self) -> None:
         """Write what there is, up to a portion.
@@ -135,15 +139,13 @@ class _Writer:
 
     def _write(self) -> bool:
         """Write a portion; true when it was all and the connection took it, and more may come."""
-        transport = self._connected()
-        if frames := portion(self._log.read(self._place, EVENTS_A_WRITE, self._encode)):
-            transport.write(b"".join(frames))
-            self._place += len(frames)
-        caught_up = self._place == len(self._log.events)
-        return caught_up and not self._log.closed and not self._request.protocol.writing_paused
-
-    def _connected(self) -> asyncio.Transport:
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
+        if self._transport.is_closing():
             raise ConnectionResetError
-        return transport
+        log = self._log
+        if frames := log.read(self._place, EVENTS_A_WRITE, self._encode):
+            if len(frames) > 1:
+                frames = portion(frames)
+            self._transport.write(b"".join(frames))
+            self._place += len(frames)
+        # A reader that comes from another worker may be ahead of this one's log.
+        return self._place >= len(log.events) and not log.closed and not self._protocol.writing_paused
