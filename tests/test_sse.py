@@ -41,8 +41,6 @@ class Connection:
 
 async def keeping_up(log: Log, *connections: Connection) -> list[asyncio.Task[None]]:
     writers = [_Writer(connection.request(), Reading(log)) for connection in connections]  # type: ignore[arg-type]
-    for writer in writers:
-        writer.write()
     tasks = [asyncio.create_task(writer.keep_up()) for writer in writers]
     await asyncio.sleep(0)
     return tasks
@@ -80,9 +78,25 @@ async def test_a_reader_that_comes_late_is_given_portions() -> None:
     for _ in range(10):
         log.append(b'"%b"' % (b"x" * (BYTES_A_WRITE // 3)))
     writer = _Writer(connection.request(HttpVersion10), Reading(log))  # type: ignore[arg-type]
-    while len(b"".join(connection.written)) < 10 * (BYTES_A_WRITE // 3):
-        writer.write()
-    assert [data.count(b"data: ") for data in connection.written] == [3, 3, 3, 1]
+    log.append(b"{}", last=True)
+    while not writer.ended:
+        await writer.keep_up()
+    assert [data.count(b"data: ") for data in connection.written] == [3, 3, 3, 2]
+
+
+async def test_a_reader_that_is_ahead_of_the_log_waits_for_it() -> None:
+    log, connection = Log(uuid4()), Connection()
+    log.append(b"{}")
+    writer = _Writer(connection.request(), Reading(log, 3))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(writer.keep_up())
+    for _ in range(3):
+        await asyncio.sleep(0)
+        log.append(b"{}")
+        assert not waiting.done()
+    assert [data.count(f"{log.generation_id}:3\n".encode()) for data in connection.written] == [1]
+    log.append(b"{}", last=True)
+    await asyncio.wait_for(waiting, 1)
+    assert writer.ended
 
 
 async def exchange(client: Client, path: str, version: str, user: dict[str, str]) -> tuple[str, bytes]:

@@ -25,11 +25,8 @@ class Nanochat(Inference):
         # A Modal web endpoint is one function at its own host: the URL itself takes the POST.
         on_modal = (urlsplit(self._url).hostname or "").endswith(".modal.run")
         self._headers = {"X-Internal-API-Key": settings.internal_api_key.get_secret_value()}
-        self._upstream = Upstream(
-            self._url if on_modal else f"{self._url}/generate",
-            self._headers,
-            settings.inference_connect_timeout,
-        )
+        self._generate_url = self._url if on_modal else f"{self._url}/generate"
+        self._upstream = Upstream(self._generate_url, self._headers, settings.inference_connect_timeout)
 
     async def stream(self, prompt: Prompt, take: Take) -> End:
         """See Inference."""

@@ -20,6 +20,7 @@ class Event(NamedTuple):
 
 
 Encode = Callable[[Event], bytes]
+NOTHING: tuple[int, int, list[bytes]] = (0, 0, [])  # encoded so far
 
 
 class Log:
@@ -96,8 +97,10 @@ class Log:
 
     def read(self, place: int, limit: int, encode: Encode) -> list[bytes]:
         """Up to `limit` events from a place on, encoded; empty when there is nothing new."""
-        end = min(place + limit, len(self.events))
-        start, stop, encoded = self._encoded.get(encode, (0, 0, []))
+        end = len(self.events)
+        if end - place > limit:
+            end = place + limit
+        start, stop, encoded = self._encoded.get(encode, NOTHING)
         if (start, stop) != (place, end):
             encoded = encoded[place - start : end - start] if start <= place < stop else []
             encoded += [encode(event) for event in self.events[place + len(encoded) : end]]

@@ -66,26 +66,27 @@ async def stream(
     ends without `done` by `expires_at` (Unix seconds, when the reader's token ends), and when this worker
     does. Each may come back with its last id. The generation knows of none of it.
     """
+    if request.transport is None:  # aiohttp_sse takes for granted that there is one
+        raise ConnectionResetError("the reader left before its stream began")
     response = EventSourceResponse(
         allow_all_methods=True,
         ping_interval=settings.keepalive_interval,
         send_timeout=settings.slow_reader_timeout,
     )
     try:
-        body = await response.prepare(request)
-        assert body is not None  # noqa: S101 - it is that of a response that is prepared for the first time
+        connection = await response.prepare(request)
         async with response:
             allowed = asyncio.timeout(allowed_seconds(expires_at - time.time()))
             try:
                 async with allowed:
-                    await _send(request, body, reading, settings.slow_reader_timeout)
+                    await _send(request, connection, reading, settings.slow_reader_timeout)
             except TimeoutError:
                 if not allowed.expired():
                     raise
                 logger.info("reader_sent_away", reason="its token ends")
             async with asyncio.timeout(settings.slow_reader_timeout):
                 await response.write_eof()  # it may have stopped reading just now
-    except ConnectionError:
+    except ConnectionError:  # also where the kernel gave it up: `send_timeout` sets TCP_USER_TIMEOUT
         logger.debug("reader_left")
     except TimeoutError:
         logger.info("reader_cut", reason="it took nothing for too long")
@@ -94,12 +95,14 @@ async def stream(
     return response
 
 
-async def _send(request: web.Request, body: AbstractStreamWriter, reading: Reading, patience: float) -> None:
+async def _send(
+    request: web.Request, connection: AbstractStreamWriter | None, reading: Reading, patience: float
+) -> None:
     writer = _Writer(request, reading)
-    while not writer.write():
+    while connection is not None and not writer.ended:
         if request.protocol.writing_paused:
             async with asyncio.timeout(patience):
-                await body.drain()
+                await connection.drain()
         else:
             await writer.keep_up()
 
@@ -122,29 +125,31 @@ class _Writer:
     """
 
     def __init__(self, request: web.Request, reading: Reading) -> None:
-        self._request = request
+        if request.transport is None:
+            raise ConnectionResetError
+        self._transport = request.transport
+        self._protocol = request.protocol
         self._log = reading.log
         self._place = reading.place
         self._encode = encode_chunk if request.version >= HttpVersion11 else encode
         self._fell_behind: asyncio.Future[None] | None = None
 
-    def write(self) -> bool:
-        """Write what there is, up to a portion; true after the last event that comes here.
-
-        Raises ConnectionResetError.
-        """
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
+    @property
+    def ended(self) -> bool:
+        """Whether the last event that comes here is written, and taken. Raises ConnectionResetError."""
+        if self._transport.is_closing():
             raise ConnectionResetError
-        if frames := portion(self._log.read(self._place, EVENTS_A_WRITE, self._encode)):
-            transport.write(b"".join(frames))
-            self._place += len(frames)
-        return (self._log.closed or self._log.parted) and self._place >= len(self._log.events)
+        caught_up = self._place >= len(self._log.events)
+        return caught_up and (self._log.closed or self._log.parted) and not self._protocol.writing_paused
 
     async def keep_up(self) -> None:
-        """Write each event as it is appended, until the last one, or one that the connection didn't take."""
-        if self._place < len(self._log.events):
-            await asyncio.sleep(0)  # far behind: others have their turn between two writes
+        """Write what there is, up to a portion.
+
+        If that was all, write each event as it is appended, until the last one, or one that the connection
+        doesn't take. Raises ConnectionResetError.
+        """
+        if not self._write():
+            await asyncio.sleep(0)  # far behind: others have their turn between two portions
             return
         self._fell_behind = asyncio.get_running_loop().create_future()
         self._log.listen(self._appended)
@@ -155,10 +160,24 @@ class _Writer:
 
     def _appended(self) -> None:
         try:
-            going_on = not self.write() and not self._request.protocol.writing_paused
+            keeps_up = self._write()
         except ConnectionResetError:
-            going_on = False
-        if not going_on:
+            keeps_up = False
+        if not keeps_up:
             self._log.unlisten(self._appended)
             if self._fell_behind is not None and not self._fell_behind.done():
                 self._fell_behind.set_result(None)
+
+    def _write(self) -> bool:
+        """Write a portion; true when it was all and the connection took it, and more may come."""
+        if self._transport.is_closing():
+            raise ConnectionResetError
+        log = self._log
+        if frames := log.read(self._place, EVENTS_A_WRITE, self._encode):
+            if len(frames) > 1:
+                frames = portion(frames)
+            self._transport.write(b"".join(frames))
+            self._place += len(frames)
+        # A reader that comes from another worker may be ahead of this one's log.
+        going_on = not (log.closed or log.parted or self._protocol.writing_paused)
+        return going_on and self._place >= len(log.events)
