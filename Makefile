@@ -30,7 +30,7 @@ dev: $(VENV)/dev-installed ## run everything on this machine and print its addre
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-chaos: $(VENV)/test-installed ## kill workers, database and connections under load, and count what is lost (make chaos ARGS="--help")
+chaos: $(VENV)/test-installed ## kill everything at random under load and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 packages: ## install what some tests want and pip doesn't have: pgbouncer (Debian, as root)

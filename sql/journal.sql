@@ -72,16 +72,6 @@ with wanted as ( -- journal.read
         w.id,
         w.next_seq
     from unnest(cast(:ids as uuid[]), cast(:next_seqs as integer[])) as w (id, next_seq)
-),
-
-said as (
-    select
-        w.id,
-        array_agg(j.first_seq order by j.next_seq) as first_seqs,
-        array_agg(cast(j.events as text) order by j.next_seq) as slices
-    from wanted as w
-    inner join journal as j on w.id = j.generation_id and w.next_seq < j.next_seq
-    group by w.id
 )
 
 select
@@ -101,16 +91,20 @@ select
 from wanted as w
 left join generations as g on w.id = g.id
 left join messages as m on g.message_id = m.id
-left join said as s on w.id = s.id;
+cross join lateral (
+    select
+        array_agg(j.first_seq order by j.next_seq) as first_seqs,
+        array_agg(cast(j.events as text) order by j.next_seq) as slices
+    from journal as j
+    where j.generation_id = w.id and j.next_seq > w.next_seq
+) as s;
 
 -- name: prune(seconds, max_rows)!
 -- Takes the slices of generations that ended so many seconds ago, or are gone, out of the journal, oldest first, in
--- small batches: each worker every few seconds. journal_pkey from its beginning.
+-- small batches: each worker every few seconds. journal_pkey from its beginning; the locked rows go by their place.
 delete from journal -- journal.prune
-where (generation_id, next_seq) in (
-    select
-        j.generation_id,
-        j.next_seq
+where ctid = any(array(
+    select j.ctid
     from journal as j
     left join generations as g on j.generation_id = g.id
     where
@@ -127,4 +121,4 @@ where (generation_id, next_seq) in (
     order by j.generation_id, j.next_seq
     limit :max_rows
     for update of j skip locked
-);
+));

@@ -7,53 +7,82 @@ where id = :worker_id or lease_until < now() - interval '1 hour';
 -- Ends the generations whose worker is dead (it let its lease run out), with the text that the journal has of them, so
 -- that their conversations take new messages; at a worker's start and every few seconds; idx_generations_worker.
 -- Exactly once, however many workers ask: each row is taken by one of them. last_seq counts an error and done.
-with orphans as ( -- maintenance.interrupt_orphans
-    -- The conversation is locked too, else its deletion and this would wait for each other.
+with dead as materialized ( -- maintenance.interrupt_orphans
     select
         g.id,
         g.conversation_id
     from generations as g
-    inner join conversations as c on g.conversation_id = c.id
     where
         g.status = 'running'
         and not exists (
             select from workers as w
             where w.id = g.worker_id and w.lease_until > now()
         )
-    for no key update of g, c skip locked
 ),
 
--- A \u0000 that a model server sent along, which no text can hold, would be in the way of every orphan (one after an odd
--- number of backslashes is none).
-written as (
+-- The conversation first, else its deletion and this would wait for each other.
+locked as (
+    select
+        d.id,
+        c.id as conversation_id
+    from dead as d
+    cross join lateral (
+        select id
+        from conversations
+        where id = d.conversation_id
+        for no key update skip locked
+    ) as c
+),
+
+orphans as (
+    select
+        g.id,
+        l.conversation_id
+    from locked as l
+    cross join lateral (
+        select id
+        from generations
+        where id = l.id and status = 'running'
+        for no key update skip locked
+    ) as g
+),
+
+-- A \u0000 that a model server sent along, which no text can hold, would be in the way of every orphan. (In \\u0000 it
+-- is the backslash that is escaped.)
+slices as (
     select
         o.id,
-        j.first_seq,
-        cast(
-            regexp_replace(
-                cast(j.events as text), '(?<!\\)((?:\\\\)*)\\u0000', '\1\\ufffd', 'g'
-            ) as json
-        ) as events
+        s.first_seq,
+        s.events
     from orphans as o
-    inner join journal as j on o.id = j.generation_id
+    cross join lateral (
+        select
+            first_seq,
+            cast(regexp_replace(cast(events as text), '(?<!\\)((?:\\\\)*)\\u0000', '\1\\ufffd', 'g') as json) as events
+        from journal
+        where generation_id = o.id
+        order by next_seq -- walks journal_pkey
+    ) as s
+),
+
+events as (
+    select distinct on (s.id, s.first_seq + e.place)
+        s.id,
+        s.first_seq + e.place - 1 as seq,
+        e.event ->> 'token' as token
+    from slices as s
+    cross join lateral json_array_elements(s.events) with ordinality as e (event, place)
+    order by s.id, s.first_seq + e.place
 ),
 
 spoken as (
     select
-        e.id,
-        string_agg(e.token, '' order by e.seq) as content,
-        count(e.token) as tokens,
-        max(e.seq) as last_seq
-    from (
-        select distinct on (w.id, w.first_seq + s.place)
-            w.id,
-            w.first_seq + s.place - 1 as seq,
-            s.event ->> 'token' as token
-        from written as w
-        cross join lateral json_array_elements(w.events) with ordinality as s (event, place)
-        order by w.id, w.first_seq + s.place
-    ) as e
-    group by e.id
+        id,
+        string_agg(token, '' order by seq) as content,
+        count(token) as tokens,
+        max(seq) as last_seq
+    from events
+    group by id
 ),
 
 ended as (

@@ -312,6 +312,19 @@ async def test_a_finish_brings_the_last_slice_to_the_journal(sql: Connection, ch
     assert [tuple(row) for row in rows] == [(0, 1, "[{}]"), (1, 3, '[{"token":"a"}, {"token":"b"}]')]
 
 
+async def test_a_last_slice_that_the_journal_has_already_is_not_written_again(
+    sql: Connection, chat: Chat
+) -> None:
+    """A tick wrote it, and its worker was not told that it had."""
+    begun = await chat.begin(sql)
+    await chat.speak(sql, (begun, 1, [{}, {}]))
+    row = await chat.finish(sql, begun, first_seq=0, last_seq=3, slice="[{}, {}, {}]")
+    assert row is not None
+    assert row["is_mine"]
+    rows = await sql.fetch("select first_seq, next_seq from journal")
+    assert [tuple(row) for row in rows] == [(1, 3)]
+
+
 async def test_a_finish_without_a_last_slice_writes_none(sql: Connection, chat: Chat) -> None:
     await chat.finish(sql, await chat.begin(sql))
     assert await sql.fetchval("select count(*) from journal") == 0

@@ -46,20 +46,31 @@ update generations set kind = 'regenerate' where id = (
     select id from generations where status = 'running' order by started_at limit 1
 );
 insert into workers (id, lease_until) values ('{worker}', 'infinity');
-analyze;
+update generations set worker_id = gen_random_uuid() where id = (
+    select id from generations where status = 'running' order by started_at desc limit 1
+);
+insert into journal (generation_id, first_seq, next_seq, events)
+select g.id, i, i + 1, '[{{"token":"word "}}]'
+from (select id, status from generations order by status <> 'running', id limit 100) as g
+cross join generate_series(0, 99) as i;
+vacuum analyze;
 """
 
 
 @pytest.fixture(scope="module")
 def full(postgres: Postgres, template: str) -> Iterator[psycopg.Connection[Any]]:
-    """A database with 1,000 conversations, one of them of 2,000 messages, and some running generations."""
+    """A database with 1,000 conversations, one of them of 2,000 messages, and 30 running generations.
+
+    The journal has 100 slices of each running one, and of 70 finished ones.
+    """
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(
             sql.SQL("create database {} template {}").format(*map(sql.Identifier, (DATABASE, template)))
         )
         try:
             with psycopg.connect(postgres.dsn(DATABASE), autocommit=True) as connection:
-                connection.execute(FILL.format(user=USER, worker=WORKER))
+                for statement in FILL.format(user=USER, worker=WORKER).split(";\n"):
+                    connection.execute(statement)
                 yield connection
         finally:
             admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(DATABASE)))
@@ -84,7 +95,6 @@ SEND = {
     "max_characters": 6000,
 }
 REGENERATE = {**SEND, "kind": "regenerate", "content": None}
-UNSEEN = {"worker_id": WORKER, "running": "{}", "seconds": 20.0}
 ATTACH = {"conversation_id": LONGEST, "user_id": USER, "generation_id": None}
 FINISH = {
     "generation_id": "select id from generations where status = 'running' and kind = 'send' limit 1",
@@ -96,13 +106,31 @@ FINISH = {
     "model_tag": "d20",
     "token_count": 1,
     "inference_time_ms": 1,
-    "last_seq": 2,
+    "first_seq": 100,
+    "last_seq": 101,
+    "slice": "[{}]",
 }
 FINISH_AGAIN = {**FINISH, "generation_id": "select id from generations where kind = 'regenerate' limit 1"}
 LONGEST_OF_USER = {"id": LONGEST, "user_id": USER}
+RUNNING_OF_USER = {"id": RUNNING, "user_id": USER}
+TICK = {
+    "worker_id": WORKER,
+    "seconds": 15.0,
+    "live": "select array_agg(id) from generations where status = 'running'",
+    "ids": "select array_agg(id) from generations where status = 'running'",
+    "first_seqs": [100] * 30,
+    "next_seqs": [101] * 30,
+    "slices": ["[{}]"] * 30,
+    "hint": "many",
+}
+READ = {
+    "ids": "select array_agg(id) from (select id from generations where status = 'running' limit 10) as g",
+    "next_seqs": [90] * 10,
+}
 
 LIST, MESSAGES = "idx_conversations_user_updated", "idx_messages_conversation_created"
 GENERATIONS, ONE_RUNNING = "idx_generations_conversation", "uq_generations_running"
+OF_WORKER, JOURNAL = "idx_generations_worker", "journal_pkey"
 PRIMARY = ("conversations_pkey", "messages_pkey", "generations_pkey")
 
 # A statement, its parameters, the indexes that it must walk.
@@ -110,6 +138,7 @@ HOT: list[tuple[str, dict[str, Any], set[str]]] = [
     ("conversations.page", TOP, {LIST}),
     ("conversations.page", BELOW, {LIST}),
     ("conversations.get", LONGEST_OF_USER, {PRIMARY[0], MESSAGES, ONE_RUNNING}),
+    ("conversations.get", RUNNING_OF_USER, {PRIMARY[0], MESSAGES, ONE_RUNNING, JOURNAL}),
     ("conversations.update", {**LONGEST_OF_USER, "title": "T", "is_favorited": None}, {PRIMARY[0]}),
     ("conversations.delete", LONGEST_OF_USER, {PRIMARY[0]}),
     ("generations.start", SEND, {PRIMARY[0], MESSAGES}),
@@ -121,8 +150,10 @@ HOT: list[tuple[str, dict[str, Any], set[str]]] = [
     ("generations.attach", {**ATTACH, "generation_id": GENERATION}, {PRIMARY[0], PRIMARY[2]}),
     ("generations.stop", {"conversation_id": RUNNING, "user_id": USER}, {PRIMARY[0], ONE_RUNNING}),
     ("messages.exchange", {"generation_id": GENERATION}, {PRIMARY[1], PRIMARY[2]}),
-    ("maintenance.interrupt_orphans", {}, {"idx_generations_worker"}),
-    ("maintenance.interrupt_unseen", UNSEEN, {"idx_generations_worker"}),
+    ("journal.tick", TICK, {OF_WORKER}),
+    ("journal.read", READ, {JOURNAL, *PRIMARY[1:]}),
+    ("journal.prune", {"seconds": 0.0, "max_rows": 100}, {JOURNAL}),
+    ("maintenance.interrupt_orphans", {}, {OF_WORKER, JOURNAL}),
 ]
 
 
@@ -142,7 +173,7 @@ def plan_of(
         value = given[parameter]
         if isinstance(value, str) and value.startswith("select "):
             (value,) = connection.execute(value).fetchall()[0]
-        values.append(sql.Literal(None if value is None else str(value)))
+        values.append(sql.Literal(value if value is None or isinstance(value, list) else str(value)))
     with connection.transaction(force_rollback=True):
         connection.execute(f"set local plan_cache_mode = {mode}")
         connection.execute(f"prepare planned as {query.text}")

@@ -85,7 +85,7 @@ async def test_a_reader_that_comes_late_is_given_portions() -> None:
 
 
 async def test_a_reader_that_is_ahead_of_the_log_waits_for_it() -> None:
-    log, connection = Log(uuid4()), Connection()
+    log, connection = Log(uuid4(), uuid4()), Connection()
     log.append(b"{}")
     writer = _Writer(connection.request(), Reading(log, 3))  # type: ignore[arg-type]
     waiting = asyncio.create_task(writer.keep_up())
