@@ -116,6 +116,7 @@ RUNNING_OF_USER = {"id": RUNNING, "user_id": USER}
 TICK = {
     "worker_id": WORKER,
     "seconds": 15.0,
+    "start_seconds": 15.0,
     "live": "select array_agg(id) from generations where status = 'running'",
     "ids": "select array_agg(id) from generations where status = 'running'",
     "first_seqs": [100] * 30,
