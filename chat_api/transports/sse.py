@@ -43,6 +43,8 @@ async def stream(request: web.Request, reading: Reading, settings: Settings) -> 
     A reader that leaves just ends this; one that takes nothing for `slow_reader_timeout` is cut, and may come
     back with its last id. The generation knows of neither.
     """
+    if request.transport is None:  # aiohttp_sse takes for granted that there is one
+        raise ConnectionResetError("the reader left before its stream began")
     log, place = reading.log, reading.place
     response = EventSourceResponse(
         allow_all_methods=True,
@@ -62,7 +64,7 @@ async def stream(request: web.Request, reading: Reading, settings: Settings) -> 
                     break
                 else:
                     await log.wait(place)
-    except ConnectionResetError:
+    except ConnectionError:  # also where the kernel gave it up: `send_timeout` sets TCP_USER_TIMEOUT
         logger.debug("reader_left", place=place)
     except TimeoutError:
         logger.info("reader_cut", reason="it took nothing for too long", place=place)
