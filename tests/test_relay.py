@@ -77,12 +77,18 @@ async def test_a_slow_reader_is_cut_and_nobody_else_notices(
         async with asyncio.timeout(5):
             while b":0\n" not in before:
                 before += await loop.sock_recv(slow, 4096)
+        connections = len(client.server.handler.connections)
         for number in range(100):
             call.send({"token": f"{number} ", "padding": "x" * 200_000})
             seen += await read_events(response, 1)
         call.finish()
         seen += await read_events(response)
         assert [event.seq for event in seen] == list(range(102))
+
+        async def cut() -> bool:
+            return len(client.server.handler.connections) < connections
+
+        await until(cut)
         got = len(before)
         async with asyncio.timeout(5):
             try:
