@@ -72,6 +72,7 @@ async def test_who_has_seen_the_answer_before_gets_the_one_that_runs_now(
     assert await read_events(again) == seen
     assert await read_events(unknown) == seen
     assert await read_events(await chat.attach(before[1].id)) == before[2:]
+    assert (await chat.attach(before[-1].id)).status == 204  # that one is over too
 
 
 async def test_a_reader_ahead_of_the_answer_gets_what_is_new(chat: Chat, model: ModelServer) -> None:

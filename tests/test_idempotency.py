@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
@@ -90,10 +91,29 @@ async def test_a_key_for_another_message_is_refused(chat: Chat, model: ModelServ
     assert await chat.messages() == ANSWERED
 
 
-async def test_at_once_too_a_key_for_another_message_is_refused(chat: Chat, model: ModelServer) -> None:
-    responses = await asyncio.gather(*(chat.send(f"Message {n}", key="k") for n in range(20)))
-    assert sorted(response.status for response in responses) == [200] + [422] * 19
-    (await model.call()).finish()
+async def test_at_the_same_moment_too_a_key_for_another_message_is_refused(
+    chat: Chat, model: ModelServer, sql: Sql
+) -> None:
+    """The other message isn't committed when the statement begins, so that only an index can tell it."""
+    worker = uuid4()
+    async with sql.transaction():
+        await sql.execute("insert into workers values ($1, now(), now() + interval '1 minute')", worker)
+        await sql.execute(
+            "insert into messages (conversation_id, role, content)"
+            " select id, 'user', 'Other' from conversations"
+        )
+        await sql.execute(
+            "insert into generations (conversation_id, kind, user_message_id, idempotency_key, worker_id)"
+            " select conversation_id, 'send', id, 'k', $1 from messages",
+            worker,
+        )
+        sending = asyncio.create_task(chat.send(key="k"))
+        await somebody_waits(sql)
+    response = await sending
+    assert response.status == 422
+    assert (await response.json())["detail"][0]["type"] == "idempotency_key_reused"
+    assert await chat.messages() == [("user", "Other", None)]
+    assert model.requests == []
 
 
 async def test_a_key_belongs_to_its_conversation(client: Client, chat: Chat, model: ModelServer) -> None:

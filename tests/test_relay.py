@@ -11,7 +11,7 @@ from aiohttp import ClientResponse
 
 from chat_api.context import GENERATIONS
 from chat_api.settings import Settings
-from tests.chat import Chat, Sql, no_answer_lives, open_chat, until
+from tests.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until
 from tests.conftest import Start
 from tests.model_server import ModelServer
 from tests.reader import read_events, text_of
@@ -56,9 +56,13 @@ async def test_events_that_wait_together_arrive_whole_and_in_order(chat: Chat, m
 
 
 async def test_a_slow_reader_is_cut_and_nobody_else_notices(
-    start: Start, settings: Settings, user: dict[str, str], model: ModelServer
+    start: Start,
+    settings: Settings,
+    user: dict[str, str],
+    model: ModelServer,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    client = await start(settings.model_copy(update={"slow_reader_timeout": 0.3}))
+    client = await start(settings.model_copy(update={"slow_reader_timeout": 0.5}))
     chat = await open_chat(client, user)
     response, call, seen = await chat.begin(model)
     with socket.socket() as slow:
@@ -73,12 +77,18 @@ async def test_a_slow_reader_is_cut_and_nobody_else_notices(
         async with asyncio.timeout(5):
             while b":0\n" not in before:
                 before += await loop.sock_recv(slow, 4096)
+        connections = len(client.server.handler.connections)
         for number in range(100):
             call.send({"token": f"{number} ", "padding": "x" * 200_000})
             seen += await read_events(response, 1)
         call.finish()
         seen += await read_events(response)
         assert [event.seq for event in seen] == list(range(102))
+
+        async def cut() -> bool:
+            return len(client.server.handler.connections) < connections
+
+        await until(cut)
         got = len(before)
         async with asyncio.timeout(5):
             try:
@@ -87,6 +97,7 @@ async def test_a_slow_reader_is_cut_and_nobody_else_notices(
             except ConnectionError:
                 pass
     assert got < 20_000_000  # cut long before the end
+    assert "request_failed" not in capsys.readouterr().out
     assert (await chat.messages())[1][2] == "stop"
     again = await chat.attach(seen[0].id)
     assert [event.seq for event in await read_events(again)] == list(range(1, 102))
@@ -108,6 +119,30 @@ async def test_readers_that_leave_in_the_middle_leave_nothing_behind(chat: Chat,
     await until(gone)
     call.finish("c")
     assert text_of(await read_events(response)) == "c"
+
+
+async def test_a_reader_that_left_before_its_stream_began_is_no_failure(
+    chat: Chat,
+    model: ModelServer,
+    sql: Sql,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with sql.transaction():
+        await sql.execute("select from conversations for update")
+        sending = asyncio.create_task(chat.send())
+        await somebody_waits(sql)
+        sending.cancel()
+        await asyncio.wait({sending})
+    call = await model.call()
+    call.finish("a")
+
+    async def answered() -> bool:
+        return await chat.messages() == [("user", "Hi", None), ("assistant", "a", "stop")]
+
+    await until(answered)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert "failed" not in capsys.readouterr().out
 
 
 async def test_an_answer_may_finish_while_the_service_drains(
