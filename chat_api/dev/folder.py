@@ -21,9 +21,9 @@ def held(folder: Path, page: str) -> Iterator[None]:
         lock.note(f"{os.getpid()} {page}")
         (folder / ".gitignore").write_text("*\n")
     except LockHeldError as other:
-        pid, _, its_page = str(other).partition(" ")
+        pid, _, its_address = str(other).partition(" ")
         raise DevError(
-            f"already running (pid {pid}), its page is {its_page}; --data-dir DIR starts another one"
+            f"already running (pid {pid}), its address is {its_address}; --data-dir DIR starts another one"
         ) from None
     except OSError as error:
         lock.release()

@@ -77,7 +77,7 @@ class _Stack:
     def __init__(self, options: DevOptions) -> None:
         self._options = options
         self._folder = options.data_dir.absolute()
-        self._page = f"http://127.0.0.1:{options.port}"
+        self._address = f"http://127.0.0.1:{options.port}"
         self._house = contextlib.AsyncExitStack()
         self._serving = False
         self.ending = asyncio.Event()
@@ -95,7 +95,7 @@ class _Stack:
         for name in [name for name in os.environ if name.startswith("PG")]:
             del os.environ[name]  # libpq's: they would bend every connection that is made here
         async with self._house:
-            self._house.enter_context(held(self._folder, self._page))
+            self._house.enter_context(held(self._folder, self._address))
             require_port(self._options.port)
             postgres = await self._postgres()
             async with task_group() as group:
@@ -156,7 +156,7 @@ class _Stack:
                 settings,
                 host="127.0.0.1",
                 port=self._options.port,
-                ready=lambda: _say(welcome(self._page, auth.token(), str(self._folder))),
+                ready=lambda: _say(welcome(self._address, auth.token(), str(self._folder))),
                 stop=self.ending,
             )
             for task in tasks:

@@ -67,7 +67,9 @@ async def test_the_printed_curl_line_streams_an_answer_and_ctrl_c_leaves_only_th
 
         async with DevProcess(tmp_path / "data", "--port", "1") as second:
             assert await second.wait() == 1
-            assert f"already running (pid {stack.pid}), its page is http://127.0.0.1:{port};" in second.said
+            assert (
+                f"already running (pid {stack.pid}), its address is http://127.0.0.1:{port};" in second.said
+            )
             assert second.said.count("\n") == 1
 
         children = descendants(stack.pid)
