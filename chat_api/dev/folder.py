@@ -10,15 +10,15 @@ from chat_api.dev.lock import Lock, LockHeldError
 
 
 @contextlib.contextmanager
-def held(folder: Path, page: str) -> Iterator[None]:
-    """Make `folder` if need be and be the only stack on it; `page` is what a second one tells its user.
+def held(folder: Path, address: str) -> Iterator[None]:
+    """Make `folder` if need be and be the only stack on it; `address` is what a second one tells its user.
 
     Raises DevError where another stack has it, or it can't be made.
     """
     lock = Lock(folder / "lock")
     try:
         lock.take()
-        lock.note(f"{os.getpid()} {page}")
+        lock.note(f"{os.getpid()} {address}")
         (folder / ".gitignore").write_text("*\n")
     except LockHeldError as other:
         pid, _, its_address = str(other).partition(" ")

@@ -77,6 +77,15 @@ class Worker:
         lines = self._log.read_text().splitlines()
         return [line for line in lines if '"level":"error"' in line or "Traceback" in line]
 
+    async def serves(self, session: aiohttp.ClientSession) -> None:
+        """Until it answers."""
+        while True:
+            try:
+                async with session.get(f"{self.url}/api/health"):
+                    return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.1)
+
     async def end(self, number: signal.Signals) -> None:
         """Send a signal and wait until it is gone."""
         assert self.process is not None
@@ -165,13 +174,9 @@ async def stack(folder: Path, count: int, rate: float) -> AsyncIterator[tuple[li
 
 async def figures(session: aiohttp.ClientSession, worker: Worker) -> tuple[int, int]:
     """A worker's tasks and open descriptors."""
-    while True:
-        try:
-            async with session.get(f"{worker.url}/metrics") as response:
-                text = await response.text()
-                break
-        except aiohttp.ClientConnectorError:  # it is starting
-            await asyncio.sleep(0.1)
+    await worker.serves(session)
+    async with session.get(f"{worker.url}/metrics") as response:
+        text = await response.text()
     tasks = next(line for line in text.splitlines() if line.startswith("chat_tasks "))
     return int(float(tasks.split()[1])), worker.descriptors()
 
