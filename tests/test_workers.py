@@ -167,8 +167,15 @@ async def test_a_worker_that_ends_an_answer_just_as_another_does_shows_what_that
         await sql.execute("delete from workers")
         await run(sql, "maintenance.interrupt_orphans")
         call.finish()
-        waiting = "query like '% -- generations.finish%' and wait_event_type = 'Lock'"
-        await until(lambda: sql.fetchval(f"select exists (select from pg_stat_activity where {waiting})"))
+
+        async def finish_waits() -> bool:
+            await sql.execute(
+                "select pg_stat_clear_snapshot()"
+            )  # else a transaction sees the first look for ever
+            waiting = "query like '% -- generations.finish%' and wait_event_type = 'Lock'"
+            return bool(await sql.fetchval(f"select exists (select from pg_stat_activity where {waiting})"))
+
+        await until(finish_waits)
     reset, done = await read_events(local)
     assert reset.data == {"reset": True, "content": "so far"}
     assert done.data["finish_reason"] == "interrupted"
