@@ -20,8 +20,8 @@ with dead as materialized ( -- maintenance.interrupt_orphans
         )
 ),
 
--- The conversation first, else its deletion and this would wait for each other.
-locked as (
+-- The conversation is locked first, else its deletion and this would wait for each other.
+orphans as (
     select
         d.id,
         c.id as conversation_id
@@ -32,19 +32,6 @@ locked as (
         where id = d.conversation_id
         for no key update skip locked
     ) as c
-),
-
-orphans as (
-    select
-        g.id,
-        l.conversation_id
-    from locked as l
-    cross join lateral (
-        select id
-        from generations
-        where id = l.id and status = 'running'
-        for no key update skip locked
-    ) as g
 ),
 
 -- A \u0000 that a model server sent along, which no text can hold, would be in the way of every orphan. (In \\u0000 it
@@ -97,7 +84,7 @@ ended as (
         finished_at = now()
     from orphans as o
     left join spoken as s on o.id = s.id
-    where g.id = o.id
+    where g.id = o.id and g.status = 'running'
     returning g.id, g.conversation_id, g.message_id, g.token_count, s.content
 ),
 

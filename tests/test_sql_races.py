@@ -261,6 +261,15 @@ async def test_of_many_workers_that_look_for_orphans_at_once_each_is_ended_by_on
     assert await sql.fetchval("select count(*) from messages where content = 'a'") == 30
 
 
+async def test_an_orphan_that_is_ended_at_the_same_moment_is_not_ended_again(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(sql)
+    await first.execute("update generations set status = 'completed', finished_at = now()")
+    assert await meet(sql, first, second, one(second, "maintenance.interrupt_orphans")) is None
+    assert await sql.fetchval("select status from generations where id = $1", begun) == "completed"
+
+
 async def test_orphans_that_meet_an_end_or_a_deletion_pass_it_over(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
