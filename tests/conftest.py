@@ -54,7 +54,7 @@ async def database_url(postgres: Postgres, template: str) -> AsyncIterator[str]:
     name = f"test_{uuid4().hex}"
     admin = await asyncpg.connect(postgres.dsn())
     try:
-        await admin.execute(f"create database {name} template {template}")
+        await admin.execute(f"create database {name} template {template} strategy file_copy")
         yield postgres.dsn(name)
         await admin.execute(f"drop database {name} with (force)")
     finally:
