@@ -68,7 +68,7 @@ class DevProcess:
     @property
     def token(self) -> str:
         """The token that it printed."""
-        return self._printed(r"^  token  (\S+)$")
+        return self._printed(r"^  token +(\S+)$")
 
     @property
     def curl_line(self) -> str:
