@@ -8,7 +8,8 @@ SHELL = /bin/sh
 
 VENV = .venv
 BIN = $(VENV)/bin
-JOBS = logical
+# Twice the cores of a small machine: tests wait for servers more than they compute.
+JOBS = 4
 ARGS =
 
 # Another interpreter than the one that made $(VENV), asked for with PYTHON=…, makes it anew.
