@@ -12,15 +12,16 @@ import orjson
 import structlog
 from aiohttp import web
 
-from chat_api import errors
+from chat_api import errors, proxies
 from chat_api.auth import Principal
-from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, TRACE_ID, VERIFIER
+from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, PROXIES, ROUTES, TRACE_ID, VERIFIER
 
 log = structlog.get_logger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Route = TypeVar("_Route", bound=Handler)
 
+FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
 LEFT = 499  # nginx's number for a caller that left before the answer
 SANE_TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 _public: set[Handler] = set()
@@ -38,17 +39,17 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     given = (request.headers.get(name, "") for name in ("X-Trace-Id", "X-Request-Id"))
     trace_id = next(filter(SANE_TRACE_ID.fullmatch, given), None) or uuid4().hex
     request[TRACE_ID] = trace_id
-    structlog.contextvars.clear_contextvars()  # a connection's requests share one context
-    structlog.contextvars.bind_contextvars(trace_id=trace_id)
+    # A connection's requests share one context, with those of an application around this one too.
+    bound = structlog.contextvars.bind_contextvars(trace_id=trace_id)
     began = time.perf_counter()
+    request = _as_sent(request)
     status = LEFT
     try:
         response = await handler(request)
         status = response.status
         return response
     finally:
-        resource = request.match_info.route.resource
-        route = resource.canonical if resource else "unknown"
+        route = request.app[ROUTES].get(request.match_info.route.resource, "unknown")
         metrics = request.app[METRICS]
         metrics.requests.labels(request.method, route, status).inc()
         seconds = time.perf_counter() - began
@@ -60,7 +61,24 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
             path=request.rel_url.raw_path,  # escaped: nobody draws on the terminal
             status=status,
             duration_ms=round(seconds * 1000, 1),
+            remote=request.remote or proxies.UNIX,
         )
+        structlog.contextvars.reset_contextvars(**bound)
+        structlog.contextvars.unbind_contextvars("user_id")
+
+
+def _as_sent(request: web.Request) -> web.Request:
+    """The request as its client sent it to the first of the trusted proxies."""
+    said = [request.headers.getall(name, ()) for name in FORWARDED]
+    if not any(said) or not request.app[PROXIES].trust(request.remote):
+        return request
+    forwarded_for, forwarded_proto, forwarded_host = said
+    peer = request.remote or proxies.UNIX
+    return request.clone(
+        remote=request.app[PROXIES].client(peer, forwarded_for),
+        scheme=proxies.scheme(forwarded_proto) or request.scheme,
+        host=proxies.host(forwarded_host) or request.host,
+    )
 
 
 @web.middleware

@@ -60,7 +60,10 @@ async def connect(request: web.Request) -> web.StreamResponse:
 
 
 def _is_allowed(request: web.Request) -> bool:
-    """Whether the page that connects may: a browser lets any page open a socket, CORS or not."""
+    """Whether the page that connects may: a browser lets any page open a socket, CORS or not.
+
+    Pages of this service's own origin may, as they may send it any other request.
+    """
     origin = request.headers.get("Origin")
-    origins = request.app[SETTINGS].origins
-    return origin is None or origin in origins or "*" in origins
+    own = f"{request.scheme}://{request.host}".lower()
+    return origin is None or origin == own or origin in request.app[SETTINGS].origins
