@@ -11,6 +11,7 @@ from uuid import uuid4
 import orjson
 import structlog
 from aiohttp import web
+from multidict import CIMultiDict
 
 from chat_api import errors, proxies
 from chat_api.auth import Principal
@@ -21,7 +22,6 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Route = TypeVar("_Route", bound=Handler)
 
-FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host")
 LEFT = 499  # nginx's number for a caller that left before the answer
 SANE_TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 _public: set[Handler] = set()
@@ -42,7 +42,6 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     # A connection's requests share one context, with those of an application around this one too.
     bound = structlog.contextvars.bind_contextvars(trace_id=trace_id)
     began = time.perf_counter()
-    request = _as_sent(request)
     status = LEFT
     try:
         response = await handler(request)
@@ -61,24 +60,10 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
             path=request.rel_url.raw_path,  # escaped: nobody draws on the terminal
             status=status,
             duration_ms=round(seconds * 1000, 1),
-            remote=request.remote or proxies.UNIX,
+            remote=client(request),
         )
         structlog.contextvars.reset_contextvars(**bound)
         structlog.contextvars.unbind_contextvars("user_id")
-
-
-def _as_sent(request: web.Request) -> web.Request:
-    """The request as its client sent it to the first of the trusted proxies."""
-    said = [request.headers.getall(name, ()) for name in FORWARDED]
-    if not any(said) or not request.app[PROXIES].trust(request.remote):
-        return request
-    forwarded_for, forwarded_proto, forwarded_host = said
-    peer = request.remote or proxies.UNIX
-    return request.clone(
-        remote=request.app[PROXIES].client(peer, forwarded_for),
-        scheme=proxies.scheme(forwarded_proto) or request.scheme,
-        host=proxies.host(forwarded_host) or request.host,
-    )
 
 
 @web.middleware
@@ -132,6 +117,27 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     if response.status != 101 and request.app[GENERATIONS].draining:  # 101: its connection is no more HTTP's
         response.headers["Connection"] = "close"  # the next request shall find another worker
         response.force_close()
+
+
+def client(request: web.Request) -> str:
+    """The address of who asks, as far as it is known; `unix` over the unix socket, without a proxy."""
+    peer = request.remote or proxies.UNIX
+    said = request.headers.getall("X-Forwarded-For", ())
+    return request.app[PROXIES].client(peer, said) if said and _is_proxied(request) else peer
+
+
+def origin(request: web.Request) -> str:
+    """The origin of this service's own pages, as their browser sees it: scheme, host and port."""
+    said = request.headers if _is_proxied(request) else CIMultiDict[str]()
+    scheme = proxies.scheme(said.getall("X-Forwarded-Proto", ())) or request.scheme
+    host = proxies.host(said.getall("X-Forwarded-Host", ())) or request.host
+    return f"{scheme}://{host}".lower()
+
+
+def _is_proxied(request: web.Request) -> bool:
+    # Not by a clone of the request, which has the client's address: an application around this one may have
+    # read the body, and then aiohttp makes none.
+    return request.app[PROXIES].trust(request.remote)
 
 
 def answer(error: errors.ChatError) -> web.Response:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import METRICS, SETTINGS, SOCKETS
-from chat_api.middlewares import public, verify_bearer
+from chat_api.middlewares import origin, public, verify_bearer
 from chat_api.routes.session import Session
 from chat_api.transports.websocket import (
     FAILED,
@@ -64,6 +64,5 @@ def _is_allowed(request: web.Request) -> bool:
 
     Pages of this service's own origin may, as they may send it any other request.
     """
-    origin = request.headers.get("Origin")
-    own = f"{request.scheme}://{request.host}".lower()
-    return origin is None or origin == own or origin in request.app[SETTINGS].origins
+    given = request.headers.get("Origin")
+    return given is None or given in request.app[SETTINGS].origins or given == origin(request)
