@@ -108,7 +108,7 @@ class Nginx:
             self._process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(SECONDS):
                 _, said = await self._process.communicate()
-            assert (self._process.returncode, said) == (0, b""), self.log
+            assert self._process.returncode == 0, said.decode() + self.log
 
     async def reload(self) -> None:
         """Have it read its files again, and wait until the old workers take no more connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.conftest import Start
 from tests.model_server import ModelServer
 from tests.nginx.conftest import Front
 from tests.nginx.server import FILES, Nginx
-from tests.processes import open_conversation
+from tests.processes import Service, free_port, open_conversation
 from tests.reader import read_events, text_of
 from tests.tab import open_tab, token_of, words
 
@@ -155,6 +156,36 @@ class TestSeveralWorkers:
         assert set(answered) == statuses
         assert answered.count(503) == (len(taken) if method == "POST" else 0)
         assert await sql.fetchval("select count(*) from conversations") == answered.count(201)
+
+
+async def test_a_rolling_restart_costs_no_request_its_answer(
+    settings: Settings, user: Headers, model: ModelServer
+) -> None:
+    port = free_port()
+    lasting = settings.model_copy(update={"log_level": "INFO", "drain_seconds": 15.0})
+    async with (
+        Service(lasting, "--workers", "2", port=port) as service,
+        Nginx("own-host", "port", {"127.0.0.1:8002": f"127.0.0.1:{port}"}) as nginx,
+        nginx.connect() as http,
+    ):
+        path = await open_conversation(http, user)
+        before = await service.workers()
+        stream = await http.post(f"{path}/messages", json={"content": "Hi"}, headers=user)
+        # One of the workers takes so long to drain. No request may wait for that.
+        asyncio.get_running_loop().call_later(4, (await model.call()).finish, "tea")
+        patience = aiohttp.ClientTimeout(total=3)
+        service.send(signal.SIGHUP)
+        await service.told("RELOADING=1")
+        ended = asyncio.create_task(service.told("READY=1"))
+        statuses = []
+        while not ended.done():
+            async with http.get(path, headers=user, timeout=patience) as response:
+                statuses.append(response.status)
+            await asyncio.wait({ended}, timeout=0.05)  # within the rate limit
+        await ended
+        assert not set(await service.workers()) & set(before)
+        assert set(statuses) == {200}
+        assert text_of(await read_events(stream)) == "tea"
 
 
 class TestSession:
