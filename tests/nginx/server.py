@@ -83,22 +83,18 @@ class Nginx:
 
     async def start(self) -> None:
         """Start it, and wait until it listens."""
+        before = self.log.count("start worker processes")
         command = [self._nginx, "-e", f"{self.folder}/error.log", "-c", f"{self.folder}/nginx.conf"]
         self._process = await asyncio.create_subprocess_exec(
             *tethered(command, signal.SIGTERM, self._user),
             stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # the log has it too
         )
 
         async def listens() -> bool:
             assert self._process is not None
             assert self._process.returncode is None, self.log
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except OSError:
-                return False
-            writer.close()
-            return True
+            return self.log.count("start worker processes") > before  # it has bound its ports by then
 
         await until(listens)
 
@@ -107,8 +103,7 @@ class Nginx:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(SECONDS):
-                _, said = await self._process.communicate()
-            assert self._process.returncode == 0, said.decode() + self.log
+                assert await self._process.wait() == 0, self.log
 
     async def reload(self) -> None:
         """Have it read its files again, and wait until the old workers take no more connections."""
@@ -124,7 +119,8 @@ class Nginx:
     @property
     def log(self) -> str:
         """What it told of itself."""
-        return (self.folder / "error.log").read_text()
+        log = self.folder / "error.log"
+        return log.read_text() if log.exists() else ""
 
     @property
     def url(self) -> str:
