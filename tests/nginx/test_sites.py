@@ -214,6 +214,15 @@ class TestSession:
             await converse(http, cookie, model, "/chat")
             await converse(http, cookie | {"Authorization": "Bearer forged"}, model, "/chat")
 
+    async def test_no_page_of_another_origin_gets_a_socket_by_the_cookie(self, nginx: Nginx) -> None:
+        for origin, kind in [
+            (nginx.url, aiohttp.WSMsgType.TEXT),
+            ("https://evil.example", aiohttp.WSMsgType.CLOSE),
+        ]:
+            headers = {"Cookie": "session=good", "Origin": origin}
+            async with nginx.connect() as http, http.ws_connect("/chat/api/ws", headers=headers) as socket:
+                assert (await socket.receive(timeout=5)).type is kind
+
     async def test_others_are_refused_in_the_services_form(self, nginx: Nginx, user: Headers) -> None:
         async with nginx.connect() as http:
             for headers in ({}, {"Cookie": "session=bad"}, user):
