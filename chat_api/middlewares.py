@@ -11,7 +11,6 @@ from uuid import uuid4
 import orjson
 import structlog
 from aiohttp import web
-from multidict import CIMultiDict
 
 from chat_api import errors, proxies
 from chat_api.auth import Principal
@@ -128,9 +127,10 @@ def client(request: web.Request) -> str:
 
 def origin(request: web.Request) -> str:
     """The origin of this service's own pages, as their browser sees it: scheme, host and port."""
-    said = request.headers if _is_proxied(request) else CIMultiDict[str]()
-    scheme = proxies.scheme(said.getall("X-Forwarded-Proto", ())) or request.scheme
-    host = proxies.host(said.getall("X-Forwarded-Host", ())) or request.host
+    scheme, host = request.scheme, request.host
+    if _is_proxied(request):
+        scheme = proxies.scheme(request.headers.getall("X-Forwarded-Proto", ())) or scheme
+        host = proxies.host(request.headers.getall("X-Forwarded-Host", ())) or host
     return f"{scheme}://{host}".lower()
 
 
