@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
-from uuid import uuid4
 
 import orjson
 import structlog
@@ -35,8 +35,10 @@ def public(handler: _Route) -> _Route:
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its trace id, and write one log line and one count when it is answered."""
-    given = (request.headers.get(name, "") for name in ("X-Trace-Id", "X-Request-Id"))
-    trace_id = next(filter(SANE_TRACE_ID.fullmatch, given), None) or uuid4().hex
+    given = (request.headers.get(name) for name in ("X-Trace-Id", "X-Request-Id"))
+    trace_id = next((text for text in given if text and SANE_TRACE_ID.fullmatch(text)), None)
+    if trace_id is None:
+        trace_id = f"{random.getrandbits(128):032x}"  # told apart, not secret
     request[TRACE_ID] = trace_id
     # A connection's requests share one context, with those of an application around this one too.
     bound = structlog.contextvars.bind_contextvars(trace_id=trace_id)
@@ -48,11 +50,9 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     finally:
         route = request.app[ROUTES].get(request.match_info.route.resource, "unknown")
-        metrics = request.app[METRICS]
-        metrics.requests.labels(request.method, route, status).inc()
         seconds = time.perf_counter() - began
-        if status not in (101, LEFT) and response.content_type != "text/event-stream":
-            metrics.request_seconds.labels(route).observe(seconds)
+        is_whole = status not in (101, LEFT) and response.content_type != "text/event-stream"
+        request.app[METRICS].answered(request.method, route, status, seconds if is_whole else None)
         log.info(
             "request",
             method=request.method,

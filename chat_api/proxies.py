@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 UNIX = "unix"  # who comes over the unix socket: there are no addresses
@@ -74,6 +75,7 @@ def host(forwarded_host: Sequence[str]) -> str | None:
     return forwarded_host[0] if len(forwarded_host) == 1 and _HOST.fullmatch(forwarded_host[0]) else None
 
 
+@lru_cache(maxsize=1024)  # reading one costs more than all else that is done for a request here
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """An address, with or without a port; None where it is none. One of IPv4 stays so on a socket of IPv6."""
     if port := _WITH_PORT.fullmatch(text):

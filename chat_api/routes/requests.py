@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound="Body")
 
+JSON = {"Content-Type": "application/json; charset=utf-8"}
+
 
 async def read_body(request: web.Request, model: type[Model]) -> Model:
     """The JSON body, validated. No body at all is an empty object.
@@ -42,7 +44,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
 def read_query(request: web.Request, model: type[Model]) -> Model:
     """The query string, validated. Raises Invalid."""
     try:
-        return model.model_validate(dict(request.query))
+        return model.model_validate(dict(request.query) if request.query_string else {})
     except ValidationError as error:
         raise explain(error, "query") from None
 
@@ -66,7 +68,7 @@ def parse_id(text: str) -> UUID:
 def respond(body: str | bytes, status: int = 200) -> web.Response:
     """A response of ready JSON."""
     data = body.encode() if isinstance(body, str) else body
-    return web.Response(body=data, status=status, content_type="application/json", charset="utf-8")
+    return web.Response(body=data, status=status, headers=JSON)
 
 
 def explain(error: ValidationError, place: str) -> errors.ChatError:
