@@ -15,6 +15,7 @@ from bench.statements import HOT, OTHER_WORKER, USER, WORKER, Parameters
 
 GROWING = frozenset({"conversations", "messages", "generations", "journal"})
 LONG = 1000  # messages of the one long conversation
+RUNS = 3
 
 # Of tables and of indexes, those that foreign keys look into included.
 _FETCHED = """
@@ -68,15 +69,20 @@ def measure(connection: Connection) -> dict[str, Touched]:
 
 def _touched(connection: Connection, case: str, given: Parameters, mode: str) -> Touched:
     with prepared(connection, case, given, mode) as statement:
-        for _ in range(2):  # the first one fills the session's caches
-            with connection.transaction(force_rollback=True):
-                before = _fetched(connection)
-                connection.execute(sql.SQL("explain {}").format(statement))
-                planned = _fetched(connection)
-                plan = executed(connection, statement)
-                after = _fetched(connection)
-    # The second `explain` planned once more, before it executed.
-    relations = {name: after[name] - 2 * planned[name] + before[name] for name in after}
+        _run(connection, statement)  # fills the session's caches
+        # Now and then an insert meets a full page, and takes a few more to find or make another.
+        return min((_run(connection, statement) for _ in range(RUNS)), key=lambda run: run.buffers)
+
+
+def _run(connection: Connection, statement: sql.Composed) -> Touched:
+    with connection.transaction(force_rollback=True):
+        before = _fetched(connection)
+        connection.execute(sql.SQL("explain {}").format(statement))
+        planned = _fetched(connection)
+        plan = executed(connection, statement)
+        after = _fetched(connection)
+    # The second `explain` planned as the first did, before it executed.
+    relations = {name: (after[name] - planned[name]) - (planned[name] - before[name]) for name in after}
     return Touched(
         buffers=sum(relations.values()),
         relations={name: count for name, count in sorted(relations.items()) if count},

@@ -6,6 +6,12 @@
 set session_replication_role = replica;
 set synchronous_commit = off;
 
+-- Figures are to depend on what lies here, not on when a vacuum comes by.
+alter table conversations set (autovacuum_enabled = off);
+alter table messages set (autovacuum_enabled = off);
+alter table generations set (autovacuum_enabled = off);
+alter table journal set (autovacuum_enabled = off);
+
 -- As chat_uuid7() makes them, without chance.
 create function pg_temp.id_at(at timestamptz, number bigint) returns uuid
 language sql
@@ -15,7 +21,7 @@ as $$
     )::uuid
 $$;
 
--- A chat begins each minute, with a question every 40 minutes. One user has 500 of them: `turn` counts these, newest
+-- A chat begins each minute, with a question every two hours. One user has 500 of them: `turn` counts these, newest
 -- first. The other users have three each. Between two messages of a chat come some pages of others', and a few
 -- messages of others between those of the long one.
 create temporary table chats as
@@ -25,11 +31,11 @@ select
     pg_temp.id_at(created_at, i) as id,
     case when mod(i, step) = 0 then %(user)s else md5(cast(i / 3 as text)) end as user_id,
     created_at,
-    case when i = 450 * step then interval '50 seconds' else interval '20 minutes' end as pace,
-    case when i = 450 * step then %(long)s else %(messages)s / %(conversations)s end as messages
+    case when i = 195 * step then interval '24 seconds' else interval '1 hour' end as pace,
+    case when i = 195 * step then %(long)s else %(messages)s / %(conversations)s end as messages
 from generate_series(0, %(conversations)s - 1) as i
 cross join (select %(conversations)s / 500 as step) as s
-cross join lateral (select now() - interval '4 hours' - make_interval(mins => i) as created_at) as c;
+cross join lateral (select now() - interval '12 hours' - make_interval(mins => i) as created_at) as c;
 
 -- A list's neighbours lie pages apart, as rows do that are written anew with each message.
 insert into conversations (id, user_id, title, created_at, updated_at)

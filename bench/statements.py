@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 USER, WORKER, OTHER_WORKER = UUID(int=1 << 127), UUID(int=2), UUID(int=3)
-PAGE = 201  # the most that a page shows, and one more
+PAGE = 51  # what a page shows unless it is asked for more, and one more
+MOST = 201  # the most that it shows, and one more
 HISTORY = 50  # the most messages that a model is sent
 
 Parameters = dict[str, Any]
@@ -15,18 +16,18 @@ Parameters = dict[str, Any]
 LONG = "select conversation_id from generations group by 1 order by count(*) desc limit 1"
 KEY = f"select idempotency_key from generations where conversation_id = ({LONG}) limit 1"
 RUNNING = f"select conversation_id from generations where status = 'running' and worker_id = '{WORKER}' \
-and kind = 'send' order by id limit 1"
+and kind = 'send' order by id desc limit 1"
 SENT = f"select id from generations where status = 'running' and worker_id = '{WORKER}' and kind = 'send' \
-order by id limit 1"
+order by id desc limit 1"
 REGENERATED = "select id from generations where status = 'running' and kind = 'regenerate'"
 FINISHED = f"select id from generations where conversation_id = ({LONG}) order by id offset 100 limit 1"
 OF_WORKER = f"select array_agg(id order by id) from generations where status = 'running' and worker_id = '{WORKER}'"
 TEN = "select (array_agg(id order by id))[:10] from generations where status = 'running'"
-WATCHED = f"select array_agg(id) from (select id from conversations where user_id = '{USER}' \
-order by updated_at desc, id desc limit 10) as c"
+WATCHED = f"select array_agg(id) from (select id, row_number() over (order by updated_at) as turn \
+from conversations where user_id = '{USER}') as c where mod(turn, 50) = 0"
 PLACE = f"from conversations where user_id = '{USER}' order by updated_at desc, id desc offset 250 limit 1"
 
-_TOP = {"user_id": USER, "before_updated_at": None, "before_id": None, "max_rows": PAGE, "skip": 0}
+_TOP = {"user_id": USER, "before_updated_at": None, "before_id": None, "max_rows": MOST, "skip": 0}
 _IN_LONG = {"id": LONG, "user_id": USER}
 _SEND = {
     "conversation_id": LONG,
@@ -71,6 +72,7 @@ HOT: dict[str, Parameters] = {
     "conversations.page": _TOP,
     "conversations.page, deep": {
         **_TOP,
+        "max_rows": PAGE,
         "before_updated_at": f"select updated_at {PLACE}",
         "before_id": f"select id {PLACE}",
     },

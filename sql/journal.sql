@@ -89,7 +89,12 @@ select
     s.first_seqs,
     s.slices
 from wanted as w
-left join generations as g on w.id = g.id
+left join (
+    -- All at once: what runs began lately, so these lie side by side in the index, and one descent finds them.
+    select *
+    from generations
+    where id = any(cast(:ids as uuid[]))
+) as g on w.id = g.id
 left join messages as m on g.message_id = m.id
 cross join lateral (
     select
