@@ -15,7 +15,7 @@ from bench.statements import HOT, OTHER_WORKER, USER, WORKER, Parameters
 
 GROWING = frozenset({"conversations", "messages", "generations", "journal"})
 LONG = 1000  # messages of the one long conversation
-RUNS = 3
+RUNS = 3  # of each statement, after one that fills caches
 
 # Of tables and of indexes, those that foreign keys look into included.
 _FETCHED = """
@@ -49,8 +49,8 @@ class Touched:
 def fill(connection: Connection, conversations: int, messages: int) -> None:
     """Fill a migrated, empty database (as a superuser, in autocommit), the same way each time.
 
-    `conversations` is a multiple of 500, which is how many the user USER has; each has its share of `messages`,
-    an even number, and one of his has LONG. What is running and the journal don't depend on the sizes.
+    `conversations` is a multiple of 500, which is how many of them USER has. Each has an equal and even share
+    of `messages`, but one of USER's has LONG. What runs and the journal don't depend on the sizes.
     """
     given = {"conversations": conversations, "messages": messages, "long": LONG}
     given |= {"user": str(USER), "worker": str(WORKER), "other": str(OTHER_WORKER)}
@@ -86,7 +86,8 @@ def _run(connection: Connection, statement: sql.Composed) -> Touched:
     return Touched(
         buffers=sum(relations.values()),
         relations={name: count for name, count in sorted(relations.items()) if count},
-        scanned=frozenset(node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan") & GROWING,
+        scanned=frozenset(node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan")
+        & GROWING,
         sorted_rows=max((_rows_in(node) for node in plan if "Sort" in node["Node Type"]), default=0),
     )
 

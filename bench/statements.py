@@ -21,7 +21,9 @@ SENT = f"select id from generations where status = 'running' and worker_id = '{W
 order by id desc limit 1"
 REGENERATED = "select id from generations where status = 'running' and kind = 'regenerate'"
 FINISHED = f"select id from generations where conversation_id = ({LONG}) order by id offset 100 limit 1"
-OF_WORKER = f"select array_agg(id order by id) from generations where status = 'running' and worker_id = '{WORKER}'"
+OF_WORKER = (
+    f"select array_agg(id order by id) from generations where status = 'running' and worker_id = '{WORKER}'"
+)
 TEN = "select (array_agg(id order by id))[:10] from generations where status = 'running'"
 WATCHED = f"select array_agg(id) from (select id, row_number() over (order by updated_at) as turn \
 from conversations where user_id = '{USER}') as c where mod(turn, 50) = 0"

@@ -180,7 +180,7 @@ history as (
 select
     c.model_tag,
     e.is_other_content,
-    case when s.id is not null then (select cast(messages as text) from history) end as history, -- else not even read
+    case when s.id is not null then (select cast(h.messages as text) from history as h) end as history, -- else not read
     coalesce(e.id, n.id, r.id) as generation_id,
     coalesce(e.user_message_id, n.user_message_id, r.user_message_id) as user_message_id,
     case
@@ -273,7 +273,7 @@ repointed as (
     update generations
     set message_id = (select message_id from ended)
     where
-        conversation_id = (select conversation_id from replaced limit 1)
+        conversation_id = (select distinct conversation_id from replaced)
         and message_id in (select id from replaced)
     returning id
 ),
