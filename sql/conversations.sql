@@ -79,7 +79,7 @@ from (
         created_at,
         updated_at
     from conversations
-    where id = :id and user_id = :user_id
+    where id = :id and user_id is not distinct from :user_id
 ) as c
 left join generations as g on c.id = g.conversation_id and g.status = 'running';
 
@@ -92,7 +92,7 @@ with updated as ( -- conversations.update
         title = coalesce(:title, title),
         is_favorited = coalesce(:is_favorited, is_favorited),
         updated_at = case when cast(:title as varchar) is null then updated_at else now() end
-    where id = :id and user_id = :user_id
+    where id = :id and user_id is not distinct from :user_id
     returning
         id,
         user_id,
@@ -111,7 +111,7 @@ from updated;
 -- so that its model can be stopped (its worker hears of it, or misses its row). No row: not this user's.
 with deleted as ( -- conversations.delete
     delete from conversations
-    where id = :id and user_id = :user_id
+    where id = :id and user_id is not distinct from :user_id
     returning id
 )
 

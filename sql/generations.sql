@@ -11,7 +11,7 @@ with conversation as ( -- generations.start
         id,
         model_tag
     from conversations
-    where id = :conversation_id and user_id = :user_id
+    where id = :conversation_id and user_id is not distinct from :user_id
 ),
 
 proposed as materialized (
@@ -353,7 +353,7 @@ left join lateral (
         limit 1
     )
 ) as g on true
-where c.id = :conversation_id and c.user_id = :user_id;
+where c.id = :conversation_id and c.user_id is not distinct from :user_id;
 
 -- name: begun(conversation_ids, worker_id, seconds)
 -- What other workers began in the last so many seconds in the given conversations, in order: a worker asks this once a
@@ -376,7 +376,7 @@ order by started_at, id;
 with conversation as ( -- generations.stop
     select id
     from conversations
-    where id = :conversation_id and user_id = :user_id
+    where id = :conversation_id and user_id is not distinct from :user_id
 ),
 
 marked as (
