@@ -1,0 +1,127 @@
+"""The API described by itself, for programs and for people."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+from aiohttp import web
+
+from chat_api import errors
+from chat_api.description.declare import Answer, Operation, Parameter, describe
+from chat_api.middlewares import is_public, public
+
+routes = web.RouteTableDef()
+
+PAGE = Path(__file__).parent.parent / "description" / "page"
+TAG = "Description"
+KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".txt": "text/plain"}
+# Nothing but the page's own files, and no script or style in the page itself. The viewer's elements have
+# style attributes, which can't run or load anything.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+KNOWN = Answer(304, "It is still the one that `If-None-Match` names.")
+
+
+class Document(NamedTuple):
+    """A body that is the same for everybody, and its ETag."""
+
+    body: bytes
+    digest: str
+    content_type: str
+
+    @classmethod
+    def of(cls, body: bytes, content_type: str) -> Document:
+        """With the ETag that its text gives."""
+        return cls(body, hashlib.sha256(body).hexdigest()[:32], content_type)
+
+
+@routes.get("/api/openapi.json")
+@public
+@describe(Operation(TAG, [Answer(200, "The document.", "application/json"), KNOWN]))
+async def openapi(request: web.Request) -> web.Response:
+    """This description, as OpenAPI 3.1."""
+    return await _answer(request, _openapi)
+
+
+@routes.get("/api/asyncapi.json")
+@public
+@describe(Operation(TAG, [Answer(200, "The document.", "application/json"), KNOWN]))
+async def asyncapi(request: web.Request) -> web.Response:
+    """The WebSocket's description, as AsyncAPI 3."""
+    return await _answer(request, _asyncapi)
+
+
+@routes.get("/api/docs")
+@public
+@describe(Operation(TAG, [Answer(200, "The page.", "text/html"), KNOWN]))
+async def page(request: web.Request) -> web.Response:
+    """This page."""
+    return await _answer(request, partial(_file, PAGE / "index.html"))
+
+
+@routes.get("/api/docs/{name}")
+@public
+@describe(
+    Operation(
+        TAG,
+        [Answer(200, "The file.", *sorted(KINDS.values())), KNOWN],
+        errors=[errors.NotFound],
+        parameters=[Parameter("path", "name", "The file's name.", {"type": "string"}, "docs.css")],
+    )
+)
+async def page_file(request: web.Request) -> web.Response:
+    """What this page consists of."""
+    path = _files().get(request.match_info["name"])
+    if path is None:
+        raise errors.NotFound
+    return await _answer(request, partial(_file, path))
+
+
+async def _answer(request: web.Request, make: Callable[[], Document]) -> web.Response:
+    # Made once, when somebody asks for it: not at start, and in a thread, so that no token waits for it.
+    document = await asyncio.to_thread(make)
+    known = {tag.value for tag in request.if_none_match or ()}
+    if known & {document.digest, "*"}:
+        response = web.Response(status=304)
+    else:
+        response = web.Response(body=document.body, content_type=document.content_type, charset="utf-8")
+    response.etag = document.digest
+    response.headers["Cache-Control"] = "no-cache"  # keep it, but ask whether it is still the same
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@cache
+def _openapi() -> Document:
+    from chat_api.description.openapi import openapi  # noqa: PLC0415 - see _answer
+    from chat_api.routes import TABLES  # noqa: PLC0415 - of which this module's table is one
+
+    return Document.of(orjson.dumps(openapi(TABLES, is_public)), "application/json")
+
+
+@cache
+def _asyncapi() -> Document:
+    from chat_api.description.asyncapi import asyncapi  # noqa: PLC0415
+    from chat_api.routes.commands import KINDS as COMMANDS  # noqa: PLC0415
+
+    return Document.of(orjson.dumps(asyncapi(COMMANDS)), "application/json")
+
+
+@cache
+def _file(path: Path) -> Document:
+    return Document.of(path.read_bytes(), KINDS[path.suffix])
+
+
+@cache
+def _files() -> dict[str, Path]:
+    return {path.name: path for path in PAGE.rglob("*") if path.suffix in KINDS and path.name != "index.html"}
