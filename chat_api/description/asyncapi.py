@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -80,6 +81,29 @@ def asyncapi(commands: Mapping[str, type[BaseModel]]) -> Schema:
             },
         },
     }
+
+
+def readable(document: Schema) -> str:
+    """The frames in Markdown, for people who read the rest of the API."""
+    messages = document["components"]["messages"]
+    operations = document["operations"]
+    commands = [name for name, operation in operations.items() if operation["action"] == "receive"]
+    return "\n\n".join(
+        [
+            texts.SOCKET,
+            texts.SOCKET_CHANNEL,
+            "### What the client sends",
+            *(_readable(messages[name]) for name in commands),
+            "### What the service sends",
+            *(_readable(message) for name, message in messages.items() if name not in commands),
+        ]
+    )
+
+
+def _readable(message: Schema) -> str:
+    (sample,) = message["examples"]
+    text = json.dumps(sample["payload"], ensure_ascii=False)
+    return f"{message['summary']}\n\n```json\n{text}\n```"
 
 
 def _each(models: Iterable[type[BaseModel]], mode: Mode) -> Iterator[tuple[type[BaseModel], Mode]]:

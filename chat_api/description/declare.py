@@ -46,8 +46,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What can't be read off a handler, its models and its path. Docstring: the summary."""
+    """What can't be read off a handler, its models and its path. Its docstring begins the description."""
 
+    summary: str
     tag: str
     answers: Sequence[Answer]
     says: str = ""

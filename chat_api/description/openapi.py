@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -55,8 +55,10 @@ EVENT: Schema = {
 }
 
 
-def openapi(tables: Iterable[Iterable[Any]], is_public: Callable[[Handler], bool]) -> Schema:
-    """The document. Routes that declare nothing are no part of the API."""
+def openapi(
+    tables: Iterable[Iterable[Any]], is_public: Callable[[Handler], bool], more: Mapping[str, str]
+) -> Schema:
+    """The document. Routes that declare nothing are no part of the API; `more` describes paths further."""
     routes = [
         (route.method.lower(), re.sub(r":[^{}]+}", "}", route.path), route.handler, operation)
         for table in tables
@@ -66,7 +68,9 @@ def openapi(tables: Iterable[Iterable[Any]], is_public: Callable[[Handler], bool
     known = _schemas(operation for _, _, _, operation in routes)
     paths: dict[str, Schema] = {}
     for method, path, handler, operation in routes:
-        paths.setdefault(path, {})[method] = _operation(path, handler, operation, is_public(handler), known)
+        paths.setdefault(path, {})[method] = _operation(
+            path, handler, operation, is_public(handler), known, more.get(path, "")
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -106,15 +110,14 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Schema]:
 
 
 def _operation(
-    path: str, handler: Handler, operation: Operation, is_public: bool, known: dict[str, Schema]
+    path: str, handler: Handler, operation: Operation, is_public: bool, known: dict[str, Schema], more: str
 ) -> Schema:
-    summary, _, rest = " ".join((handler.__doc__ or "").split()).partition(". ")
-    told = "\n\n".join(each for each in (rest, operation.says) if each)
+    told = [" ".join((handler.__doc__ or "").split()), operation.says, more]
     described: Schema = {
         "operationId": f"{handler.__module__.rpartition('.')[2]}_{handler.__name__}",
         "tags": [operation.tag],
-        "summary": summary.rstrip("."),
-        **({"description": told} if told else {}),
+        "summary": operation.summary,
+        "description": "\n\n".join(filter(None, told)),
         "parameters": _parameters(path, operation),
         "responses": {
             **{answer.status: _answer(answer, known) for answer in operation.answers},

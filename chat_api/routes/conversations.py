@@ -38,6 +38,7 @@ TAG = "Conversations"
 @routes.get("/api/conversations")
 @describe(
     Operation(
+        "List conversations",
         TAG,
         [Answer(200, "The page.", ConversationPage)],
         "While conversations change, pages by `cursor` repeat and leave out none; pages by `offset` may.",
@@ -75,6 +76,7 @@ async def page(request: web.Request) -> web.Response:
 @routes.post("/api/conversations")
 @describe(
     Operation(
+        "Open a conversation",
         TAG,
         [Answer(201, "The new conversation.", Conversation)],
         "Its first message makes its title, unless you give one.",
@@ -97,6 +99,7 @@ async def create(request: web.Request) -> web.Response:
 @routes.get("/api/conversations/{id}")
 @describe(
     Operation(
+        "Read a conversation",
         TAG,
         [Answer(200, "The conversation.", OpenConversation)],
         "Where `generation` is not null, attach to it with `GET /api/conversations/{id}/stream`.",
@@ -130,6 +133,7 @@ async def get(request: web.Request) -> web.Response:
 @routes.put("/api/conversations/{id}")
 @describe(
     Operation(
+        "Rename or star a conversation",
         TAG,
         [Answer(200, "The conversation as it is now.", Conversation)],
         "A new title moves it to the top of the list, a star doesn't.",
@@ -153,7 +157,7 @@ async def update(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/conversations/{id}")
-@describe(Operation(TAG, [Answer(204, "It is gone.")], errors=declare.DATABASE))
+@describe(Operation("Delete a conversation", TAG, [Answer(204, "It is gone.")], errors=declare.DATABASE))
 async def delete(request: web.Request) -> web.Response:
     """Delete a conversation with its messages; an answer on its way is stopped."""
     conversation_id = read_id(request)

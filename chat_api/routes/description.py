@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
@@ -21,10 +21,14 @@ routes = web.RouteTableDef()
 PAGE = Path(__file__).parent.parent / "description" / "page"
 TAG = "Description"
 KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".txt": "text/plain"}
-# Nothing but the page's own files, and no script or style in the page itself. The viewer's elements have
-# style attributes, which can't run or load anything.
+# Nothing but the page's own files, and no script in the page itself. The viewer writes two style elements,
+# which are allowed as they are, and style attributes, which can't run anything.
+STYLES = (
+    "'sha256-9aqQytT2ZQbdDJhFfTQabM6FIXrmKZIvlqr19fkzwl0=' "
+    "'sha256-QW1eFfIz65Jaq9JLxVVVem07hkwNyp56DsghGRf7zCc='"
+)
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; "
+    f"default-src 'none'; script-src 'self'; style-src 'self' {STYLES}; style-src-attr 'unsafe-inline'; "
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 KNOWN = Answer(304, "It is still the one that `If-None-Match` names.")
@@ -45,7 +49,9 @@ class Document(NamedTuple):
 
 @routes.get("/api/openapi.json")
 @public
-@describe(Operation(TAG, [Answer(200, "The document.", "application/json"), KNOWN]))
+@describe(
+    Operation("This description, as OpenAPI", TAG, [Answer(200, "The document.", "application/json"), KNOWN])
+)
 async def openapi(request: web.Request) -> web.Response:
     """This description, as OpenAPI 3.1."""
     return await _answer(request, _openapi)
@@ -53,7 +59,9 @@ async def openapi(request: web.Request) -> web.Response:
 
 @routes.get("/api/asyncapi.json")
 @public
-@describe(Operation(TAG, [Answer(200, "The document.", "application/json"), KNOWN]))
+@describe(
+    Operation("The WebSocket's, as AsyncAPI", TAG, [Answer(200, "The document.", "application/json"), KNOWN])
+)
 async def asyncapi(request: web.Request) -> web.Response:
     """The WebSocket's description, as AsyncAPI 3."""
     return await _answer(request, _asyncapi)
@@ -61,7 +69,7 @@ async def asyncapi(request: web.Request) -> web.Response:
 
 @routes.get("/api/docs")
 @public
-@describe(Operation(TAG, [Answer(200, "The page.", "text/html"), KNOWN]))
+@describe(Operation("The page", TAG, [Answer(200, "The page.", "text/html"), KNOWN]))
 async def page(request: web.Request) -> web.Response:
     """This page."""
     return await _answer(request, partial(_file, PAGE / "index.html"))
@@ -71,6 +79,7 @@ async def page(request: web.Request) -> web.Response:
 @public
 @describe(
     Operation(
+        "The page's files",
         TAG,
         [Answer(200, "The file.", *sorted(KINDS.values())), KNOWN],
         errors=[errors.NotFound],
@@ -103,18 +112,24 @@ async def _answer(request: web.Request, make: Callable[[], Document]) -> web.Res
 
 @cache
 def _openapi() -> Document:
+    from chat_api.description.asyncapi import readable  # noqa: PLC0415
     from chat_api.description.openapi import openapi  # noqa: PLC0415 - see _answer
     from chat_api.routes import TABLES  # noqa: PLC0415 - of which this module's table is one
 
-    return Document.of(orjson.dumps(openapi(TABLES, is_public)), "application/json")
+    more = {"/api/ws": readable(_make_asyncapi())}
+    return Document.of(orjson.dumps(openapi(TABLES, is_public, more)), "application/json")
 
 
 @cache
 def _asyncapi() -> Document:
+    return Document.of(orjson.dumps(_make_asyncapi()), "application/json")
+
+
+def _make_asyncapi() -> dict[str, Any]:
     from chat_api.description.asyncapi import asyncapi  # noqa: PLC0415
     from chat_api.routes.commands import KINDS as COMMANDS  # noqa: PLC0415
 
-    return Document.of(orjson.dumps(asyncapi(COMMANDS)), "application/json")
+    return asyncapi(COMMANDS)
 
 
 @cache

@@ -24,7 +24,7 @@ HEALTHY = orjson.dumps({"status": "ok", "ready": True, "service": "chat-api"})
 
 @routes.get("/api/health")
 @public
-@describe(Operation(TAG, [Answer(200, "It lives.", Health)]))
+@describe(Operation("Is it alive?", TAG, [Answer(200, "It lives.", Health)]))
 async def health(_: web.Request) -> web.Response:
     """Liveness: the process answers. Touches nothing else, so that a broken neighbour restarts nobody."""
     return web.Response(body=HEALTHY, content_type="application/json")
@@ -34,6 +34,7 @@ async def health(_: web.Request) -> web.Response:
 @public
 @describe(
     Operation(
+        "Is it ready?",
         TAG,
         [
             Answer(200, "It can work.", Readiness),
@@ -68,7 +69,7 @@ async def ready(request: web.Request) -> web.Response:
 
 @routes.get("/metrics")
 @public
-@describe(Operation(TAG, [Answer(200, "The figures.", "text/plain")]))
+@describe(Operation("Prometheus' figures", TAG, [Answer(200, "The figures.", "text/plain")]))
 async def metrics(request: web.Request) -> web.Response:
     """The figures in Prometheus' text format."""
     return web.Response(

@@ -56,6 +56,7 @@ ERRORS: list[type[errors.ChatError]] = [
 @routes.post("/api/conversations/{id}/messages")
 @describe(
     Operation(
+        "Send a message",
         "Messages",
         ANSWERS,
         "Once this answers 200, the message is stored, and the answer is written whether you stay or not.",
@@ -73,6 +74,7 @@ async def send(request: web.Request) -> web.StreamResponse:
 @routes.post("/api/conversations/{id}/regenerate")
 @describe(
     Operation(
+        "Answer the last message again",
         "Messages",
         ANSWERS,
         "An answer that fails, or says nothing, leaves the old one in its place.",

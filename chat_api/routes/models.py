@@ -21,7 +21,7 @@ ERRORS: list[type[errors.ChatError]] = [
 
 
 @routes.get("/api/models")
-@describe(Operation(TAG, [Answer(200, "The models.", Models)], errors=ERRORS))
+@describe(Operation("List the models", TAG, [Answer(200, "The models.", Models)], errors=ERRORS))
 async def models(request: web.Request) -> web.Response:
     """What the model server says of its models."""
     return respond(await request.app[INFERENCE].models())
@@ -30,6 +30,7 @@ async def models(request: web.Request) -> web.Response:
 @routes.post("/api/models/swap")
 @describe(
     Operation(
+        "Load another model",
         TAG,
         [
             Answer(200, "It is loaded.", Swapped),

@@ -29,6 +29,7 @@ AUTHENTICATION_SECONDS = 10
 @public  # a browser can't set the header: its first frame authenticates
 @describe(
     Operation(
+        "Open a WebSocket",
         "WebSocket",
         [Answer(101, "A WebSocket; its frames are described in [asyncapi.json](asyncapi.json).")],
         "A program sends its token in the header `Authorization`, a browser in its first frame. Where the "

@@ -24,6 +24,7 @@ SAMPLE_ID = "01a2f3c4-9aab-7bcd-8ef0-112233445566:41"
 @routes.get("/api/conversations/{id}/stream", allow_head=False)
 @describe(
     Operation(
+        "Attach to an answer",
         TAG,
         [
             Answer(200, "The events, from that place to the last.", EVENT_STREAM),
@@ -51,6 +52,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
 @routes.post("/api/conversations/{id}/stop")
 @describe(
     Operation(
+        "Stop an answer",
         TAG,
         [Answer(200, "It has stopped; `stopped` is false where nothing was being written.", Stopped)],
         "The model stops too. Readers see `done` with the finish reason `stopped`. Safe to repeat.",
