@@ -54,7 +54,11 @@ Ref: TypeAlias = (
     | Annotated[StrictInt, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
     | Annotated[StrictFloat, Field(allow_inf_nan=False)]
 )
-Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARACTERS), AfterValidator(_printable)]
+Key = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_KEY_CHARACTERS, json_schema_extra={"pattern": "^[ -~]*$"}),
+    AfterValidator(_printable),
+]
 
 
 class Authenticate(Body):

@@ -26,7 +26,7 @@ IDEMPOTENCY_KEY = Parameter(
     "A key of your choice for this message, printable. Send the same one when you try again: nothing is "
     "stored twice, and you get the same answer. It holds within the conversation; with another content it is "
     "refused.",
-    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS},
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS, "pattern": "^[!-~]*$"},
     "5f0f6f3e-1",
 )
 ANSWERS = [
