@@ -33,12 +33,20 @@ def create_app(settings: Settings) -> web.Application:
     app[METRICS] = Metrics()
     app[SOCKETS] = set()
     for table in TABLES:
-        app.router.add_routes(table)
+        app.router.add_routes(map(_expecting, table))
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_parts)
     app.on_shutdown.append(_drain)
     _allow_origins(app, settings.origins)
     return app
+
+
+def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
+    if not isinstance(route, web.RouteDef):
+        return route
+    return web.RouteDef(
+        route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middlewares.expect}
+    )
 
 
 async def _parts(app: web.Application) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import orjson
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from chat_api import errors
 from chat_api.auth import Principal
@@ -107,6 +107,16 @@ async def verify_bearer(request: web.Request) -> Principal:
     if scheme.lower() != "bearer" or not token.strip():
         raise errors.Unauthorized
     return await request.app[VERIFIER].verify(token.strip())
+
+
+async def expect(request: web.Request) -> None:
+    """Tell a caller that waits to go on sending; another expectation is ignored, as RFC 9110 10.1.1 allows.
+
+    aiohttp's own would refuse it without our trace id, and answer 500 where it is no text.
+    """
+    if request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
