@@ -23,7 +23,7 @@ endif
 .PHONY: help dev test test-api chaos packages lint format lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' Makefile
 
 dev: $(VENV)/dev-installed ## run everything on this machine and print its address (make dev ARGS="--port 9000")
 	@exec $(BIN)/python -m chat_api dev $(ARGS)
@@ -31,9 +31,9 @@ dev: $(VENV)/dev-installed ## run everything on this machine and print its addre
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-# Names of files, because `make test` shall leave these out.
-test-api: $(VENV)/test-api-installed ## hold the API and its description together with thousands of requests and frames
-	@exec $(BIN)/python -m pytest -n $(JOBS) tests/api/requests.py tests/api/frames.py $(ARGS)
+# Files by their names: `make test` shall leave them out.
+test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold the answers against the API's description
+	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 $(addprefix tests/api/,requests.py frames.py raw.py) $(ARGS)
 
 chaos: $(VENV)/test-installed ## kill everything at random under load and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
