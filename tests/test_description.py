@@ -16,7 +16,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 
-from chat_api import errors, events
+from chat_api import errors, events, models
 from chat_api.app import create_app
 from chat_api.description import events as described
 from chat_api.description.declare import declared
@@ -185,16 +185,38 @@ async def test_frames_are_those_described(
         model.refuse, model.say = None, ["a"]
         await tab.ask("send", conversation, content="hi")
         frames += await tab.events()
-    models = {
+    kinds: dict[str, type[BaseModel]] = {
         "start": described.StartFrame,
         "token": described.TokenFrame,
         "error": described.FailureFrame,
         "done": described.DoneFrame,
     }
-    assert {frame["type"] for frame in frames} == set(models)
+    assert {frame["type"] for frame in frames} == set(kinds)
     for frame in frames:
         frame.pop("gpu", None)
-        same_keys(frame, models[frame["type"]])
+        same_keys(frame, kinds[frame["type"]])
+
+
+async def test_answers_are_those_described(chat: Chat, model: ModelServer) -> None:
+    async def ask(method: str, path: str, described: type[BaseModel]) -> None:
+        async with chat.client.request(method, path, headers=chat.user) as response:
+            same_keys(await response.json(), described)
+
+    stream, _, _ = await chat.begin(model, "a")
+    same_keys((await chat.get())["generation"], models.Generation)
+    for method, path, described_as in (
+        ("GET", chat.path, models.OpenConversation),
+        ("POST", f"{chat.path}/stop", models.Stopped),
+        ("GET", "/api/conversations", models.ConversationPage),
+        ("POST", "/api/conversations", models.Conversation),
+        ("GET", "/api/health", models.Health),
+        ("GET", "/api/ready", models.Readiness),
+        ("GET", "/api/models", models.Models),
+    ):
+        await ask(method, path, described_as)
+    stream.close()
+    model.say = ["b"]
+    same_keys(await (await chat.send(stream=False)).json(), models.Exchange)
 
 
 VENDOR = Path(__file__).parent.parent / "chat_api" / "description" / "page" / "vendor"

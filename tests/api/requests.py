@@ -21,8 +21,8 @@ HERE = Path(__file__).parent
 SECONDS = 150
 
 
-async def schemathesis(port: int, headers: Mapping[str, str], *options: str) -> str:
-    """Run it against the service on a port; what it said, which it says too when it found something."""
+async def schemathesis(folder: Path, port: int, headers: Mapping[str, str], *options: str) -> str:
+    """Run it in a folder against the service on a port; what it said, shown too when it found something."""
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("schemathesis"),
         *("--config-file", str(HERE / "schemathesis.toml"), "run"),
@@ -30,6 +30,7 @@ async def schemathesis(port: int, headers: Mapping[str, str], *options: str) -> 
         *("--url", f"http://127.0.0.1:{port}"),
         *(word for name, value in headers.items() for word in ("--header", f"{name}: {value}")),
         *options,
+        cwd=folder,  # where it remembers what it found
         env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -59,12 +60,12 @@ def quiet(settings: Settings) -> Settings:
 
 
 async def test_requests_get_what_the_description_says(
-    settings: Settings, auth: AuthService, model: ModelServer
+    settings: Settings, auth: AuthService, model: ModelServer, tmp_path: Path
 ) -> None:
     model.say = ["Boil ", "milk ", "🫖."]
     port = free_port()
     async with Service(quiet(settings), port=port) as service:
-        said = await schemathesis(port, auth.sign_in(is_admin=True))
+        said = await schemathesis(tmp_path, port, auth.sign_in(is_admin=True))
         seen = await answered(service)
     (count,) = re.findall(r"(\d+) generated, \1 passed", said)
     sys.stdout.write(f"\n{count} requests\n")
@@ -87,7 +88,12 @@ async def test_requests_get_what_the_description_says(
 
 @pytest.mark.parametrize("trouble", ["no model", "a broken model", "no auth", "no database", "no admin"])
 async def test_trouble_gets_what_the_description_says_too(
-    settings: Settings, auth: AuthService, model: ModelServer, sql: Connection[Record], trouble: str
+    settings: Settings,
+    auth: AuthService,
+    model: ModelServer,
+    sql: Connection[Record],
+    tmp_path: Path,
+    trouble: str,
 ) -> None:
     headers = auth.sign_in(is_admin=trouble != "no admin")
     expected = {("GET", "/api/models", 503)}
@@ -115,5 +121,5 @@ async def test_trouble_gets_what_the_description_says_too(
             await sql.execute("drop schema public cascade")
             # A message waits for a while whether its worker can be told from a dead one again.
             options += ["--exclude-path-regex", "(messages|regenerate)$"]
-        await schemathesis(port, headers, *options)
+        await schemathesis(tmp_path, port, headers, *options)
         assert expected <= await answered(service)
