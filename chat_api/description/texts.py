@@ -12,7 +12,8 @@ A conversation holds messages; a message is answered by a model, word by word, a
 - **The WebSocket**, `GET /api/ws`, carries the same events for all of a user's conversations. Its frames
   are described in [asyncapi.json](asyncapi.json).
 - **Errors** are `{"detail": …, "code": …}` with a code that stays the same; with 422, `detail` lists each
-  field. A 503 or 429 may be tried again after `Retry-After` seconds.
+  field. A 503 or 429 may be tried again after `Retry-After` seconds. Another address is answered with 404
+  (`not_found`), another method with 405 (`method_not_allowed`) and `Allow`.
 - Times are ISO 8601 with an offset, ids lower-case UUIDs. Fields that the service doesn't know are ignored,
   and it may add fields to its answers. Somebody else's conversation is answered like one that doesn't
   exist.
