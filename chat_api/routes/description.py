@@ -22,8 +22,8 @@ PAGE = Path(__file__).parent.parent / "description" / "page"
 TAG = "Description"
 KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".txt": "text/plain"}
 # Nothing but the page's own files, and no script in the page itself. Of the viewer's style elements these are
-# allowed, as they are: its colours with docs.css in light and in dark, and bold code. Its style attributes can't
-# run anything.
+# allowed, as they are: its colours with docs.css in light and in dark, and bold code. Its style attributes
+# can't run anything.
 STYLES = (
     "'sha256-NyC4B2g2ZM1hI6K+MoG1OLRrxOX18B2zcPG0GueOjWo=' "
     "'sha256-HOmhRA9PIVLQXLuSc3kaDVhtTiJM6eql+2KZaiYHmN4=' "
