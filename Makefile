@@ -31,9 +31,10 @@ dev: $(VENV)/dev-installed ## run everything on this machine and print its addre
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-# Files by their names: `make test` shall leave them out.
+# Files by their names: `make test` shall leave them out. Each bounds its own time.
 test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold the answers against the API's description
-	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 $(addprefix tests/api/,requests.py frames.py raw.py) $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -o faulthandler_timeout=330 \
+		$(addprefix tests/api/,requests.py frames.py raw.py) $(ARGS)
 
 chaos: $(VENV)/test-installed ## kill everything at random under load and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)

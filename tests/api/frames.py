@@ -104,14 +104,14 @@ async def test_frames_get_what_the_description_says(
     await asyncio.to_thread(explore, described.frames, lambda frames: wait_for(talk(frames), loop))
     sys.stdout.write(f"\n{seen}\n")
     assert {"start", "token", "done", "ready", "ack", "refusal", "4401"} <= set(seen)
-    assert sum(seen.values()) > 3000
+    assert sum(seen.values()) > 2000
 
 
 def explore(frames: SearchStrategy[Frame], talk: Callable[[list[Frame]], None]) -> None:
     """The same conversations in every run."""
 
     @settings(
-        max_examples=1000,
+        max_examples=600,
         derandomize=True,
         database=None,
         deadline=None,
