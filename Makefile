@@ -20,16 +20,21 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test chaos packages lint format lock clean
+.PHONY: help dev test test-api chaos packages lint format lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' Makefile
 
 dev: $(VENV)/dev-installed ## run everything on this machine and print its address (make dev ARGS="--port 9000")
 	@exec $(BIN)/python -m chat_api dev $(ARGS)
 
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+# Files by their names: `make test` shall leave them out. Each bounds its own time.
+test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold the answers against the API's description
+	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -o faulthandler_timeout=330 \
+		$(addprefix tests/api/,requests.py frames.py raw.py) $(ARGS)
 
 chaos: $(VENV)/test-installed ## kill everything at random under load and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
@@ -81,9 +86,10 @@ $(VENV)/made:
 
 $(VENV)/dev-installed: EXTRAS = dev-stack
 $(VENV)/test-installed: EXTRAS = dev-stack,test
+$(VENV)/test-api-installed: EXTRAS = dev-stack,test,test-api
 
 # Of what pip says, errors come through, and each download, so that a slow line is seen to move.
-$(VENV)/dev-installed $(VENV)/test-installed: $(VENV)/made setup.cfg pyproject.toml constraints.txt
+$(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed: $(VENV)/made setup.cfg pyproject.toml constraints.txt
 	@rm -f $@
 	@echo "Installing [$(EXTRAS)] into $(VENV)"
 	@pip="$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt"; \

@@ -52,10 +52,18 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
+def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
+    if not isinstance(route, web.RouteDef):
+        return route
+    return web.RouteDef(
+        route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middlewares.expect}
+    )
+
+
 def _add_routes(app: web.Application, base_path: str) -> dict[web.AbstractResource | None, str]:
     """Add every route below a path; what its resource is called."""
     for table in TABLES:
-        app.router.add_routes(table)
+        app.router.add_routes(map(_expecting, table))
     names: dict[web.AbstractResource | None, str] = {}
     for resource in app.router.resources():
         names[resource] = resource.canonical
