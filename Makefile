@@ -20,7 +20,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test chaos packages lint format lock clean
+.PHONY: help dev test chaos vendor packages lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0
 
 chaos: $(VENV)/test-installed ## kill everything at random under load and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
+vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as chat_api/web/vendor/vendor.json says
+	@$(BIN)/python -m tests.vendored
 
 packages: ## install what some tests want and pip doesn't have: pgbouncer (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer >/dev/null || { \
