@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -23,8 +23,11 @@ from chat_api.transports.websocket import GOING_AWAY
 PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "openai": OpenAI}
 
 
-def create_app(settings: Settings) -> web.Application:
-    """The service as an aiohttp application; it connects to nothing before it is started."""
+def create_app(settings: Settings, more: Iterable[web.AbstractRouteDef] = ()) -> web.Application:
+    """The service as an aiohttp application, with `more` routes if wanted.
+
+    It connects to nothing before it is started.
+    """
     app = web.Application(
         middlewares=[middlewares.trace, middlewares.explain, middlewares.authenticate],
         client_max_size=settings.max_body_bytes,
@@ -36,6 +39,7 @@ def create_app(settings: Settings) -> web.Application:
         app.router.add_routes(table)
     if settings.web_ui == "on":
         app.router.add_routes(web_page.routes)
+    app.router.add_routes(more)
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_parts)
     app.on_shutdown.append(_drain)

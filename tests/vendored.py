@@ -1,7 +1,8 @@
 """What the page takes from elsewhere: fetched by `make vendor`, checked by the tests.
 
-vendor.json says which version of which npm package, and which of its files go by which name; SHA256SUMS, in the
-form of sha256sum, says what is in them. To take a newer version, change vendor.json and run `make vendor`.
+vendor.json says which version of which npm package, and which of its files go by which name; SHA256SUMS.txt,
+in the form of sha256sum, says what is in them. To take a newer version, change vendor.json (and the README
+beside it) and run `make vendor`.
 """
 
 from __future__ import annotations
