@@ -1,4 +1,4 @@
-"""A real browser, and the service as it reaches it. `make test-browser` runs these tests on one event loop."""
+"""A real browser, and the service as it reaches it. `make test-browser` runs all on one event loop."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ class Wire:
     """Passes bytes to an address of 127.0.0.1, until it is told to be a bad network.
 
     `upgrades`: what becomes of WebSocket handshakes: passed, refused as proxies do, or never answered.
-    `piece`: how many bytes of an answer are passed at once. `lose_answer_to`: what a browser sends with these
-    bytes arrives, and the connection breaks before the answer; once. `requests`: the first line of each request
-    that a new connection began with.
+    `piece`: how many bytes of an answer are passed at once. `lose_answer_to`: what a browser sends with
+    these bytes arrives, and the connection breaks before the answer; once. `requests`: the first line of
+    each connection.
     """
 
     def __init__(self, host: str, port: int) -> None:
