@@ -1,0 +1,734 @@
+/**
+ * The JavaScript client of the samosaChaat chat API: one module, no dependency, no build step.
+ *
+ *     import { ChatClient } from "./client.js";
+ *
+ *     const chat = new ChatClient({ token: () => fetch("/my/chat-token").then((answer) => answer.text()) });
+ *     const { id } = await chat.conversations.create();
+ *     const answer = chat.send(id, "Hello!");
+ *     for await (const event of answer) output.textContent = answer.text;
+ *
+ * Whatever happens to the connection, an answer's events come once each and in order: the client comes back with
+ * the last id that it has seen, and drops what it has seen already.
+ *
+ * Sections: what callers use (ChatError, ChatClient, Answer), how an answer is driven to its end, server-sent
+ * events, and what all parts share (Link, Token).
+ */
+
+const SILENCE_MS = 30_000; // the server says something every 10 s: after this, the connection is dead
+const DOUBTFUL_MS = 12_000; // silence that is suspicious when the page comes back from sleep
+const REQUEST_MS = 30_000;
+const FIRST_PAUSE_MS = 500; // before the second try; doubled with each further one, and jittered
+const LONGEST_PAUSE_MS = 15_000;
+const TRIES_BEFORE_START = 3; // of a question that the server can't take just now
+
+// ---------------------------------------------------------------------------------------------------------------
+// What callers use
+// ---------------------------------------------------------------------------------------------------------------
+
+/**
+ * Something was refused, or failed for good. `code` is stable and for programs, `message` for people.
+ *
+ * Codes of the server are listed in its README; the client's own: `network_error` (status 0: the server can't be
+ * reached), `timeout`, `token_unavailable` (the token callback failed), `answer_gone` (it can't be continued any
+ * more: load the conversation), `http_<status>` (what answered is not the service, but a proxy before it).
+ */
+export class ChatError extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {{status?: number, detail?: unknown, retryAfter?: number | null, generationId?: string | null,
+   *          cause?: unknown}} [more]
+   */
+  constructor(code, message, { status = 0, detail = message, retryAfter = null, generationId = null, cause } = {}) {
+    super(message, { cause });
+    this.name = "ChatError";
+    this.code = code;
+    this.status = status; // 0: no HTTP status came
+    this.detail = detail; // of a 422: the list of fields and what is wrong with them
+    this.retryAfter = retryAfter; // seconds; null: the server didn't say
+    this.generationId = generationId; // of a 409: the answer that is in the way
+  }
+}
+
+/**
+ * A connection to the service. Events: `status` ("online", "reconnecting", "offline" or "signed-out" in `detail`)
+ * and `transport` ("sse" or "ws" in `detail`: which one is used from now on).
+ */
+export class ChatClient extends EventTarget {
+  #link;
+
+  /**
+   * @param {{baseUrl?: string, token?: string | ((asked: {expired: boolean}) => string | Promise<string>),
+   *          transport?: "sse" | "ws"}} [options]
+   *   `baseUrl`: where `/api` lies, relative to the page or absolute; default: the page's own folder. `token`: the
+   *   bearer token, or a function that gets one, called with `expired: true` when the last one was refused.
+   */
+  constructor({ baseUrl = "", token, transport = "sse" } = {}) {
+    super();
+    const emit = (/** @type {string} */ type, /** @type {string} */ detail) =>
+      this.dispatchEvent(new CustomEvent(type, { detail }));
+    const link = (this.#link = new Link(baseUrl, new Token(token), emit));
+    this.transport = transport;
+
+    const one = (/** @type {string} */ id) => `api/conversations/${encodeURIComponent(id)}`;
+    this.conversations = Object.freeze({
+      /** One page, newest first. @param {{limit?: number, cursor?: string | null}} [page] */
+      list: ({ limit, cursor } = {}) => link.json("GET", `api/conversations${query({ limit, cursor })}`),
+      /** @param {{title?: string, model_tag?: string}} [fields] */
+      create: (fields = {}) => link.json("POST", "api/conversations", fields),
+      /** With its messages and its running generation. @param {string} id */
+      get: (id) => link.json("GET", one(id)),
+      /** @param {string} id @param {{title?: string, is_favorited?: boolean}} fields */
+      update: (id, fields) => link.json("PUT", one(id), fields),
+      /** @param {string} id */
+      delete: (id) => link.json("DELETE", one(id)),
+    });
+    this.models = Object.freeze({
+      list: () => link.json("GET", "api/models"),
+      /** For administrators. @param {string} tag */
+      swap: (tag) => link.json("POST", "api/models/swap", { model_tag: tag }),
+    });
+  }
+
+  /** "online", "reconnecting", "offline" or "signed-out". */
+  get status() {
+    return this.#link.status;
+  }
+
+  /** The transport in use, which may be "sse" where "ws" was wanted and is blocked. Setting it tries anew. */
+  get transport() {
+    return this.#link.transport;
+  }
+
+  set transport(wanted) {
+    if (wanted !== "sse" && wanted !== "ws") throw new TypeError(`transport must be "sse" or "ws", not ${wanted}`);
+    this.#link.transport = wanted;
+  }
+
+  /**
+   * Send a message and read its answer. Lost connections are mended, and the message is stored once.
+   * @param {string} conversationId @param {string} content
+   * @param {{temperature?: number, max_tokens?: number, top_k?: number, idempotencyKey?: string}} [options]
+   * @returns {Answer}
+   */
+  send(conversationId, content, options = {}) {
+    return this.#ask(conversationId, "messages", { content }, options);
+  }
+
+  /**
+   * Have the last message answered again; the new answer replaces the old one once it is stored.
+   * @param {string} conversationId
+   * @param {{temperature?: number, max_tokens?: number, top_k?: number, idempotencyKey?: string}} [options]
+   * @returns {Answer}
+   */
+  regenerate(conversationId, options = {}) {
+    return this.#ask(conversationId, "regenerate", {}, options);
+  }
+
+  /**
+   * Read the answer that is being written in a conversation, from its first event, or from the one after `after`
+   * (an answer's `lastEventId`; `text` is what came before). Where there is none it ends at once, and its `done`
+   * is null.
+   * @param {string} conversationId
+   * @param {{after?: string | null, text?: string, generation?: object | null}} [from]
+   *   `generation`: what `conversations.get` said, which spares asking again.
+   * @returns {Answer}
+   */
+  attach(conversationId, { after = null, text = "", generation } = {}) {
+    return this.#read(new Answer(conversationId, { after, text, generation }));
+  }
+
+  /**
+   * Stop the running answer; what it has so far is kept.
+   * @param {string} conversationId
+   * @returns {Promise<{generation_id: string | null, stopped: boolean}>}
+   */
+  stop(conversationId) {
+    return this.#link.json("POST", `api/conversations/${encodeURIComponent(conversationId)}/stop`);
+  }
+
+  /** Leave everything; answers go on at the server. */
+  close() {
+    this.#link.close();
+  }
+
+  #ask(conversationId, kind, fields, { idempotencyKey = newKey(), ...options }) {
+    const { temperature, max_tokens, top_k } = options;
+    const body = { ...fields, temperature, max_tokens, top_k };
+    return this.#read(new Answer(conversationId, { question: { kind, body, key: idempotencyKey } }));
+  }
+
+  #read(answer) {
+    drive(answer, this.#link);
+    return answer;
+  }
+}
+
+/**
+ * An answer on its way: an async iterable of its events. It is read whether anybody iterates or not, and whoever
+ * begins late gets all events from the first one that this client saw.
+ *
+ * Events: `{type, generation_id, conversation_id, seq, …}`; `start` (user_message_id), `token` (token), `reset`
+ * (content: the whole text so far), `error` (error, detail), `done` (message_id, finish_reason, token_count,
+ * inference_time_ms).
+ */
+export class Answer {
+  #events = [];
+  #more = new Signal();
+  #leaving = new AbortController();
+  #failure = null;
+  #settle;
+  #seq = -1;
+
+  /** Made by ChatClient. @param {string} conversationId @param {object} [from] */
+  constructor(conversationId, { question = null, after = null, text = "", generation } = {}) {
+    this.conversationId = conversationId;
+    this.question = question;
+    this.generation = generation; // null: known to be none; undefined: not known
+    this.generationId = null;
+    this.text = text;
+    this.ended = false;
+    if (after) {
+      this.generationId = after.slice(0, after.lastIndexOf(":"));
+      this.#seq = Number(after.slice(after.lastIndexOf(":") + 1));
+    }
+    /**
+     * The `done` event; null when it was left, or when there was nothing to attach to. Rejects with a ChatError
+     * when the question was refused or the answer can't be continued.
+     * @type {Promise<object | null>}
+     */
+    this.done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    this.done.catch(() => {}); // who iterates gets the error there
+  }
+
+  /** What to keep for `attach` after a reload; null before the first event. */
+  get lastEventId() {
+    return this.generationId === null ? null : `${this.generationId}:${this.#seq}`;
+  }
+
+  /** Aborted when this ends, in whatever way. */
+  get signal() {
+    return this.#leaving.signal;
+  }
+
+  /** Stop reading; the answer goes on at the server. */
+  leave() {
+    this.end(null);
+  }
+
+  async *[Symbol.asyncIterator]() {
+    for (let place = 0; ; ) {
+      while (place < this.#events.length) yield this.#events[place++];
+      if (this.#failure) throw this.#failure;
+      if (this.ended) return;
+      await this.#more.wait();
+    }
+  }
+
+  /**
+   * Take an event that came; false where it was there already. For the transports.
+   * @param {any} event
+   */
+  take(event) {
+    if (this.ended) return false;
+    if (event.generation_id !== this.generationId) {
+      // The server knows nothing more of the one that was read, and goes on with the one that runs.
+      if (this.generationId !== null && this.question) throw gone();
+      this.generationId = event.generation_id;
+      this.#seq = -1;
+      this.text = "";
+    }
+    if (event.seq <= this.#seq) return false;
+    if (event.type === "token" && event.seq !== this.#seq + 1) throw broken("an event is missing");
+    this.#seq = event.seq;
+    if (event.type === "token") this.text += event.token;
+    if (event.type === "reset") this.text = event.content;
+    this.#events.push(event);
+    if (event.type === "done") this.end(event);
+    else this.#more.tell();
+    return true;
+  }
+
+  /** No event comes any more. @param {object | null} done */
+  end(done) {
+    if (this.ended) return;
+    this.ended = true;
+    this.#settle.resolve(done);
+    this.#close();
+  }
+
+  /** It can't be read to its end. @param {unknown} error */
+  fail(error) {
+    if (this.ended) return;
+    this.ended = true;
+    this.#failure = error;
+    this.#settle.reject(error);
+    this.#close();
+  }
+
+  #close() {
+    this.#leaving.abort();
+    this.#more.tell();
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// How an answer is driven to its end
+// ---------------------------------------------------------------------------------------------------------------
+
+/** Read an answer to its end, over as many connections as it takes. Never rejects: the answer tells. */
+async function drive(answer, link) {
+  const unlist = link.list(answer);
+  const pause = new Pause(link, answer.signal);
+  try {
+    for (let tries = 1; !answer.ended; tries++) {
+      let retryAfter = null;
+      try {
+        if (answer.lastEventId === null && !answer.question) await lookForRunning(answer, link);
+        if (!answer.ended) await readStream(answer, link, pause);
+      } catch (error) {
+        if (answer.ended) break;
+        const begun = answer.lastEventId !== null;
+        if (!isPassing(error, begun) || (error.status !== 0 && !begun && tries >= TRIES_BEFORE_START)) throw error;
+        retryAfter = error.retryAfter;
+      }
+      if (!answer.ended) await pause.wait(retryAfter);
+    }
+  } catch (error) {
+    answer.fail(error);
+  } finally {
+    pause.mended();
+    unlist();
+  }
+}
+
+/** Find out which generation there is to attach to; its first event is told from what the server says of it. */
+async function lookForRunning(answer, link) {
+  const generation =
+    answer.generation === undefined
+      ? (await link.json("GET", `api/conversations/${encodeURIComponent(answer.conversationId)}`)).generation
+      : answer.generation;
+  if (generation === null) answer.end(null);
+  else answer.take(startOf(generation));
+}
+
+function startOf({ id, conversation_id, user_message_id }) {
+  return { generation_id: id, conversation_id, user_message_id, type: "start", seq: 0 };
+}
+
+/** Whether the same request may do better in a while. */
+function isPassing(error, begun) {
+  if (!(error instanceof ChatError)) return false;
+  if (error.status === 0) return error.code === "network_error" || error.code === "timeout";
+  return [502, 503, 504].includes(error.status) || (begun && [408, 429, 500].includes(error.status));
+}
+
+/** The time between two tries; the client is "reconnecting" from the first one's failure to the next success. */
+class Pause {
+  #link;
+  #signal;
+  #next = FIRST_PAUSE_MS;
+
+  constructor(link, signal) {
+    this.#link = link;
+    this.#signal = signal;
+  }
+
+  /** There is a connection. */
+  mended() {
+    this.#link.mended(this);
+  }
+
+  /** It is of use. */
+  reset() {
+    this.#next = FIRST_PAUSE_MS;
+  }
+
+  async wait(retryAfter) {
+    this.#link.troubled(this);
+    const jittered = this.#next * (0.5 + Math.random() / 2);
+    this.#next = Math.min(this.#next * 2, LONGEST_PAUSE_MS);
+    await this.#link.sleep(Math.max(jittered, (retryAfter ?? 0) * 1000), this.#signal);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// Server-sent events, by fetch: EventSource sends neither headers nor a body
+// ---------------------------------------------------------------------------------------------------------------
+
+/** One connection: the question or what comes after the last event, until `done` or until it breaks off. */
+async function readStream(answer, link, pause) {
+  const path = `api/conversations/${encodeURIComponent(answer.conversationId)}`;
+  const attempt = new Attempt(answer.signal, link);
+  try {
+    let response;
+    if (answer.lastEventId === null) {
+      const { kind, body, key } = answer.question;
+      response = await link.fetch("POST", `${path}/${kind}`, body, attempt.signal, { "Idempotency-Key": key });
+    } else {
+      response = await link.fetch("GET", `${path}/stream${query({ after: answer.lastEventId })}`, null, attempt.signal);
+    }
+    if (response.status === 204) throw gone();
+    pause.mended();
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder(); // keeps the bytes of a character that another chunk completes
+    const parser = new EventParser();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      attempt.heard();
+      for (const message of parser.push(decoder.decode(value, { stream: true }))) {
+        if (answer.take(asEvent(message, answer.conversationId))) pause.reset();
+      }
+    }
+  } catch (error) {
+    throw error instanceof ChatError ? error : broken("the connection broke off", error);
+  } finally {
+    attempt.end();
+  }
+}
+
+function asEvent({ id, data }, conversationId) {
+  const place = id.lastIndexOf(":");
+  const fields = JSON.parse(data);
+  const type = ["token", "reset", "error", "done"].find((name) => name in fields) ?? "start";
+  return {
+    ...fields,
+    type,
+    conversation_id: conversationId,
+    generation_id: id.slice(0, place),
+    seq: Number(id.slice(place + 1)),
+  };
+}
+
+/** Cuts text into events as the HTML standard says (section 9.2.6), wherever the chunks end. */
+export class EventParser {
+  #rest = "";
+  #id = "";
+  #data = [];
+
+  /** @param {string} text @returns {{id: string, data: string}[]} the events that this completes */
+  push(text) {
+    const events = [];
+    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/); // a carriage return at the end may have a line feed coming
+    this.#rest = /** @type {string} */ (lines.pop());
+    for (const line of lines) {
+      if (line === "") {
+        if (this.#data.length) events.push({ id: this.#id, data: this.#data.join("\n") });
+        this.#data = [];
+        continue;
+      }
+      const colon = line.indexOf(":");
+      const field = colon < 0 ? line : line.slice(0, colon); // empty for a comment
+      const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+      if (field === "data") this.#data.push(value);
+      else if (field === "id") this.#id = value;
+    }
+    return events;
+  }
+}
+
+/** One connection's patience: aborted when the answer ends, after silence, and when the network has changed. */
+class Attempt {
+  #controller = new AbortController();
+  #heardAt = Date.now();
+  #timer;
+  #end;
+
+  constructor(signal, link) {
+    const abort = () => this.#controller.abort();
+    const stop = link.onWake((changed) => {
+      if (changed || Date.now() - this.#heardAt > DOUBTFUL_MS) abort();
+    });
+    signal.addEventListener("abort", abort);
+    this.#end = () => {
+      signal.removeEventListener("abort", abort);
+      stop();
+    };
+    this.#watch();
+  }
+
+  get signal() {
+    return this.#controller.signal;
+  }
+
+  heard() {
+    this.#heardAt = Date.now();
+    this.#watch();
+  }
+
+  end() {
+    clearTimeout(this.#timer);
+    this.#end();
+    this.#controller.abort(); // lets go of the connection where the body wasn't read to its end
+  }
+
+  #watch() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#controller.abort(), SILENCE_MS);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+// What all parts share
+// ---------------------------------------------------------------------------------------------------------------
+
+/** The way to the service: its address, requests with the token, and how the connection is. */
+class Link {
+  #base;
+  #token;
+  #emit;
+  #wanted = "sse";
+  #status = "online";
+  #isSignedOut = false;
+  #troubled = new Set();
+  #wakers = new Set();
+  #answers = new Set();
+  #closing = new AbortController();
+
+  constructor(baseUrl, token, emit) {
+    const page = globalThis.document?.baseURI;
+    this.#base = new URL(baseUrl || ".", page);
+    if (!this.#base.pathname.endsWith("/")) this.#base.pathname += "/";
+    this.#token = token;
+    this.#emit = emit;
+    this.#listen();
+    this.#tell();
+  }
+
+  get status() {
+    return this.#status;
+  }
+
+  get transport() {
+    return this.#wanted;
+  }
+
+  set transport(wanted) {
+    this.#wanted = wanted;
+  }
+
+  /** A request whose answer is JSON, or nothing. */
+  async json(method, path, body = null) {
+    const response = await this.fetch(method, path, body, AbortSignal.timeout(REQUEST_MS));
+    if (response.status === 204) return null;
+    try {
+      return await response.json();
+    } catch (error) {
+      throw broken("the answer broke off", error);
+    }
+  }
+
+  /** A request with a good token. Raises ChatError for whatever is no success. */
+  async fetch(method, path, body, signal, headers = {}) {
+    for (let renewed = false; ; renewed = true) {
+      const token = await this.token();
+      const response = await this.#request(method, path, body, signal, headers, token);
+      if (response.ok) {
+        this.signedOut(false);
+        return response;
+      }
+      const error = await refusal(response);
+      if (error.status !== 401) throw error;
+      if (renewed || !(await this.#token.renew(token))) {
+        this.signedOut(true);
+        throw error;
+      }
+    }
+  }
+
+  async token() {
+    try {
+      return await this.#token.get();
+    } catch (error) {
+      throw new ChatError("token_unavailable", "There is no token: sign in again.", { cause: error });
+    }
+  }
+
+  async #request(method, path, body, signal, headers, token) {
+    const all = { ...headers };
+    if (token !== null) all.Authorization = `Bearer ${token}`;
+    if (body !== null) all["Content-Type"] = "application/json";
+    try {
+      return await fetch(new URL(path, this.#base), {
+        method,
+        headers: all,
+        body: body === null ? undefined : JSON.stringify(body),
+        signal,
+        cache: "no-store",
+      });
+    } catch (error) {
+      if (error instanceof DOMException && error.name === "TimeoutError") {
+        throw new ChatError("timeout", "The service takes too long to answer.", { cause: error });
+      }
+      throw broken("the service can't be reached", error);
+    }
+  }
+
+  /** Wait, but not when the network or the page comes back, nor after `signal`. */
+  async sleep(milliseconds, signal) {
+    if (signal.aborted) return;
+    await new Promise((resolve) => {
+      const timer = setTimeout(end, milliseconds);
+      const stop = this.onWake(end);
+      signal.addEventListener("abort", end);
+      function end() {
+        clearTimeout(timer);
+        stop();
+        signal.removeEventListener("abort", end);
+        resolve(undefined);
+      }
+    });
+  }
+
+  /** Have something called when the page wakes up, with whether the network may be another one. */
+  onWake(call) {
+    this.#wakers.add(call);
+    return () => this.#wakers.delete(call);
+  }
+
+  list(answer) {
+    this.#answers.add(answer);
+    return () => this.#answers.delete(answer);
+  }
+
+  troubled(who) {
+    this.#troubled.add(who);
+    this.#tell();
+  }
+
+  mended(who) {
+    this.#troubled.delete(who);
+    this.#tell();
+  }
+
+  signedOut(isSignedOut) {
+    this.#isSignedOut = isSignedOut;
+    this.#tell();
+  }
+
+  close() {
+    this.#closing.abort();
+    for (const answer of [...this.#answers]) answer.leave();
+  }
+
+  #tell() {
+    let status = "online";
+    if (this.#troubled.size) status = "reconnecting";
+    if (globalThis.navigator?.onLine === false) status = "offline";
+    if (this.#isSignedOut) status = "signed-out";
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#emit("status", status);
+  }
+
+  #listen() {
+    const { signal } = this.#closing;
+    const wake = (/** @type {boolean} */ changed) => [...this.#wakers].forEach((call) => call(changed));
+    const on = (/** @type {any} */ target, /** @type {string} */ type, /** @type {() => void} */ call) =>
+      target?.addEventListener?.(type, call, { signal });
+    on(globalThis, "offline", () => this.#tell());
+    on(globalThis, "online", () => {
+      this.#tell();
+      wake(true);
+    });
+    on(globalThis, "pageshow", () => wake(false));
+    on(globalThis.document, "resume", () => wake(false));
+    on(globalThis.document, "visibilitychange", () => document.visibilityState === "visible" && wake(false));
+  }
+}
+
+/** The bearer token, got once and renewed once, however many ask at the same time. */
+class Token {
+  #source;
+  #token = null;
+  #asking = null;
+
+  constructor(source) {
+    this.#source = source ?? null;
+    if (typeof source !== "function") this.#token = this.#source;
+  }
+
+  /** The token, or null where none is wanted: a proxy adds it. */
+  async get() {
+    if (this.#token !== null || this.#source === null) return this.#token;
+    return this.#ask(false);
+  }
+
+  /** Get another one than the one that was refused; false where there is none. */
+  async renew(refused) {
+    if (typeof this.#source !== "function") return false;
+    if (this.#token !== refused && this.#token !== null) return true; // somebody else has renewed it
+    try {
+      await this.#ask(true);
+    } catch (error) {
+      throw new ChatError("token_unavailable", "There is no new token: sign in again.", { cause: error });
+    }
+    return true;
+  }
+
+  async #ask(expired) {
+    this.#asking ??= (async () => {
+      try {
+        return (this.#token = await this.#source({ expired }));
+      } finally {
+        this.#asking = null;
+      }
+    })();
+    return this.#asking;
+  }
+}
+
+/** Wakes whoever waits. */
+class Signal {
+  #waiting = [];
+
+  wait() {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  tell() {
+    for (const resolve of this.#waiting.splice(0)) resolve(undefined);
+  }
+}
+
+async function refusal(response) {
+  const { status } = response;
+  const seconds = Number(response.headers.get("Retry-After"));
+  const retryAfter = seconds > 0 ? seconds : null;
+  let body = null;
+  try {
+    body = await response.json();
+  } catch {
+    // a proxy's page, or nothing
+  }
+  if (typeof body?.code !== "string") {
+    return new ChatError(`http_${status}`, `The service answered ${status}.`, { status, retryAfter });
+  }
+  const { code, detail, generation_id: generationId = null } = body;
+  return new ChatError(code, sentence(detail), { status, detail, retryAfter, generationId });
+}
+
+function sentence(detail) {
+  if (!Array.isArray(detail)) return String(detail);
+  return detail.map(({ loc, msg }) => `${loc?.join(".")}: ${msg}`).join("; ");
+}
+
+function broken(what, cause) {
+  return new ChatError("network_error", `Trouble with the network: ${what}.`, { cause });
+}
+
+function gone() {
+  return new ChatError("answer_gone", "This answer can't be continued any more: load the conversation again.");
+}
+
+function query(fields) {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
+  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
+}
+
+function newKey() {
+  // randomUUID is there in secure contexts only, and a page may be served over plain HTTP in a local network.
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
