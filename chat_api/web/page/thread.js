@@ -64,14 +64,13 @@ export class Thread extends EventTarget {
     this.#follow.toEnd();
     if (generation) this.#read(this.#chat.attach(id, { generation }), this.#messages.begin());
     else if (conversation.messages.at(-1)?.role === "user") this.#messages.fail("There is no answer to this yet.");
-    this.#watch();
+    this.#watch(conversation);
   }
 
   /** @returns {boolean} whether it was taken */
   send(content) {
     if (this.#busy) return false;
     this.#begin();
-    this.#messages.dropApology?.();
     const question = this.#messages.ask(content);
     const answer = this.#messages.begin();
     this.#follow.toEnd();
@@ -189,10 +188,10 @@ export class Thread extends EventTarget {
   }
 
   /** Answers that other tabs begin. */
-  async #watch() {
-    if (this.#others || !this.#chat.follow) return;
+  async #watch(conversation) {
+    if (this.#others) return;
     const visit = this.#visit;
-    const others = (this.#others = this.#chat.follow(this.id));
+    const others = (this.#others = this.#chat.follow(this.id, { conversation }));
     try {
       for await (const answer of others) {
         if (visit !== this.#visit) return;
@@ -206,12 +205,7 @@ export class Thread extends EventTarget {
   }
 
   async #join(answer, visit) {
-    if (this.#answer) {
-      // Our own comes along here too.
-      await Promise.race([this.#answer.done.catch(() => {}), firstEvent(this.#answer)]);
-      if (this.#answer?.generationId === answer.generationId) return;
-    }
-    if (this.#busy) await this.#answer?.done.catch(() => {});
+    if (this.#busy) return; // our own is refused or comes first; its end shows what else there is
     const conversation = await this.#chat.conversations.get(this.id);
     if (visit !== this.#visit || this.#busy) return;
     this.#show(conversation);
@@ -268,8 +262,4 @@ export class Thread extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
-}
-
-async function firstEvent(answer) {
-  for await (const event of answer) return event;
 }
