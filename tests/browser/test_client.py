@@ -9,7 +9,7 @@ from tests.browser.embedded import Embedded, Event, Seen
 from tests.browser.wire import Wire
 from tests.model_server import Call
 
-pytestmark = pytest.mark.parametrize("transport", ["sse"])
+pytestmark = pytest.mark.parametrize("transport", ["sse", "ws"])
 
 
 def is_whole(events: list[Event]) -> bool:
