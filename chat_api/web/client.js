@@ -11,8 +11,8 @@
  * Whatever happens to the connection, an answer's events come once each and in order: the client comes back with
  * the last id that it has seen, and drops what it has seen already.
  *
- * Sections: what callers use (ChatError, ChatClient, Answer), how an answer is driven to its end, server-sent
- * events, and what all parts share (Link, Token).
+ * Sections: what callers use (ChatError, ChatClient, Answer, Following), how these are driven over whatever
+ * connections there are, server-sent events, the WebSocket, and what all parts share (Link, Token).
  */
 
 const SILENCE_MS = 30_000; // the server says something every 10 s: after this, the connection is dead
@@ -21,6 +21,17 @@ const REQUEST_MS = 30_000;
 const FIRST_PAUSE_MS = 500; // before the second try; doubled with each further one, and jittered
 const LONGEST_PAUSE_MS = 15_000;
 const TRIES_BEFORE_START = 3; // of a question that the server can't take just now
+const POLL_MS = 2000; // between two looks for answers that began elsewhere, without a WebSocket
+const HIDDEN_POLL_MS = 15_000;
+const OPENING_MS = 5000; // a WebSocket that isn't ready by then is blocked somewhere
+const REPLY_MS = 12_000; // the server gives itself 10 s for a statement
+const PROBE_MS = 5000;
+const EARLY_MS = 60_000; // how long before its end a token is renewed
+const UNAUTHENTICATED = 4401; // close codes of the server
+const ORIGIN_REFUSED = 1008;
+const HUNG = "hung"; // and of this side
+const REFUSED = "refused";
+const NOBODY = "00000000-0000-0000-0000-000000000000";
 
 // ---------------------------------------------------------------------------------------------------------------
 // What callers use
@@ -137,6 +148,20 @@ export class ChatClient extends EventTarget {
    */
   attach(conversationId, { after = null, text = "", generation } = {}) {
     return this.#read(new Answer(conversationId, { after, text, generation }));
+  }
+
+  /**
+   * Stay in a conversation: get each answer that begins elsewhere, in another tab or on another device, and the
+   * one that runs now. Not those that this client sends, regenerates or attaches to.
+   * @param {string} conversationId
+   * @param {{conversation?: {messages: {id: string}[]} | null}} [from]
+   *   `conversation`: what `conversations.get` said; answers that began after that are given too.
+   * @returns {Following}
+   */
+  follow(conversationId, { conversation = null } = {}) {
+    const following = new Following(conversationId, conversation);
+    stay(following, this.#link);
+    return following;
   }
 
   /**
@@ -273,8 +298,67 @@ export class Answer {
   }
 }
 
+/** A stay in a conversation: an async iterable of the answers that begin there. `leave()` ends it. */
+export class Following {
+  #answers = [];
+  #more = new Signal();
+  #leaving = new AbortController();
+  #failure = null;
+  #known = null;
+
+  /** Made by ChatClient. */
+  constructor(conversationId, conversation) {
+    this.conversationId = conversationId;
+    this.updatedAt = null; // the conversation's, when it was last looked at
+    if (conversation !== null) this.#known = new Set(conversation.messages.map(({ id }) => id));
+  }
+
+  get signal() {
+    return this.#leaving.signal;
+  }
+
+  leave() {
+    this.#leaving.abort();
+    this.#more.tell();
+  }
+
+  async *[Symbol.asyncIterator]() {
+    for (let place = 0; ; ) {
+      while (place < this.#answers.length) yield this.#answers[place++];
+      if (this.#failure) throw this.#failure;
+      if (this.signal.aborted) return;
+      await this.#more.wait();
+    }
+  }
+
+  /** @param {Answer} answer one that began elsewhere */
+  add(answer) {
+    if (this.signal.aborted) return;
+    this.#answers.push(answer);
+    this.#more.tell();
+  }
+
+  /** What the caller has read otherwise. @param {any} done */
+  knows(done) {
+    if (done?.message_id) this.#known?.add(done.message_id);
+  }
+
+  /** The last answer, where it came and nobody knew; at the first look all is known. */
+  news({ messages }) {
+    const known = this.#known;
+    this.#known = new Set(messages.map(({ id }) => id));
+    const last = messages.findLast(({ role }) => role === "assistant");
+    return known !== null && last && !known.has(last.id) ? last : null;
+  }
+
+  fail(error) {
+    this.#failure = error;
+    this.leave();
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------------------
-// How an answer is driven to its end
+// How answers and stays are driven over whatever connections there are
 // ---------------------------------------------------------------------------------------------------------------
 
 /** Read an answer to its end, over as many connections as it takes. Never rejects: the answer tells. */
@@ -286,7 +370,7 @@ async function drive(answer, link) {
       let retryAfter = null;
       try {
         if (answer.lastEventId === null && !answer.question) await lookForRunning(answer, link);
-        if (!answer.ended) await readStream(answer, link, pause);
+        if (!answer.ended) await (link.transport === "ws" ? readSocket : readStream)(answer, link, pause);
       } catch (error) {
         if (answer.ended) break;
         const begun = answer.lastEventId !== null;
@@ -311,6 +395,57 @@ async function lookForRunning(answer, link) {
       : answer.generation;
   if (generation === null) answer.end(null);
   else answer.take(startOf(generation));
+}
+
+/** Tell of the answers in a conversation, until it is left. Never rejects. */
+async function stay(following, link) {
+  const unlist = link.listFollowing(following);
+  const pause = new Pause(link, following.signal);
+  while (!following.signal.aborted) {
+    try {
+      if (link.transport === "ws") {
+        await (await link.socket()).stay(following, () => look(following, link, pause));
+      } else {
+        await look(following, link, pause);
+        await link.sleep(globalThis.document?.hidden ? HIDDEN_POLL_MS : POLL_MS, following.signal);
+      }
+    } catch (error) {
+      if (!isPassing(error, true)) following.fail(error);
+      else if (!following.signal.aborted) await pause.wait(error.retryAfter);
+    }
+  }
+  pause.mended();
+  unlist();
+}
+
+/** Look for what began elsewhere, or began and ended. Most looks read the top of a list and no more. */
+async function look(following, link, pause) {
+  const { conversationId } = following;
+  const { items } = await link.json("GET", `api/conversations${query({ limit: 20 })}`);
+  pause.mended();
+  pause.reset();
+  const listed = items.find(({ id }) => id === conversationId)?.updated_at;
+  if (following.updatedAt !== null && (listed === undefined || listed === following.updatedAt)) return;
+  const conversation = await link.json("GET", `api/conversations/${encodeURIComponent(conversationId)}`);
+  if (link.reading(conversationId).length || following.signal.aborted) return; // its end is seen; the next look, too
+  following.updatedAt = conversation.updated_at;
+  const message = following.news(conversation);
+  if (conversation.generation !== null) {
+    give([following], new Answer(conversationId, { generation: conversation.generation }), link);
+  } else if (message !== null) {
+    const answer = new Answer(conversationId);
+    const common = { generation_id: null, conversation_id: conversationId };
+    answer.take({ ...common, type: "reset", seq: 0, reset: true, content: message.content });
+    const { id: message_id, finish_reason, token_count, inference_time_ms } = message;
+    const end = { message_id, finish_reason, token_count, inference_time_ms };
+    answer.take({ ...common, type: "done", seq: 1, done: true, ...end });
+    following.add(answer);
+  }
+}
+
+function give(followings, answer, link) {
+  for (const following of followings) following.add(answer);
+  drive(answer, link);
 }
 
 function startOf({ id, conversation_id, user_message_id }) {
@@ -471,6 +606,243 @@ class Attempt {
 }
 
 // ---------------------------------------------------------------------------------------------------------------
+// The WebSocket: one for all conversations
+// ---------------------------------------------------------------------------------------------------------------
+
+async function readSocket(answer, link, pause) {
+  const socket = await link.socket();
+  pause.mended();
+  if (!(await socket.read(answer, () => pause.reset()))) await readStream(answer, link, pause);
+}
+
+/**
+ * One WebSocket, from its handshake to its end, after which it is of no use.
+ *
+ * The server has one subscription a conversation and socket. Here that is a room: the answers that are read by it,
+ * and who stays. A command's acknowledgement comes before the events of what it began.
+ */
+class Socket {
+  #link;
+  #socket;
+  #token;
+  #rooms = new Map();
+  #asked = new Map();
+  #refs = 0;
+  #heardAt = Date.now();
+  #isReady = false;
+  #isProbing = false;
+  #opening;
+  #beat;
+  #renewal;
+  #unlisten;
+  #settle = { ready: null, over: null };
+  /** The close code, or HUNG; null while it lives. */
+  code = null;
+
+  constructor(link, url, token) {
+    this.#link = link;
+    this.#token = token;
+    /** Until the server knows who we are. @type {Promise<void>} */
+    this.ready = new Promise((resolve, reject) => (this.#settle.ready = { resolve, reject }));
+    /** Rejects when it has ended. @type {Promise<never>} */
+    this.over = new Promise((_, reject) => (this.#settle.over = reject));
+    this.over.catch(() => {});
+    const socket = (this.#socket = new WebSocket(url));
+    socket.onopen = () => token !== null && this.#say({ type: "auth", token });
+    socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
+    socket.onclose = ({ code }) => this.end(code);
+    this.#opening = setTimeout(() => this.end(HUNG), OPENING_MS);
+    this.#beat = setInterval(() => this.#rooms.size && this.#isDoubtful && this.#probe(), DOUBTFUL_MS);
+    this.#unlisten = link.onWake((changed) => (changed || this.#isDoubtful) && this.#probe());
+  }
+
+  /** Read an answer to its end. False where it can't be read here: its subscription is past that place. */
+  async read(answer, onBegun) {
+    const room = this.#enter(answer.conversationId);
+    try {
+      if (answer.lastEventId === null) {
+        const { kind, body, key } = answer.question;
+        const type = kind === "messages" ? "send" : kind;
+        const asked = { type, conversation_id: room.id, ...body, idempotency_key: key };
+        const { generation_id } = await this.#ask(asked);
+        room.joined ??= Promise.resolve();
+        room.answers.set(generation_id, answer);
+        this.flush(room.id);
+      } else {
+        await this.#join(room);
+      }
+      if (![...room.answers.values()].includes(answer)) return false;
+      onBegun();
+      await Promise.race([answer.done.catch(() => {}), this.over]);
+      return true;
+    } finally {
+      for (const [id, reader] of room.answers) if (reader === answer) room.answers.delete(id);
+      this.#exit(room);
+    }
+  }
+
+  /** Give somebody what begins in a conversation, until it leaves; `look` finds what began before. */
+  async stay(following, look) {
+    const room = this.#enter(following.conversationId);
+    room.followings.add(following);
+    try {
+      await this.#join(room);
+      await look();
+      const left = new Promise((resolve) => following.signal.addEventListener("abort", resolve));
+      if (!following.signal.aborted) await Promise.race([left, this.over]);
+    } finally {
+      room.followings.delete(following);
+      this.#exit(room);
+    }
+  }
+
+  /** Deliver what waited for a question to be acknowledged, or given up. */
+  flush(conversationId) {
+    for (const event of this.#rooms.get(conversationId)?.held.splice(0) ?? []) this.#deliver(event);
+  }
+
+  end(code) {
+    if (this.code !== null) return;
+    this.code = code;
+    clearTimeout(this.#opening);
+    clearInterval(this.#beat);
+    clearTimeout(this.#renewal);
+    this.#unlisten();
+    this.#socket.onmessage = this.#socket.onclose = null;
+    this.#socket.close();
+    if (code === UNAUTHENTICATED && this.#isReady) this.#link.refuse(this.#token);
+    const error = broken("the WebSocket has ended");
+    this.#settle.ready.reject(code === UNAUTHENTICATED ? signedOut() : error);
+    for (const { reject, timer } of this.#asked.values()) {
+      clearTimeout(timer);
+      reject(error);
+    }
+    this.#settle.over(error);
+  }
+
+  get #isDoubtful() {
+    return Date.now() - this.#heardAt > DOUBTFUL_MS;
+  }
+
+  #enter(id) {
+    let room = this.#rooms.get(id);
+    if (!room) {
+      room = { id, joined: null, answers: new Map(), followings: new Set(), held: [], guests: 0 };
+      this.#rooms.set(id, room);
+    }
+    room.guests++;
+    return room;
+  }
+
+  #exit(room) {
+    if (--room.guests) return;
+    this.#rooms.delete(room.id);
+    if (room.joined && this.code === null) this.#say({ type: "unsubscribe", ref: 0, conversation_id: room.id });
+  }
+
+  /** Subscribe, once: a second subscription would take the first one's place, and what that has not sent yet. */
+  #join(room) {
+    room.joined ??= (async () => {
+      const read = this.#link.reading(room.id).find(({ lastEventId }) => lastEventId !== null);
+      if (read) room.answers.set(read.generationId, read);
+      await this.#ask({ type: "subscribe", conversation_id: room.id, after: read?.lastEventId });
+    })();
+    return room.joined;
+  }
+
+  #hear(frame) {
+    this.#heardAt = Date.now();
+    if ("seq" in frame) this.#deliver(frame);
+    else if (frame.type === "ready") this.#admitted();
+    else this.#answered(frame);
+  }
+
+  #admitted() {
+    clearTimeout(this.#opening);
+    this.#isReady = true;
+    this.#settle.ready.resolve();
+    const life = this.#link.tokenLife;
+    if (life !== null) this.#renewal = setTimeout(() => this.#renew(), life);
+  }
+
+  async #renew() {
+    try {
+      this.#token = await this.#link.token();
+      this.#say({ type: "auth", token: this.#token });
+    } catch {
+      // the server will end this socket when the old one has expired, and then it is asked for again
+    }
+  }
+
+  #answered({ type, ref, ...told }) {
+    const asked = this.#asked.get(ref);
+    this.#asked.delete(ref);
+    clearTimeout(asked?.timer);
+    if (type !== "error") asked?.resolve(told);
+    else if (asked) asked.reject(refused(told));
+    else if (!this.#isReady) {
+      this.#settle.ready.reject(refused(told)); // the token can't be checked just now
+      this.end(REFUSED);
+    }
+  }
+
+  #deliver(event) {
+    const room = this.#rooms.get(event.conversation_id);
+    if (!room) return; // everybody has left
+    const answer = room.answers.get(event.generation_id) ?? this.#adopt(room, event);
+    try {
+      answer?.take(event);
+    } catch {
+      this.end(REFUSED); // an event is missing: come back for it
+    }
+  }
+
+  /** Who reads a generation that this room hasn't heard of yet, if anybody does. */
+  #adopt(room, event) {
+    const reading = this.#link.reading(room.id);
+    let answer = reading.find(({ generationId }) => generationId === event.generation_id);
+    if (!answer && reading.some(({ question, lastEventId }) => question && lastEventId === null)) {
+      room.held.push(event); // it may be the answer to that question
+      return null;
+    }
+    if (!answer && event.type === "start" && room.followings.size) {
+      answer = new Answer(room.id);
+      answer.take(event);
+      give(room.followings, answer, this.#link);
+    }
+    if (answer) room.answers.set(event.generation_id, answer);
+    return answer;
+  }
+
+  /** A command, and its acknowledgement. Raises ChatError. */
+  #ask(command, patience = REPLY_MS) {
+    const ref = ++this.#refs;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => this.end(HUNG), patience);
+      this.#asked.set(ref, { resolve, reject, timer });
+      this.#say({ ref, ...command });
+    });
+  }
+
+  /** Browsers don't show the server's pings: something is asked that costs nothing, to hear whether it is there. */
+  async #probe() {
+    if (!this.#isReady || this.#isProbing) return;
+    this.#isProbing = true;
+    try {
+      await this.#ask({ type: "unsubscribe", conversation_id: NOBODY }, PROBE_MS);
+    } catch {
+      // it has ended, or was asked too much: both are seen elsewhere
+    } finally {
+      this.#isProbing = false;
+    }
+  }
+
+  #say(message) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------
 // What all parts share
 // ---------------------------------------------------------------------------------------------------------------
 
@@ -480,11 +852,17 @@ class Link {
   #token;
   #emit;
   #wanted = "sse";
+  #used = "sse";
+  #isBlocked = false; // WebSockets are, while plain requests pass
+  #failedUpgrades = 0;
+  #opening = null;
+  #socket = null;
   #status = "online";
   #isSignedOut = false;
   #troubled = new Set();
   #wakers = new Set();
   #answers = new Set();
+  #followings = new Set();
   #closing = new AbortController();
 
   constructor(baseUrl, token, emit) {
@@ -502,11 +880,73 @@ class Link {
   }
 
   get transport() {
-    return this.#wanted;
+    return this.#wanted === "ws" && !this.#isBlocked && "WebSocket" in globalThis ? "ws" : "sse";
   }
 
   set transport(wanted) {
     this.#wanted = wanted;
+    this.#unblock();
+    if (wanted === "sse") this.#socket?.end(REFUSED); // who reads by it goes on by streams
+  }
+
+  /** The WebSocket, opened where there is none. Raises ChatError. */
+  socket() {
+    if (this.#opening === null) {
+      const opening = (this.#opening = this.#open());
+      const forget = () => {
+        if (this.#opening === opening) this.#opening = null;
+      };
+      opening.then((socket) => socket.over.catch(forget), forget);
+    }
+    return this.#opening;
+  }
+
+  async #open() {
+    const url = new URL("api/ws", this.#base);
+    url.protocol = url.protocol.replace("http", "ws");
+    for (let renewed = false; ; renewed = true) {
+      const token = await this.token();
+      const socket = (this.#socket = new Socket(this, url, token));
+      try {
+        await socket.ready;
+        this.#failedUpgrades = 0;
+        this.signedOut(false);
+        return socket;
+      } catch (error) {
+        if (error.status === 0) await this.#suspect(socket.code);
+        if (error.status !== 401) throw error;
+        if (renewed || !(await this.#token.renew(token))) {
+          this.signedOut(true);
+          throw error;
+        }
+      }
+    }
+  }
+
+  /** After a failed upgrade: where plain requests pass, a proxy blocks WebSockets, and streams are used from now on. */
+  async #suspect(code) {
+    this.#failedUpgrades++;
+    if (this.#failedUpgrades < 2 && code !== HUNG && code !== ORIGIN_REFUSED) return; // the server may be restarting
+    try {
+      const health = new URL("api/health", this.#base);
+      if (!(await fetch(health, { cache: "no-store", signal: AbortSignal.timeout(OPENING_MS) })).ok) return;
+    } catch {
+      return; // the network is down
+    }
+    this.#isBlocked = true;
+    this.#tellTransport();
+  }
+
+  #unblock() {
+    this.#isBlocked = false;
+    this.#failedUpgrades = 0;
+    this.#tellTransport();
+  }
+
+  #tellTransport() {
+    if (this.transport === this.#used) return;
+    this.#used = this.transport;
+    this.#emit("transport", this.#used);
   }
 
   /** A request whose answer is JSON, or nothing. */
@@ -536,6 +976,16 @@ class Link {
         throw error;
       }
     }
+  }
+
+  /** Milliseconds until the token should be renewed; null: not known. */
+  get tokenLife() {
+    return this.#token.life;
+  }
+
+  /** The server has refused this one. */
+  refuse(token) {
+    this.#token.refuse(token);
   }
 
   async token() {
@@ -589,8 +1039,26 @@ class Link {
   }
 
   list(answer) {
+    const { conversationId } = answer;
     this.#answers.add(answer);
-    return () => this.#answers.delete(answer);
+    answer.done.then(
+      (done) => this.#followings.forEach((each) => each.conversationId === conversationId && each.knows(done)),
+      () => {},
+    );
+    return () => {
+      this.#answers.delete(answer);
+      this.#socket?.flush(conversationId);
+    };
+  }
+
+  /** The answers of a conversation that this client reads just now. */
+  reading(conversationId) {
+    return [...this.#answers].filter((answer) => answer.conversationId === conversationId && !answer.ended);
+  }
+
+  listFollowing(following) {
+    this.#followings.add(following);
+    return () => this.#followings.delete(following);
   }
 
   troubled(who) {
@@ -610,7 +1078,8 @@ class Link {
 
   close() {
     this.#closing.abort();
-    for (const answer of [...this.#answers]) answer.leave();
+    for (const each of [...this.#answers, ...this.#followings]) each.leave();
+    this.#socket?.end(REFUSED);
   }
 
   #tell() {
@@ -631,6 +1100,7 @@ class Link {
     on(globalThis, "offline", () => this.#tell());
     on(globalThis, "online", () => {
       this.#tell();
+      this.#unblock();
       wake(true);
     });
     on(globalThis, "pageshow", () => wake(false));
@@ -643,6 +1113,8 @@ class Link {
 class Token {
   #source;
   #token = null;
+  #renewAt = Infinity;
+  #isRefused = false;
   #asking = null;
 
   constructor(source) {
@@ -650,33 +1122,60 @@ class Token {
     if (typeof source !== "function") this.#token = this.#source;
   }
 
+  /** Milliseconds until it should be renewed; null: not known. */
+  get life() {
+    const life = this.#renewAt - Date.now();
+    return life < 2 ** 31 ? Math.max(life, 0) : null; // more is too much for a timer
+  }
+
   /** The token, or null where none is wanted: a proxy adds it. */
   async get() {
-    if (this.#token !== null || this.#source === null) return this.#token;
-    return this.#ask(false);
+    if (typeof this.#source !== "function") return this.#token;
+    if (this.#token === null || this.#isRefused) return this.#ask(this.#isRefused);
+    if (Date.now() < this.#renewAt) return this.#token;
+    this.#renewAt = Infinity; // tried once: the old one is good for a while
+    return this.#ask(true).catch(() => this.#token);
+  }
+
+  refuse(token) {
+    if (token === this.#token) this.#isRefused = true;
   }
 
   /** Get another one than the one that was refused; false where there is none. */
   async renew(refused) {
     if (typeof this.#source !== "function") return false;
-    if (this.#token !== refused && this.#token !== null) return true; // somebody else has renewed it
+    this.refuse(refused);
     try {
-      await this.#ask(true);
+      await this.get();
     } catch (error) {
       throw new ChatError("token_unavailable", "There is no new token: sign in again.", { cause: error });
     }
     return true;
   }
 
-  async #ask(expired) {
+  #ask(expired) {
     this.#asking ??= (async () => {
       try {
-        return (this.#token = await this.#source({ expired }));
+        this.#token = await this.#source({ expired });
+        this.#isRefused = false;
+        this.#renewAt = Date.now() + renewIn(this.#token);
+        return this.#token;
       } finally {
         this.#asking = null;
       }
     })();
     return this.#asking;
+  }
+}
+
+/** Milliseconds after which a JSON Web Token should be renewed; infinity where it doesn't say, or the clock is wrong. */
+function renewIn(token) {
+  try {
+    const { iat, exp } = JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
+    const left = Math.min(exp * 1000 - Date.now(), (exp - iat) * 1000);
+    return left > 0 ? left - Math.min(left / 5, EARLY_MS) : Infinity;
+  } catch {
+    return Infinity;
   }
 }
 
@@ -695,19 +1194,23 @@ class Signal {
 
 async function refusal(response) {
   const { status } = response;
-  const seconds = Number(response.headers.get("Retry-After"));
-  const retryAfter = seconds > 0 ? seconds : null;
+  const retry_after = Number(response.headers.get("Retry-After")) || null;
   let body = null;
   try {
     body = await response.json();
   } catch {
     // a proxy's page, or nothing
   }
-  if (typeof body?.code !== "string") {
-    return new ChatError(`http_${status}`, `The service answered ${status}.`, { status, retryAfter });
-  }
-  const { code, detail, generation_id: generationId = null } = body;
-  return new ChatError(code, sentence(detail), { status, detail, retryAfter, generationId });
+  if (typeof body?.code === "string") return refused({ status, retry_after, ...body });
+  return new ChatError(`http_${status}`, `The service answered ${status}.`, { status, retryAfter: retry_after });
+}
+
+function refused({ code, detail, status, retry_after, generation_id = null }) {
+  return new ChatError(code, sentence(detail), { status, detail, retryAfter: retry_after, generationId: generation_id });
+}
+
+function signedOut() {
+  return new ChatError("invalid_token", "Your session has ended: sign in again.", { status: 401 });
 }
 
 function sentence(detail) {

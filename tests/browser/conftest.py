@@ -46,6 +46,7 @@ class Console:
     """What the browser complains of: each line fails the test, unless it was foreseen."""
 
     problems: list[str] = field(default_factory=list)
+    is_over: bool = False  # the test has ended: what is complained of is that servers end before the browser
     _allowed: list[str] = field(default_factory=list)
 
     def allow(self, pattern: str) -> None:
@@ -63,7 +64,7 @@ class Console:
         context.on("weberror", lambda error: self.problems.append(f"uncaught: {error.error}"))
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and not self.is_over:
             self.problems.append(f"{message.text} ({message.location['url']})")
 
 
@@ -114,21 +115,23 @@ async def site() -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def service(
-    start: Start, settings: Settings, site: Site, auth: AuthService, model: ModelServer
-) -> Served:
+    start: Start, settings: Settings, site: Site, auth: AuthService, model: ModelServer, console: Console
+) -> AsyncIterator[Served]:
     """The service on a port of 127.0.0.1, with a scripted model; its own pages and the site's may use it."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     allowed = settings.model_copy(update={"frontend_url": f"{address},{site.address}"})
     client = await start(allowed, port)
-    return Served(address, client, auth, model)
+    yield Served(address, client, auth, model)
+    console.is_over = True
 
 
 @pytest.fixture
-async def wire(service: Served) -> AsyncIterator[Wire]:
+async def wire(service: Served, console: Console) -> AsyncIterator[Wire]:
     """A network to the service that can be broken."""
     async with Wire(service.client.host, service.client.port) as wire:
         yield wire
+        console.is_over = True
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ class Seen:
         error: dict[str, Any] | None = await self._get("seen.error")
         return error
 
+    async def done(self) -> Event | None:
+        """What `done` resolves to."""
+        done: Event | None = await self._get("seen.answer.done")
+        return done
+
     async def last_event_id(self) -> str:
         """What a page would keep across a reload."""
         last: str = await self._get("seen.answer.lastEventId")

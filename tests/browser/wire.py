@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 UPGRADE = b"upgrade: websocket"
 PIECE_SECONDS = 0.0005  # else the browser gets several pieces in one
+REFUSAL = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Wire:
@@ -16,8 +17,8 @@ class Wire:
 
     `upgrades`: what becomes of WebSocket handshakes: passed, refused as proxies do, or never answered.
     `piece`: how many bytes of an answer are passed at once. `lose_answer_to`: what a browser sends with
-    these bytes arrives, and the connection breaks before the answer; once. `requests`: the first line of
-    each connection.
+    these bytes arrives, and the connection breaks before the answer; once, `losses` counts. `requests`: the
+    first line of each connection; `refused`: how many were not made.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -25,12 +26,11 @@ class Wire:
         self.upgrades: Literal["pass", "refuse", "hang"] = "pass"
         self.piece = 65536
         self.lose_answer_to: bytes | None = None
-        self.lost = asyncio.Event()
+        self.losses = 0
         self.requests: list[str] = []
+        self.refused = 0
         self._away = False
-        self._flows = asyncio.Event()
-        self._flows.set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], _Connection] = {}
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -46,11 +46,6 @@ class Wire:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._tasks)
-
-    @property
     def upgrades_asked(self) -> int:
         """How many WebSocket handshakes came."""
         return sum("/api/ws" in line for line in self.requests)
@@ -62,7 +57,7 @@ class Wire:
 
     async def drop(self) -> None:
         """Every connection breaks, and may be made anew."""
-        tasks = list(self._tasks)
+        tasks = list(self._connections)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -70,71 +65,92 @@ class Wire:
     def mend(self) -> None:
         """The network is back."""
         self._away = False
-        self._flows.set()
 
-    def freeze(self) -> None:
-        """Nothing passes, and nobody is told."""
-        self._flows.clear()
+    def forget(self) -> None:
+        """The connections that there are pass nothing any more, and nobody is told."""
+        for connection in self._connections.values():
+            connection.forgotten = True
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._away:
+            self.refused += 1
             writer.transport.abort()
             return
-        task = asyncio.create_task(self._connect(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        connection = _Connection(self, reader, writer)
+        task = asyncio.create_task(connection.run(*self._upstream))
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
         with contextlib.suppress(asyncio.CancelledError, OSError):
-            await asyncio.shield(task)
+            await task
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def loses(self, data: bytes) -> bool:
+        """Whether the answer to this is to be lost; true once."""
+        if self.lose_answer_to is None or self.lose_answer_to not in data:
+            return False
+        self.lose_answer_to = None
+        self.losses += 1
+        return True
+
+
+class _Connection:
+    """One of the browser's."""
+
+    def __init__(self, wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._wire = wire
+        self._reader, self._writer = reader, writer
+        self.forgotten = False
+        self._is_losing = False
+
+    async def run(self, host: str, port: int) -> None:
+        """Pass on what comes, until one end closes or this is cancelled."""
         upstream = None
         try:
-            first = await reader.read(65536)
-            self.requests.append(first.partition(b"\r\n")[0].decode())
-            if UPGRADE in first.lower() and self.upgrades != "pass":
-                await self._block(writer)
+            first = await self._reader.read(65536)
+            self._wire.requests.append(first.partition(b"\r\n")[0].decode())
+            if UPGRADE in first.lower() and self._wire.upgrades != "pass":
+                await self._block()
                 return
-            answers, upstream = await asyncio.open_connection(*self._upstream)
-            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            answers, upstream = await asyncio.open_connection(host, port)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._ask(first, reader, upstream))
-                group.create_task(self._answer(answers, writer))
+                group.create_task(self._ask(first, upstream))
+                group.create_task(self._answer(answers))
         except* (_BrokenError, ConnectionError):
             pass
         finally:
-            for end in (writer, upstream):
+            for end in (self._writer, upstream):
                 if end is not None:
                     end.transport.abort()
 
-    async def _block(self, writer: asyncio.StreamWriter) -> None:
-        if self.upgrades == "hang":
+    async def _block(self) -> None:
+        if self._wire.upgrades == "hang":
             await asyncio.Event().wait()
-        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
+        self._writer.write(REFUSAL)
+        await self._writer.drain()
 
-    async def _ask(self, data: bytes, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
+    async def _ask(self, data: bytes, upstream: asyncio.StreamWriter) -> None:
         while data:
-            await self._flows.wait()
-            if self.lose_answer_to is not None and self.lose_answer_to in data:
-                self.lose_answer_to = None
-                self.lost.set()
-            upstream.write(data)
-            await upstream.drain()
-            data = await reader.read(65536)
+            self._is_losing = self._is_losing or self._wire.loses(data)
+            if not self.forgotten:
+                upstream.write(data)
+                await upstream.drain()
+            data = await self._reader.read(65536)
         raise _BrokenError
 
-    async def _answer(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, answers: asyncio.StreamReader) -> None:
+        self._writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while data := await answers.read(65536):
-            await self._flows.wait()
-            if self.lost.is_set():  # the service has done what it was asked
-                self.lost.clear()
+            if self._is_losing:  # the service has done what it was asked
                 raise _BrokenError
-            for start in range(0, len(data), self.piece):
-                writer.write(data[start : start + self.piece])
-                await writer.drain()
-                if self.piece < len(data):
-                    await asyncio.sleep(PIECE_SECONDS)
+            if not self.forgotten:
+                await self._pass(data, self._wire.piece)
         raise _BrokenError
+
+    async def _pass(self, data: bytes, size: int) -> None:
+        for start in range(0, len(data), size):
+            self._writer.write(data[start : start + size])
+            await self._writer.drain()
+            if size < len(data):
+                await asyncio.sleep(PIECE_SECONDS)
 
 
 class _BrokenError(Exception):
