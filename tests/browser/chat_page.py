@@ -30,9 +30,19 @@ class ChatPage:
         return self.page.get_by_role("article", name="You said")
 
     @property
+    def asked(self) -> Locator:
+        """The text of each question."""
+        return self.questions.locator(".bubble")
+
+    @property
     def answers(self) -> Locator:
         """What the model answered."""
         return self.page.get_by_role("article", name="The answer")
+
+    @property
+    def said(self) -> Locator:
+        """The text of each answer."""
+        return self.answers.locator(".prose")
 
     @property
     def rows(self) -> Locator:

@@ -13,6 +13,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
+from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.embedded import Embedded
 from tests.browser.site import Site
 from tests.browser.wire import Wire
@@ -139,3 +140,9 @@ async def embedded(page: Page, site: Site, service: Served, wire: Wire) -> Embed
     """The client in a page of that site, over that network, signed in."""
     await page.goto(site.address)
     return Embedded(page, wire.address, service.token())
+
+
+@pytest.fixture
+async def chat(context: BrowserContext, service: Served) -> ChatPage:
+    """A tab with the service's own page, signed in, at a new conversation."""
+    return await open_tab(context, service.address, service.token(), service.model)

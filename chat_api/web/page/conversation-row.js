@@ -21,7 +21,7 @@ export class ConversationRow {
    */
   constructor(conversation, actions) {
     this.#actions = actions;
-    this.#link = h("a", { class: "row-link", on: { keydown: (event) => this.#key(event) } }, this.#star, this.#title);
+    this.#link = h("a", { class: "row-link", on: { keydown: (event) => this.#key(event) } });
     this.#more = iconButton("dots", "", () => this.#menu(), { "aria-haspopup": "menu", "aria-expanded": "false", title: null });
     this.element = h("li", { class: "row", "data-id": conversation.id }, this.#link, this.#more);
     this.element.addEventListener("contextmenu", (event) => {
@@ -38,7 +38,7 @@ export class ConversationRow {
     this.#link.href = `#/${conversation.id}`;
     this.#title.textContent = conversation.title;
     this.#link.title = conversation.title;
-    this.#star.hidden = !conversation.is_favorited;
+    this.#link.replaceChildren(...(conversation.is_favorited ? [this.#star] : []), this.#title);
     this.#more.setAttribute("aria-label", `More for ${conversation.title}`);
   }
 

@@ -105,7 +105,6 @@ export class Conversations extends EventTarget {
     const isUntitled = ["New conversation", "New chat"].includes(conversation.title);
     const title = isUntitled ? titleOf(content) || conversation.title : conversation.title;
     this.put({ ...conversation, title, updated_at: new Date().toISOString() });
-    this.tellOthers();
   }
 
   /** Shown at once, taken back where the service refuses. Rejects with its ChatError. */
@@ -132,6 +131,7 @@ export class Conversations extends EventTarget {
     if (this.#items.delete(id)) this.#changed();
   }
 
+  /** Other tabs look again. */
   tellOthers() {
     this.#others.postMessage("changed");
   }

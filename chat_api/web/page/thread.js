@@ -147,6 +147,7 @@ export class Thread extends EventTarget {
         if (event.type === "start") {
           if (question) question.id = event.user_message_id;
           if (this.#stopAsked) this.#stopNow();
+          this.#conversations.tellOthers();
           announce("The answer begins.");
         } else if (event.type === "token") view.append(event.token);
         else if (event.type === "reset") view.reset(event.content);
