@@ -965,10 +965,8 @@ class Link {
     for (let renewed = false; ; renewed = true) {
       const token = await this.token();
       const response = await this.#request(method, path, body, signal, headers, token);
-      if (response.ok) {
-        this.signedOut(false);
-        return response;
-      }
+      if (response.status < 500 && response.status !== 401) this.signedOut(false);
+      if (response.ok) return response;
       const error = await refusal(response);
       if (error.status !== 401) throw error;
       if (renewed || !(await this.#token.renew(token))) {
