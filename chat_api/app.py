@@ -16,7 +16,7 @@ from chat_api.db import Database
 from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.metrics import Metrics
-from chat_api.routes import TABLES
+from chat_api.routes import TABLES, web_page
 from chat_api.settings import Settings
 from chat_api.transports.websocket import GOING_AWAY
 
@@ -34,6 +34,8 @@ def create_app(settings: Settings) -> web.Application:
     app[SOCKETS] = set()
     for table in TABLES:
         app.router.add_routes(table)
+    if settings.web_ui == "on":
+        app.router.add_routes(web_page.routes)
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_parts)
     app.on_shutdown.append(_drain)

@@ -29,6 +29,7 @@ LAYERS = [
     {"auth", "db", "inference", "migrate"},
     {"errors", "logs", "metrics", "migration_backend", "models"},
     {"settings"},
+    {"assets"},
     {"dsn", "listeners", "resources", "signals", "systemd", "worker_process"},
     {"dsn_hosts", "__init__"},
 ]

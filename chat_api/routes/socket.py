@@ -62,5 +62,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
 def _is_allowed(request: web.Request) -> bool:
     """Whether the page that connects may: a browser lets any page open a socket, CORS or not."""
     origin = request.headers.get("Origin")
-    origins = request.app[SETTINGS].origins
-    return origin is None or origin in origins or "*" in origins
+    settings = request.app[SETTINGS]
+    if origin is None or origin in settings.origins:
+        return True
+    # Our own page, under whatever name it was called; a page of another origin can't choose the Host header.
+    return settings.web_ui == "on" and origin.partition("://")[2] == request.host

@@ -1,0 +1,1 @@
+// The page's parts are made and joined here.
