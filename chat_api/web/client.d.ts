@@ -55,7 +55,8 @@ export interface Models {
 }
 
 interface EventBase {
-  generation_id: string;
+  /** Null in an answer of `follow` that had ended before it was seen: it comes as one `reset` and `done`. */
+  generation_id: string | null;
   conversation_id: string;
   seq: number;
 }
@@ -106,6 +107,7 @@ export interface AskOptions {
 }
 
 export interface ChatClientOptions {
+  /** Where `api/` lies; default: the service that the module was loaded from. */
   baseUrl?: string;
   token?: string | ((asked: { expired: boolean }) => string | Promise<string>);
   transport?: Transport;
@@ -138,6 +140,13 @@ export class Answer implements AsyncIterable<AnswerEvent> {
   [Symbol.asyncIterator](): AsyncIterator<AnswerEvent, void>;
 }
 
+export class Following implements AsyncIterable<Answer> {
+  private constructor();
+  readonly conversationId: string;
+  leave(): void;
+  [Symbol.asyncIterator](): AsyncIterator<Answer, void>;
+}
+
 export class ChatClient extends EventTarget {
   constructor(options?: ChatClientOptions);
   readonly status: Status;
@@ -159,6 +168,7 @@ export class ChatClient extends EventTarget {
     conversationId: string,
     from?: { after?: string | null; text?: string; generation?: Generation | null },
   ): Answer;
+  follow(conversationId: string, from?: { conversation?: { messages: { id: string }[] } | null }): Following;
   stop(conversationId: string): Promise<{ generation_id: string | null; stopped: boolean }>;
   close(): void;
   addEventListener<K extends keyof ChatClientEvents>(

@@ -72,10 +72,11 @@ export class ChatClient extends EventTarget {
   /**
    * @param {{baseUrl?: string, token?: string | ((asked: {expired: boolean}) => string | Promise<string>),
    *          transport?: "sse" | "ws"}} [options]
-   *   `baseUrl`: where `/api` lies, relative to the page or absolute; default: the page's own folder. `token`: the
-   *   bearer token, or a function that gets one, called with `expired: true` when the last one was refused.
+   *   `baseUrl`: where `api/` lies, absolute or relative to the page; default: the service that this module was loaded
+   *   from, so give it where you have copied or bundled the module. `token`: the bearer token, or a function that gets
+   *   one, called with `expired: true` when the last one was refused or is about to expire.
    */
-  constructor({ baseUrl = "", token, transport = "sse" } = {}) {
+  constructor({ baseUrl, token, transport = "sse" } = {}) {
     super();
     const emit = (/** @type {string} */ type, /** @type {string} */ detail) =>
       this.dispatchEvent(new CustomEvent(type, { detail }));
@@ -866,8 +867,7 @@ class Link {
   #closing = new AbortController();
 
   constructor(baseUrl, token, emit) {
-    const page = globalThis.document?.baseURI;
-    this.#base = new URL(baseUrl || ".", page);
+    this.#base = baseUrl ? new URL(baseUrl, globalThis.document?.baseURI) : new URL("..", import.meta.url);
     if (!this.#base.pathname.endsWith("/")) this.#base.pathname += "/";
     this.#token = token;
     this.#emit = emit;
@@ -965,10 +965,8 @@ class Link {
     for (let renewed = false; ; renewed = true) {
       const token = await this.token();
       const response = await this.#request(method, path, body, signal, headers, token);
-      if (response.ok) {
-        this.signedOut(false);
-        return response;
-      }
+      if (response.status < 500 && response.status !== 401) this.signedOut(false);
+      if (response.ok) return response;
       const error = await refusal(response);
       if (error.status !== 401) throw error;
       if (renewed || !(await this.#token.renew(token))) {

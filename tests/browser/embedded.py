@@ -66,13 +66,13 @@ class Embedded:
 
     def __init__(self, page: Page, base_url: str, token: str) -> None:
         self.page = page
-        self._base_url = base_url
+        self.base_url = base_url
         self.token = token
 
     async def begin(self, transport: str = "sse", **options: Any) -> None:
         """Load the client; again after a reload."""
         await self.page.evaluate("import('/harness.js')")
-        given = {"baseUrl": self._base_url, "token": self.token, "transport": transport, **options}
+        given = {"baseUrl": self.base_url, "token": self.token, "transport": transport, **options}
         await self.page.evaluate("(given) => begin(given)", given)
 
     async def conversation(self) -> str:

@@ -1,6 +1,7 @@
 """The client on bad networks: cut, silent, offline, blocking; and after sleep."""
 
 import asyncio
+from typing import Literal
 
 import pytest
 from playwright.async_api import BrowserContext
@@ -160,11 +161,13 @@ async def test_page_that_wakes_from_sleep_looks_whether_its_connection_lives(
 
 @pytest.mark.parametrize("how", ["refuse", "hang"])
 async def test_where_websockets_are_blocked_streams_are_used(
-    embedded: Embedded, service: Served, wire: Wire, how: str
+    embedded: Embedded, service: Served, wire: Wire, how: Literal["refuse", "hang"]
 ) -> None:
-    wire.upgrades = "refuse" if how == "refuse" else "hang"
-    _, answer, call = await begin(embedded, service, "ws", "a")
-    call.finish("b")
+    wire.upgrades = how
+    await embedded.begin("ws")
+    answer = await embedded.send(await embedded.conversation())
+    await embedded.told("transports", "sse")
+    (await service.model.call()).finish("a", "b")
     assert is_whole(await answer.events())
     assert await embedded.record("transports") == ["sse"]
     assert await embedded.page.evaluate("chat.transport") == "sse"
