@@ -9,7 +9,7 @@ from playwright.async_api import BrowserContext, Locator, Page, expect
 from tests.model_server import Call, ModelServer
 
 # Once for the tab, as if it had been typed: a reload after a sign-out must not bring it back.
-TYPED = "if (!sessionStorage.length) sessionStorage.setItem('chat.token', '%s')"
+TYPED = "if (!sessionStorage.typed) Object.assign(sessionStorage, { typed: true, 'chat.token': '%s' })"
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ export class ConversationRow {
 
   /**
    * @param {any} conversation
-   * @param {{open: (id: string) => void, rename: (id: string, title: string) => void,
+   * @param {{chosen: () => void, rename: (id: string, title: string) => void,
    *          favourite: (id: string, is: boolean) => void, remove: (id: string) => void}} actions
    */
   constructor(conversation, actions) {
     this.#actions = actions;
-    this.#link = h("a", { class: "row-link", on: { keydown: (event) => this.#key(event) } });
+    this.#link = h("a", { class: "row-link", on: { keydown: (event) => this.#key(event), click: () => actions.chosen() } });
     this.#more = iconButton("dots", "", () => this.#menu(), { "aria-haspopup": "menu", "aria-expanded": "false", title: null });
     this.element = h("li", { class: "row", "data-id": conversation.id }, this.#link, this.#more);
     this.element.addEventListener("contextmenu", (event) => {

@@ -10,12 +10,12 @@ export class Drawer {
   /** @param {{sidebar: HTMLElement, main: HTMLElement, backdrop: HTMLElement, show: HTMLElement, hide: HTMLElement}} parts */
   constructor(parts) {
     this.#parts = parts;
-    const { sidebar, backdrop, show, hide } = parts;
+    const { backdrop, show, hide } = parts;
     show.addEventListener("click", () => this.toggle(true));
     hide.addEventListener("click", () => this.toggle(false));
     backdrop.addEventListener("click", () => this.toggle(false));
-    sidebar.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || event.defaultPrevented || !this.isOver) return;
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.defaultPrevented || !this.isOver || document.querySelector(":popover-open")) return;
       event.preventDefault();
       this.toggle(false);
     });

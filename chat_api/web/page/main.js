@@ -11,6 +11,7 @@ import { Follow } from "./follow.js";
 import { listenToKeys, openHelp } from "./keys.js";
 import { Messages } from "./messages.js";
 import { ModelMenu } from "./model-menu.js";
+import { passing } from "./preferences.js";
 import { openSettings, transport } from "./settings.js";
 import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
@@ -43,6 +44,7 @@ const drawer = new Drawer({
   hide: find("hide-sidebar"),
 });
 const sidebar = new Sidebar(find("conversations"), find("search"), conversations, {
+  chosen: () => drawer.done(), // also the one that is open already
   rename: (id, title) => tell(conversations.update(id, { title })),
   favourite: (id, is) => tell(conversations.update(id, { is_favorited: is })),
   remove,
@@ -107,9 +109,8 @@ function signIn() {
 }
 
 function signOut() {
-  tokens.forget();
-  location.assign(baseUrl); // nothing of the last reader stays in memory
-  location.reload();
+  passing.clear(); // the token, and drafts
+  location.replace(baseUrl); // nothing of the last reader stays in memory
 }
 
 function showState() {

@@ -27,6 +27,16 @@ class Store {
       // blocked or full: it holds until the page is left
     }
   }
+
+  clear() {
+    this.#memory.clear();
+    try {
+      const storage = this.#storage();
+      for (const name of Object.keys(storage)) if (name.startsWith("chat.")) storage.removeItem(name);
+    } catch {
+      // blocked: there is nothing in it
+    }
+  }
 }
 
 /** For good: theme, transport, sidebar. */

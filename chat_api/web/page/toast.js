@@ -6,16 +6,17 @@ import { find, h, iconButton } from "./dom.js";
  * @param {string} text
  * @param {{action?: string, act?: () => void, gone?: () => void, seconds?: number}} [options]
  *   `gone` is called when it disappears without the action having been chosen.
- * @returns {{close: () => void, act: () => void}}
+ * @returns {{close: () => boolean, act: () => boolean}} false where it has disappeared already
  */
 export function toast(text, { action, act, gone, seconds = 5 } = {}) {
   let left = false;
   const leave = (call) => {
-    if (left) return;
+    if (left) return false;
     left = true;
     clearTimeout(timer);
     box.remove();
     call?.();
+    return true;
   };
   const chosen = () => leave(act);
   const box = h(

@@ -32,10 +32,6 @@ export class Tokens {
     return typed;
   }
 
-  forget() {
-    passing.set(TYPED, null);
-  }
-
   async #fromSite() {
     for (;;) {
       const response = await fetch(new URL(this.#url, this.#baseUrl), {
