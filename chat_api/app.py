@@ -10,6 +10,7 @@ import aiohttp_cors
 from aiohttp import web
 
 from chat_api import middlewares
+from chat_api.assets import load_assets
 from chat_api.auth import TokenVerifier
 from chat_api.context import DATABASE, GENERATIONS, INFERENCE, METRICS, SETTINGS, SOCKETS, VERIFIER
 from chat_api.db import Database
@@ -38,6 +39,7 @@ def create_app(settings: Settings, more: Iterable[web.AbstractRouteDef] = ()) ->
     for table in TABLES:
         app.router.add_routes(table)
     if settings.web_ui == "on":
+        load_assets()  # now, or the first request would wait for it
         app.router.add_routes(web_page.routes)
     app.router.add_routes(more)
     app.on_response_prepare.append(middlewares.add_headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -61,6 +62,15 @@ async def test_each_address_in_the_page_is_relative_and_leads_to_a_file(client: 
         assert not URL(address).absolute
         assert not address.startswith("/")
         assert (await client.get(f"/{address}")).status == 200, address
+
+
+async def test_the_page_names_each_module_beforehand(client: Client) -> None:
+    tags = Tags(await (await client.get("/")).text()).found
+    named = {str(attributes["href"]) for _, attributes in tags if attributes.get("rel") == "modulepreload"}
+    modules = {f"web/{name}" for name in ASSETS if name.endswith(".js") and name.startswith("page/")}
+    modules -= {"web/page/main.js", "web/page/theme.js"}  # scripts of the page itself
+    libraries = re.findall(r'from "\.\./(vendor/.*?)"', (web_dir() / "page" / "libraries.js").read_text())
+    assert named == modules | {f"web/{name}" for name in ["client.js", *libraries]}
 
 
 async def test_the_page_holds_no_inline_script_or_style(client: Client) -> None:

@@ -7,6 +7,7 @@ from playwright.async_api import BrowserContext, expect
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import Served
 from tests.browser.test_page_conversations import open_with
+from tests.chat import until
 
 
 async def test_enter_sends_and_shift_enter_begins_a_line(chat: ChatPage) -> None:
@@ -148,7 +149,7 @@ async def test_a_screen_reader_hears_the_answer_once_and_not_each_token(chat: Ch
     await expect(chat.answers).to_contain_text("word29")
     call.finish("and **done**.")
     await chat.idle()
-    await chat.page.wait_for_function("heard.length >= 2")
+    await until(lambda: chat.page.evaluate("heard.length >= 2"))
     words = " ".join(f"word{number}" for number in range(30))
     assert await chat.page.evaluate("heard") == ["The answer begins.", f"{words} and done."]
     live = "[...document.querySelectorAll('[aria-live], [role=log], [role=status], [role=alert]')]"
@@ -174,8 +175,8 @@ async def test_nothing_moves_for_those_who_dont_want_it(chat: ChatPage) -> None:
     await chat.page.emulate_media(reduced_motion="reduce")
     call = await chat.ask("Hi", "one ")
     await expect(chat.answers).to_contain_text("one")
-    moving = "document.getAnimations().filter((each) => each.playState === 'running').length"
-    await chat.page.wait_for_function(f"{moving} === 0")
+    still = "document.getAnimations().every((each) => each.playState !== 'running')"
+    await until(lambda: chat.page.evaluate(still))
     call.finish()
     await chat.idle()
 

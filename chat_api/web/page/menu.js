@@ -41,7 +41,7 @@ export function openMenu(button, entries) {
     if (menu.contains(document.activeElement)) button.focus();
     menu.remove();
   });
-  (button.closest("dialog") ?? document.body).append(menu);
+  button.closest("nav, main").append(menu); // in its button's landmark
   button.setAttribute("aria-expanded", "true");
   menu.showPopover();
   place(menu, button);
