@@ -29,6 +29,7 @@ const PROBE_MS = 5000;
 const EARLY_MS = 60_000; // how long before its end a token is renewed
 const UNAUTHENTICATED = 4401; // close codes of the server
 const ORIGIN_REFUSED = 1008;
+const BROKEN_OFF = 1006; // the browser's: it was refused, or the network broke
 const HUNG = "hung"; // and of this side
 const REFUSED = "refused";
 const NOBODY = "00000000-0000-0000-0000-000000000000";
@@ -83,7 +84,7 @@ export class ChatClient extends EventTarget {
     const link = (this.#link = new Link(baseUrl, new Token(token), emit));
     this.transport = transport;
 
-    const one = (/** @type {string} */ id) => `api/conversations/${encodeURIComponent(id)}`;
+    const one = (/** @type {string} */ conversationId) => conversationPath({ conversationId });
     this.conversations = Object.freeze({
       /** One page, newest first. @param {{limit?: number, cursor?: string | null}} [page] */
       list: ({ limit, cursor } = {}) => link.json("GET", `api/conversations${query({ limit, cursor })}`),
@@ -171,7 +172,7 @@ export class ChatClient extends EventTarget {
    * @returns {Promise<{generation_id: string | null, stopped: boolean}>}
    */
   stop(conversationId) {
-    return this.#link.json("POST", `api/conversations/${encodeURIComponent(conversationId)}/stop`);
+    return this.#link.json("POST", conversationPath({ conversationId }, "/stop"));
   }
 
   /** Leave everything; answers go on at the server. */
@@ -191,30 +192,80 @@ export class ChatClient extends EventTarget {
   }
 }
 
+/** An async iterable of what has come and what comes; whoever begins late gets all from the first. */
+class Feed {
+  #items = [];
+  #waiting = [];
+  #leaving = new AbortController();
+  #failure = null;
+  ended = false;
+
+  /** Aborted when nobody wants to read on. */
+  get signal() {
+    return this.#leaving.signal;
+  }
+
+  get isEmpty() {
+    return this.#items.length === 0;
+  }
+
+  async *[Symbol.asyncIterator]() {
+    for (let place = 0; ; ) {
+      while (place < this.#items.length) yield this.#items[place++];
+      if (this.#failure) throw this.#failure;
+      if (this.ended) return;
+      await new Promise((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** Read no more. Nothing is stopped by it at the server. */
+  leave() {
+    this.end();
+    this.#leaving.abort();
+  }
+
+  push(item) {
+    this.#items.push(item);
+    this.#wake();
+  }
+
+  /** Nothing comes any more. */
+  end() {
+    this.ended = true;
+    this.#wake();
+  }
+
+  /** It can't be read on. @param {unknown} error */
+  fail(error) {
+    if (this.ended) return;
+    this.#failure = error;
+    this.leave();
+  }
+
+  #wake() {
+    for (const resolve of this.#waiting.splice(0)) resolve(undefined);
+  }
+}
+
 /**
- * An answer on its way: an async iterable of its events. It is read whether anybody iterates or not, and whoever
- * begins late gets all events from the first one that this client saw.
+ * An answer on its way: an async iterable of its events, which are read whether anybody iterates or not.
  *
  * Events: `{type, generation_id, conversation_id, seq, …}`; `start` (user_message_id), `token` (token), `reset`
  * (content: the whole text so far), `error` (error, detail), `done` (message_id, finish_reason, token_count,
  * inference_time_ms).
  */
-export class Answer {
-  #events = [];
-  #more = new Signal();
-  #leaving = new AbortController();
-  #failure = null;
-  #settle;
+export class Answer extends Feed {
+  #settle = { resolve: null, reject: null };
   #seq = -1;
 
-  /** Made by ChatClient. @param {string} conversationId @param {object} [from] */
+  /** Made by ChatClient. @param {string} conversationId @param {any} [from] */
   constructor(conversationId, { question = null, after = null, text = "", generation } = {}) {
+    super();
     this.conversationId = conversationId;
     this.question = question;
     this.generation = generation; // null: known to be none; undefined: not known
     this.generationId = null;
     this.text = text;
-    this.ended = false;
     if (after) {
       this.generationId = after.slice(0, after.lastIndexOf(":"));
       this.#seq = Number(after.slice(after.lastIndexOf(":") + 1));
@@ -222,7 +273,7 @@ export class Answer {
     /**
      * The `done` event; null when it was left, or when there was nothing to attach to. Rejects with a ChatError
      * when the question was refused or the answer can't be continued.
-     * @type {Promise<object | null>}
+     * @type {Promise<any>}
      */
     this.done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.done.catch(() => {}); // who iterates gets the error there
@@ -233,27 +284,13 @@ export class Answer {
     return this.generationId === null ? null : `${this.generationId}:${this.#seq}`;
   }
 
-  /** Aborted when this ends, in whatever way. */
-  get signal() {
-    return this.#leaving.signal;
-  }
-
-  /** Stop reading; the answer goes on at the server. */
-  leave() {
-    this.end(null);
-  }
-
-  async *[Symbol.asyncIterator]() {
-    for (let place = 0; ; ) {
-      while (place < this.#events.length) yield this.#events[place++];
-      if (this.#failure) throw this.#failure;
-      if (this.ended) return;
-      await this.#more.wait();
-    }
+  /** A question whose answer is not known yet. */
+  get isOpen() {
+    return this.question !== null && this.generationId === null;
   }
 
   /**
-   * Take an event that came; false where it was there already. For the transports.
+   * Take an event that came; false where it was there already. Raises ChatError where one is missing before it.
    * @param {any} event
    */
   take(event) {
@@ -270,73 +307,39 @@ export class Answer {
     this.#seq = event.seq;
     if (event.type === "token") this.text += event.token;
     if (event.type === "reset") this.text = event.content;
-    this.#events.push(event);
-    if (event.type === "done") this.end(event);
-    else this.#more.tell();
+    if (event.type === "done") this.#settle.resolve(event);
+    if (event.type === "done") this.ended = true;
+    this.push(event);
     return true;
   }
 
-  /** No event comes any more. @param {object | null} done */
-  end(done) {
-    if (this.ended) return;
-    this.ended = true;
-    this.#settle.resolve(done);
-    this.#close();
+  /** The server has nothing for it: fine where nothing was read yet. */
+  miss() {
+    if (!this.isEmpty || this.question) throw gone();
+    this.end();
   }
 
-  /** It can't be read to its end. @param {unknown} error */
+  end() {
+    this.#settle.resolve(null); // without effect after `done`
+    super.end();
+  }
+
   fail(error) {
-    if (this.ended) return;
-    this.ended = true;
-    this.#failure = error;
     this.#settle.reject(error);
-    this.#close();
-  }
-
-  #close() {
-    this.#leaving.abort();
-    this.#more.tell();
+    super.fail(error);
   }
 }
 
-/** A stay in a conversation: an async iterable of the answers that begin there. `leave()` ends it. */
-export class Following {
-  #answers = [];
-  #more = new Signal();
-  #leaving = new AbortController();
-  #failure = null;
+/** A stay in a conversation: an async iterable of the answers that begin elsewhere. `leave()` ends it. */
+export class Following extends Feed {
   #known = null;
 
-  /** Made by ChatClient. */
+  /** Made by ChatClient. @param {string} conversationId @param {any} conversation */
   constructor(conversationId, conversation) {
+    super();
     this.conversationId = conversationId;
     this.updatedAt = null; // the conversation's, when it was last looked at
-    if (conversation !== null) this.#known = new Set(conversation.messages.map(({ id }) => id));
-  }
-
-  get signal() {
-    return this.#leaving.signal;
-  }
-
-  leave() {
-    this.#leaving.abort();
-    this.#more.tell();
-  }
-
-  async *[Symbol.asyncIterator]() {
-    for (let place = 0; ; ) {
-      while (place < this.#answers.length) yield this.#answers[place++];
-      if (this.#failure) throw this.#failure;
-      if (this.signal.aborted) return;
-      await this.#more.wait();
-    }
-  }
-
-  /** @param {Answer} answer one that began elsewhere */
-  add(answer) {
-    if (this.signal.aborted) return;
-    this.#answers.push(answer);
-    this.#more.tell();
+    if (conversation) this.#known = new Set(conversation.messages.map(({ id }) => id));
   }
 
   /** What the caller has read otherwise. @param {any} done */
@@ -350,11 +353,6 @@ export class Following {
     this.#known = new Set(messages.map(({ id }) => id));
     const last = messages.findLast(({ role }) => role === "assistant");
     return known !== null && last && !known.has(last.id) ? last : null;
-  }
-
-  fail(error) {
-    this.#failure = error;
-    this.leave();
   }
 }
 
@@ -373,9 +371,9 @@ async function drive(answer, link) {
         if (answer.lastEventId === null && !answer.question) await lookForRunning(answer, link);
         if (!answer.ended) await (link.transport === "ws" ? readSocket : readStream)(answer, link, pause);
       } catch (error) {
-        if (answer.ended) break;
-        const begun = answer.lastEventId !== null;
-        if (!isPassing(error, begun) || (error.status !== 0 && !begun && tries >= TRIES_BEFORE_START)) throw error;
+        const hasBegun = answer.lastEventId !== null;
+        const isTooMuch = !hasBegun && error.code !== "network_error" && tries >= TRIES_BEFORE_START;
+        if (isTooMuch || !isPassing(error, hasBegun)) throw error;
         retryAfter = error.retryAfter;
       }
       if (!answer.ended) await pause.wait(retryAfter);
@@ -390,19 +388,18 @@ async function drive(answer, link) {
 
 /** Find out which generation there is to attach to; its first event is told from what the server says of it. */
 async function lookForRunning(answer, link) {
-  const generation =
-    answer.generation === undefined
-      ? (await link.json("GET", `api/conversations/${encodeURIComponent(answer.conversationId)}`)).generation
-      : answer.generation;
-  if (generation === null) answer.end(null);
-  else answer.take(startOf(generation));
+  let { generation } = answer;
+  if (generation === undefined) ({ generation } = await link.json("GET", conversationPath(answer)));
+  if (generation === null) return answer.miss();
+  const { id: generation_id, conversation_id, user_message_id } = generation;
+  answer.take({ generation_id, conversation_id, user_message_id, type: "start", seq: 0 });
 }
 
-/** Tell of the answers in a conversation, until it is left. Never rejects. */
+/** Tell of the answers that begin in a conversation, until it is left. Never rejects. */
 async function stay(following, link) {
-  const unlist = link.listFollowing(following);
+  const unlist = link.list(following);
   const pause = new Pause(link, following.signal);
-  while (!following.signal.aborted) {
+  while (!following.ended) {
     try {
       if (link.transport === "ws") {
         await (await link.socket()).stay(following, () => look(following, link, pause));
@@ -412,7 +409,7 @@ async function stay(following, link) {
       }
     } catch (error) {
       if (!isPassing(error, true)) following.fail(error);
-      else if (!following.signal.aborted) await pause.wait(error.retryAfter);
+      else if (!following.ended) await pause.wait(error.retryAfter);
     }
   }
   pause.mended();
@@ -421,43 +418,47 @@ async function stay(following, link) {
 
 /** Look for what began elsewhere, or began and ended. Most looks read the top of a list and no more. */
 async function look(following, link, pause) {
-  const { conversationId } = following;
+  const { conversationId, updatedAt } = following;
   const { items } = await link.json("GET", `api/conversations${query({ limit: 20 })}`);
   pause.mended();
   pause.reset();
-  const listed = items.find(({ id }) => id === conversationId)?.updated_at;
-  if (following.updatedAt !== null && (listed === undefined || listed === following.updatedAt)) return;
-  const conversation = await link.json("GET", `api/conversations/${encodeURIComponent(conversationId)}`);
-  if (link.reading(conversationId).length || following.signal.aborted) return; // its end is seen; the next look, too
+  const listed = items.find(({ id }) => id === conversationId)?.updated_at ?? updatedAt;
+  // While an answer is read here, nothing else begins; its end will show in the next look.
+  if ((updatedAt !== null && listed === updatedAt) || link.reading(conversationId).length) return;
+  const conversation = await link.json("GET", conversationPath(following));
+  if (following.ended || link.reading(conversationId).length) return;
   following.updatedAt = conversation.updated_at;
+  const { generation } = conversation;
   const message = following.news(conversation);
-  if (conversation.generation !== null) {
-    give([following], new Answer(conversationId, { generation: conversation.generation }), link);
-  } else if (message !== null) {
-    const answer = new Answer(conversationId);
-    const common = { generation_id: null, conversation_id: conversationId };
-    answer.take({ ...common, type: "reset", seq: 0, reset: true, content: message.content });
-    const { id: message_id, finish_reason, token_count, inference_time_ms } = message;
-    const end = { message_id, finish_reason, token_count, inference_time_ms };
-    answer.take({ ...common, type: "done", seq: 1, done: true, ...end });
-    following.add(answer);
-  }
+  if (generation) give([following], new Answer(conversationId, { generation }), link);
+  else if (message) following.push(endedAnswer(message));
+}
+
+/** An answer that nobody saw while it was written. */
+function endedAnswer({ id: message_id, conversation_id, content, finish_reason, token_count, inference_time_ms }) {
+  const answer = new Answer(conversation_id);
+  const common = { generation_id: null, conversation_id };
+  answer.take({ ...common, type: "reset", seq: 0, reset: true, content });
+  const end = { message_id, finish_reason, token_count, inference_time_ms };
+  answer.take({ ...common, type: "done", seq: 1, done: true, ...end });
+  return answer;
 }
 
 function give(followings, answer, link) {
-  for (const following of followings) following.add(answer);
+  for (const following of followings) following.push(answer);
   drive(answer, link);
 }
 
-function startOf({ id, conversation_id, user_message_id }) {
-  return { generation_id: id, conversation_id, user_message_id, type: "start", seq: 0 };
+/** Whether the same request may do better in a while. */
+function isPassing(error, hasBegun) {
+  if (!(error instanceof ChatError)) return false;
+  if (error.code === "token_unavailable") return error.cause instanceof TypeError; // as fetch raises without a network
+  if (["network_error", "timeout"].includes(error.code) || [502, 503, 504].includes(error.status)) return true;
+  return hasBegun && [408, 429, 500].includes(error.status);
 }
 
-/** Whether the same request may do better in a while. */
-function isPassing(error, begun) {
-  if (!(error instanceof ChatError)) return false;
-  if (error.status === 0) return error.code === "network_error" || error.code === "timeout";
-  return [502, 503, 504].includes(error.status) || (begun && [408, 429, 500].includes(error.status));
+function conversationPath({ conversationId }, more = "") {
+  return `api/conversations/${encodeURIComponent(conversationId)}${more}`;
 }
 
 /** The time between two tries; the client is "reconnecting" from the first one's failure to the next success. */
@@ -493,26 +494,20 @@ class Pause {
 // Server-sent events, by fetch: EventSource sends neither headers nor a body
 // ---------------------------------------------------------------------------------------------------------------
 
-/** One connection: the question or what comes after the last event, until `done` or until it breaks off. */
+/** One connection: the question, or what comes after the last event, until the end of the stream. */
 async function readStream(answer, link, pause) {
-  const path = `api/conversations/${encodeURIComponent(answer.conversationId)}`;
   const attempt = new Attempt(answer.signal, link);
   try {
-    let response;
-    if (answer.lastEventId === null) {
-      const { kind, body, key } = answer.question;
-      response = await link.fetch("POST", `${path}/${kind}`, body, attempt.signal, { "Idempotency-Key": key });
-    } else {
-      response = await link.fetch("GET", `${path}/stream${query({ after: answer.lastEventId })}`, null, attempt.signal);
-    }
-    if (response.status === 204) throw gone();
+    const response = await openStream(answer, link, attempt.signal);
+    if (response.status === 204) return answer.miss();
+    if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw foreign(response);
     pause.mended();
     const reader = response.body.getReader();
     const decoder = new TextDecoder(); // keeps the bytes of a character that another chunk completes
     const parser = new EventParser();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) return; // read until here after the last event, too: the connection can be used again
       attempt.heard();
       for (const message of parser.push(decoder.decode(value, { stream: true }))) {
         if (answer.take(asEvent(message, answer.conversationId))) pause.reset();
@@ -523,6 +518,14 @@ async function readStream(answer, link, pause) {
   } finally {
     attempt.end();
   }
+}
+
+function openStream(answer, link, signal) {
+  if (answer.lastEventId !== null) {
+    return link.fetch("GET", conversationPath(answer, `/stream${query({ after: answer.lastEventId })}`), { signal });
+  }
+  const { kind, body, key } = answer.question;
+  return link.fetch("POST", conversationPath(answer, `/${kind}`), { body, signal, headers: { "Idempotency-Key": key } });
 }
 
 function asEvent({ id, data }, conversationId) {
@@ -547,7 +550,8 @@ export class EventParser {
   /** @param {string} text @returns {{id: string, data: string}[]} the events that this completes */
   push(text) {
     const events = [];
-    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/); // a carriage return at the end may have a line feed coming
+    // A carriage return at the very end may have its line feed in the next chunk.
+    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
     this.#rest = /** @type {string} */ (lines.pop());
     for (const line of lines) {
       if (line === "") {
@@ -649,10 +653,13 @@ class Socket {
     this.over = new Promise((_, reject) => (this.#settle.over = reject));
     this.over.catch(() => {});
     const socket = (this.#socket = new WebSocket(url));
-    socket.onopen = () => token !== null && this.#say({ type: "auth", token });
+    socket.onopen = () => {
+      this.#patience(REPLY_MS); // the auth service may be slow
+      if (token !== null) this.#say({ type: "auth", token });
+    };
     socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
     socket.onclose = ({ code }) => this.end(code);
-    this.#opening = setTimeout(() => this.end(HUNG), OPENING_MS);
+    this.#patience(OPENING_MS);
     this.#beat = setInterval(() => this.#rooms.size && this.#isDoubtful && this.#probe(), DOUBTFUL_MS);
     this.#unlisten = link.onWake((changed) => (changed || this.#isDoubtful) && this.#probe());
   }
@@ -690,14 +697,14 @@ class Socket {
       await this.#join(room);
       await look();
       const left = new Promise((resolve) => following.signal.addEventListener("abort", resolve));
-      if (!following.signal.aborted) await Promise.race([left, this.over]);
+      if (!following.ended) await Promise.race([left, this.over]);
     } finally {
       room.followings.delete(following);
       this.#exit(room);
     }
   }
 
-  /** Deliver what waited for a question to be acknowledged, or given up. */
+  /** Deliver what waited until a question was acknowledged or given up. */
   flush(conversationId) {
     for (const event of this.#rooms.get(conversationId)?.held.splice(0) ?? []) this.#deliver(event);
   }
@@ -719,6 +726,11 @@ class Socket {
       reject(error);
     }
     this.#settle.over(error);
+  }
+
+  #patience(milliseconds) {
+    clearTimeout(this.#opening);
+    this.#opening = setTimeout(() => this.end(HUNG), milliseconds);
   }
 
   get #isDoubtful() {
@@ -746,7 +758,9 @@ class Socket {
     room.joined ??= (async () => {
       const read = this.#link.reading(room.id).find(({ lastEventId }) => lastEventId !== null);
       if (read) room.answers.set(read.generationId, read);
-      await this.#ask({ type: "subscribe", conversation_id: room.id, after: read?.lastEventId });
+      const asked = { type: "subscribe", conversation_id: room.id, after: read?.lastEventId };
+      const { generation_id } = await this.#ask(asked);
+      if (read && generation_id !== read.generationId) room.answers.delete(read.generationId);
     })();
     return room.joined;
   }
@@ -768,8 +782,9 @@ class Socket {
 
   async #renew() {
     try {
-      this.#token = await this.#link.token();
-      this.#say({ type: "auth", token: this.#token });
+      const token = await this.#link.token();
+      this.#say({ type: "auth", token });
+      this.#token = token;
     } catch {
       // the server will end this socket when the old one has expired, and then it is asked for again
     }
@@ -802,7 +817,7 @@ class Socket {
   #adopt(room, event) {
     const reading = this.#link.reading(room.id);
     let answer = reading.find(({ generationId }) => generationId === event.generation_id);
-    if (!answer && reading.some(({ question, lastEventId }) => question && lastEventId === null)) {
+    if (!answer && reading.some(({ isOpen }) => isOpen)) {
       room.held.push(event); // it may be the answer to that question
       return null;
     }
@@ -862,8 +877,7 @@ class Link {
   #isSignedOut = false;
   #troubled = new Set();
   #wakers = new Set();
-  #answers = new Set();
-  #followings = new Set();
+  #feeds = new Set();
   #closing = new AbortController();
 
   constructor(baseUrl, token, emit) {
@@ -910,31 +924,33 @@ class Link {
       try {
         await socket.ready;
         this.#failedUpgrades = 0;
-        this.signedOut(false);
+        this.#signedOut(false);
         return socket;
       } catch (error) {
         if (error.status === 0) await this.#suspect(socket.code);
         if (error.status !== 401) throw error;
-        if (renewed || !(await this.#token.renew(token))) {
-          this.signedOut(true);
-          throw error;
-        }
+        if (renewed || !this.#token.refuse(token)) throw this.#signedOut(true, error);
       }
     }
   }
 
   /** After a failed upgrade: where plain requests pass, a proxy blocks WebSockets, and streams are used from now on. */
   async #suspect(code) {
-    this.#failedUpgrades++;
-    if (this.#failedUpgrades < 2 && code !== HUNG && code !== ORIGIN_REFUSED) return; // the server may be restarting
-    try {
-      const health = new URL("api/health", this.#base);
-      if (!(await fetch(health, { cache: "no-store", signal: AbortSignal.timeout(OPENING_MS) })).ok) return;
-    } catch {
-      return; // the network is down
+    if (![HUNG, BROKEN_OFF, ORIGIN_REFUSED].includes(code)) return; // the server said why
+    if (!(await this.#passes())) this.#failedUpgrades = 0; // the network is down
+    else if (++this.#failedUpgrades >= 2 || code !== BROKEN_OFF) {
+      this.#isBlocked = true;
+      this.#tellTransport();
     }
-    this.#isBlocked = true;
-    this.#tellTransport();
+  }
+
+  async #passes() {
+    const signal = AbortSignal.timeout(OPENING_MS);
+    try {
+      return (await fetch(new URL("api/health", this.#base), { cache: "no-store", signal })).ok;
+    } catch {
+      return false;
+    }
   }
 
   #unblock() {
@@ -949,10 +965,11 @@ class Link {
     this.#emit("transport", this.#used);
   }
 
-  /** A request whose answer is JSON, or nothing. */
+  /** A request whose answer is JSON, or nothing. Raises ChatError. */
   async json(method, path, body = null) {
-    const response = await this.fetch(method, path, body, AbortSignal.timeout(REQUEST_MS));
+    const response = await this.fetch(method, path, { body, signal: AbortSignal.timeout(REQUEST_MS) });
     if (response.status === 204) return null;
+    if (!response.headers.get("Content-Type")?.includes("json")) throw foreign(response);
     try {
       return await response.json();
     } catch (error) {
@@ -961,18 +978,29 @@ class Link {
   }
 
   /** A request with a good token. Raises ChatError for whatever is no success. */
-  async fetch(method, path, body, signal, headers = {}) {
+  async fetch(method, path, { body = null, signal, headers = {} }) {
     for (let renewed = false; ; renewed = true) {
       const token = await this.token();
-      const response = await this.#request(method, path, body, signal, headers, token);
-      if (response.status < 500 && response.status !== 401) this.signedOut(false);
+      const given = new Headers(headers);
+      if (token !== null) given.set("Authorization", `Bearer ${token}`);
+      if (body !== null) given.set("Content-Type", "application/json");
+      const text = body === null ? null : JSON.stringify(body);
+      const request = { method, headers: given, body: text, signal, cache: /** @type {const} */ ("no-store") };
+      const response = await this.#send(new URL(path, this.#base), request);
+      if (response.status < 500 && response.status !== 401) this.#signedOut(false);
       if (response.ok) return response;
       const error = await refusal(response);
       if (error.status !== 401) throw error;
-      if (renewed || !(await this.#token.renew(token))) {
-        this.signedOut(true);
-        throw error;
-      }
+      if (renewed || !this.#token.refuse(token)) throw this.#signedOut(true, error);
+    }
+  }
+
+  async #send(url, request) {
+    try {
+      return await fetch(url, request);
+    } catch (error) {
+      if (error?.name === "TimeoutError") throw new ChatError("timeout", "The service is too slow.", { cause: error });
+      throw broken("the service can't be reached", error);
     }
   }
 
@@ -981,40 +1009,26 @@ class Link {
     return this.#token.life;
   }
 
-  /** The server has refused this one. */
+  /** The server has refused this one, or will. */
   refuse(token) {
     this.#token.refuse(token);
   }
 
+  /** A token, or null where none is wanted. Raises ChatError. */
   async token() {
+    let token;
     try {
-      return await this.#token.get();
-    } catch (error) {
-      throw new ChatError("token_unavailable", "There is no token: sign in again.", { cause: error });
+      token = await this.#token.get();
+    } catch (cause) {
+      const error = new ChatError("token_unavailable", "There is no token: sign in again.", { cause });
+      throw this.#signedOut(!isPassing(error, true), error);
     }
+    // What no header can carry is no token: somebody has pasted more than it.
+    if (token === null || /^[\x21-\x7e]+$/.test(token)) return token;
+    throw this.#signedOut(true, signedOut());
   }
 
-  async #request(method, path, body, signal, headers, token) {
-    const all = { ...headers };
-    if (token !== null) all.Authorization = `Bearer ${token}`;
-    if (body !== null) all["Content-Type"] = "application/json";
-    try {
-      return await fetch(new URL(path, this.#base), {
-        method,
-        headers: all,
-        body: body === null ? undefined : JSON.stringify(body),
-        signal,
-        cache: "no-store",
-      });
-    } catch (error) {
-      if (error instanceof DOMException && error.name === "TimeoutError") {
-        throw new ChatError("timeout", "The service takes too long to answer.", { cause: error });
-      }
-      throw broken("the service can't be reached", error);
-    }
-  }
-
-  /** Wait, but not when the network or the page comes back, nor after `signal`. */
+  /** Wait so long, or until the network or the page comes back, or until `signal`. */
   async sleep(milliseconds, signal) {
     if (signal.aborted) return;
     await new Promise((resolve) => {
@@ -1036,27 +1050,27 @@ class Link {
     return () => this.#wakers.delete(call);
   }
 
-  list(answer) {
-    const { conversationId } = answer;
-    this.#answers.add(answer);
-    answer.done.then(
-      (done) => this.#followings.forEach((each) => each.conversationId === conversationId && each.knows(done)),
+  /** Remember an answer or a stay while it is driven. */
+  list(feed) {
+    const { conversationId } = feed;
+    this.#feeds.add(feed);
+    feed.done?.then(
+      (done) => this.#in(conversationId, Following).forEach((following) => following.knows(done)),
       () => {},
     );
     return () => {
-      this.#answers.delete(answer);
+      this.#feeds.delete(feed);
       this.#socket?.flush(conversationId);
     };
   }
 
   /** The answers of a conversation that this client reads just now. */
   reading(conversationId) {
-    return [...this.#answers].filter((answer) => answer.conversationId === conversationId && !answer.ended);
+    return this.#in(conversationId, Answer).filter(({ ended }) => !ended);
   }
 
-  listFollowing(following) {
-    this.#followings.add(following);
-    return () => this.#followings.delete(following);
+  #in(conversationId, kind) {
+    return [...this.#feeds].filter((feed) => feed instanceof kind && feed.conversationId === conversationId);
   }
 
   troubled(who) {
@@ -1069,14 +1083,15 @@ class Link {
     this.#tell();
   }
 
-  signedOut(isSignedOut) {
+  #signedOut(isSignedOut, error = null) {
     this.#isSignedOut = isSignedOut;
     this.#tell();
+    return error;
   }
 
   close() {
     this.#closing.abort();
-    for (const each of [...this.#answers, ...this.#followings]) each.leave();
+    for (const feed of [...this.#feeds]) feed.leave();
     this.#socket?.end(REFUSED);
   }
 
@@ -1135,26 +1150,18 @@ class Token {
     return this.#ask(true).catch(() => this.#token);
   }
 
+  /** This one is no good any more; whether another one can be had. */
   refuse(token) {
     if (token === this.#token) this.#isRefused = true;
-  }
-
-  /** Get another one than the one that was refused; false where there is none. */
-  async renew(refused) {
-    if (typeof this.#source !== "function") return false;
-    this.refuse(refused);
-    try {
-      await this.get();
-    } catch (error) {
-      throw new ChatError("token_unavailable", "There is no new token: sign in again.", { cause: error });
-    }
-    return true;
+    return typeof this.#source === "function";
   }
 
   #ask(expired) {
     this.#asking ??= (async () => {
       try {
-        this.#token = await this.#source({ expired });
+        const token = await this.#source({ expired });
+        if (typeof token !== "string" || !token) throw new Error("the token function gave no token");
+        this.#token = token;
         this.#isRefused = false;
         this.#renewAt = Date.now() + renewIn(this.#token);
         return this.#token;
@@ -1177,19 +1184,6 @@ function renewIn(token) {
   }
 }
 
-/** Wakes whoever waits. */
-class Signal {
-  #waiting = [];
-
-  wait() {
-    return new Promise((resolve) => this.#waiting.push(resolve));
-  }
-
-  tell() {
-    for (const resolve of this.#waiting.splice(0)) resolve(undefined);
-  }
-}
-
 async function refusal(response) {
   const { status } = response;
   const retry_after = Number(response.headers.get("Retry-After")) || null;
@@ -1200,7 +1194,12 @@ async function refusal(response) {
     // a proxy's page, or nothing
   }
   if (typeof body?.code === "string") return refused({ status, retry_after, ...body });
-  return new ChatError(`http_${status}`, `The service answered ${status}.`, { status, retryAfter: retry_after });
+  return foreign(response, retry_after);
+}
+
+/** What answered is something before the service. */
+function foreign({ status }, retryAfter = null) {
+  return new ChatError(`http_${status}`, `The service can't be reached: ${status}.`, { status, retryAfter });
 }
 
 function refused({ code, detail, status, retry_after, generation_id = null }) {

@@ -10,6 +10,7 @@ window.begin = ({ baseUrl, token, transport }) => {
     transport,
     token: async ({ expired }) => {
       window.record.expired.push(expired);
+      if (window.isSignInAway) throw new TypeError("Failed to fetch");
       return window.token;
     },
   });

@@ -25,7 +25,7 @@ class Site:
         app.router.add_get("/harness.js", self._harness)
         app.router.add_static("/web", Path(str(resources.files("chat_api") / "web")))
         app.router.add_get("/chat-token", self._token)
-        app.router.add_get("/{name:[^/]*}", self._page)
+        app.router.add_get("/{name:.*}", self._page)
         self._server = TestServer(app)
 
     async def __aenter__(self) -> Self:
@@ -41,6 +41,8 @@ class Site:
         return str(self._server.make_url("")).rstrip("/")
 
     async def _page(self, request: web.Request) -> web.Response:
+        if request.path not in self.pages:
+            raise web.HTTPNotFound
         return web.Response(text=self.pages[request.path], content_type="text/html")
 
     async def _token(self, _: web.Request) -> web.Response:

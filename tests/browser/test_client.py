@@ -256,3 +256,52 @@ async def test_closing_the_client_leaves_everything(
     await embedded.page.evaluate("chat.close()")
     assert len(await answer.events()) == 2
     await embedded.told("followed", None)
+
+
+async def test_page_that_attaches_and_stays_sees_each_answer_once(
+    embedded: Embedded, service: Served, context: BrowserContext, site: Site, wire: Wire, transport: str
+) -> None:
+    conversation, answer, call = await begin(embedded, service, transport, "a")
+    page = await context.new_page()
+    await page.goto(site.address)
+    other = Embedded(page, wire.address, embedded.token)
+    await other.begin(transport)
+    shown = await other.get(conversation)
+    attached = await other.read("attach", conversation, {"generation": shown["generation"]})
+    await page.evaluate("([id, conversation]) => stay(id, { conversation })", [conversation, shown])
+    call.finish("b")
+    assert await attached.events() == await answer.events()
+    later = await embedded.send(conversation, "And?")
+    (await service.model.call()).finish("c")
+    assert await (await other.followed(0)).text() == await later.text() == "c"
+    assert len(await other.record("followed")) == 1
+
+
+async def test_attaching_after_the_last_event_ends_at_once(
+    embedded: Embedded, service: Served, transport: str
+) -> None:
+    conversation, answer, call = await begin(embedded, service, transport, "a")
+    call.finish()
+    await answer.events()
+    attached = await embedded.read("attach", conversation, {"after": await answer.last_event_id()})
+    assert await attached.events() == []
+    assert await attached.done() is None
+    assert await attached.error() is None
+
+
+async def test_attaching_after_an_answer_of_another_time_reads_the_one_that_runs(
+    embedded: Embedded, service: Served, transport: str
+) -> None:
+    conversation, answer, call = await begin(embedded, service, transport, "a")
+    call.finish()
+    await answer.events()
+    last = await answer.last_event_id()
+    running = await embedded.send(conversation)
+    call = await service.model.call()
+    call.say("b")
+    await running.events(2)
+    attached = await embedded.read("attach", conversation, {"after": last, "text": "a"})
+    await attached.events(2)
+    call.finish("c")
+    assert await attached.events() == await running.events()
+    assert await attached.text() == "bc"

@@ -12,6 +12,7 @@ import pytest
 from tests.browser.answers import begin, is_whole
 from tests.browser.conftest import Console, Served
 from tests.browser.embedded import Embedded
+from tests.browser.site import Site
 from tests.browser.wire import Wire
 from tests.chat import until
 from tests.tab import token_of
@@ -189,6 +190,31 @@ async def test_failing_token_callback_is_told(embedded: Embedded, transport: str
     assert error == ["token_unavailable", "the site's sign-in is away"]
 
 
+@pytest.mark.parametrize("token", ["two\nlines", "ünicode", "", None, "a b"])
+@both
+async def test_what_is_no_token_is_told(embedded: Embedded, transport: str, token: str | None) -> None:
+    await embedded.begin(transport, token=token)
+    error = await (await embedded.send(NOWHERE)).error()
+    expected = "invalid_token" if token else "token_unavailable"
+    assert error is not None
+    assert error["code"] == expected
+    assert await embedded.record("statuses") == ["signed-out"]
+
+
+async def test_whatever_answers_in_the_services_place_is_told(embedded: Embedded, site: Site) -> None:
+    embedded.base_url = f"{site.address}/elsewhere"
+    await embedded.begin()
+    assert short(await (await embedded.send(NOWHERE)).error()) == ("ChatError", "http_405", 405)
+    assert short(await embedded.call("chat.models.list()")) == ("ChatError", "http_404", 404)
+    site.pages["/elsewhere/api/models"] = "<p>Sign in first"
+    assert short(await embedded.call("chat.models.list()")) == ("ChatError", "http_200", 200)
+    attached = await embedded.read("attach", NOWHERE, {"after": f"{NOWHERE}:1"})
+    assert short(await attached.error()) == ("ChatError", "http_404", 404)
+    site.pages[f"/elsewhere/api/conversations/{NOWHERE}/stream"] = "<p>Sign in first"
+    attached = await embedded.read("attach", NOWHERE, {"after": f"{NOWHERE}:1"})
+    assert short(await attached.error()) == ("ChatError", "http_200", 200)
+
+
 @both
 async def test_token_that_expires_in_mid_answer_is_renewed(
     embedded: Embedded, service: Served, transport: str
@@ -205,6 +231,23 @@ async def test_token_that_expires_in_mid_answer_is_renewed(
     assert is_whole(await answer.events())
     assert await embedded.record("expired") == [False, True]
     assert later in service.auth.calls
+
+
+@both
+async def test_sign_in_that_is_away_in_mid_answer_is_waited_for(
+    embedded: Embedded, service: Served, transport: str
+) -> None:
+    user = uuid4()
+    embedded.token = token_of(service.auth.sign_in(user, exp=time.time() + 2))
+    later = token_of(service.auth.sign_in(user))
+    _, answer, call = await begin(embedded, service, transport, "a")
+    await embedded.page.evaluate("window.isSignInAway = true")
+    await embedded.told("expired", True)
+    await embedded.told("statuses", "reconnecting")
+    call.finish("b")
+    await embedded.page.evaluate("(token) => { isSignInAway = false; window.token = token; }", later)
+    assert is_whole(await answer.events())
+    assert "signed-out" not in await embedded.record("statuses")
 
 
 async def test_many_requests_with_an_expired_token_renew_it_once(embedded: Embedded) -> None:

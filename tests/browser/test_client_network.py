@@ -1,16 +1,23 @@
 """The client on bad networks: cut, silent, offline, blocking; and after sleep."""
 
 import asyncio
+import signal
 from typing import Literal
 
 import pytest
-from playwright.async_api import BrowserContext
+from playwright.async_api import BrowserContext, Page
 
+from chat_api.settings import Settings
+from tests.auth_service import AuthService
 from tests.browser.answers import begin, is_whole, tokens_of
 from tests.browser.conftest import Console, Served
 from tests.browser.embedded import Embedded
+from tests.browser.site import Site
 from tests.browser.wire import Wire
 from tests.chat import until
+from tests.model_server import ModelServer
+from tests.processes import Service, free_port
+from tests.tab import token_of
 
 both = pytest.mark.parametrize("transport", ["sse", "ws"])
 
@@ -242,3 +249,65 @@ async def test_who_stays_hears_of_an_answer_that_came_and_went_while_the_network
     events = await followed.events()
     assert [event["type"] for event in events] == ["reset", "done"]
     assert await followed.text() == "elsewhere"
+
+
+async def test_connection_is_used_again_after_an_answer(
+    embedded: Embedded, service: Served, wire: Wire
+) -> None:
+    service.model.say = ["x"]
+    await embedded.begin()
+    conversation = await embedded.conversation()
+    await (await embedded.send(conversation)).events()
+    made = len(wire.requests)
+    for _ in range(5):
+        await (await embedded.send(conversation)).events()
+    assert len(wire.requests) == made
+
+
+async def test_who_stays_and_whose_message_is_sent_twice_gets_its_answer_once(
+    embedded: Embedded, service: Served, wire: Wire
+) -> None:
+    """After the break the conversation is followed before the message is known to be this client's own."""
+    await embedded.begin("ws")
+    conversation = await embedded.conversation()
+    await embedded.follow(conversation)
+    first = await embedded.send(conversation)
+    (await service.model.call()).finish()
+    await first.events()
+    wire.lose_answer_to = b""
+    answer = await embedded.send(conversation, "Once")
+    call = await service.model.call()
+    call.say("x")
+    await answer.events(2)
+    call.finish("y")
+    assert is_whole(await answer.events())
+    assert wire.losses == 1
+    assert await embedded.record("followed") == []
+
+
+@both
+async def test_service_that_is_restarted_in_mid_answer_tells_how_it_ended(
+    page: Page, site: Site, settings: Settings, model: ModelServer, auth: AuthService, transport: str
+) -> None:
+    port = free_port()
+    settings = settings.model_copy(update={"frontend_url": site.address, "drain_seconds": 0.2})
+    await page.goto(site.address)
+    embedded = Embedded(page, f"http://127.0.0.1:{port}", token_of(auth.sign_in()))
+    async with Service(settings, port=port) as first:
+        await embedded.begin(transport)
+        conversation = await embedded.conversation()
+        answer = await embedded.send(conversation)
+        call = await model.call()
+        call.say("So ", "far")
+        await answer.events(3)
+        first.send(signal.SIGTERM)
+        assert await first.ended() == 0
+    async with Service(settings, port=port):
+        events = await answer.events()
+        assert is_whole(events)
+        assert events[-1]["finish_reason"] == "interrupted"
+        assert await answer.text() == "So far"
+        again = await embedded.read("regenerate", conversation)
+        (await model.call()).finish("All of it")
+        assert is_whole(await again.events())
+        assert await embedded.messages(conversation) == [("user", "Hi"), ("assistant", "All of it")]
