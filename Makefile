@@ -21,7 +21,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-browser chaos vendor packages browser lint format lock clean
+.PHONY: help dev test test-browser chaos vendor screenshots packages browser lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ chaos: $(VENV)/test-installed ## kill everything at random under load and count 
 
 vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as chat_api/web/vendor/vendor.json says
 	@$(BIN)/python -m tests.vendored
+
+screenshots: browser $(VENV)/browser-test-installed ## draw the README's pictures again
+	@SCREENSHOTS=docs/screenshots $(MAKE) --no-print-directory test-browser ARGS="-k screenshot -q"
 
 packages: ## install what some tests want and pip doesn't have: pgbouncer (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer >/dev/null || { \

@@ -86,5 +86,6 @@ async def test_the_websocket_example_works(
 
 
 def test_every_link_into_the_tree_leads_somewhere(checkout: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", (checkout / "README.md").read_text())
+    readme = (checkout / "README.md").read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", readme) + re.findall(r'(?:src|srcset)="([^"]+)"', readme)
     assert [link for link in links if "://" not in link and not (checkout / link).exists()] == []

@@ -6,7 +6,7 @@ export class Follow {
   #thread;
   #button;
   #following = true;
-  #height = 0;
+  #top = 0;
 
   /**
    * @param {HTMLElement} thread what scrolls
@@ -32,14 +32,15 @@ export class Follow {
 
   #grown() {
     if (this.#following) this.#thread.scrollTop = this.#thread.scrollHeight;
-    this.#height = this.#thread.scrollHeight;
     this.#show();
   }
 
   #scrolled() {
-    // A scroll that comes from growth is no reader's wish to stay behind.
-    if (this.#thread.scrollHeight !== this.#height && this.#following) return;
-    this.#following = this.#distance() < NEAR_PX;
+    // Growth leaves the reader behind, but only a reader goes up.
+    const { scrollTop } = this.#thread;
+    if (this.#distance() < NEAR_PX) this.#following = true;
+    else if (scrollTop < this.#top) this.#following = false;
+    this.#top = scrollTop;
     this.#show();
   }
 

@@ -164,7 +164,7 @@ export class Answer extends MessageView {
     const known = [
       model && model !== "default" ? shortName(model) : "",
       tokens ? `${tokens} ${tokens === 1 ? "token" : "tokens"}` : "",
-      milliseconds ? `${(milliseconds / 1000).toFixed(1)} s` : "",
+      milliseconds ? `${milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`}` : "",
     ];
     this.#meta.textContent = known.filter(Boolean).join(" · ");
   }

@@ -28,7 +28,7 @@ export function openSettings(chat, signOut) {
   chat.addEventListener("transport", tell);
   const leave = signOut && (() => (dialog.close(), signOut()));
   const dialog = openDialog("Settings", [
-    choice("Theme", { system: "As the system", light: "Light", dark: "Dark" }, theme(), setTheme),
+    choice("Theme", { system: "System", light: "Light", dark: "Dark" }, theme(), setTheme),
     choice("Connection", { sse: "Server-sent events", ws: "WebSocket" }, transport(), setTransport),
     used,
     leave && h("button", { type: "button", class: "secondary", text: "Sign out", on: { click: leave } }),

@@ -225,6 +225,7 @@ export class Thread extends EventTarget {
   #apologise(error) {
     if (error.status === 404) {
       this.#conversations.forget(this.id);
+      this.id = null; // what is written now begins another one
       this.#messages.apologise("This conversation is no more.", "Begin a new one", () => (location.hash = "#/"));
     } else this.#messages.apologise(error.message, "Try again", () => this.open(this.id));
     announce(error.message);
