@@ -272,3 +272,45 @@ async def test_an_administrator_has_the_server_load_another_model_and_others_are
     await other.button("Model: m1").click()
     await other.page.get_by_role("menuitem", name="Load m2 on the server").click()
     await expect(other.page.get_by_text("Only administrators may do this.")).to_be_visible()
+
+
+async def test_a_question_that_comes_second_waits_in_the_box_and_the_first_answer_is_shown(
+    context: BrowserContext, service: Served, console: Console
+) -> None:
+    console.allow("status of 409")
+    token = service.token()
+    first = await open_tab(context, service.address, token, service.model)
+    await first.exchange("Hi", "Hello.")
+    second = await open_tab(context, service.address, token, service.model)
+    await second.row("Hi").click()
+    await expect(second.said).to_have_text(["Hello."])
+    await second.page.route("**/api/conversations?limit=20", lambda route: route.abort())  # it hears nothing
+    console.allow("ERR_FAILED")
+    call = await first.ask("One", "one ")
+    await second.send("Two")
+    await expect(second.prompt).to_have_value("Two")
+    await expect(second.asked).to_have_text(["Hi", "One"])
+    await expect(second.said.last).to_have_text("one")
+    call.finish("done")
+    await second.idle()
+    await expect(second.said.last).to_have_text("one done")
+
+
+async def test_a_question_to_a_conversation_that_was_deleted_begins_another_one(
+    context: BrowserContext, service: Served, console: Console
+) -> None:
+    console.allow("status of 404")
+    token = service.token()
+    chat = await open_tab(context, service.address, token, service.model)
+    await chat.exchange("Hi", "Hello.")
+    conversation = chat.page.url.rpartition("/")[2]
+    headers = {"Authorization": f"Bearer {token}"}
+    gone = await service.client.delete(f"/api/conversations/{conversation}", headers=headers)
+    assert gone.status == 204
+    await chat.send("Still there?")
+    await expect(chat.questions.last).to_contain_text("There is no such conversation.")
+    chat.model.say = ["Yes."]
+    await chat.button("Send again").click()
+    await expect(chat.said).to_have_text(["Yes."])
+    await expect(chat.asked).to_have_text(["Still there?"])
+    assert conversation not in chat.page.url

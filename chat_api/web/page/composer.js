@@ -63,6 +63,13 @@ export class Composer {
     this.#changed();
   }
 
+  /** Take a text back, unless another one is begun. */
+  takeBack(text) {
+    if (this.#field.value) return;
+    this.#field.value = text;
+    this.#changed();
+  }
+
   focus() {
     this.#field.focus();
   }

@@ -1,16 +1,15 @@
 // The reader's conversations: loaded, searched, renamed, starred, deleted. Views listen to `change`.
 
-import { lasting } from "./preferences.js";
+import { Deletions, UNDO_SECONDS } from "./deletions.js";
 
 const FIRST_PAGE = 50; // what a sidebar shows at once
 const PAGE = 200;
 const UNASKED = 1000; // loaded without being asked for, so that favourites and a search see them
-const UNDO_SECONDS = 7;
 
 export class Conversations extends EventTarget {
   #chat;
   #items = new Map();
-  #leaving = new Set(); // ids; deleted, but may still be undone
+  #deletions;
   #cursor = null;
   #loading = null;
   #others = new BroadcastChannel("chat.conversations");
@@ -22,13 +21,16 @@ export class Conversations extends EventTarget {
     super();
     this.#chat = chat;
     this.#others.addEventListener("message", () => this.refresh());
-    addEventListener("pagehide", () => this.#commitAll());
+    this.#deletions = new Deletions(
+      (id) => this.#delete(id),
+      () => this.#changed(),
+    );
   }
 
   /** Newest first, without those on their way out. */
   get items() {
     return [...this.#items.values()]
-      .filter(({ id }) => !this.#leaving.has(id))
+      .filter(({ id }) => !this.#deletions.has(id))
       .sort((one, other) => (one.updated_at < other.updated_at ? 1 : -1));
   }
 
@@ -37,13 +39,13 @@ export class Conversations extends EventTarget {
   }
 
   get(id) {
-    return this.#leaving.has(id) ? undefined : this.#items.get(id);
+    return this.#deletions.has(id) ? undefined : this.#items.get(id);
   }
 
   /** The first page, and then, without haste, more. */
   async load() {
     this.#become(this.#items.size ? this.state : "loading");
-    this.#keepPromises();
+    this.#deletions.keepPromises();
     try {
       const page = await this.#chat.conversations.list({ limit: FIRST_PAGE });
       this.#items = new Map(page.items.map((each) => [each.id, each]));
@@ -70,6 +72,7 @@ export class Conversations extends EventTarget {
   /** What has changed elsewhere: the newest ones, again. */
   async refresh() {
     if (this.state !== "ready") return this.load();
+    const known = [...this.#items.values()]; // those that come meanwhile aren't on the page
     let page;
     try {
       page = await this.#chat.conversations.list({ limit: FIRST_PAGE });
@@ -79,7 +82,7 @@ export class Conversations extends EventTarget {
     // Every conversation newer than the page's last is on the page, or it is no more.
     const oldest = page.next_cursor === null ? "" : page.items.at(-1).updated_at;
     const there = new Set(page.items.map(({ id }) => id));
-    for (const { id, updated_at } of this.#items.values()) {
+    for (const { id, updated_at } of known) {
       if (updated_at > oldest && !there.has(id)) this.#items.delete(id);
     }
     this.put(...page.items);
@@ -123,8 +126,12 @@ export class Conversations extends EventTarget {
 
   /** Delete in a while. @returns {{undo: () => void, commit: () => Promise<void>, seconds: number}} */
   remove(id) {
-    this.#leave(id, true);
-    return { undo: () => this.#leave(id, false), commit: () => this.#commit(id), seconds: UNDO_SECONDS };
+    this.#deletions.begin(id);
+    return {
+      undo: () => this.#deletions.undo(id),
+      commit: () => this.#deletions.commit(id),
+      seconds: UNDO_SECONDS,
+    };
   }
 
   forget(id) {
@@ -136,41 +143,14 @@ export class Conversations extends EventTarget {
     this.#others.postMessage("changed");
   }
 
-  async #commit(id) {
-    if (!this.#leaving.has(id)) return;
+  async #delete(id) {
     try {
       await this.#chat.conversations.delete(id);
     } catch (error) {
-      if (error.status !== 404) {
-        this.#leave(id, false); // it is still there, and shows itself again
-        throw error;
-      }
+      if (error.status !== 404) throw error;
     }
     this.#items.delete(id);
-    this.#leave(id, false);
     this.tellOthers();
-  }
-
-  /** Noted for good, because a page that is closed before the time is over can't be sure of its last request. */
-  #leave(id, isLeaving) {
-    const { [id]: _, ...noted } = promises();
-    lasting.set("leaving", JSON.stringify(isLeaving ? { ...noted, [id]: Date.now() } : noted));
-    if (isLeaving) this.#leaving.add(id);
-    else this.#leaving.delete(id);
-    this.#changed();
-  }
-
-  /** Delete what an earlier page promised to; another tab may still be asking whether to. */
-  #keepPromises() {
-    for (const [id, since] of Object.entries(promises())) {
-      if (Date.now() - since < 2 * UNDO_SECONDS * 1000) continue;
-      this.#leaving.add(id);
-      this.#commit(id).catch(() => {}); // shown again, as it is there
-    }
-  }
-
-  #commitAll() {
-    for (const id of this.#leaving) this.#commit(id).catch(() => {}); // the page goes: nobody to tell
   }
 
   async #more() {
@@ -193,15 +173,6 @@ export class Conversations extends EventTarget {
 
   #changed() {
     this.dispatchEvent(new Event("change"));
-  }
-}
-
-/** The deletions that were promised: when, by id. */
-function promises() {
-  try {
-    return JSON.parse(lasting.get("leaving") ?? "{}");
-  } catch {
-    return {}; // not ours
   }
 }
 

@@ -5,7 +5,7 @@ import { h, iconButton } from "./dom.js";
 /**
  * @param {string} title
  * @param {(Node | string | false)[]} content
- * @param {{required?: boolean, wide?: boolean}} [options] `required`: Escape doesn't close it
+ * @param {{required?: boolean, wide?: boolean}} [options] `required`: only `close("done")` closes it
  * @returns {HTMLDialogElement} shown; it leaves the page when it closes
  */
 export function openDialog(title, content, { required = false, wide = false } = {}) {
@@ -16,7 +16,10 @@ export function openDialog(title, content, { required = false, wide = false } = 
     h("div", { class: "dialog-head" }, heading, !required && iconButton("close", "Close", () => dialog.close())),
     ...content,
   );
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    if (required && dialog.returnValue !== "done") dialog.showModal(); // browsers obey a second Escape
+    else dialog.remove();
+  });
   dialog.addEventListener("cancel", (event) => required && event.preventDefault());
   dialog.addEventListener("pointerdown", (event) => {
     if (event.target === dialog && !required) dialog.close(); // beside it

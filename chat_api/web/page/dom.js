@@ -8,7 +8,7 @@ import { icon } from "./icons.js";
  *
  * @param {string} tag
  * @param {Record<string, any>} [props]
- * @param {...(Node | string | null | false)} children
+ * @param {...(Node | string | undefined | null | false)} children
  */
 export function h(tag, { class: names, text, icon: picture, on = {}, ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
@@ -19,7 +19,7 @@ export function h(tag, { class: names, text, icon: picture, on = {}, ...attribut
     if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : value);
   }
   for (const [type, listener] of Object.entries(on)) element.addEventListener(type, listener);
-  element.append(...children.filter((child) => child !== null && child !== false));
+  element.append(...children.filter((child) => child !== undefined && child !== null && child !== false));
   return element;
 }
 

@@ -30,6 +30,11 @@ export class Follow {
     this.#show();
   }
 
+  /** Up (-1) or down (1), as the reader's keys do where the focus is in a box that doesn't scroll. */
+  page(direction) {
+    this.#thread.scrollBy({ top: direction * this.#thread.clientHeight * 0.85 });
+  }
+
   #grown() {
     if (this.#following) this.#thread.scrollTop = this.#thread.scrollHeight;
     this.#show();

@@ -14,6 +14,8 @@ const SHORTCUTS = [
   { name: "previous", keys: ["Alt", "↑"], text: "Conversation above", alt: true, code: "ArrowUp" },
   { name: "next", keys: ["Alt", "↓"], text: "Conversation below", alt: true, code: "ArrowDown" },
   { name: "write", keys: ["Shift", "Esc"], text: "Go to the message box", shift: true, code: "Escape" },
+  { name: "scrollUp", keys: ["PgUp"], text: "Scroll up", code: "PageUp" },
+  { name: "scrollDown", keys: ["PgDn"], text: "Scroll down", code: "PageDown" },
   { name: "copyAnswer", keys: [MOD, "Shift", ";"], text: "Copy the last answer", mod: true, shift: true, code: "Semicolon" },
   { name: "regenerate", keys: [MOD, "Shift", "Y"], text: "Regenerate the last answer", mod: true, shift: true, code: "KeyY" },
   { name: "remove", keys: [MOD, "Shift", "⌫"], text: "Delete the conversation", mod: true, shift: true, code: "Backspace" },

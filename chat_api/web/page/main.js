@@ -129,6 +129,7 @@ thread.addEventListener("created", ({ detail: id }) => {
   composer.adopt(id);
   sidebar.current = id;
 });
+thread.addEventListener("returned", ({ detail: text }) => composer.takeBack(text));
 addEventListener("hashchange", () => open(idInAddress()));
 chat.addEventListener("transport", ({ detail }) => {
   if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here: server-sent events are used.");
@@ -148,6 +149,8 @@ listenToKeys({
   previous: () => go(-1),
   next: () => go(1),
   write: () => composer.focus(),
+  scrollUp: () => follow.page(-1),
+  scrollDown: () => follow.page(1),
   copyAnswer: () => messages.lastAnswer && tell(copyText(messages.lastAnswer.text).then(() => void toast("Copied."))),
   regenerate: () => thread.regenerate(),
   remove: () => thread.id !== null && remove(thread.id),

@@ -67,8 +67,9 @@ export class Question extends MessageView {
     return this.body.textContent;
   }
 
-  fill({ id = null }) {
+  fill({ id = null, content }) {
     this.id = id;
+    if (this.text !== content) this.body.textContent = content;
   }
 }
 

@@ -35,6 +35,7 @@ export class Sidebar {
       event.stopPropagation();
     });
     place.addEventListener("keydown", (event) => this.#move(event));
+    place.addEventListener("focusout", () => setTimeout(() => this.#show()));
     place.addEventListener("scroll", () => this.#loadMore(), { passive: true });
     this.#show();
   }
@@ -77,7 +78,7 @@ export class Sidebar {
     // The same rows in the same places are only filled anew: a list that is rebuilt loses focus and scroll.
     const shape = JSON.stringify([this.#notice(found), [...found].map(([name, each]) => [name, each.map(({ id }) => id)])]);
     for (const conversation of [...found.values()].flat()) this.#row(conversation);
-    if (shape === this.#shape) return;
+    if (shape === this.#shape || this.#place.querySelector("input")) return; // a title that is edited stays in place
     this.#shape = shape;
     const focused = document.activeElement;
     this.#place.replaceChildren(...this.#content(found));

@@ -1,6 +1,7 @@
-// The open conversation: loads it, sends, reads answers to their end, and joins those that other tabs began.
+// The open conversation: loads it, sends, has answers read to their end, and stops them.
 
 import { announce, announceAnswer } from "./announcer.js";
+import { Others, readInto } from "./reading.js";
 import { toast } from "./toast.js";
 
 export class Thread extends EventTarget {
@@ -8,11 +9,11 @@ export class Thread extends EventTarget {
   #conversations;
   #messages;
   #follow;
+  #others;
   #answer = null; // the one that is read
-  #busy = false; // from a question to its answer's end
-  #stopAsked = false;
+  #isBusy = false; // from a question to its answer's end
+  #isStopping = false;
   #visit = 0; // counts what was opened: what comes late belongs to another one
-  #others = null;
   #known = new Map(); // conversations as they were last seen, to be shown at once
   id = null;
   modelTag = ""; // for a new conversation
@@ -23,10 +24,15 @@ export class Thread extends EventTarget {
     this.#conversations = conversations;
     this.#messages = messages;
     this.#follow = follow;
+    this.#others = new Others(chat, (answer) => this.#join(answer));
   }
 
   get isBusy() {
-    return this.#busy;
+    return this.#isBusy;
+  }
+
+  get isStopping() {
+    return this.#isStopping;
   }
 
   /** @param {string | null} id null: a new conversation, which the first message creates */
@@ -40,87 +46,80 @@ export class Thread extends EventTarget {
     }
     this.#messages.wait();
     const known = this.#known.get(id);
-    if (known) {
-      this.#messages.show(known.messages);
-      this.#follow.toEnd();
-    }
-    await this.#load();
-  }
-
-  /** The conversation as it is stored; and its answer, if one is on its way. */
-  async #load() {
-    const { id } = this;
-    const visit = this.#visit;
-    let conversation;
-    try {
-      conversation = await this.#chat.conversations.get(id);
-    } catch (error) {
-      if (visit === this.#visit) this.#apologise(error);
-      return;
-    }
-    if (visit !== this.#visit) return;
-    const { generation } = conversation;
-    this.#show(conversation);
+    if (known) this.#show(known);
     this.#follow.toEnd();
-    if (generation) this.#read(this.#chat.attach(id, { generation }), this.#messages.begin());
-    else if (conversation.messages.at(-1)?.role === "user") this.#messages.fail("There is no answer to this yet.");
-    this.#watch(conversation);
+    await this.#load();
   }
 
   /** @returns {boolean} whether it was taken */
   send(content) {
-    if (this.#busy) return false;
+    if (this.#isBusy) return false;
     this.#begin();
     const question = this.#messages.ask(content);
-    const answer = this.#messages.begin();
+    const view = this.#messages.begin();
     this.#follow.toEnd();
-    this.#deliver(question, answer, content, crypto.getRandomValues(new Uint32Array(4)).join("-"));
+    this.#deliver(question, view, crypto.getRandomValues(new Uint32Array(4)).join("-"));
     return true;
   }
 
   regenerate() {
-    if (this.#busy || this.id === null) return;
+    if (this.#isBusy || this.id === null) return;
     this.#begin();
-    const answer = this.#messages.begin();
+    const view = this.#messages.begin();
     this.#follow.toEnd();
-    this.#read(this.#chat.regenerate(this.id), answer);
+    this.#read(this.#chat.regenerate(this.id), view);
   }
 
   async stop() {
-    if (!this.#busy) return;
-    this.#stopAsked = true; // also for one that isn't known by the server yet
+    if (!this.#isBusy) return;
+    this.#isStopping = true;
     this.#changed();
-    if (this.id === null || this.#answer?.generationId === null) return;
-    await this.#stopNow();
+    // What the service doesn't know of yet is stopped when it does.
+    if (this.id !== null && this.#answer !== null && this.#answer.generationId !== null) await this.#stopNow();
   }
 
-  get isStopping() {
-    return this.#stopAsked;
-  }
-
-  /** Send a question, safe to repeat: the key makes it one message, however often it is tried. */
-  async #deliver(question, view, content, key) {
+  /** The conversation as it is stored; and its answer, if one is on its way. */
+  async #load() {
     const visit = this.#visit;
-    const again = () => {
-      if (this.#busy) return;
-      this.#begin();
-      this.#deliver(question, this.#messages.begin(), content, key);
-    };
+    let conversation;
+    try {
+      conversation = await this.#chat.conversations.get(this.id);
+    } catch (error) {
+      if (visit === this.#visit) this.#apologise(error);
+      return;
+    }
+    if (visit !== this.#visit || this.#isBusy) return;
+    this.#show(conversation);
+    this.#follow.toEnd();
+    this.#goOn(conversation);
+    if (!conversation.generation && conversation.messages.at(-1)?.role === "user") {
+      this.#messages.fail("There is no answer to this yet.");
+    }
+    this.#others.watch(this.id, conversation);
+  }
+
+  /** Send a question. The key makes it one message, however often it is tried. */
+  async #deliver(question, view, key) {
+    const visit = this.#visit;
+    const content = question.text;
     const refused = (error) => {
-      view.element.remove();
       this.#messages.dropAnswer();
+      const again = () => {
+        if (this.#isBusy) return;
+        this.#begin();
+        this.#deliver(question, this.#messages.begin(), key);
+      };
       question.notify(error.message, { bad: true, action: "Send again", act: again });
       announce(`Not sent. ${error.message}`);
     };
-    let id = this.id;
+    let { id } = this;
     if (id === null) {
       try {
         ({ id } = await this.#conversations.create(this.modelTag));
       } catch (error) {
-        if (visit === this.#visit) {
-          this.#end();
-          refused(error);
-        }
+        if (visit !== this.#visit) return;
+        this.#end();
+        refused(error);
         return;
       }
       if (visit === this.#visit) {
@@ -131,86 +130,67 @@ export class Thread extends EventTarget {
     this.#conversations.touch(id, content);
     const answer = this.#chat.send(id, content, { idempotencyKey: key });
     if (visit !== this.#visit) return; // it is answered all the same
-    this.#watch();
+    this.#others.watch(id);
     await this.#read(answer, view, { question, refused });
   }
 
-  /** Show an answer's events to its end. */
+  /** Show an answer to its end. `question`, `refused`: where it answers one that is sent just now. */
   async #read(answer, view, { question, refused } = {}) {
     const visit = this.#visit;
     this.#begin(answer);
-    let failure = "";
-    let done = null;
-    try {
-      for await (const event of answer) {
-        if (visit !== this.#visit) return;
-        if (event.type === "start") {
-          if (question) question.id = event.user_message_id;
-          if (this.#stopAsked) this.#stopNow();
-          this.#conversations.tellOthers();
-          announce("The answer begins.");
-        } else if (event.type === "token") view.append(event.token);
-        else if (event.type === "reset") view.reset(event.content);
-        else if (event.type === "error") failure = event.detail;
-        else done = event;
-      }
-    } catch (error) {
-      if (visit !== this.#visit) return;
-      view.finish();
-      this.#end();
-      if (answer.generationId === null && refused && error.code !== "generation_running") refused(error);
-      else await this.#settle(error.code === "answer_gone" ? "" : error.message);
-      return;
-    }
+    const { failure, error } = await readInto(answer, view, (start) => {
+      if (question) question.id = start.user_message_id;
+      if (this.#isStopping) this.#stopNow();
+      this.#conversations.tellOthers();
+      announce("The answer begins.");
+    });
     if (visit !== this.#visit) return;
-    view.finish(done);
-    if (failure) view.fail(failure);
     this.#end();
-    announceAnswer(view.words, view.ending);
-    await this.#settle(failure);
+    if (error === null) {
+      announceAnswer(view.words, view.ending);
+      await this.#settle(failure);
+    } else if (answer.generationId !== null || !question) {
+      await this.#settle(error.code === "answer_gone" ? "" : error.message);
+    } else if (error.code === "generation_running") {
+      // Another tab was quicker: its answer is shown, and the question goes back where it came from.
+      this.dispatchEvent(new CustomEvent("returned", { detail: question.text }));
+      toast(error.message);
+      await this.#settle("");
+    } else {
+      if (error.status === 404) this.#forget(); // deleted elsewhere: sent again, it begins another one
+      refused(error);
+    }
   }
 
   /** After an answer: what is stored is the truth. The old answer is back where a new one failed. */
   async #settle(failure) {
     const visit = this.#visit;
+    const { id } = this;
+    const isPast = () => visit !== this.#visit || id !== this.id || this.#isBusy;
     let conversation;
     try {
-      conversation = await this.#chat.conversations.get(this.id);
+      conversation = await this.#chat.conversations.get(id);
     } catch (error) {
-      if (visit === this.#visit && error.status === 404) this.#apologise(error);
+      if (error.status === 404 && !isPast()) this.#apologise(error);
       return; // what is shown is right but for its small print
     }
-    if (visit !== this.#visit || this.#busy) return;
+    if (isPast()) return;
     this.#show(conversation);
-    if (conversation.generation) {
-      this.#read(this.#chat.attach(this.id, { generation: conversation.generation }), this.#messages.begin());
-    }
+    this.#goOn(conversation);
     if (failure) this.#messages.fail(failure);
   }
 
-  /** Answers that other tabs begin. */
-  async #watch(conversation) {
-    if (this.#others) return;
+  async #join(answer) {
+    if (this.#isBusy) return; // our own was sent, and is refused: its end shows what else there is
     const visit = this.#visit;
-    const others = (this.#others = this.#chat.follow(this.id, { conversation }));
-    try {
-      for await (const answer of others) {
-        if (visit !== this.#visit) return;
-        await this.#join(answer, visit);
-      }
-    } catch (error) {
-      if (visit !== this.#visit) return;
-      this.#others = null; // the next message, or the next visit, looks again
-      toast(`Other tabs' answers can't be followed: ${error.message}`);
-    }
-  }
-
-  async #join(answer, visit) {
-    if (this.#busy) return; // our own is refused or comes first; its end shows what else there is
     const conversation = await this.#chat.conversations.get(this.id);
-    if (visit !== this.#visit || this.#busy) return;
+    if (visit !== this.#visit || this.#isBusy) return;
     this.#show(conversation);
     if (!answer.ended) this.#read(answer, this.#messages.begin());
+  }
+
+  #goOn({ generation }) {
+    if (generation) this.#read(this.#chat.attach(this.id, { generation }), this.#messages.begin());
   }
 
   #show(conversation) {
@@ -224,31 +204,36 @@ export class Thread extends EventTarget {
 
   #apologise(error) {
     if (error.status === 404) {
-      this.#conversations.forget(this.id);
-      this.id = null; // what is written now begins another one
+      this.#forget();
       this.#messages.apologise("This conversation is no more.", "Begin a new one", () => (location.hash = "#/"));
     } else this.#messages.apologise(error.message, "Try again", () => this.open(this.id));
     announce(error.message);
+  }
+
+  #forget() {
+    this.#known.delete(this.id);
+    this.#conversations.forget(this.id);
+    this.id = null; // what is written now begins another one
   }
 
   async #stopNow() {
     try {
       await this.#chat.stop(this.id);
     } catch (error) {
-      this.#stopAsked = false;
+      this.#isStopping = false;
       this.#changed();
       toast(`It could not be stopped: ${error.message}`);
     }
   }
 
   #begin(answer = null) {
-    this.#busy = true;
+    this.#isBusy = true;
     this.#answer = answer;
     this.#changed();
   }
 
   #end() {
-    this.#busy = this.#stopAsked = false;
+    this.#isBusy = this.#isStopping = false;
     this.#answer = null;
     this.#changed();
   }
@@ -256,8 +241,7 @@ export class Thread extends EventTarget {
   #leave() {
     this.#visit++;
     this.#answer?.leave(); // it is written to its end all the same
-    this.#others?.leave();
-    this.#others = null;
+    this.#others.leave();
     this.#end();
   }
 

@@ -6,6 +6,7 @@ import { h } from "./dom.js";
 import { passing } from "./preferences.js";
 
 const TYPED = "token";
+const PAUSES_MS = [500, 2000, null]; // between tries
 
 export class Tokens {
   #url;
@@ -34,14 +35,26 @@ export class Tokens {
 
   async #fromSite() {
     for (;;) {
-      const response = await fetch(new URL(this.#url, this.#baseUrl), {
-        credentials: "include",
-        cache: "no-store",
-        headers: { Accept: "application/json" },
-      });
+      const response = await this.#ask();
       const { token } = response.ok ? await response.json().catch(() => ({})) : {};
       if (typeof token === "string" && token) return token;
       await askToSignIn();
+    }
+  }
+
+  /** On a network that fails for a moment, a few times. */
+  async #ask() {
+    for (const pause of PAUSES_MS) {
+      try {
+        return await fetch(new URL(this.#url, this.#baseUrl), {
+          credentials: "include",
+          cache: "no-store",
+          headers: { Accept: "application/json" },
+        });
+      } catch (error) {
+        if (pause === null) throw error;
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
     }
   }
 }
@@ -63,7 +76,7 @@ function askForToken(expired) {
       event.preventDefault();
       const token = field.value.trim().replace(/^bearer\s+/i, "");
       if (!token) return;
-      dialog.close();
+      dialog.close("done");
       resolve(token);
     };
     const form = h(
@@ -82,7 +95,7 @@ function askForToken(expired) {
 function askToSignIn() {
   return new Promise((resolve) => {
     const again = () => {
-      dialog.close();
+      dialog.close("done");
       resolve();
     };
     const dialog = openDialog(
