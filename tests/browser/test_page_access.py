@@ -24,7 +24,7 @@ async def faults(page: Page) -> list[str]:
     ]
 
 
-@pytest.fixture(params=LOOKS, ids=lambda look: "-".join(look))
+@pytest.fixture(params=LOOKS, ids="-".join)
 async def look(request: pytest.FixtureRequest, chat: ChatPage, console: Console) -> ChatPage:
     """The page in each look. Animations are over at once, as colours in mid-fade would be measured."""
     console.allow("TrustedHTML|TrustedScript")  # axe's own

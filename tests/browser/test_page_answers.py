@@ -39,15 +39,15 @@ async def test_markdown_is_shown_with_code_in_colours_that_can_be_copied(
     chat: ChatPage, context: BrowserContext, service: Served
 ) -> None:
     await context.grant_permissions(["clipboard-read", "clipboard-write"], origin=service.address)
-    text = "# Chai\n\n```python\ndef brew():\n    return 'tea'\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- [x] done"
+    code = "def brew():\n    return 'tea'\n"
+    text = f"# Chai\n\n```python\n{code}```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n- [x] done"
     await chat.exchange("?", *(text[place : place + 3] for place in range(0, len(text), 3)))
     await expect(chat.answers.get_by_role("heading", name="Chai", level=3)).to_be_visible()
     await expect(chat.answers.locator("pre .hljs-keyword").first).to_have_text("def")
     await expect(chat.answers.get_by_role("cell")).to_have_text(["1", "2"])
     await expect(chat.answers.get_by_role("listitem")).to_have_text("☑ done")
     await chat.answers.get_by_role("button", name="Copy", exact=True).click()
-    copied = await chat.page.evaluate("navigator.clipboard.readText()")
-    assert copied == "def brew():\n    return 'tea'\n"
+    assert await chat.page.evaluate("navigator.clipboard.readText()") == code
     await chat.button("Copy the answer").click()
     assert await chat.page.evaluate("navigator.clipboard.readText()") == text
 

@@ -156,8 +156,9 @@ async def test_search_finds_words_in_titles_of_pages_that_were_not_loaded(
     token = service.token()
     await fill(service, token, "Masala CHAI, how?")
     await sql.execute(
-        "insert into conversations (user_id, title, updated_at) select user_id, 'talk ' || number, now() + number * interval '1 s'"
-        " from conversations, generate_series(1, 1500) as number"
+        """insert into conversations (user_id, title, updated_at)
+        select user_id, 'talk ' || number, now() + number * interval '1 s'
+        from conversations, generate_series(1, 1500) as number"""
     )
     chat = await open_tab(context, service.address, token, service.model)
     search = chat.page.get_by_label("Search titles")

@@ -14,7 +14,7 @@ ATTACKS = [
     "<img src=x onerror=hurt()>",
     "<svg onload=hurt()><animate onbegin=hurt() attributeName=x dur=1s>",
     "<svg><script>hurt()</script></svg>",
-    "<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=1 onerror=hurt()&gt;'>",
+    "<math><mtext><table><mglyph><style><!--</style><p title='--&gt;&lt;img onerror=hurt()&gt;'>",
     '<math><maction actiontype="statusline#https://evil.example" xlink:href="javascript:hurt()">click</maction>',
     "<iframe srcdoc='<script>parent.hurt()</script>'></iframe>",
     "<object data='javascript:hurt()'></object><embed src='javascript:hurt()'>",
@@ -79,7 +79,8 @@ class Watch:
             const all = [...place].flatMap((each) => [...each.querySelectorAll("*")]);
             return {
                 tags: [...new Set(all.map((each) => each.localName))],
-                handlers: all.flatMap((each) => each.getAttributeNames().filter((name) => /^on|^style$|^name$/.test(name))),
+                handlers: all.flatMap((each) => each.getAttributeNames())
+                    .filter((name) => /^on|^style$|^name$/.test(name)),
                 protocols: all.filter((each) => each.href).map((each) => new URL(each.href).protocol),
                 hosts: all.filter((each) => each.href).map((each) => new URL(each.href).host),
                 ids: all.filter((each) => each.id).map((each) => each.id),

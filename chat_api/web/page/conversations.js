@@ -12,6 +12,7 @@ export class Conversations extends EventTarget {
   #deletions;
   #cursor = null;
   #loading = null;
+  #isSearched = false;
   #others = new BroadcastChannel("chat.conversations");
   state = "loading"; // "ready", "failed"
   error = null;
@@ -55,7 +56,9 @@ export class Conversations extends EventTarget {
       this.#become("failed", error);
       return;
     }
-    while (this.#cursor !== null && this.#items.size < UNASKED) if (!(await this.more())) return;
+    while (this.#cursor !== null && (this.#isSearched || this.#items.size < UNASKED)) {
+      if (!(await this.more())) return;
+    }
   }
 
   /** The next page; false where it couldn't be had. */
@@ -66,6 +69,7 @@ export class Conversations extends EventTarget {
 
   /** All of them, for a search. */
   async all() {
+    this.#isSearched = true; // the first page may be on its way still
     while (this.#cursor !== null) if (!(await this.more())) return;
   }
 
