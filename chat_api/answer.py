@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import structlog
@@ -125,18 +124,15 @@ class Answer:
                 self._timer.cancel()
         return Outcome("completed", end.reason, None, end.token_count, end.model)
 
-    def _take(self, text: str, fields: Mapping[str, Any]) -> None:
+    def _take(self, text: str, data: bytes) -> None:
         """One chunk of the answer, in the very call that received its bytes: see Take."""
         if self._ending is not None:
             return
-        now = self._loop.time()
-        if not self._tokens:
-            self._metrics.first_token_seconds.observe(now - self._heard)
-        self._heard = now
+        before, self._heard = self._heard, self._loop.time()
         self._tokens += 1
         if self._tokens == 1:
+            self._metrics.first_token_seconds.observe(self._heard - before)
             self._watch()  # from here on the time between two tokens counts
-        data = events.token(text, fields)
         self._text.write(text)
         self.log.append(data)
         self._characters += len(text)

@@ -8,11 +8,30 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chat_api.relay import Event, Hub, Log
+from chat_api.relay import Encode, Hub, Log
 
 
-def encode(event: Event) -> bytes:
-    return b"%d:%s" % (event.seq, event.data)
+def numbered(_: UUID, __: UUID) -> Encode:
+    return lambda seq, data: b"%d:%s" % (seq, data)
+
+
+class Joined:
+    """A reader that keeps what it was handed, and leaves when it has enough."""
+
+    def __init__(self, log: Log, enough: int = 99) -> None:
+        self.log = log
+        self.enough = enough
+        self.taken: list[bytes] = []
+        self.ended = False
+        log.join(self, numbered)
+
+    def write(self, frames: bytes) -> None:
+        self.taken.append(frames)
+        if len(self.taken) == self.enough:
+            self.log.leave(self, numbered)
+
+    def end(self) -> None:
+        self.ended = True
 
 
 def filled(*data: bytes, last: bool = False) -> Log:
@@ -25,25 +44,25 @@ def filled(*data: bytes, last: bool = False) -> Log:
 class TestLog:
     def test_events_are_numbered_without_a_gap(self) -> None:
         log = filled(b"a", b"b", b"c")
-        assert [(event.generation_id, event.seq) for event in log.events] == [
-            (log.generation_id, 0),
-            (log.generation_id, 1),
-            (log.generation_id, 2),
-        ]
+        assert log.read(0, 9, numbered) == [b"0:a", b"1:b", b"2:c"]
+        assert log.next_seq == 3
 
     def test_a_closed_log_takes_nothing(self) -> None:
         log = filled(b"a", last=True)
         with pytest.raises(ValueError, match="closed"):
             log.append(b"b")
-        assert [event.data for event in log.events] == [b"a"]
+        assert log.events == [b"a"]
 
-    @pytest.mark.parametrize(("seq", "place"), [(-1, 0), (0, 1), (4, 1), (5, 2), (9, 3), (99, 3)])
+    @pytest.mark.parametrize(("seq", "place"), [(-1, 0), (0, 1), (4, 1), (5, 2), (6, 3), (99, 3)])
     def test_a_reader_continues_after_what_it_saw_though_numbers_are_missing(
         self, seq: int, place: int
     ) -> None:
         log = filled(b"a")
-        log.append(b"b", seq=5)
-        log.append(b"c", seq=9, last=True)
+        log.skip_to(5)
+        log.append(b"b")
+        log.append(b"c", last=True)
+        assert log.read(0, 9, numbered) == [b"0:a", b"5:b", b"6:c"]
+        assert log.next_seq == 7
         assert log.place_after(seq) == place
 
     @pytest.mark.parametrize("seq", [-1, 0, 1, 7])
@@ -52,42 +71,36 @@ class TestLog:
 
     def test_a_slice_is_as_large_as_asked(self) -> None:
         log = filled(b"a", b"b", b"c")
-        assert log.read(0, 2, encode) == [b"0:a", b"1:b"]
-        assert log.read(2, 2, encode) == [b"2:c"]
-        assert log.read(3, 2, encode) == []
+        assert log.read(0, 2, numbered) == [b"0:a", b"1:b"]
+        assert log.read(2, 2, numbered) == [b"2:c"]
+        assert log.read(3, 2, numbered) == []
 
-    def test_an_event_is_encoded_once_however_many_read(self) -> None:
-        encoded: list[int] = []
-
-        def counting(event: Event) -> bytes:
-            encoded.append(event.seq)
-            return event.data
-
-        log = filled(b"a", b"b")
-        for _ in range(3):
-            assert log.read(0, 9, counting) == [b"a", b"b"]
-            assert log.read(0, 9, encode) == [b"0:a", b"1:b"]
-        log.append(b"c")
-        for _ in range(3):
-            assert log.read(2, 9, counting) == [b"c"]
-        assert encoded == [0, 1, 2]
-
-    async def test_all_who_wait_are_woken(self) -> None:
+    def test_an_event_is_encoded_once_however_many_joined(self) -> None:
         log = filled(b"a")
-        readers = [asyncio.create_task(log.wait(1)) for _ in range(3)]
-        await asyncio.sleep(0)
-        assert not any(reader.done() for reader in readers)
+        readers = [Joined(log) for _ in range(3)]
         log.append(b"b")
-        async with asyncio.timeout(1):
-            await asyncio.gather(*readers)
+        log.extend([b"c", b"d"])
+        log.extend([])
+        for reader in readers:
+            assert reader.taken == [b"1:b", b"2:c3:d"]
+            assert all(taken is first for taken, first in zip(reader.taken, readers[0].taken, strict=True))
 
-    async def test_what_is_there_is_not_waited_for(self) -> None:
-        log = filled(b"a")
-        async with asyncio.timeout(1):
-            await log.wait(0)
-            log.append(b"b", last=True)
-            await log.wait(2)
-            await log.wait_closed()
+    def test_a_reader_that_leaves_while_it_is_handed_an_event_hinders_nobody(self) -> None:
+        log = Log(uuid4(), uuid4())
+        first, second = Joined(log, enough=1), Joined(log, enough=2)
+        for data in (b"a", b"b", b"c"):
+            log.append(data)
+        assert (first.taken, second.taken) == ([b"0:a"], [b"0:a", b"1:b"])
+
+    @pytest.mark.parametrize("end", ["closed", "parted"])
+    def test_all_who_joined_are_told_of_the_end(self, end: str) -> None:
+        log = Log(uuid4(), uuid4())
+        readers = [Joined(log) for _ in range(2)]
+        log.append(b"a", last=end == "closed")
+        if end == "parted":
+            assert not any(reader.ended for reader in readers)
+            log.part()
+        assert [(reader.taken, reader.ended) for reader in readers] == [([b"0:a"], True)] * 2
 
     async def test_the_end_is_waited_for_past_every_event(self) -> None:
         log = Log(uuid4(), uuid4())
@@ -99,15 +112,27 @@ class TestLog:
         async with asyncio.timeout(1):
             await reader
 
+    async def test_who_waits_for_a_closed_log_does_not_wait(self) -> None:
+        log = filled(b"a", last=True)
+        async with asyncio.timeout(1):
+            assert await log.wait_closed()
+
+    async def test_who_waits_for_the_end_hears_that_it_is_elsewhere(self) -> None:
+        log = filled(b"a")
+        waiting = asyncio.create_task(log.wait_closed())
+        await asyncio.sleep(0)
+        log.part()
+        async with asyncio.timeout(1):
+            assert not await waiting
+
     async def test_a_reader_that_leaves_is_forgotten(self) -> None:
         log = Log(uuid4(), uuid4())
-        reader = asyncio.create_task(log.wait(0))
+        reader = asyncio.create_task(log.wait_closed())
         await asyncio.sleep(0)
-        assert len(log._listeners) == 1
+        assert len(log._endings) == 1
         reader.cancel()
         await asyncio.wait({reader})
-        assert not log._listeners
-        log.append(b"a")
+        assert not log._endings
 
 
 class Elsewhere:

@@ -88,15 +88,21 @@ async def test_a_reader_that_is_ahead_of_the_log_waits_for_it() -> None:
     log, connection = Log(uuid4(), uuid4()), Connection()
     log.append(b"{}")
     writer = _Writer(connection.request(), Reading(log, 3))  # type: ignore[arg-type]
-    waiting = asyncio.create_task(writer.keep_up())
+
+    async def follow() -> None:
+        while not writer.ended:
+            await writer.keep_up()
+
+    following = asyncio.create_task(follow())
     for _ in range(3):
         await asyncio.sleep(0)
         log.append(b"{}")
-        assert not waiting.done()
-    assert [data.count(f"{log.generation_id}:3\n".encode()) for data in connection.written] == [1]
+    await asyncio.sleep(0)
+    log.extend([b"{}", b"{}"])
     log.append(b"{}", last=True)
-    await asyncio.wait_for(waiting, 1)
-    assert writer.ended
+    await asyncio.wait_for(following, 1)
+    seen = re.findall(rb"id: [0-9a-f-]{36}:(\d)\n", b"".join(connection.written))
+    assert seen == [b"3", b"4", b"5", b"6"]
 
 
 async def exchange(client: Client, path: str, version: str, user: dict[str, str]) -> tuple[str, bytes]:

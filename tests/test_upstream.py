@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import orjson
 import pytest
 import uvloop
 
-from chat_api import errors
+from chat_api import errors, events
 from chat_api.inference.base import read_object
 from chat_api.inference.events import MAX_EVENT_BYTES, EventParser, EventTooLarge
 from chat_api.inference.response import MAX_HEAD_BYTES, Response
@@ -321,5 +320,5 @@ def test_an_event_holds_little_more_than_its_bytes() -> None:
     before = pages()
     for log in logs:
         for number in range(1000):
-            log.append(orjson.dumps({"token": f" tok{number}", "gpu": 0}))
+            log.append(events.token(f" tok{number}", {"gpu": 0}))
     assert (pages() - before) * resource.getpagesize() / 20_000 < 1000

@@ -50,9 +50,9 @@ class Prompt:
     options: Options
 
 
-# Called with each chunk of an answer as it comes: its text, and what else came with it, which goes through to
-# the readers. It runs where the bytes are received, so it must return at once.
-Take = Callable[[str, Mapping[str, Any]], None]
+# Called with each chunk of an answer as it comes: its text, and the data of the event that readers get, which
+# holds what else came with it. It runs where the bytes are received, so it must return at once.
+Take = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)

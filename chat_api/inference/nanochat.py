@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 
-from chat_api import errors
+from chat_api import errors, events
 from chat_api.inference.base import End, Inference, Prompt, Take, Turn, read_object, read_text
 from chat_api.inference.upstream import Upstream
 from chat_api.settings import Settings
@@ -67,9 +68,17 @@ class _Answer:
         event = read_object(data)
         if event.get("error"):
             raise errors.InferenceError
+        if "token" in event and "done" not in event and _is_readable(data):
+            self._take(read_text(event["token"]), data)
+            return None
+        return self._rewrite(event)
+
+    def _rewrite(self, event: dict[str, Any]) -> End | None:
+        """One that readers don't get as it came, or the last."""
         done = event.pop("done", False) is True
         if "token" in event:
-            self._take(read_text(event.pop("token")), event)
+            text = read_text(event.pop("token"))
+            self._take(text, events.token(text, event))
         if not done:
             return None
         return End("length" if event.get("finish_reason") == "length" else "stop")
@@ -77,6 +86,22 @@ class _Answer:
     def end(self) -> End:
         """Too early."""
         raise errors.InferenceInterrupted
+
+
+def _is_readable(data: bytes) -> bool:
+    """Whether a token's event, which is valid JSON, may go to the readers as it came.
+
+    It begins with the token, by which readers' events are told apart (events.kind), in the form in which they
+    are written here. It has no line break, no NUL, which PostgreSQL can't hold, and nothing that had to be
+    mended to be read as UTF-8.
+    """
+    return (
+        data.startswith(b'{"token":"')
+        and data.isascii()
+        and b"\\u0000" not in data
+        and b"\r" not in data
+        and b"\n" not in data
+    )
 
 
 def fit(prompt: Prompt) -> list[Turn]:

@@ -4,7 +4,7 @@ from chat_api.relay.follower import Follower
 from chat_api.relay.hints import Hints
 from chat_api.relay.hub import Hub
 from chat_api.relay.journal import Journal
-from chat_api.relay.log import Event, Log
+from chat_api.relay.log import Encode, Encoding, Log, Reader
 from chat_api.relay.watch import Watch
 
-__all__ = ["Event", "Follower", "Hints", "Hub", "Journal", "Log", "Watch"]
+__all__ = ["Encode", "Encoding", "Follower", "Hints", "Hub", "Journal", "Log", "Reader", "Watch"]

@@ -67,7 +67,7 @@ class Follower:
             self._wanted.set()
         if self._leaving:
             log.part()
-        if log.closed and seen >= log.events[-1].seq - 1:
+        if log.closed and seen >= log.next_seq - 2:
             [row] = await self._database.rows("journal.read", ids=[generation_id], next_seqs=[seen + 1])
             if row["error_code"] == WorkerLost.code:
                 log = Log(generation_id, conversation_id)
@@ -120,11 +120,13 @@ class Follower:
 
 def _extend(log: Log, row: asyncpg.Record) -> None:
     """Append what a row has beyond a log's end; slices may overlap, and old ones may be gone."""
+    fresh: list[bytes] = []
     for first_seq, text in zip(row["first_seqs"] or (), row["slices"] or (), strict=True):
-        if first_seq > log.next_seq:
+        next_seq = log.next_seq + len(fresh)
+        if first_seq > next_seq:
             break  # what is before has left the journal
-        for data in orjson.loads(text)[log.next_seq - first_seq :]:
-            log.append(orjson.dumps(data))
+        fresh += map(events.dump, orjson.loads(text)[next_seq - first_seq :])
+    log.extend(fresh)
     if row["status"] is None:
         log.append(_done(row), last=True)
     elif row["status"] != "running":
@@ -150,8 +152,9 @@ def _retell(log: Log, row: asyncpg.Record, seen: int) -> None:
     if row["content"] or row["error_code"] == WorkerLost.code:
         ending.insert(0, events.reset(row["content"] or ""))
     last_seq = max(row["last_seq"], seen + len(ending))
-    for seq, data in enumerate(ending, last_seq - len(ending) + 1):
-        log.append(data, seq=seq, last=seq == last_seq)
+    log.skip_to(last_seq - len(ending) + 1)
+    for data in ending:
+        log.append(data, last=data is ending[-1])
 
 
 def _done(row: asyncpg.Record) -> bytes:

@@ -166,5 +166,4 @@ def _slice(log: Log, written: int) -> Slice | None:
     """The events from the number `written` on; a growing log's numbers are its places."""
     if written == len(log.events):
         return None
-    events = b",".join([event.data for event in log.events[written:]])
-    return Slice(written, len(log.events), f"[{events.decode()}]")
+    return Slice(written, len(log.events), f"[{b','.join(log.events[written:]).decode()}]")

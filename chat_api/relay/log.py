@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections.abc import Callable
-from operator import attrgetter
-from typing import NamedTuple
+from typing import Protocol
 from uuid import UUID
 
+Encode = Callable[[int, bytes], bytes]
+"""An event's number and data, to its form on the wire."""
 
-class Event(NamedTuple):
-    """What readers see. `seq` counts from 0, the start event; `data` is a JSON object in a line of UTF-8."""
-
-    generation_id: UUID
-    conversation_id: UUID
-    seq: int
-    data: bytes
+Encoding = Callable[[UUID, UUID], Encode]
+"""Makes the Encode of a generation's events: its id, its conversation's."""
 
 
-Encode = Callable[[Event], bytes]
-NOTHING: tuple[int, int, list[bytes]] = (0, 0, [])  # encoded so far
+class Reader(Protocol):
+    """Who reads a log as it grows. Both are called by the log, so they must neither block nor raise."""
+
+    def write(self, frames: bytes) -> None:
+        """Take the next event, or several, in their form on the wire."""
+
+    def end(self) -> None:
+        """Be handed nothing more: the log is closed, or parted."""
 
 
 class Log:
-    """An append-only list of events with a last one.
+    """An append-only list of events with a last one: `events` holds their data, JSON objects in UTF-8.
 
     A reader keeps its place in the list, so that what was and what comes are read in the same way: nothing
-    can fall between replay and live, and a reader that falls behind costs no memory. Readers that keep up
-    share what is encoded for one of them. Not thread-safe: one event loop.
+    can fall between replay and live, and a reader that falls behind costs no memory. One that keeps up joins
+    and is handed each event as it comes; all who joined share what is encoded for one of them. Not
+    thread-safe: one event loop.
+
+    Events are numbered from 0, the start event, by their places. A finished generation whose events are gone
+    is told in fewer of them: then the last ones have higher numbers.
     """
 
     __slots__ = (
         "__weakref__",
-        "_encoded",
-        "_listeners",
-        "_next_seq",
+        "_channels",
+        "_endings",
+        "_gap",
+        "_skipped",
         "closed",
         "conversation_id",
         "events",
@@ -46,89 +52,106 @@ class Log:
     def __init__(self, generation_id: UUID, conversation_id: UUID) -> None:
         self.generation_id = generation_id
         self.conversation_id = conversation_id
-        self.events: list[Event] = []
+        self.events: list[bytes] = []
         self.closed = False
         self.parted = False  # this worker ends: readers go on at another one
-        self._next_seq = 0
-        self._encoded: dict[Encode, tuple[int, int, list[bytes]]] = {}  # the last slice: from, to, its events
-        self._listeners: dict[Callable[[], None], None] = {}  # in the order in which they came
+        self._gap = self._skipped = 0  # from this place on, numbers are so much higher than places
+        self._channels: dict[Encoding, tuple[Encode, tuple[Reader, ...]]] = {}
+        self._endings: set[asyncio.Future[None]] = set()
 
     @property
     def next_seq(self) -> int:
         """The number that the next event gets."""
-        return self._next_seq
+        return len(self.events) + self._skipped
 
-    def append(self, data: bytes, *, seq: int | None = None, last: bool = False) -> None:
-        """Add an event under the next number, or a higher one; `last` closes the log.
+    def append(self, data: bytes, *, last: bool = False) -> None:
+        """Add an event under the next number; `last` closes the log.
 
-        Who listens is called before this returns, so that what a model server says goes out to the readers
-        in the very call that brought it: a task switch for each costs more than the event.
+        Who has joined is handed it before this returns, so that what a model server says goes out to the
+        readers in the very call that brought it: a task switch for each costs more than the event.
         """
         if self.closed:
             raise ValueError("the log is closed")
-        if seq is None:
-            seq = self._next_seq
-        self._next_seq = seq + 1
-        # A copy: what orjson returns goes on holding the 4 KB buffer that it was written into.
-        self.events.append(Event(self.generation_id, self.conversation_id, seq, b"%b" % data))
-        self.closed = last
-        self._tell()
+        seq = len(self.events) + self._skipped
+        self.events.append(data)
+        for encode, readers in self._channels.values():
+            if readers:
+                frame = encode(seq, data)
+                for reader in readers:
+                    reader.write(frame)
+        if last:
+            self.closed = True
+            self._end()
+
+    def extend(self, events: list[bytes]) -> None:
+        """Add events that came together; they go out together."""
+        if not events:
+            return
+        place = len(self.events)
+        self.events += events
+        for encoding, (_, readers) in self._channels.items():
+            if readers:
+                frames = b"".join(self.read(place, len(events), encoding))
+                for reader in readers:
+                    reader.write(frames)
+
+    def skip_to(self, seq: int) -> None:
+        """Give the next event this number, which is at least the next one; once in a log's life."""
+        self._gap, self._skipped = len(self.events), seq - len(self.events)
 
     def part(self) -> None:
         """Send the readers away before the last event: they find it elsewhere, with the number they have."""
         self.parted = True
-        self._tell()
+        self._end()
 
-    def listen(self, call: Callable[[], None]) -> None:
-        """Have something called after each event, until `unlisten`; it must neither block nor raise."""
-        self._listeners[call] = None
+    def join(self, reader: Reader, encoding: Encoding) -> None:
+        """Hand a reader that has read all there is what comes from now on, until it leaves."""
+        encode, readers = self._channels.get(encoding) or (self._encode(encoding), ())
+        self._channels[encoding] = encode, (*readers, reader)
 
-    def unlisten(self, call: Callable[[], None]) -> None:
-        """Have it called no more."""
-        self._listeners.pop(call, None)
+    def leave(self, reader: Reader, encoding: Encoding) -> None:
+        """Hand it nothing more."""
+        encode, readers = self._channels[encoding]
+        self._channels[encoding] = encode, tuple([each for each in readers if each is not reader])
 
     def place_after(self, seq: int) -> int:
         """Where a reader that has seen `seq` continues; -1 has seen nothing.
 
-        A growing log's numbers are its places. The reader may be ahead of it: it comes from the worker that
-        speaks, and this log follows by way of the journal.
+        The reader may be ahead of a log that grows: it comes from the worker that speaks, and this log
+        follows by way of the journal.
         """
-        return bisect_right(self.events, seq, key=attrgetter("seq")) if self.closed else seq + 1
+        place = seq + 1
+        if place > self._gap:  # beyond the last number that is also a place
+            place = max(self._gap, place - self._skipped)
+        return min(place, len(self.events)) if self.closed else place
 
-    def read(self, place: int, limit: int, encode: Encode) -> list[bytes]:
+    def read(self, place: int, limit: int, encoding: Encoding) -> list[bytes]:
         """Up to `limit` events from a place on, encoded; empty when there is nothing new."""
-        end = len(self.events)
-        if end - place > limit:
-            end = place + limit
-        start, stop, encoded = self._encoded.get(encode, NOTHING)
-        if (start, stop) != (place, end):
-            encoded = encoded[place - start : end - start] if start <= place < stop else []
-            encoded += [encode(event) for event in self.events[place + len(encoded) : end]]
-            self._encoded[encode] = place, end, encoded
-        return encoded
-
-    async def wait(self, place: int) -> None:
-        """Until there is an event at the place, or the log is closed or parted."""
-        if place < len(self.events) or self.closed or self.parted:
-            return
-        came = asyncio.get_running_loop().create_future()
-
-        def call() -> None:
-            if not came.done() and (place < len(self.events) or self.closed or self.parted):
-                came.set_result(None)
-
-        self.listen(call)
-        try:
-            await came
-        finally:
-            self.unlisten(call)
+        encode = self._encode(encoding)
+        return [
+            encode(each + (self._skipped if each >= self._gap else 0), self.events[each])
+            for each in range(place, min(place + limit, len(self.events)))
+        ]
 
     async def wait_closed(self) -> bool:
         """Until the last event is there; False where the log is parted before."""
-        while not self.closed and not self.parted:
-            await self.wait(len(self.events))
+        if not self.closed and not self.parted:
+            ending = asyncio.get_running_loop().create_future()
+            self._endings.add(ending)
+            try:
+                await ending
+            finally:
+                self._endings.discard(ending)
         return self.closed
 
-    def _tell(self) -> None:
-        for call in list(self._listeners):
-            call()
+    def _encode(self, encoding: Encoding) -> Encode:
+        known = self._channels.get(encoding)
+        return known[0] if known else encoding(self.generation_id, self.conversation_id)
+
+    def _end(self) -> None:
+        for _, readers in self._channels.values():
+            for reader in readers:
+                reader.end()
+        for ending in self._endings:
+            if not ending.done():
+                ending.set_result(None)

@@ -6,12 +6,13 @@ import asyncio
 import math
 import random
 import time
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import HttpVersion11
 from aiohttp_sse import EventSourceResponse
+
+from chat_api.transports.live import LiveReader
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
     from chat_api.reading import Reading
-    from chat_api.relay import Event
+    from chat_api.relay import Encode
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -31,20 +32,21 @@ BYTES_A_WRITE = 131_072
 EARLY_SECONDS = 30
 
 
-def encode(event: Event) -> bytes:
-    """One event on the wire."""
-    return b"id: %b:%d\ndata: %b\n\n" % (_text(event.generation_id), event.seq, event.data)
+def unchunked(generation_id: UUID, _: UUID) -> Encode:
+    """Events on the wire."""
+    head = b"id: %b:" % str(generation_id).encode()
+    return lambda seq, data: b"%b%d\ndata: %b\n\n" % (head, seq, data)
 
 
-def encode_chunk(event: Event) -> bytes:
-    """The same as a chunk of a body that has no length: RFC 9112 section 7.1."""
-    frame = encode(event)
-    return b"%x\r\n%b\r\n" % (len(frame), frame)
+def chunked(generation_id: UUID, _: UUID) -> Encode:
+    """The same, each as a chunk of a body that has no length: RFC 9112 section 7.1."""
+    head = b"id: %b:" % str(generation_id).encode()
 
+    def encode(seq: int, data: bytes) -> bytes:
+        frame = b"%b%d\ndata: %b\n\n" % (head, seq, data)
+        return b"%x\r\n%b\r\n" % (len(frame), frame)
 
-@lru_cache(maxsize=4096)
-def _text(generation_id: UUID) -> bytes:
-    return str(generation_id).encode()
+    return encode
 
 
 def portion(frames: list[bytes]) -> list[bytes]:
@@ -115,7 +117,7 @@ def allowed_seconds(seconds: float) -> float | None:
     return None if math.isinf(seconds) else seconds - random.uniform(0, min(seconds / 10, EARLY_SECONDS))
 
 
-class _Writer:
+class _Writer(LiveReader):
     """Writes a log's events to the connection, straight to its transport.
 
     While the reader keeps up, that happens in the call that appends an event. `StreamResponse.write` would
@@ -124,60 +126,45 @@ class _Writer:
     up, or something has ended, the request's own task goes on.
     """
 
+    __slots__ = ("_protocol", "_transport")
+
     def __init__(self, request: web.Request, reading: Reading) -> None:
         if request.transport is None:
             raise ConnectionResetError
+        super().__init__(
+            reading.log, reading.place, chunked if request.version >= HttpVersion11 else unchunked
+        )
         self._transport = request.transport
         self._protocol = request.protocol
-        self._log = reading.log
-        self._place = reading.place
-        self._encode = encode_chunk if request.version >= HttpVersion11 else encode
-        self._fell_behind: asyncio.Future[None] | None = None
 
     @property
     def ended(self) -> bool:
         """Whether the last event that comes here is written, and taken. Raises ConnectionResetError."""
         if self._transport.is_closing():
             raise ConnectionResetError
-        caught_up = self._place >= len(self._log.events)
-        return caught_up and (self._log.closed or self._log.parted) and not self._protocol.writing_paused
+        caught_up = self.place >= len(self.log.events)
+        return caught_up and (self.log.closed or self.log.parted) and not self._protocol.writing_paused
 
     async def keep_up(self) -> None:
         """Write what there is, up to a portion.
 
         If that was all, write each event as it is appended, until the last one, or one that the connection
-        doesn't take. Raises ConnectionResetError.
+        doesn't take.
         """
-        if not self._write():
-            await asyncio.sleep(0)  # far behind: others have their turn between two portions
-            return
-        self._fell_behind = asyncio.get_running_loop().create_future()
-        self._log.listen(self._appended)
-        try:
-            await self._fell_behind
-        finally:
-            self._log.unlisten(self._appended)
-
-    def _appended(self) -> None:
-        try:
-            keeps_up = self._write()
-        except ConnectionResetError:
-            keeps_up = False
-        if not keeps_up:
-            self._log.unlisten(self._appended)
-            if self._fell_behind is not None and not self._fell_behind.done():
-                self._fell_behind.set_result(None)
-
-    def _write(self) -> bool:
-        """Write a portion; true when it was all and the connection took it, and more may come."""
-        if self._transport.is_closing():
-            raise ConnectionResetError
-        log = self._log
-        if frames := log.read(self._place, EVENTS_A_WRITE, self._encode):
-            if len(frames) > 1:
-                frames = portion(frames)
+        log = self.log
+        if frames := portion(log.read(self.place, EVENTS_A_WRITE, self.encoding)):
             self._transport.write(b"".join(frames))
-            self._place += len(frames)
-        # A reader that comes from another worker may be ahead of this one's log.
-        going_on = not (log.closed or log.parted or self._protocol.writing_paused)
-        return going_on and self._place >= len(log.events)
+            self.place += len(frames)
+        if log.closed or log.parted or self._protocol.writing_paused or self.place < len(log.events):
+            await asyncio.sleep(0)  # far behind: others have their turn between two portions
+        else:
+            await self.stay()
+
+    def write(self, frames: bytes) -> None:
+        """See LiveReader."""
+        if self._transport.is_closing():
+            self.end()
+            return
+        self._transport.write(frames)
+        if self._protocol.writing_paused:
+            self.end()

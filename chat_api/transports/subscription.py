@@ -11,7 +11,8 @@ from uuid import UUID
 import structlog
 
 from chat_api.errors import DatabaseUnavailable
-from chat_api.transports.websocket import FAILED, GOING_AWAY, Socket, encode
+from chat_api.transports.live import LiveReader
+from chat_api.transports.websocket import FAILED, GOING_AWAY, Socket, framed
 
 if TYPE_CHECKING:
     from chat_api.generation import Generations
@@ -95,21 +96,22 @@ class Subscription:
 
     async def _send(self, generation: Reading | UUID) -> None:
         if isinstance(generation, UUID):
-            log, place = await self._find(generation), 0
+            reader = _Reader(self._socket, await self._find(generation), 0)
         else:
-            log, place = generation.log, generation.place
+            reader = _Reader(self._socket, generation.log, generation.place)
+        log = reader.log
         while True:
-            frames = log.read(place, EVENTS_A_WRITE, encode)
-            if frames:
+            if frames := log.read(reader.place, EVENTS_A_WRITE, framed):
                 await self._socket.send(b"".join(frames))
-                place += len(frames)
+                reader.place += len(frames)
             elif log.closed:
                 return
             elif log.parted:
                 self._socket.end(GOING_AWAY)
                 return
             else:
-                await log.wait(place)
+                await reader.stay()
+                await self._socket.wait_for_room()
 
     async def _find(self, generation_id: UUID) -> Log:
         while True:
@@ -117,3 +119,18 @@ class Subscription:
                 return await self._generations.readers.find(generation_id, self._conversation_id)
             except DatabaseUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
+
+
+class _Reader(LiveReader):
+    """Sends a log's events to the socket."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: Socket, log: Log, place: int) -> None:
+        super().__init__(log, place, framed)
+        self._socket = socket
+
+    def write(self, frames: bytes) -> None:
+        """See LiveReader."""
+        if not self._socket.push(frames):
+            self.end()

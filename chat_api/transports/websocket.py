@@ -13,9 +13,11 @@ from chat_api import errors
 from chat_api.events import kind
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from aiohttp.abc import AbstractStreamWriter
 
-    from chat_api.relay import Event
+    from chat_api.relay import Encode
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -51,21 +53,20 @@ def frame(payload: bytes) -> bytes:
     return struct.pack("!BBQ", 0x81, 127, length) + payload
 
 
-def encode(event: Event) -> bytes:
-    """One event on the wire. What is added comes last: of two equal names readers take the second."""
-    what = kind(event.data)
-    if what == b"start":  # has its ids already
-        return frame(b'%b,"type":"start","seq":%d}' % (event.data[:-1], event.seq))
-    return frame(
-        b'%b,"type":"%b","conversation_id":"%b","generation_id":"%b","seq":%d}'
-        % (
-            event.data[:-1],
-            what,
-            str(event.conversation_id).encode(),
-            str(event.generation_id).encode(),
-            event.seq,
-        )
+def framed(generation_id: UUID, conversation_id: UUID) -> Encode:
+    """Events on the wire. What is added comes last: of two equal names readers take the second."""
+    ids = b'"conversation_id":"%b","generation_id":"%b",' % (
+        str(conversation_id).encode(),
+        str(generation_id).encode(),
     )
+
+    def encode(seq: int, data: bytes) -> bytes:
+        what = kind(data)
+        # The start event has its ids already.
+        added = b"" if what == b"start" else ids
+        return frame(b'%b,"type":"%b",%b"seq":%d}' % (data[:-1], what, added, seq))
+
+    return encode
 
 
 class Socket:
@@ -77,6 +78,7 @@ class Socket:
 
     def __init__(self, request: web.Request, settings: Settings) -> None:
         self._request = request
+        self._protocol = request.protocol
         self._slow_reader_timeout = settings.slow_reader_timeout
         self._response = web.WebSocketResponse(
             timeout=CLOSING_SECONDS,
@@ -141,12 +143,20 @@ class Socket:
         Raises ConnectionResetError when the socket is over, and ends it when the client takes nothing for
         `slow_reader_timeout`.
         """
-        await self._wait_for_room()  # another task may have filled it
+        await self.wait_for_room()  # another task may have filled it
+        if not self.push(frames):
+            await self.wait_for_room()
+
+    def push(self, frames: bytes) -> bool:
+        """Write whole frames at once; false when they were the last that the client takes for now.
+
+        Then `wait_for_room` tells when it takes more, or that it is over.
+        """
         transport = self._request.transport
-        if self._response.closed or transport is None or transport.is_closing():
-            raise ConnectionResetError
+        if transport is None or transport.is_closing() or self._response.closed:
+            return False
         transport.write(frames)
-        await self._wait_for_room()
+        return not self._protocol.writing_paused
 
     async def close(self) -> None:
         """Tell the client why, if it can still be told, and let go of the connection in any case."""
@@ -163,8 +173,9 @@ class Socket:
             loop = asyncio.get_running_loop()
             loop.call_later(0 if ended else CLOSING_SECONDS, transport.abort)
 
-    async def _wait_for_room(self) -> None:
-        while self._request.protocol.writing_paused and self._request.transport is not None:
+    async def wait_for_room(self) -> None:
+        """Until the client has taken most of what was written; raises as `send` does."""
+        while self._protocol.writing_paused and self._request.transport is not None:
             if self._draining is None or self._draining.done():
                 self._draining = asyncio.create_task(self._drain(), name="socket-drain")
             # Not a time-out around it: that would cancel the one future on which all who drain wait.
@@ -172,6 +183,9 @@ class Socket:
             if not done:
                 self.end(TOO_SLOW)
                 raise ConnectionResetError
+        transport = self._request.transport
+        if transport is None or transport.is_closing() or self._response.closed:
+            raise ConnectionResetError
 
     async def _drain(self) -> None:
         assert self._writer is not None  # noqa: S101 - a socket is opened before it is used
