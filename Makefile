@@ -52,7 +52,7 @@ packages: ## install what some tests want and pip doesn't have: pgbouncer (Debia
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends pgbouncer; }
 
 browser: ## install what tests/browser wants and pip doesn't have: Chromium (Debian, as root)
-	@command -v chromium >/dev/null || { \
+	@command -v $${CHROMIUM:-chromium} >/dev/null || { \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; }
 

@@ -25,7 +25,7 @@ const POLL_MS = 2000; // between two looks for answers that began elsewhere, wit
 const HIDDEN_POLL_MS = 15_000;
 const OPENING_MS = 5000; // a WebSocket that isn't ready by then is blocked somewhere
 const REPLY_MS = 12_000; // the server gives itself 10 s for a statement
-const PROBE_MS = 5000;
+const PROBE_MS = 3000;
 const EARLY_MS = 60_000; // how long before its end a token is renewed
 const UNAUTHENTICATED = 4401; // close codes of the server
 const ORIGIN_REFUSED = 1008;
@@ -307,8 +307,10 @@ export class Answer extends Feed {
     this.#seq = event.seq;
     if (event.type === "token") this.text += event.token;
     if (event.type === "reset") this.text = event.content;
-    if (event.type === "done") this.#settle.resolve(event);
-    if (event.type === "done") this.ended = true;
+    if (event.type === "done") {
+      this.#settle.resolve(event);
+      this.ended = true;
+    }
     this.push(event);
     return true;
   }
@@ -525,7 +527,8 @@ function openStream(answer, link, signal) {
     return link.fetch("GET", conversationPath(answer, `/stream${query({ after: answer.lastEventId })}`), { signal });
   }
   const { kind, body, key } = answer.question;
-  return link.fetch("POST", conversationPath(answer, `/${kind}`), { body, signal, headers: { "Idempotency-Key": key } });
+  const headers = { "Idempotency-Key": key };
+  return link.fetch("POST", conversationPath(answer, `/${kind}`), { body, signal, headers });
 }
 
 function asEvent({ id, data }, conversationId) {
@@ -672,9 +675,9 @@ class Socket {
         const { kind, body, key } = answer.question;
         const type = kind === "messages" ? "send" : kind;
         const asked = { type, conversation_id: room.id, ...body, idempotency_key: key };
-        const { generation_id } = await this.#ask(asked);
-        room.joined ??= Promise.resolve();
-        room.answers.set(generation_id, answer);
+        const asking = this.#ask(asked);
+        this.#joining(room, asking); // it subscribes, too
+        room.answers.set((await asking).generation_id, answer);
         this.flush(room.id);
       } else {
         await this.#join(room);
@@ -754,15 +757,25 @@ class Socket {
   }
 
   /** Subscribe, once: a second subscription would take the first one's place, and what that has not sent yet. */
-  #join(room) {
-    room.joined ??= (async () => {
-      const read = this.#link.reading(room.id).find(({ lastEventId }) => lastEventId !== null);
-      if (read) room.answers.set(read.generationId, read);
-      const asked = { type: "subscribe", conversation_id: room.id, after: read?.lastEventId };
-      const { generation_id } = await this.#ask(asked);
-      if (read && generation_id !== read.generationId) room.answers.delete(read.generationId);
-    })();
-    return room.joined;
+  async #join(room) {
+    await room.joined?.catch(() => {});
+    await (room.joined ?? this.#joining(room, this.#subscribe(room)));
+  }
+
+  #joining(room, joined) {
+    room.joined ??= joined;
+    joined.catch(() => {
+      if (room.joined === joined) room.joined = null;
+    });
+    return joined;
+  }
+
+  async #subscribe(room) {
+    const read = this.#link.reading(room.id).find(({ lastEventId }) => lastEventId !== null);
+    if (read) room.answers.set(read.generationId, read);
+    const asked = { type: "subscribe", conversation_id: room.id, after: read?.lastEventId };
+    const { generation_id } = await this.#ask(asked);
+    if (read && generation_id !== read.generationId) room.answers.delete(read.generationId);
   }
 
   #hear(frame) {
@@ -816,12 +829,13 @@ class Socket {
   /** Who reads a generation that this room hasn't heard of yet, if anybody does. */
   #adopt(room, event) {
     const reading = this.#link.reading(room.id);
-    let answer = reading.find(({ generationId }) => generationId === event.generation_id);
-    if (!answer && reading.some(({ isOpen }) => isOpen)) {
+    if (reading.some(({ isOpen }) => isOpen)) {
       room.held.push(event); // it may be the answer to that question
       return null;
     }
-    if (!answer && event.type === "start" && room.followings.size) {
+    if (event.type !== "start") return null; // of one that was left
+    let answer = reading.find(({ generationId }) => generationId === event.generation_id);
+    if (!answer && room.followings.size) {
       answer = new Answer(room.id);
       answer.take(event);
       give(room.followings, answer, this.#link);
@@ -1173,7 +1187,7 @@ class Token {
   }
 }
 
-/** Milliseconds after which a JSON Web Token should be renewed; infinity where it doesn't say, or the clock is wrong. */
+/** Milliseconds after which a JSON Web Token should be renewed; infinity where it isn't one, or the clock is wrong. */
 function renewIn(token) {
   try {
     const { iat, exp } = JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
@@ -1203,7 +1217,8 @@ function foreign({ status }, retryAfter = null) {
 }
 
 function refused({ code, detail, status, retry_after, generation_id = null }) {
-  return new ChatError(code, sentence(detail), { status, detail, retryAfter: retry_after, generationId: generation_id });
+  const more = { status, detail, retryAfter: retry_after, generationId: generation_id };
+  return new ChatError(code, sentence(detail), more);
 }
 
 function signedOut() {

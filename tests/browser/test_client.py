@@ -8,7 +8,7 @@ from playwright.async_api import BrowserContext
 
 from tests.browser.answers import begin, is_whole, tokens_of
 from tests.browser.conftest import Served
-from tests.browser.embedded import Embedded
+from tests.browser.embedded import Embedded, Seen
 from tests.browser.site import Site
 from tests.browser.wire import Wire
 
@@ -237,6 +237,30 @@ async def test_who_stays_is_not_told_of_its_own_answers(
         assert is_whole(await answer.events())
     await asyncio.sleep(2.5)  # one more look, without a WebSocket
     assert await embedded.record("followed") == []
+
+
+async def test_staying_right_after_sending_loses_nothing(
+    embedded: Embedded, service: Served, transport: str
+) -> None:
+    """A second subscription on its socket would end the first one, and what that has not sent yet."""
+    sent: list[str] = []
+    embedded.page.on(
+        "websocket",
+        lambda socket: socket.on("framesent", lambda text: sent.append(json.loads(text)["type"])),
+    )
+    service.model.say = [f"{number} " for number in range(300)]
+    await embedded.begin(transport)
+    for _ in range(3):
+        conversation = await embedded.conversation()
+        answer = Seen(
+            embedded.page,
+            await embedded.page.evaluate(
+                "(id) => { const number = read(chat.send(id, 'Hi')); stay(id); return number; }", conversation
+            ),
+        )
+        assert is_whole(await answer.events())
+    assert await embedded.record("followed") == []
+    assert sent == ([] if transport == "sse" else ["auth", *["send"] * 3])
 
 
 async def test_leaving_a_conversation_ends_the_stay(

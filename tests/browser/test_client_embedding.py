@@ -77,9 +77,7 @@ async def test_all_of_a_conversations_life(embedded: Embedded) -> None:
 
 async def test_lines_end_as_the_standard_allows(page: Page, site: Site) -> None:
     await page.goto(site.address)
-    stream = (
-        ": hi\r\nid: a:1\r\ndata: 1\r\n\r\nid:a:2\rdata:2\rdata: 2\r\rdata\n\nid: a:3\ndata:  3\nevent: x\n\n"
-    )
+    stream = ": x\r\nid: a:1\r\ndata: 1\r\n\r\nid:a:2\rdata:2\r\ndata: 2\r\rdata\n\nid: a:3\ndata:  3\n\n"
     for size in (1, 2, 3, 1000):
         events = await page.evaluate(
             """async ([stream, size]) => {
@@ -99,6 +97,32 @@ async def test_lines_end_as_the_standard_allows(page: Page, site: Site) -> None:
             ("a:2", ""),
             ("a:3", " 3"),
         ], size
+
+
+async def test_event_that_comes_twice_is_shown_once_and_one_that_is_missing_is_noticed(
+    page: Page, site: Site
+) -> None:
+    await page.goto(site.address)
+    text, seen, error = await page.evaluate(
+        """async () => {
+            const { Answer } = await import("/web/client.js");
+            const answer = new Answer("c");
+            const token = (seq, token) => ({ type: "token", generation_id: "g", seq, token });
+            const taken = [
+                answer.take({ type: "start", generation_id: "g", seq: 0 }),
+                answer.take(token(1, "a")), answer.take(token(1, "a")), answer.take(token(2, "b")),
+                answer.take({ type: "start", generation_id: "g", seq: 0 }), answer.take(token(1, "a")),
+            ];
+            try {
+                answer.take(token(4, "d"));
+            } catch ({ code }) {
+                return [answer.text, taken, code];
+            }
+        }"""
+    )
+    assert text == "ab"
+    assert seen == [True, True, False, True, False, False]
+    assert error == "network_error"
 
 
 async def test_declared_types_name_what_there_is(page: Page, site: Site, checkout: Path) -> None:

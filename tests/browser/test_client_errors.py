@@ -121,6 +121,7 @@ async def test_service_that_is_away_for_a_moment_is_asked_again(
     await embedded.told("statuses", "reconnecting")
     service.auth.replies[again] = (200, service.auth.answer(embedded.token))
     await embedded.page.clock.fast_forward(4000)  # the service asked for five seconds
+    await asyncio.sleep(0.3)
     assert service.auth.calls.count(again) == 1
     await embedded.page.clock.fast_forward(1500)
     (await service.model.call()).finish("x")

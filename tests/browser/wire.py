@@ -46,6 +46,11 @@ class Wire:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    @property
     def upgrades_asked(self) -> int:
         """How many WebSocket handshakes came."""
         return sum("/api/ws" in line for line in self.requests)
