@@ -15,7 +15,7 @@ ATTACKS = [
     "<svg onload=hurt()><animate onbegin=hurt() attributeName=x dur=1s>",
     "<svg><script>hurt()</script></svg>",
     "<math><mtext><table><mglyph><style><!--</style><p title='--&gt;&lt;img onerror=hurt()&gt;'>",
-    '<math><maction actiontype="statusline#https://evil.example" xlink:href="javascript:hurt()">click</maction>',
+    '<math><maction actiontype="statusline#http://a.b" xlink:href="javascript:hurt()">click</maction>',
     "<iframe srcdoc='<script>parent.hurt()</script>'></iframe>",
     "<object data='javascript:hurt()'></object><embed src='javascript:hurt()'>",
     "<form action='javascript:hurt()'><button>Sign in</button></form>",
