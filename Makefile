@@ -21,7 +21,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-browser chaos vendor screenshots packages browser lint format lock clean
+.PHONY: help dev test test-api test-browser chaos vendor screenshots packages browser lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,11 @@ dev: $(VENV)/dev-installed ## run everything on this machine and print its addre
 
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+# Files by their names: `make test` shall leave them out. Each bounds its own time.
+test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold the answers against the API's description
+	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -o faulthandler_timeout=330 \
+		$(addprefix tests/api/,requests.py frames.py raw.py) $(ARGS)
 
 # One event loop for all of it, the one that the browser was started on.
 test-browser: browser $(VENV)/browser-test-installed ## run the tests in a real browser (make test-browser ARGS="-k client")
@@ -46,10 +51,12 @@ vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as 
 screenshots: browser $(VENV)/browser-test-installed ## draw the README's pictures again
 	@SCREENSHOTS=docs/screenshots $(MAKE) --no-print-directory test-browser ARGS="-k screenshot -q"
 
-packages: ## install what some tests want and pip doesn't have: pgbouncer (Debian, as root)
-	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer >/dev/null || { \
+packages: ## install what some tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
+	@PATH="$$PATH:/usr/sbin"; missing=; \
+	for each in pgbouncer nginx curl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	test -z "$$missing" || { \
 		apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends pgbouncer; }
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
 
 browser: ## install what tests/browser wants and pip doesn't have: Chromium (Debian, as root)
 	@command -v $${CHROMIUM:-chromium} >/dev/null || { \
@@ -96,10 +103,12 @@ $(VENV)/made:
 
 $(VENV)/dev-installed: EXTRAS = dev-stack
 $(VENV)/test-installed: EXTRAS = dev-stack,test
+$(VENV)/test-api-installed: EXTRAS = dev-stack,test,test-api
 $(VENV)/browser-test-installed: EXTRAS = dev-stack,test,browser-test
 
 # Of what pip says, errors come through, and each download, so that a slow line is seen to move.
-$(VENV)/dev-installed $(VENV)/test-installed $(VENV)/browser-test-installed: $(VENV)/made setup.cfg pyproject.toml constraints.txt
+$(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/browser-test-installed: \
+		$(VENV)/made setup.cfg pyproject.toml constraints.txt
 	@rm -f $@
 	@echo "Installing [$(EXTRAS)] into $(VENV)"
 	@pip="$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt"; \

@@ -12,11 +12,22 @@ from aiohttp import web
 from chat_api import middlewares
 from chat_api.assets import load_assets
 from chat_api.auth import TokenVerifier
-from chat_api.context import DATABASE, GENERATIONS, INFERENCE, METRICS, SETTINGS, SOCKETS, VERIFIER
+from chat_api.context import (
+    DATABASE,
+    GENERATIONS,
+    INFERENCE,
+    METRICS,
+    PROXIES,
+    ROUTES,
+    SETTINGS,
+    SOCKETS,
+    VERIFIER,
+)
 from chat_api.db import Database
 from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.metrics import Metrics
+from chat_api.proxies import Proxies
 from chat_api.routes import TABLES, web_page
 from chat_api.settings import Settings
 from chat_api.transports.websocket import GOING_AWAY
@@ -36,17 +47,43 @@ def create_app(settings: Settings, more: Iterable[web.AbstractRouteDef] = ()) ->
     app[SETTINGS] = settings
     app[METRICS] = Metrics()
     app[SOCKETS] = set()
-    for table in TABLES:
-        app.router.add_routes(table)
-    if settings.web_ui == "on":
-        load_assets()  # now, or the first request would wait for it
-        app.router.add_routes(web_page.routes)
-    app.router.add_routes(more)
+    app[PROXIES] = Proxies.parse(settings.trusted_proxies)
+    app[ROUTES] = _add_routes(app, settings, more)
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_parts)
     app.on_shutdown.append(_drain)
     _allow_origins(app, settings.origins)
     return app
+
+
+def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
+    if not isinstance(route, web.RouteDef):
+        return route
+    return web.RouteDef(
+        route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middlewares.expect}
+    )
+
+
+def _add_routes(
+    app: web.Application, settings: Settings, more: Iterable[web.AbstractRouteDef]
+) -> dict[web.AbstractResource | None, str]:
+    """Add every route below the settings' path; what its resource is called."""
+    tables: list[Iterable[web.AbstractRouteDef]] = [*TABLES, more]
+    if settings.web_ui == "on":
+        load_assets()  # now, or the first request would wait for it
+        tables.append(web_page.routes)
+    for table in tables:
+        app.router.add_routes(map(_expecting, table))
+    names: dict[web.AbstractResource | None, str] = {}
+    for resource in app.router.resources():
+        names[resource] = resource.canonical
+        if settings.base_path:
+            # As add_subapp does it; the router finds resources by their path. An application around
+            # this one would cost each request some time.
+            app.router.unindex_resource(resource)
+            resource.add_prefix(settings.base_path)
+            app.router.index_resource(resource)
+    return names
 
 
 async def _parts(app: web.Application) -> AsyncIterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiosql
 import asyncpg
 import structlog
+from asyncpg.pool import PoolConnectionProxy
 
 from chat_api import errors
 from chat_api.dsn import parse_dsn
@@ -98,6 +99,10 @@ class Database:
             max_inactive_connection_lifetime=300,
             reset=_keep_session,
         )
+        # Taken from the pool, and kept: its way to hand a connection on costs as much as a statement.
+        self._idle: list[PoolConnectionProxy[asyncpg.Record]] = []
+        self._unwanted = 0  # of these, the first ones that were idle all the time since the last `trim`
+        self._waiting = 0  # who wants one from the pool, so that it must get back what comes free
 
     async def open(self) -> None:
         """Make the pool; connects to nothing yet."""
@@ -107,6 +112,8 @@ class Database:
         """Close every connection; one that is still busy gets two seconds."""
         try:
             async with asyncio.timeout(2):
+                while self._idle:
+                    await self._pool.release(self._idle.pop())
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
@@ -114,21 +121,24 @@ class Database:
     @property
     def connections(self) -> tuple[int, int]:
         """How many connections are open, and how many of these are idle."""
-        return self._pool.get_size(), self._pool.get_idle_size()
+        return self._pool.get_size(), self._pool.get_idle_size() + len(self._idle)
+
+    async def trim(self) -> None:
+        """Let the pool have, and in time close, the connections that nobody wanted since the last call."""
+        unwanted, self._idle = self._idle[: self._unwanted], self._idle[self._unwanted :]
+        self._unwanted = len(self._idle)
+        for connection in unwanted:
+            await self._pool.release(connection)
 
     async def row(self, name: str, **parameters: Any) -> asyncpg.Record | None:
         """The first row of a query, or None."""
-        query, arguments = self._bind(name, parameters)
-        async with self._connection() as connection:
-            row: asyncpg.Record | None = await connection.fetchrow(query.text, *arguments)
-            return row
+        row: asyncpg.Record | None = await self._run(name, parameters, PoolConnectionProxy.fetchrow)
+        return row
 
     async def rows(self, name: str, **parameters: Any) -> list[asyncpg.Record]:
         """All rows of a query."""
-        query, arguments = self._bind(name, parameters)
-        async with self._connection() as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(query.text, *arguments)
-            return rows
+        rows: list[asyncpg.Record] = await self._run(name, parameters, PoolConnectionProxy.fetch)
+        return rows
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
@@ -139,21 +149,27 @@ class Database:
         finally:
             connection.terminate()
 
-    def _bind(self, name: str, parameters: dict[str, Any]) -> tuple[Query, list[Any]]:
+    async def _run(
+        self, name: str, parameters: dict[str, Any], fetch: Callable[..., Coroutine[Any, Any, Any]]
+    ) -> Any:
         query = self._queries[name]
         if len(parameters) != len(query.parameters):
             raise TypeError(f"{name} takes {query.parameters}, not {tuple(parameters)}")
-        return query, [parameters[parameter] for parameter in query.parameters]
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+        arguments = [parameters[parameter] for parameter in query.parameters]
         try:
-            async with self._pool.acquire(timeout=self._timeout) as connection:
-                try:
-                    yield connection
-                except BROKEN:
+            connection = await self._take()
+            try:
+                result = await fetch(connection, query.text, *arguments)
+            except BaseException as error:
+                if isinstance(error, BROKEN):
                     connection.terminate()  # the pool's reset, which would find this out, is left out
-                    raise
+                await self._pool.release(connection)  # which looks at what a cancelled query left
+                raise
+            if self._waiting:
+                await self._pool.release(connection)
+            else:
+                self._idle.append(connection)
+            return result
         except UNREACHABLE as error:
             log.warning("database_unavailable", database=self.address, reason=describe(error))
             raise errors.DatabaseUnavailable from error
@@ -168,6 +184,20 @@ class Database:
                 error.detail = None  # the row itself, which may hold a message: not for the log
                 raise
             raise known from error
+
+    async def _take(self) -> PoolConnectionProxy[asyncpg.Record]:
+        """The connection that was used last, of those that are idle; else one from the pool."""
+        while self._idle:
+            connection = self._idle.pop()
+            self._unwanted = min(self._unwanted, len(self._idle))
+            if not connection.is_closed():
+                return connection
+            await self._pool.release(connection)
+        self._waiting += 1
+        try:
+            return await self._pool.acquire(timeout=self._timeout)
+        finally:
+            self._waiting -= 1
 
 
 async def _keep_session(_: object) -> None:

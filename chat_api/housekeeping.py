@@ -46,6 +46,7 @@ class Housekeeping:
         while True:
             self._metrics.look()
             try:
+                await self._database.trim()
                 # Own lease first: no worker shall take itself for dead after the database was away.
                 await self._journal.held()
                 for orphan in await self._database.rows("maintenance.interrupt_orphans"):

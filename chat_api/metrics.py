@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import (
     CollectorRegistry,
@@ -84,6 +85,16 @@ class Metrics:
             "chat_tasks", "Asyncio tasks of the workers.", registry=registry, multiprocess_mode="livesum"
         )
         self._pool: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        # The library looks a series up by its labels under a lock, which costs more than counting. Methods,
+        # routes and statuses are few: aiohttp refuses other methods before a handler sees them.
+        self._answered = cache(self.requests.labels)
+        self._took = cache(self.request_seconds.labels)
+
+    def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count a request; `seconds` is how long it took, None for a stream or a socket."""
+        self._answered(method, route, status).inc()
+        if seconds is not None:
+            self._took(route).observe(seconds)
 
     def watch_pool(self, connections: Callable[[], tuple[int, int]]) -> None:
         """Report a pool's (open, idle) connections."""

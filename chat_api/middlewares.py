@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
-from uuid import uuid4
 
 import orjson
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
-from chat_api import errors
+from chat_api import errors, proxies
 from chat_api.auth import Principal
-from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, TRACE_ID, VERIFIER
+from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, PROXIES, ROUTES, TRACE_ID, VERIFIER
 
 log = structlog.get_logger(__name__)
 
@@ -32,14 +32,21 @@ def public(handler: _Route) -> _Route:
     return handler
 
 
+def is_public(handler: Handler) -> bool:
+    """Whether it was marked so."""
+    return handler in _public
+
+
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its trace id, and write one log line and one count when it is answered."""
-    given = (request.headers.get(name, "") for name in ("X-Trace-Id", "X-Request-Id"))
-    trace_id = next(filter(SANE_TRACE_ID.fullmatch, given), None) or uuid4().hex
+    given = (request.headers.get(name) for name in ("X-Trace-Id", "X-Request-Id"))
+    trace_id = next((text for text in given if text and SANE_TRACE_ID.fullmatch(text)), None)
+    if trace_id is None:
+        trace_id = f"{random.getrandbits(128):032x}"  # told apart, not secret
     request[TRACE_ID] = trace_id
-    structlog.contextvars.clear_contextvars()  # a connection's requests share one context
-    structlog.contextvars.bind_contextvars(trace_id=trace_id)
+    # A connection's requests share one context, with those of an application around this one too.
+    bound = structlog.contextvars.bind_contextvars(trace_id=trace_id)
     began = time.perf_counter()
     status = LEFT
     try:
@@ -47,20 +54,20 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = response.status
         return response
     finally:
-        resource = request.match_info.route.resource
-        route = resource.canonical if resource else "unknown"
-        metrics = request.app[METRICS]
-        metrics.requests.labels(request.method, route, status).inc()
+        route = request.app[ROUTES].get(request.match_info.route.resource, "unknown")
         seconds = time.perf_counter() - began
-        if status not in (101, LEFT) and response.content_type != "text/event-stream":
-            metrics.request_seconds.labels(route).observe(seconds)
+        is_whole = status not in (101, LEFT) and response.content_type != "text/event-stream"
+        request.app[METRICS].answered(request.method, route, status, seconds if is_whole else None)
         log.info(
             "request",
             method=request.method,
             path=request.rel_url.raw_path,  # escaped: nobody draws on the terminal
             status=status,
             duration_ms=round(seconds * 1000, 1),
+            remote=client(request),
         )
+        structlog.contextvars.reset_contextvars(**bound)
+        structlog.contextvars.unbind_contextvars("user_id")
 
 
 @web.middleware
@@ -89,7 +96,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let only the holder of a good token through, and say who it is."""
-    if request.method != "OPTIONS" and request.match_info.handler not in _public:
+    if request.method != "OPTIONS" and not is_public(request.match_info.handler):
         principal = await verify_bearer(request)
         request[PRINCIPAL] = principal
         structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
@@ -104,6 +111,16 @@ async def verify_bearer(request: web.Request) -> Principal:
     return await request.app[VERIFIER].verify(token.strip())
 
 
+async def expect(request: web.Request) -> None:
+    """Tell a caller that waits to go on sending; another expectation is ignored, as RFC 9110 10.1.1 allows.
+
+    aiohttp's own would refuse it without our trace id, and answer 500 where it is no text.
+    """
+    if request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """For on_response_prepare, which streams pass too: middlewares see these only when they are over."""
     if (trace_id := request.get(TRACE_ID)) is not None:
@@ -114,6 +131,28 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     if response.status != 101 and request.app[GENERATIONS].draining:  # 101: its connection is no more HTTP's
         response.headers["Connection"] = "close"  # the next request shall find another worker
         response.force_close()
+
+
+def client(request: web.Request) -> str:
+    """The address of who asks, as far as it is known; `unix` over the unix socket, without a proxy."""
+    peer = request.remote or proxies.UNIX
+    said = request.headers.getall("X-Forwarded-For", ())
+    return request.app[PROXIES].client(peer, said) if said and _is_proxied(request) else peer
+
+
+def origin(request: web.Request) -> str:
+    """The origin of this service's own pages, as their browser sees it: scheme, host and port."""
+    scheme, host = request.scheme, request.host
+    if _is_proxied(request):
+        scheme = proxies.scheme(request.headers.getall("X-Forwarded-Proto", ())) or scheme
+        host = proxies.host(request.headers.getall("X-Forwarded-Host", ())) or host
+    return f"{scheme}://{host}".lower()
+
+
+def _is_proxied(request: web.Request) -> bool:
+    # Not by a clone of the request, which has the client's address: an application around this one may have
+    # read the body, and then aiohttp makes none.
+    return request.app[PROXIES].trust(request.remote)
 
 
 def answer(error: errors.ChatError) -> web.Response:

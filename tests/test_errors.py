@@ -304,6 +304,16 @@ async def test_an_address_that_is_no_text_is_just_unknown(client: Client, user: 
     assert b"Traceback" not in answer
 
 
+@pytest.mark.parametrize("expectation", [b"200-maybe", b"\x80", b"100-CONTINUE"])
+async def test_an_expectation_is_met_or_ignored(client: Client, user: Headers, expectation: bytes) -> None:
+    head = b"POST /api/conversations HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n"
+    head += b"Authorization: " + user["Authorization"].encode() + b"\r\nExpect: " + expectation + b"\r\n\r\n"
+    answer = await raw(client, head)
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\n") == (expectation == b"100-CONTINUE"), answer
+    assert b"HTTP/1.1 201 Created\r\n" in answer
+    assert b"X-Trace-Id" in answer
+
+
 async def test_a_caller_that_leaves_while_sending_is_no_failure_of_the_service(
     client: Client, user: Headers, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -34,6 +34,12 @@ def directives(policy: str) -> dict[str, str]:
     return dict(each.strip().partition(" ")[::2] for each in policy.split(";"))
 
 
+def page_addresses(page: str) -> list[str]:
+    """What a page loads or leads to."""
+    found = Tags(page).found
+    return [str(tag[name]) for _, tag in found for name in ("src", "href") if name in tag]
+
+
 async def test_the_page_wants_no_token_and_allows_nothing_foreign_or_inline(client: Client) -> None:
     response = await client.get("/")
     assert (response.status, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -50,13 +56,7 @@ async def test_the_page_wants_no_token_and_allows_nothing_foreign_or_inline(clie
 
 
 async def test_each_address_in_the_page_is_relative_and_leads_to_a_file(client: Client) -> None:
-    page = await (await client.get("/")).text()
-    addresses = [
-        str(attributes[name])
-        for _, attributes in Tags(page).found
-        for name in ("src", "href")
-        if name in attributes
-    ]
+    addresses = page_addresses(await (await client.get("/")).text())
     assert addresses
     for address in addresses:
         assert not URL(address).absolute
@@ -181,21 +181,11 @@ async def test_the_token_url_reaches_the_page_and_its_policy(start: Start, setti
     assert policy["connect-src"] == "'self' https://site.example"
 
 
-async def test_the_pages_own_origin_may_open_a_socket_and_another_may_not(
-    client: Client, user: dict[str, str], start: Start, settings: Settings
-) -> None:
-    own = str(client.make_url("")).rstrip("/")
-    async with client.ws_connect("/api/ws", headers=user | {"Origin": own}) as socket:
-        assert (await socket.receive_json())["type"] == "ready"
-    for origin in ("http://evil.example", f"{own}.evil.example", "null", ""):
-        async with client.ws_connect("/api/ws", headers=user | {"Origin": origin}) as socket:
-            await socket.receive()
-            assert socket.close_code == 1008, origin
-    without = await start(settings.model_copy(update={"web_ui": "off"}))
-    own = str(without.make_url("")).rstrip("/")
-    async with without.ws_connect("/api/ws", headers=user | {"Origin": own}) as socket:
-        await socket.receive()
-        assert socket.close_code == 1008
+async def test_below_a_path_everything_of_it_is_there_too(start: Start, settings: Settings) -> None:
+    client = await start(settings.model_copy(update={"base_path": "/chat"}))
+    for address in page_addresses(await (await client.get("/chat/")).text()):
+        assert (await client.get(f"/chat/{address}")).status == 200, address
+    assert (await client.get("/")).status in (401, 404)
 
 
 def test_no_file_of_the_page_writes_html_itself() -> None:

@@ -9,11 +9,14 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from chat_api import errors
+from chat_api.context import SETTINGS
 
 if TYPE_CHECKING:
     from chat_api.models import Body
 
 Model = TypeVar("Model", bound="Body")
+
+JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
 async def read_body(request: web.Request, model: type[Model]) -> Model:
@@ -25,6 +28,9 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
         data = await request.read()
     except web.RequestPayloadError:
         raise errors.BadRequest("The request body is not what its Content-Encoding says.") from None
+    # aiohttp has looked already, unless this application lies within another one, whose limit counted.
+    if len(data) > request.app[SETTINGS].max_body_bytes:
+        raise errors.BodyTooLarge
     if not data:
         data = b"{}"
     elif request.content_type != "application/json" and not request.content_type.endswith("+json"):
@@ -38,7 +44,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
 def read_query(request: web.Request, model: type[Model]) -> Model:
     """The query string, validated. Raises Invalid."""
     try:
-        return model.model_validate(dict(request.query))
+        return model.model_validate(dict(request.query) if request.query_string else {})
     except ValidationError as error:
         raise explain(error, "query") from None
 
@@ -62,7 +68,7 @@ def parse_id(text: str) -> UUID:
 def respond(body: str | bytes, status: int = 200) -> web.Response:
     """A response of ready JSON."""
     data = body.encode() if isinstance(body, str) else body
-    return web.Response(body=data, status=status, content_type="application/json", charset="utf-8")
+    return web.Response(body=data, status=status, headers=JSON)
 
 
 def explain(error: ValidationError, place: str) -> errors.ChatError:

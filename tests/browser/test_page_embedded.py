@@ -10,11 +10,11 @@ from uuid import uuid4
 import aiohttp
 import pytest
 from aiohttp import web
-from playwright.async_api import Page, expect
+from playwright.async_api import BrowserContext, Page, expect
 
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console
 from tests.chat import until
 from tests.conftest import Start
@@ -151,3 +151,22 @@ async def test_who_is_signed_out_of_the_site_may_sign_in_there_and_go_on(
     await expect(dialog).to_have_count(0)
     await ChatPage(page, model).exchange("Hi", "Hello.")
     await page.close()
+
+
+@pytest.mark.parametrize("transport", ["sse", "ws"])
+async def test_below_base_path(
+    context: BrowserContext,
+    start: Start,
+    settings: Settings,
+    auth: AuthService,
+    model: ModelServer,
+    transport: str,
+) -> None:
+    client = await start(settings.model_copy(update={"base_path": "/chat"}))
+    address = str(client.make_url("/chat"))
+    keep = f"localStorage.setItem('chat.transport', '{transport}')"
+    await context.add_init_script(f"if (location.protocol === 'http:') {keep}")
+    chat = await open_tab(context, address, token_of(auth.sign_in()), model)
+    await chat.exchange("Hi", "Hel", "lo.")
+    await expect(chat.said).to_have_text("Hello.")
+    await chat.page.close()

@@ -1,0 +1,1 @@
+"""What the service costs, measured; see README.md."""
