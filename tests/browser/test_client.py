@@ -297,7 +297,9 @@ async def test_page_that_attaches_and_stays_sees_each_answer_once(
     assert await attached.events() == await answer.events()
     later = await embedded.send(conversation, "And?")
     (await service.model.call()).finish("c")
-    assert await (await other.followed(0)).text() == await later.text() == "c"
+    followed = await other.followed(0)
+    assert (await followed.events())[-1]["type"] == "done"
+    assert await followed.text() == await later.text() == "c"  # in one piece, where no look fell into it
     assert len(await other.record("followed")) == 1
 
 
