@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,7 +13,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 from aiohttp import web
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
@@ -170,3 +173,32 @@ async def test_below_base_path(
     await chat.exchange("Hi", "Hel", "lo.")
     await expect(chat.said).to_have_text("Hello.")
     await chat.page.close()
+
+
+async def test_in_a_local_network_without_tls(
+    browser: Browser,
+    console: Console,
+    start: Start,
+    settings: Settings,
+    auth: AuthService,
+    model: ModelServer,
+) -> None:
+    """A name that isn't this machine's is no secure context: clipboard and others are missing there."""
+    port = free_port()
+    await start(settings, port)
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or "chromium"
+    args = ["--no-sandbox", "--host-resolver-rules=MAP chat.test 127.0.0.1"]
+    named = await browser.browser_type.launch(executable_path=program, args=args)
+    context = await named.new_context()
+    console.allow("Cross-Origin-Opener-Policy header has been ignored")
+    console.watch(context)
+    chat = await open_tab(context, f"http://chat.test:{port}", token_of(auth.sign_in()), model)
+    assert not await chat.page.evaluate("isSecureContext")
+    await chat.exchange("Hi", "Hello **there**.\n\n```python\nprint(1)\n```")
+    await expect(chat.said.locator("strong")).to_have_text("there")
+    await expect(chat.said.locator(".hljs-built_in")).to_have_text("print")
+    await chat.button("Copy the answer").click()
+    await expect(chat.page.get_by_text("Copied.")).to_be_visible()
+    await chat.prompt.press("Control+v")
+    await expect(chat.prompt).to_have_value(re.compile(r"^Hello \*\*there\*\*\."))
+    await named.close()
