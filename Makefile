@@ -51,7 +51,7 @@ vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as 
 screenshots: browser $(VENV)/browser-test-installed ## draw the README's pictures again
 	@SCREENSHOTS=docs/screenshots $(MAKE) --no-print-directory test-browser ARGS="-k screenshot -q"
 
-packages: ## install what some tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
+packages: ## install what tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
 	for each in pgbouncer nginx curl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	test -z "$$missing" || { \

@@ -16,12 +16,6 @@ _HOSTS = {"127.0.0.1", "localhost"}
 _OF_PROXIES = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 
-class NotFromHere(errors.ChatError):
-    """Only the development page, opened at 127.0.0.1 on the same machine, gets a token here."""
-
-    status, code = 403, "not_from_here"
-
-
 def sign_in(token: Callable[[], str]) -> web.RouteDef:
     """The route; `token` makes a fresh one for each answer."""
 
@@ -33,7 +27,7 @@ def sign_in(token: Callable[[], str]) -> web.RouteDef:
             or request.url.host not in _HOSTS
             or any(name in request.headers for name in _OF_PROXIES)
         ):
-            raise NotFromHere
+            raise errors.Forbidden("Only our own page, opened on this machine, gets a token here.")
         return web.json_response({"token": token()}, headers={"Cache-Control": "no-store"})
 
     return web.get(f"/{PATH}", answer, allow_head=False)

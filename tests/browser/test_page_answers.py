@@ -91,7 +91,7 @@ async def test_a_new_conversation_shows_up_in_the_other_tabs_sidebar(
     token = service.token()
     first = await open_tab(context, service.address, token, service.model)
     second = await open_tab(context, service.address, token, service.model)
-    await expect(second.page.get_by_text("Your conversations will stand here.")).to_be_visible()
+    await expect(second.page.get_by_text("Your conversations will appear here.")).to_be_visible()
     await first.exchange("Hi", "Hello.")
     await expect(second.rows).to_have_text(["Hi"])
 
@@ -161,7 +161,7 @@ async def test_an_answer_that_breaks_off_keeps_its_text_and_may_be_tried_again(c
     await expect(chat.answers).to_contain_text("The model server broke off")
     await expect(chat.answers).to_contain_text("half an")
     await chat.page.reload()
-    await expect(chat.answers).to_contain_text("The answer broke off.")
+    await expect(chat.answers).to_contain_text("The answer was interrupted.")
     await chat.button("Try again").click()
     (await chat.model.call()).finish("a whole answer")
     await chat.idle()
@@ -265,7 +265,7 @@ async def test_an_administrator_has_the_server_load_another_model_and_others_are
     chat = await open_tab(context, service.address, service.token(is_admin=True), service.model)
     await chat.button("Model: m1").click()
     await chat.page.get_by_role("menuitem", name="Load m2 on the server").click()
-    await expect(chat.page.get_by_text("The server loads m2.")).to_be_visible()
+    await expect(chat.page.get_by_text("The server is loading m2.")).to_be_visible()
     assert service.model.swapped == {"model_tag": "m2"}
     console.allow("status of 403")
     other = await open_tab(context, service.address, service.token(), service.model)

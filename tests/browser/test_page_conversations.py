@@ -167,7 +167,7 @@ async def test_search_finds_words_in_titles_of_pages_that_were_not_loaded(
     await search.fill("talk 1499")
     await expect(chat.rows).to_have_text(["talk 1499"])
     await search.fill("nothing like it")
-    await expect(chat.page.get_by_text("No title has these words.")).to_be_visible()
+    await expect(chat.page.get_by_text("No title has all of these words.")).to_be_visible()
     await search.press("Escape")
     await expect(search).to_have_value("")
     assert await chat.rows.count() > 1000
@@ -176,8 +176,8 @@ async def test_search_finds_words_in_titles_of_pages_that_were_not_loaded(
 async def test_one_that_is_no_more_says_so(chat: ChatPage, service: Served, console: Console) -> None:
     console.allow("status of 404")
     await chat.page.goto(f"{service.address}/#/01a20000-0000-7000-8000-000000000000")
-    await expect(chat.page.get_by_text("This conversation is no more.")).to_be_visible()
-    await chat.button("Begin a new one").click()
+    await expect(chat.page.get_by_text("This conversation no longer exists.")).to_be_visible()
+    await chat.button("Start a new one").click()
     await expect(chat.page.get_by_text("What's on your mind?")).to_be_visible()
 
 
@@ -203,4 +203,4 @@ async def test_a_list_that_cant_be_loaded_may_be_tried_again(chat: ChatPage, con
     await expect(chat.page.locator("#conversations")).to_contain_text("The database is away.")
     await chat.page.unroute_all()
     await chat.button("Try again").click()
-    await expect(chat.page.get_by_text("Your conversations will stand here.")).to_be_visible()
+    await expect(chat.page.get_by_text("Your conversations will appear here.")).to_be_visible()

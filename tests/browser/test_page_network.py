@@ -154,9 +154,9 @@ async def test_without_a_token_the_page_asks_for_one(page: Page, service: Served
     await expect(dialog).to_contain_text("the token was refused")
     await sign_in(page, f"  Bearer {service.token()} ")
     await expect(dialog).to_be_hidden()
-    await expect(page.get_by_text("Your conversations will stand here.")).to_be_visible()
+    await expect(page.get_by_text("Your conversations will appear here.")).to_be_visible()
     await page.reload()
-    await expect(page.get_by_text("Your conversations will stand here.")).to_be_visible()
+    await expect(page.get_by_text("Your conversations will appear here.")).to_be_visible()
 
 
 async def test_sign_out_forgets_everything(chat: ChatPage) -> None:

@@ -46,7 +46,7 @@ async def test_the_page_gets_a_fresh_token_each_time_that_nobody_keeps(dev: Clie
 async def test_nobody_else_gets_one(dev: Client, headers: dict[str, str]) -> None:
     response = await dev.get(URL, headers=headers)
     assert response.status == 403
-    assert (await response.json())["code"] == "not_from_here"
+    assert (await response.json())["code"] == "forbidden"
 
 
 async def test_a_deployment_has_no_such_address(client: Client, user: dict[str, str]) -> None:

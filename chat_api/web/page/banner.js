@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 
 const WORDS = {
-  offline: "You are offline. Answers go on being written; they appear when you are back.",
+  offline: "You are offline. Answers keep being written, and appear when you are back.",
   reconnecting: "Reconnecting…",
   "signed-out": "You are signed out.",
 };

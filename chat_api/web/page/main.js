@@ -91,7 +91,7 @@ function remove(id) {
     undo();
     if (wasOpen) location.hash = `#/${id}`;
   };
-  deletion = toast(`“${title}” is deleted.`, { action: "Undo", act, gone: () => tell(commit()), seconds });
+  deletion = toast(`“${title}” was deleted.`, { action: "Undo", act, gone: () => tell(commit()), seconds });
 }
 
 async function tell(doing) {

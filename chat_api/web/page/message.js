@@ -6,9 +6,9 @@ import { renderText } from "./markdown.js";
 import { StreamingText } from "./streaming.js";
 
 const ENDINGS = {
-  length: "The answer was cut at its longest size.",
+  length: "The answer was cut off at its maximum length.",
   stopped: "You stopped this answer.",
-  interrupted: "The answer broke off.",
+  interrupted: "The answer was interrupted.",
   error: "The answer failed.",
 };
 const CHARACTERS_A_LINE = 80;

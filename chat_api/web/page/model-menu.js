@@ -63,7 +63,7 @@ export class ModelMenu {
       checked: name === this.#name,
       act: () => name !== this.#name && this.#choose(name === current ? "" : name),
     }));
-    const hint = this.#isNew ? "Model for this conversation" : "Another one begins a new conversation";
+    const hint = this.#isNew ? "Model for this conversation" : "Another model starts a new conversation";
     const loads = names.filter((name) => name !== current && this.#canSwap);
     const swaps = loads.map((name) => ({ text: `Load ${shortName(name)} on the server`, act: () => this.#swap(name) }));
     openMenu(this.#button, [h("p", { class: "menu-hint", text: hint }), ...choices, ...(swaps.length ? [h("hr")] : []), ...swaps]);
@@ -72,7 +72,7 @@ export class ModelMenu {
   async #swap(name) {
     try {
       await this.#chat.models.swap(name);
-      toast(`The server loads ${shortName(name)}.`);
+      toast(`The server is loading ${shortName(name)}.`);
       await this.load();
     } catch (error) {
       if (error.status === 501 || error.status === 403) this.#canSwap = false; // it won't become true while we look

@@ -100,8 +100,8 @@ export class Sidebar {
   #notice(found) {
     if (this.#conversations.state !== "ready") return this.#conversations.state;
     if (found.size) return "";
-    if (this.#words) return this.#conversations.isComplete ? "No title has these words." : "Searching…";
-    return "Your conversations will stand here.";
+    if (this.#words) return this.#conversations.isComplete ? "No title has all of these words." : "Searching…";
+    return "Your conversations will appear here.";
   }
 
   #failure() {

@@ -205,7 +205,7 @@ export class Thread extends EventTarget {
   #apologise(error) {
     if (error.status === 404) {
       this.#forget();
-      this.#messages.apologise("This conversation is no more.", "Begin a new one", () => (location.hash = "#/"));
+      this.#messages.apologise("This conversation no longer exists.", "Start a new one", () => (location.hash = "#/"));
     } else this.#messages.apologise(error.message, "Try again", () => this.open(this.id));
     announce(error.message);
   }
