@@ -96,6 +96,7 @@ async def test_the_chosen_transport_is_kept_and_used(wired: ChatPage, wire: Wire
     assert wire.upgrades_asked == 0
     await choose(wired, "WebSocket")
     await wired.page.reload()
+    await expect(wired.said).to_have_text("Hello.")
     await wired.exchange("More?", "Yes.")
     assert wire.upgrades_asked > 0
     assert not [line for line in wire.requests[-20:] if "/messages" in line and "More" in line]
