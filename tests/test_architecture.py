@@ -30,6 +30,7 @@ LAYERS = [
     {"events"},
     {"errors", "logs", "metrics", "migration_backend", "models"},
     {"settings"},
+    {"assets"},
     {"dsn", "listeners", "proxies", "resources", "signals", "systemd", "worker_process"},
     {"dsn_hosts", "__init__"},
 ]

@@ -32,7 +32,7 @@ def installed_venv(tmp_path: Path) -> Path:
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
-    for stamp in ("made", "dev-installed", "test-installed", "test-api-installed"):
+    for stamp in ("made", "dev-installed", "test-installed", "test-api-installed", "browser-test-installed"):
         (venv / stamp).touch()
     return venv
 
@@ -54,7 +54,7 @@ def test_without_a_fitting_python_it_says_so_and_leaves_nothing(target: str, tmp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("target", ["dev", "test", "test-api", "lint", "format"])
+@pytest.mark.parametrize("target", ["dev", "test", "test-api", "test-browser", "lint", "format"])
 def test_second_run_installs_nothing(target: str, installed_venv: Path) -> None:
     assert "pip install" not in make("--dry-run", target, f"VENV={installed_venv}").stdout
 
@@ -66,6 +66,7 @@ def test_second_run_installs_nothing(target: str, installed_venv: Path) -> None:
         ("dev", "dev-stack"),
         ("test", "dev-stack,test"),
         ("test-api", "dev-stack,test,test-api"),
+        ("test-browser", "dev-stack,test,browser-test"),
         ("lint", "dev-stack,test"),
         ("format", "dev-stack,test"),
     ],
