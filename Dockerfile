@@ -30,6 +30,6 @@ EXPOSE 8002
 STOPSIGNAL SIGTERM
 # http.client, because urllib would ask a proxy from the environment. Served elsewhere than on 8002? Override it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-ISc", "import http.client as h, sys; c = h.HTTPConnection('127.0.0.1', 8002, timeout=2); c.request('GET', '/api/health'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-ISc", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', 8002, timeout=2); c.request('GET', os.environ.get('BASE_PATH', '').rstrip('/') + '/api/health'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["chat-api"]
 CMD ["serve", "--host", "0.0.0.0"]

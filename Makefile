@@ -39,10 +39,12 @@ test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold
 chaos: $(VENV)/test-installed ## kill everything at random under load and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
-packages: ## install what some tests want and pip doesn't have: pgbouncer (Debian, as root)
-	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer >/dev/null || { \
+packages: ## install what some tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
+	@PATH="$$PATH:/usr/sbin"; missing=; \
+	for each in pgbouncer nginx curl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	test -z "$$missing" || { \
 		apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends pgbouncer; }
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
 
 lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all that is wrong, not the first alone
 	@status=0; \

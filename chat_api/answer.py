@@ -75,6 +75,7 @@ class Answer:
         self._inference = inference
         self._metrics = metrics
         self._settings = settings
+        self._max_characters = settings.max_answer_characters
         self._loop = asyncio.get_running_loop()
         self._text = io.StringIO()  # the smallest form of many short strings
         self._tokens = self._characters = self._bytes = 0
@@ -137,7 +138,7 @@ class Answer:
         self.log.append(data)
         self._characters += len(text)
         self._bytes += len(data)
-        if self._characters >= self._settings.max_answer_characters or self._bytes >= MAX_EVENTS_BYTES:
+        if self._characters >= self._max_characters or self._bytes >= MAX_EVENTS_BYTES:
             self.end(TOO_LONG)
 
     def _watch(self) -> None:

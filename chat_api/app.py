@@ -11,11 +11,22 @@ from aiohttp import web
 
 from chat_api import middlewares
 from chat_api.auth import TokenVerifier
-from chat_api.context import DATABASE, GENERATIONS, INFERENCE, METRICS, SETTINGS, SOCKETS, VERIFIER
+from chat_api.context import (
+    DATABASE,
+    GENERATIONS,
+    INFERENCE,
+    METRICS,
+    PROXIES,
+    ROUTES,
+    SETTINGS,
+    SOCKETS,
+    VERIFIER,
+)
 from chat_api.db import Database
 from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.metrics import Metrics
+from chat_api.proxies import Proxies
 from chat_api.routes import TABLES
 from chat_api.settings import Settings
 from chat_api.transports.websocket import GOING_AWAY
@@ -32,8 +43,8 @@ def create_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[METRICS] = Metrics()
     app[SOCKETS] = set()
-    for table in TABLES:
-        app.router.add_routes(map(_expecting, table))
+    app[PROXIES] = Proxies.parse(settings.trusted_proxies)
+    app[ROUTES] = _add_routes(app, settings.base_path)
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_parts)
     app.on_shutdown.append(_drain)
@@ -47,6 +58,22 @@ def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
     return web.RouteDef(
         route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middlewares.expect}
     )
+
+
+def _add_routes(app: web.Application, base_path: str) -> dict[web.AbstractResource | None, str]:
+    """Add every route below a path; what its resource is called."""
+    for table in TABLES:
+        app.router.add_routes(map(_expecting, table))
+    names: dict[web.AbstractResource | None, str] = {}
+    for resource in app.router.resources():
+        names[resource] = resource.canonical
+        if base_path:
+            # As add_subapp does it; the router finds resources by their path. An application around
+            # this one would cost each request some time.
+            app.router.unindex_resource(resource)
+            resource.add_prefix(base_path)
+            app.router.index_resource(resource)
+    return names
 
 
 async def _parts(app: web.Application) -> AsyncIterator[None]:

@@ -9,10 +9,14 @@ from chat_api.db import Database
 from chat_api.generation import Generations
 from chat_api.inference import Inference
 from chat_api.metrics import Metrics
+from chat_api.proxies import Proxies
 from chat_api.settings import Settings
 from chat_api.transports.websocket import Socket
 
 SETTINGS = web.AppKey("settings", Settings)
+PROXIES = web.AppKey("proxies", Proxies)
+# What a resource is called in the figures: the contract's path, wherever the service is mounted.
+ROUTES: web.AppKey[dict[web.AbstractResource | None, str]] = web.AppKey("routes", dict)
 DATABASE = web.AppKey("database", Database)
 VERIFIER = web.AppKey("verifier", TokenVerifier)
 INFERENCE: web.AppKey[Inference] = web.AppKey("inference", Inference)

@@ -12,9 +12,9 @@ import orjson
 import structlog
 from aiohttp import HttpVersion11, web
 
-from chat_api import errors
+from chat_api import errors, proxies
 from chat_api.auth import Principal
-from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, TRACE_ID, VERIFIER
+from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, PROXIES, ROUTES, TRACE_ID, VERIFIER
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,8 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     given = (request.headers.get(name, "") for name in ("X-Trace-Id", "X-Request-Id"))
     trace_id = next(filter(SANE_TRACE_ID.fullmatch, given), None) or uuid4().hex
     request[TRACE_ID] = trace_id
-    structlog.contextvars.clear_contextvars()  # a connection's requests share one context
-    structlog.contextvars.bind_contextvars(trace_id=trace_id)
+    # A connection's requests share one context, with those of an application around this one too.
+    bound = structlog.contextvars.bind_contextvars(trace_id=trace_id)
     began = time.perf_counter()
     status = LEFT
     try:
@@ -52,8 +52,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         status = response.status
         return response
     finally:
-        resource = request.match_info.route.resource
-        route = resource.canonical if resource else "unknown"
+        route = request.app[ROUTES].get(request.match_info.route.resource, "unknown")
         metrics = request.app[METRICS]
         metrics.requests.labels(request.method, route, status).inc()
         seconds = time.perf_counter() - began
@@ -65,7 +64,10 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
             path=request.rel_url.raw_path,  # escaped: nobody draws on the terminal
             status=status,
             duration_ms=round(seconds * 1000, 1),
+            remote=client(request),
         )
+        structlog.contextvars.reset_contextvars(**bound)
+        structlog.contextvars.unbind_contextvars("user_id")
 
 
 @web.middleware
@@ -129,6 +131,28 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     if response.status != 101 and request.app[GENERATIONS].draining:  # 101: its connection is no more HTTP's
         response.headers["Connection"] = "close"  # the next request shall find another worker
         response.force_close()
+
+
+def client(request: web.Request) -> str:
+    """The address of who asks, as far as it is known; `unix` over the unix socket, without a proxy."""
+    peer = request.remote or proxies.UNIX
+    said = request.headers.getall("X-Forwarded-For", ())
+    return request.app[PROXIES].client(peer, said) if said and _is_proxied(request) else peer
+
+
+def origin(request: web.Request) -> str:
+    """The origin of this service's own pages, as their browser sees it: scheme, host and port."""
+    scheme, host = request.scheme, request.host
+    if _is_proxied(request):
+        scheme = proxies.scheme(request.headers.getall("X-Forwarded-Proto", ())) or scheme
+        host = proxies.host(request.headers.getall("X-Forwarded-Host", ())) or host
+    return f"{scheme}://{host}".lower()
+
+
+def _is_proxied(request: web.Request) -> bool:
+    # Not by a clone of the request, which has the client's address: an application around this one may have
+    # read the body, and then aiohttp makes none.
+    return request.app[PROXIES].trust(request.remote)
 
 
 def answer(error: errors.ChatError) -> web.Response:

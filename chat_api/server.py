@@ -103,7 +103,19 @@ async def serve_on(
             for site in list(runner.sites):
                 await site.stop()
         if runner.server is not None:
-            runner.server.pre_shutdown()  # idle connections end now, the others after their answer
+            _close_idle(runner.server)
         await app[GENERATIONS].drain()
     finally:
         await runner.cleanup()
+
+
+def _close_idle(server: web.Server) -> None:
+    """End connections that wait for another request, so that it finds another worker.
+
+    All else is heard still, sockets and bodies on their way too, and answered with `Connection: close`. Not
+    so by aiohttp's `pre_shutdown`: it closes nothing, but lets whatever comes wait until the server is gone.
+    """
+    for connection in server.connections:
+        waiter = connection._waiter  # by this aiohttp's keep-alive timer knows them; nothing public tells it
+        if connection._request_count and waiter is not None and not waiter.done():
+            connection.force_close()

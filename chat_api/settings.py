@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chat_api.dsn import parse_dsn
+from chat_api.proxies import Proxies
 
 
 class SettingsError(Exception):
@@ -42,6 +43,21 @@ def _origins(value: str) -> str:
 
 def _split(origins: str) -> list[str]:
     return [origin.strip().rstrip("/").lower() for origin in origins.split(",") if origin.strip()]
+
+
+def _path(value: str) -> str:
+    path = value.rstrip("/")
+    segments = path.split("/")
+    # Unreserved characters alone (RFC 3986 section 2.3): never escaped, and no pattern to aiohttp.
+    fits = re.fullmatch("(/[A-Za-z0-9._~-]+)*", path, re.ASCII)
+    if not fits or "." in segments or ".." in segments:
+        raise ValueError("must be a path such as /chat, of letters, digits and ._~-")
+    return path
+
+
+def _proxies(value: str) -> str:
+    Proxies.parse(value)
+    return value
 
 
 def _sendable(value: SecretStr) -> SecretStr:
@@ -88,6 +104,14 @@ class Settings(BaseSettings):
     system_prompt: str = Field("", description="instructions put before every conversation")
     frontend_url: Annotated[str, AfterValidator(_origins)] = Field(
         "http://localhost:3000", description="allowed browser origins, comma-separated (CORS, WebSocket)"
+    )
+    base_path: Annotated[str, AfterValidator(_path)] = Field(
+        "", description="path below which everything lies, such as `/chat`; empty: the root"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+        "127.0.0.1,::1,unix",
+        description="whose `X-Forwarded-*` headers are believed: addresses, networks such as `10.0.0.0/8`, "
+        "`unix` for the unix socket; `none`: nobody's",
     )
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)

@@ -110,7 +110,7 @@ def settings(database_url: str, model: ModelServer, auth: AuthService) -> Settin
 Start = Callable[..., Any]
 
 
-class _Server(TestServer):
+class LastingServer(TestServer):
     """As the service's own: aiohttp's test server would cancel a handler whose client leaves."""
 
     async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
@@ -125,7 +125,7 @@ async def start(database_url: str, model: ModelServer, auth: AuthService) -> Asy
     async with contextlib.AsyncExitStack() as stack:
 
         async def run(settings: Settings) -> Client:
-            return await stack.enter_async_context(TestClient(_Server(create_app(settings))))
+            return await stack.enter_async_context(TestClient(LastingServer(create_app(settings))))
 
         yield run
 

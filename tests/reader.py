@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, StreamReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,16 @@ async def read_events(response: ClientResponse, count: int | None = None) -> lis
     """All events up to `done`, or the next `count`. Fails after five seconds of waiting."""
     assert response.status == 200, await response.text()
     assert response.content_type == "text/event-stream"
+    return await read_lines(response.content, count)
+
+
+async def read_lines(stream: StreamReader | asyncio.StreamReader, count: int | None = None) -> list[Seen]:
+    """The same from any stream of lines."""
     seen: list[Seen] = []
     last_id = ""
     async with asyncio.timeout(5):
         while count is None or len(seen) < count:
-            line = (await response.content.readline()).decode()
+            line = (await stream.readline()).decode()
             if not line:
                 break
             if line.startswith("id: "):

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from aiohttp import ClientWebSocketResponse, WSMsgType, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestClient
 
 Frame = dict[str, Any]
@@ -59,10 +59,14 @@ class Tab:
 
 @asynccontextmanager
 async def open_tab(
-    client: TestClient[web.Request, web.Application], user: dict[str, str] | None = None, **options: Any
+    client: TestClient[web.Request, web.Application] | ClientSession,
+    user: dict[str, str] | None = None,
+    *,
+    path: str = "/api/ws",
+    **options: Any,
 ) -> AsyncIterator[Tab]:
     """A tab, signed in by its first frame if a user is given."""
-    async with client.ws_connect("/api/ws", **options) as socket:
+    async with client.ws_connect(path, **options) as socket:
         tab = Tab(socket)
         if user is not None:
             ready = await tab.ask("auth", token=token_of(user))

@@ -30,7 +30,7 @@ LAYERS = [
     {"events"},
     {"errors", "logs", "metrics", "migration_backend", "models"},
     {"settings"},
-    {"dsn", "listeners", "resources", "signals", "systemd", "worker_process"},
+    {"dsn", "listeners", "proxies", "resources", "signals", "systemd", "worker_process"},
     {"dsn_hosts", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -15,6 +15,7 @@ import orjson
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
+from yarl import URL
 
 from chat_api import errors, events, models
 from chat_api.app import create_app
@@ -23,6 +24,7 @@ from chat_api.description.declare import declared
 from chat_api.description.problems import all_errors
 from chat_api.settings import Settings
 from tests.chat import Chat, Client
+from tests.conftest import Start
 from tests.model_server import ModelServer
 from tests.tab import open_tab
 
@@ -255,6 +257,16 @@ async def test_the_page_consists_of_its_own_files_and_allows_no_others(client: C
     assert "https://" not in text
     for name in ("../index.html", "vendor.json", "..%2f..%2fapp.py", "nothing.js"):
         assert (await client.get(f"/api/docs/{name}")).status in (401, 404), name
+
+
+async def test_below_a_path_all_of_it_is_the_same_and_there(start: Start, settings: Settings) -> None:
+    client: Client = await start(settings.model_copy(update={"base_path": "/chat"}))
+    document = await (await client.get("/chat/api/openapi.json")).json()
+    assert "/api/conversations" in document["paths"]
+    (server,) = document["servers"]
+    assert client.make_url("/chat/api/openapi.json").join(URL(server["url"])).path.rstrip("/") == "/chat"
+    assert (await client.get("/chat/api/docs")).status == 200
+    assert (await client.get("/chat/api/docs/docs.js")).status == 200
 
 
 def test_every_declaration_belongs_to_a_route(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from tests.model_server import ModelServer
 from tests.persistent import Persistent
 from tests.processes import SECONDS, Service, free_port, lives, open_conversation, until
 from tests.reader import read_events, text_of
+from tests.tab import open_tab
 
 
 @pytest.fixture
@@ -116,6 +117,60 @@ async def test_sigterm_lets_answers_end_and_refuses_new_ones(
         assert events[-1].data["finish_reason"] == "stop"
         assert await service.ended() == 0
         assert list(service.temporary.iterdir()) == []
+
+
+async def test_a_draining_server_ends_idle_connections_and_hears_the_others(
+    lasting: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    port = free_port()
+    ask = b"GET /api/ready HTTP/1.1\r\nHost: chat\r\n\r\n"
+    async with Service(lasting, port=port) as service:
+        path = await open_conversation(service.session, user)
+        async with service.session.post(f"{path}/messages", json={"content": "hi"}, headers=user) as stream:
+            call = await model.call()
+            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+            (idle, used), (fresh, unused), (slow, busy) = opened
+            used.write(ask)
+            assert (await idle.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            busy.write(ask[:20])
+            await asyncio.sleep(0.1)  # nothing tells that it has come
+            service.send(signal.SIGTERM)
+            await service.told("STOPPING=1")
+            async with asyncio.timeout(5):
+                await idle.read()
+                for reader, writer, rest in [(fresh, unused, ask), (slow, busy, ask[20:])]:
+                    writer.write(rest)
+                    answer = await reader.read()
+                    assert answer.startswith(b"HTTP/1.1 503")
+                    assert b"\r\nConnection: close\r\n" in answer
+            for _, writer in opened:
+                writer.close()
+            call.finish("on")
+            assert text_of(await read_events(stream)) == "on"
+        assert await service.ended() == 0
+
+
+async def test_a_draining_server_hears_its_sockets(
+    lasting: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    async with Service(lasting) as service:
+        path = await open_conversation(service.session, user)
+        async with open_tab(service.session, user) as tab:
+            assert (await tab.ask("send", path, content="hi"))["type"] == "ack"
+            (await model.call()).say("so far")
+            assert len(await tab.events(2)) == 2
+            service.send(signal.SIGTERM)
+            await service.told("STOPPING=1")
+
+            async def refused() -> bool:
+                return (await tab.ask("regenerate", path)).get("code") == "draining"
+
+            await until(refused)
+            await tab.say("stop", path)
+            frames = [await tab.hear() for _ in range(2)]
+            assert {frame["type"] for frame in frames} == {"done", "ack"}
+            assert await tab.close_code() == 1001
+        assert await service.ended() == 0
 
 
 async def test_a_rolling_restart_costs_no_reader_a_token(

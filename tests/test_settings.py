@@ -75,6 +75,22 @@ def test_the_defaults_are_those_of_the_platform() -> None:
         ("FRONTEND_URL", "http://a, localhost:3000", "http://host:8000"),
         ("FRONTEND_URL", "https://chat.example/app", "https://chat.example"),
         ("FRONTEND_URL", "https://chat.example?x", "https://chat.example"),
+        ("BASE_PATH", "chat", "a path such as /chat"),
+        ("BASE_PATH", "//chat", "a path such as /chat"),
+        ("BASE_PATH", "/a/../chat", "a path such as /chat"),
+        ("BASE_PATH", "/{chat}", "a path such as /chat"),
+        ("BASE_PATH", "/the%20chat", "a path such as /chat"),
+        ("BASE_PATH", "/chât", "a path such as /chat"),
+        ("BASE_PATH", "/chat?x", "a path such as /chat"),
+        ("BASE_PATH", "https://chat.example/chat", "a path such as /chat"),
+        (
+            "TRUSTED_PROXIES",
+            "nginx",
+            "'nginx' does not appear to be an IPv4 or IPv6 network; must be addresses",
+        ),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("TRUSTED_PROXIES", "10.0.0.1 10.0.0.2", "separated by commas"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,none", "or none"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(

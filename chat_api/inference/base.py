@@ -20,6 +20,7 @@ from chat_api.settings import Settings
 log = structlog.get_logger(__name__)
 
 # A NUL in JSON's source: behind an even number of backslashes, else the `u0000` is text.
+BACKSLASH = 92
 NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 MAX_BODY_BYTES = 1_048_576  # of an answer that is no stream
 
@@ -127,7 +128,7 @@ def read_object(data: bytes) -> dict[str, Any]:
 
     Raises InferenceBroken.
     """
-    if b"\\u0000" in data:
+    if BACKSLASH in data:
         data = NUL.sub(rb"\1\\ufffd", data)
     try:
         try:

@@ -24,18 +24,13 @@ class EventParser:
         self._data: list[bytes] = []  # the lines of an event whose end is still to come
         self._size = 0  # bytes in both
 
+    @property
+    def empty(self) -> bool:
+        """Whether the next chunk begins an event."""
+        return not self._size
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that a chunk completes. Raises EventTooLarge."""
-        if (
-            not self._size
-            and chunk.startswith(b"data: ")
-            and chunk.endswith(b"\n\n")
-            and chunk.find(b"\n") == len(chunk) - 2 <= MAX_EVENT_BYTES
-        ):  # nearly every chunk is one event of one line
-            return [chunk[6:-2].removesuffix(b"\r")]
-        return self._lines(chunk)
-
-    def _lines(self, chunk: bytes) -> list[bytes]:
         found = []
         *ended, rest = chunk.split(b"\n")
         for piece in ended:

@@ -17,6 +17,8 @@ MAX_MESSAGES = 500
 MAX_MESSAGE_CHARACTERS = 8_000
 MAX_CHARACTERS = 32_000
 
+LF, CR, BACKSLASH = b"\n\r\\"
+
 
 class Nanochat(Inference):
     """It knows the roles user and assistant only, within the limits above; longer prompts are shortened."""
@@ -66,15 +68,15 @@ class _Answer:
     def event(self, data: bytes) -> End | None:
         """`{"token":…}`, in the end `{"done":true}`."""
         event = read_object(data)
-        if event.get("error"):
-            raise errors.InferenceError
-        if "token" in event and "done" not in event and _is_readable(data):
-            self._take(read_text(event["token"]), data)
-            return None
-        return self._rewrite(event)
+        if "done" in event or "token" not in event or "error" in event or not _is_readable(data):
+            return self._rewrite(event)
+        self._take(read_text(event["token"]), data)
+        return None
 
     def _rewrite(self, event: dict[str, Any]) -> End | None:
         """One that readers don't get as it came, or the last."""
+        if event.get("error"):
+            raise errors.InferenceError
         done = event.pop("done", False) is True
         if "token" in event:
             text = read_text(event.pop("token"))
@@ -92,15 +94,15 @@ def _is_readable(data: bytes) -> bool:
     """Whether a token's event, which is valid JSON, may go to the readers as it came.
 
     It begins with the token, by which readers' events are told apart (events.kind), in the form in which they
-    are written here. It has no line break, no NUL, which PostgreSQL can't hold, and nothing that had to be
-    mended to be read as UTF-8.
+    are written here. It is ASCII, so that nothing had to be mended to be read as UTF-8, in one line, and has
+    no escapes, of which one is NUL, which PostgreSQL can't hold.
     """
     return (
-        data.startswith(b'{"token":"')
+        data[:10] == b'{"token":"'
         and data.isascii()
-        and b"\\u0000" not in data
-        and b"\r" not in data
-        and b"\n" not in data
+        and BACKSLASH not in data
+        and CR not in data
+        and LF not in data
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NoReturn
 
 import httptools
@@ -15,6 +16,19 @@ from chat_api.inference.events import EventParser, EventTooLarge
 log = structlog.get_logger(__name__)
 
 MAX_HEAD_BYTES = 65_536  # of headers, trailers and whatever else is no body
+LF = 10
+
+
+@cache
+def chunk_head(size: int) -> bytes | None:
+    """How a chunk of an event begins that has so many bytes in all; None: no chunk has.
+
+    Sizes are written in lower case nearly everywhere; those that are not take the parser's way.
+    """
+    for digits in range(1, 5):
+        if len(b"%x" % max(size - digits - 4, 0)) == digits:
+            return b"%x\r\ndata: " % (size - digits - 4)
+    return None
 
 
 class Response:
@@ -34,11 +48,25 @@ class Response:
         self._head_bytes = 0  # since the last piece of the body
         self._error: Exception | None = None
         self._in_body = self._complete = self._delimited = self._encoded = False
+        self._between_chunks = False
 
     @property
     def ends_with_connection(self) -> bool:
         """Whether the body is in order if the connection ends now."""
         return self._in_body and not self._delimited
+
+    def event(self, data: bytes) -> bytes | None:
+        """An event's data, where some bytes are one chunk that is one event of one line, as nearly all are.
+
+        Then they are not to be fed: the parser is between two chunks before them, and so it is after them.
+        """
+        if self._between_chunks and data[-4:] == b"\n\n\r\n":
+            head = chunk_head(len(data))
+            if head is not None and data[: len(head)] == head:
+                event = data[len(head) : -4]
+                if LF not in event:
+                    return event.removesuffix(b"\r")
+        return None
 
     def feed(self, data: bytes) -> bool:
         """Parse some bytes; true when the response is complete.
@@ -82,6 +110,14 @@ class Response:
                 self._error = error
                 raise
             self._in_body = True
+
+    def on_chunk_header(self) -> None:
+        """For the parser."""
+        self._between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        """For the parser."""
+        self._between_chunks = self._in_body and self._events.empty
 
     def on_body(self, chunk: bytes) -> None:
         """For the parser."""

@@ -118,7 +118,10 @@ class _Connection(asyncio.Protocol, Generic[T]):
         if self.outcome.done():
             return
         try:
-            if self._response.feed(data):
+            if (event := self._response.event(data)) is not None:
+                if (end := self._reader.event(event)) is not None:
+                    self._finish(end)
+            elif self._response.feed(data):
                 self._finish(self._reader.end())
         except Exception as error:  # whatever it is, who waits for the outcome must get it
             self._fail(error)

@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from chat_api import errors
+from chat_api.context import SETTINGS
 
 if TYPE_CHECKING:
     from chat_api.models import Body
@@ -25,6 +26,9 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
         data = await request.read()
     except web.RequestPayloadError:
         raise errors.BadRequest("The request body is not what its Content-Encoding says.") from None
+    # aiohttp has looked already, unless this application lies within another one, whose limit counted.
+    if len(data) > request.app[SETTINGS].max_body_bytes:
+        raise errors.BodyTooLarge
     if not data:
         data = b"{}"
     elif request.content_type != "application/json" and not request.content_type.endswith("+json"):

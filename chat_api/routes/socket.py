@@ -8,7 +8,7 @@ from aiohttp import web
 from chat_api import errors
 from chat_api.context import METRICS, SETTINGS, SOCKETS
 from chat_api.description.declare import Answer, Operation, describe
-from chat_api.middlewares import public, verify_bearer
+from chat_api.middlewares import origin, public, verify_bearer
 from chat_api.routes.session import Session
 from chat_api.transports.websocket import (
     FAILED,
@@ -71,7 +71,9 @@ async def connect(request: web.Request) -> web.StreamResponse:
 
 
 def _is_allowed(request: web.Request) -> bool:
-    """Whether the page that connects may: a browser lets any page open a socket, CORS or not."""
-    origin = request.headers.get("Origin")
-    origins = request.app[SETTINGS].origins
-    return origin is None or origin in origins or "*" in origins
+    """Whether the page that connects may: a browser lets any page open a socket, CORS or not.
+
+    Pages of this service's own origin may, as they may send it any other request.
+    """
+    given = request.headers.get("Origin")
+    return given is None or given in request.app[SETTINGS].origins or given == origin(request)

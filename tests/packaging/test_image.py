@@ -85,4 +85,4 @@ def test_health_check_is_a_program_that_compiles_and_asks_the_exposed_port() -> 
     assert python == "python"
     compile(program, "HEALTHCHECK", "exec")
     assert "'127.0.0.1', 8002" in program
-    assert "/api/health" in program
+    assert "os.environ.get('BASE_PATH', '').rstrip('/') + '/api/health'" in program
