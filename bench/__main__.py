@@ -6,21 +6,18 @@ Prints the table of bench/README.md; `--write` puts it there, and the graphs bes
 from __future__ import annotations
 
 import argparse
-import asyncio
 import datetime
+import os
 import platform
 import re
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -188,7 +185,8 @@ async def _fill(database_url: str, user: UUID) -> UUID:
     connection = await asyncpg.connect(database_url)
     try:
         ids = await connection.fetch(
-            "insert into conversations (user_id, title) select $1, 'bench' from generate_series(1, 50) returning id",
+            "insert into conversations (user_id, title) "
+            "select $1, 'bench' from generate_series(1, 50) returning id",
             user,
         )
         await connection.execute(
@@ -247,13 +245,24 @@ def start(database_url: str) -> list[Row]:
 def describe() -> str:
     """When, where and with what."""
     names = ("aiohttp", "asyncpg", "uvloop", "httptools", "orjson")
-    nginx = subprocess.run(["/usr/sbin/nginx", "-v"], capture_output=True, text=True, check=False).stderr
     libraries = ", ".join(f"{name} {version(name)}" for name in names)
     return (
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {platform.machine()}, "
-        f"{len(__import__('os').sched_getaffinity(0))} cores; Python {platform.python_version()}, {libraries}, "
-        f"{nginx.strip().removeprefix('nginx version: ')}"
+        f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, {libraries}, "
+        f"{parts.nginx_version()}"
     )
+
+
+def write(table: str) -> None:
+    """Put the table into bench/README.md, between its marks."""
+    path = FOLDER / "README.md"
+    text = re.sub(
+        r"(<!-- table.*?-->\n).*?(<!-- /table -->)",
+        lambda marks: f"{marks[1]}{table}\n{marks[2]}",
+        path.read_text(),
+        flags=re.S,
+    )
+    path.write_text(text)
 
 
 def main() -> None:
@@ -264,6 +273,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put table and graphs into bench/")
     options = parser.parse_args()
     rows: list[Row] = []
+    points: Points = {}
+    touched: dict[str, tuple[int, int]] = {}
     with (
         tempfile.TemporaryDirectory(prefix="chat-api-bench-") as name,
         Postgres(Path(name) / "data", settings={"max_connections": "200"}) as postgres,
@@ -272,25 +283,46 @@ def main() -> None:
         folder.chmod(0o755)  # PostgreSQL may have to run as another user
         dsn = postgres.dsn()
         apply_migrations(dsn)
-        points: Points = {}
         if "tokens" in options.only:
             found, points = tokens(dsn, folder, options.runs)
             rows += found
         if "many" in options.only:
             found, cost = many(dsn)
             rows += found
-            points.get("server-sent events", []).append((1000, cost))
+            points.setdefault("server-sent events", []).append((1000, cost))
         if "first-token" in options.only:
             rows += first_token(dsn, options.runs)
         if "requests" in options.only:
             rows += requests(dsn, options.runs)
+        if "queries" in options.only:
+            found, touched = queries(postgres)
+            rows += found
         if "start" in options.only:
             rows += start(dsn)
-    table = "\n".join(["| Figure | Goal | Measured | Met |", "|---|---|---|---|", *map(str, rows)])
-    sys.stdout.write(f"{table}\n\n{describe()}\n")
+    lines = ["| Figure | Goal | Measured | Met |", "|---|---|---|---|", *map(str, rows)]
+    table = "\n".join([*lines, "", f"{describe()}."])
+    sys.stdout.write(f"{table}\n")
+    if options.write:
+        write(table)
+        if points:
+            chart.lines(
+                FOLDER / "tokens.svg",
+                "Processor time a relayed token",
+                "streams at 30 tokens/s",
+                "µs",
+                points,
+            )
+        if touched:
+            chart.bars(
+                FOLDER / "buffers.svg",
+                "Buffers that a hot statement touches",
+                "buffers",
+                touched,
+                ("10⁴ messages", "10⁶ messages"),
+            )
 
 
-PARTS = ["tokens", "many", "first-token", "requests", "start", "queries"]
+PARTS = ["tokens", "many", "first-token", "requests", "queries", "start"]
 
 if __name__ == "__main__":
     main()

@@ -52,7 +52,10 @@ class Requests:
 async def streams(
     port: int, pid: int, count: int, tokens: int, *, readers: int, socket: bool, direct: bool
 ) -> Streams:
-    """`count` answers at once, each with so many readers, over SSE or WebSocket; `direct`: the model server's own."""
+    """`count` answers at once, each with so many readers, over SSE or WebSocket.
+
+    `direct`: the model server's own, without anything between.
+    """
     users = [str(uuid4()) for _ in range(USERS)]
     connections = [await connect(port) for _ in range(count)]
     others = [[await connect(port) for _ in range(readers - 1)] for _ in range(count)]

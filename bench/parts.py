@@ -1,4 +1,4 @@
-"""The processes that a measurement needs: PostgreSQL, neighbours, the service, nginx; each ends with its block."""
+"""The processes that a measurement needs: neighbours, the service, nginx; each ends with its block."""
 
 from __future__ import annotations
 
@@ -76,17 +76,28 @@ def service(database_url: str, neighbours_port: int) -> Iterator[tuple[int, int]
 @contextlib.contextmanager
 def nginx(folder: Path, neighbours_port: int) -> Iterator[tuple[int, int]]:
     """nginx as a mere proxy of the model server; its port and process id."""
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        raise SystemExit("nginx is not installed: make packages, or apt install nginx")
     port = free_port()
     template = (Path(__file__).parent / "nginx.conf").read_text()
     (folder / "nginx.conf").write_text(
         template.replace("MODEL_PORT", str(neighbours_port)).replace("OWN_PORT", str(port))
     )
-    command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "error.log"]
+    command = [nginx_program(), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "error.log"]
     with process(command, port) as pid:
         yield port, pid
+
+
+def nginx_program() -> str:
+    """Where nginx is. Debian's lies where only root looks for programs."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        raise SystemExit("nginx is not installed: make packages, or apt install nginx")
+    return program
+
+
+def nginx_version() -> str:
+    """Its name and version."""
+    told = subprocess.run([nginx_program(), "-v"], capture_output=True, text=True, check=True).stderr
+    return told.strip().removeprefix("nginx version: ")
 
 
 def load(port: int, pid: int, **options: object) -> dict[str, Any]:
