@@ -21,7 +21,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test bench test-api test-browser chaos vendor screenshots packages browser lint format lock clean
+.PHONY: help dev test test-api test-browser chaos bench vendor screenshots packages browser lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
