@@ -21,9 +21,10 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
+import psycopg
 import uvloop
 
-from bench import parts
+from bench import buffers, chart, parts
 from bench.accounting import resident
 from chat_api.db import load_queries
 from chat_api.dev.postgres import Postgres
@@ -240,6 +241,35 @@ def start(database_url: str) -> list[Row]:
             middle <= 0.7,
         )
     ]
+
+
+def queries(postgres: Postgres) -> tuple[list[Row], dict[str, tuple[int, int]]]:
+    """PostgreSQL's buffers that each hot statement touches, in a small history and in a large one."""
+    small, large = (_touched(postgres, *size) for size in ((1_000, 10_000), (100_000, 1_000_000)))
+    grown = {case: large[case].buffers - small[case].buffers for case in small}
+    more = {case: by for case, by in grown.items() if by > 2}
+    scanned = sorted({table for each in large.values() for table in each.scanned})
+    row = Row(
+        "buffers a hot statement touches, 10⁶ messages against 10⁴",
+        "≤ 2 more, no sequential scan",
+        f"{len(grown) - len(more)} of {len(grown)} within it; "
+        + "; ".join(f"{case}: {by} more" for case, by in sorted(more.items()))
+        + f"; sequential scans: {', '.join(scanned) or 'none'}",
+        not more and not scanned,
+    )
+    return [row], {case: (small[case].buffers, large[case].buffers) for case in small}
+
+
+def _touched(postgres: Postgres, conversations: int, messages: int) -> dict[str, buffers.Touched]:
+    name = f"history_{messages}"
+    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
+        admin.execute(f"create database {name}")
+        apply_migrations(postgres.dsn(name))
+        with psycopg.connect(postgres.dsn(name), autocommit=True) as connection:
+            buffers.fill(connection, conversations, messages)
+            touched = buffers.measure(connection)
+        admin.execute(f"drop database {name} with (force)")
+    return touched
 
 
 def describe() -> str:

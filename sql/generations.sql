@@ -86,12 +86,13 @@ entered as (
     where not exists (select from earlier) and not exists (select from running)
     on conflict (conversation_id) where status = 'running'
     do update set status = g.status
-    returning g.id, g.user_message_id, g.idempotency_key
+    returning g.id, g.conversation_id, g.user_message_id, g.idempotency_key
 ),
 
 started as (
     select
         e.id,
+        e.conversation_id,
         e.user_message_id
     from entered as e
     inner join proposed as p on e.id = p.id
@@ -128,7 +129,7 @@ touched as (
             else title
         end
     from started
-    where conversations.id = :conversation_id
+    where conversations.id = started.conversation_id
 ),
 
 -- Newest first, each with the characters from it to the newest.
@@ -179,7 +180,7 @@ history as (
 select
     c.model_tag,
     e.is_other_content,
-    cast(h.messages as text) as history,
+    case when s.id is not null then (select cast(h.messages as text) from history as h) end as history, -- else not read
     coalesce(e.id, n.id, r.id) as generation_id,
     coalesce(e.user_message_id, n.user_message_id, r.user_message_id) as user_message_id,
     case
@@ -197,8 +198,7 @@ from conversation as c
 left join earlier as e on true
 left join entered as n on true
 left join started as s on true
-left join running as r on true
-left join history as h on true;
+left join running as r on true;
 
 -- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice)^
 -- Ends an answer: everything that must happen after the model has spoken, once a generation. Stores the text (no
@@ -264,16 +264,18 @@ replaced as (
         and old.conversation_id = e.conversation_id
         and old.role = 'assistant'
         and (old.created_at, old.id) > (q.created_at, q.id)
-    returning old.id
+    returning old.id, old.conversation_id
 ),
 
--- A retry of the replaced answer's request now gets the new one, and not the old one's events.
+-- A retry of the replaced answer's request now gets the new one, and not the old one's events. Where nothing was
+-- replaced, the conversation is null and no generation is looked at.
 repointed as (
-    update generations as g
-    set message_id = e.message_id
-    from ended as e, replaced as r
-    where g.conversation_id = e.conversation_id and g.message_id = r.id
-    returning g.id
+    update generations
+    set message_id = (select message_id from ended)
+    where
+        conversation_id = (select distinct conversation_id from replaced)
+        and message_id in (select id from replaced)
+    returning id
 ),
 
 forgotten as (
@@ -334,19 +336,23 @@ select -- generations.attach
     g.id as generation_id,
     cast(extract(epoch from now() - g.finished_at) as double precision) as seconds_since_end
 from conversations as c
-left join generations as g
-    on
-        c.id = g.conversation_id
-        and g.id = coalesce(
-            cast(:generation_id as uuid),
-            (
-                select newest.id
-                from generations as newest
-                where newest.conversation_id = c.id
-                order by newest.started_at desc
-                limit 1
-            )
-        )
+left join lateral (
+    select
+        id,
+        finished_at
+    from generations
+    where id = cast(:generation_id as uuid) and conversation_id = c.id
+    union all
+    (
+        select
+            id,
+            finished_at
+        from generations
+        where conversation_id = c.id and cast(:generation_id as uuid) is null
+        order by started_at desc
+        limit 1
+    )
+) as g on true
 where c.id = :conversation_id and c.user_id = :user_id;
 
 -- name: begun(conversation_ids, worker_id, seconds)

@@ -72,6 +72,23 @@ with wanted as ( -- journal.read
         w.id,
         w.next_seq
     from unnest(cast(:ids as uuid[]), cast(:next_seqs as integer[])) as w (id, next_seq)
+),
+
+-- All at once: what runs began lately, so these lie side by side in the index, and one descent finds them.
+asked as (
+    select
+        id,
+        conversation_id,
+        user_message_id,
+        message_id,
+        status,
+        finish_reason,
+        error_code,
+        token_count,
+        inference_time_ms,
+        last_seq
+    from generations
+    where id = any(cast(:ids as uuid[]))
 )
 
 select
@@ -89,7 +106,7 @@ select
     s.first_seqs,
     s.slices
 from wanted as w
-left join generations as g on w.id = g.id
+left join asked as g on w.id = g.id
 left join messages as m on g.message_id = m.id
 cross join lateral (
     select

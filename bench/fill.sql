@@ -1,0 +1,136 @@
+-- The history of a service that is in use, in a migrated database that is empty. Times count back from now, and all
+-- else is the same each time. What one query reads is of the same size and equally scattered over its table however
+-- much lies around it.
+
+-- Foreign keys would look up each row's conversation, and these are right by construction.
+set session_replication_role = replica;
+set synchronous_commit = off;
+
+-- Figures are to depend on what lies here, not on when a vacuum comes by.
+alter table conversations set (autovacuum_enabled = off);
+alter table messages set (autovacuum_enabled = off);
+alter table generations set (autovacuum_enabled = off);
+alter table journal set (autovacuum_enabled = off);
+
+-- As chat_uuid7() makes them, without chance.
+create function pg_temp.id_at(at timestamptz, number bigint) returns uuid
+language sql
+as $$
+    select (
+        lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0') || '70008000' || lpad(to_hex(number), 12, '0')
+    )::uuid
+$$;
+
+-- A chat begins each minute, with a question every two hours. One user has 500 of them: `turn` counts these, newest
+-- first. The other users have three each. Between two messages of a chat come some pages of others', and a few
+-- messages of others between those of the long one.
+create temporary table chats as
+select
+    i,
+    case when mod(i, step) = 0 then i / step end as turn,
+    pg_temp.id_at(created_at, i) as id,
+    case when mod(i, step) = 0 then %(user)s else md5(cast(i / 3 as text)) end as user_id,
+    created_at,
+    case when i = 195 * step then interval '24 seconds' else interval '1 hour' end as pace,
+    case when i = 195 * step then %(long)s else %(messages)s / %(conversations)s end as messages
+from generate_series(0, %(conversations)s - 1) as i
+cross join (select %(conversations)s / 500 as step) as s
+cross join lateral (select now() - interval '12 hours' - make_interval(mins => i) as created_at) as c;
+
+-- A list's neighbours lie pages apart, as rows do that are written anew with each message.
+insert into conversations (id, user_id, title, created_at, updated_at)
+select
+    id,
+    cast(user_id as uuid),
+    'About ' || i,
+    created_at,
+    created_at + pace * messages
+from chats
+order by mod(row_number() over (partition by user_id order by created_at + pace * messages), 4), i;
+
+insert into messages (id, conversation_id, role, content, created_at, finish_reason)
+select
+    pg_temp.id_at(created_at + pace * place, 4096 * i + place),
+    id,
+    case when mod(place, 2) = 0 then 'user' else 'assistant' end,
+    repeat('word ', 20),
+    created_at + pace * place,
+    case when mod(place, 2) = 1 then 'stop' end
+from chats
+cross join generate_series(0, messages - 1) as place
+order by created_at + pace * place, i;
+
+insert into generations (
+    id, conversation_id, kind, user_message_id, message_id, idempotency_key, status, finish_reason, worker_id,
+    last_seq, started_at, finished_at
+)
+select
+    pg_temp.id_at(started_at, 4096 * i + place),
+    id,
+    'send',
+    pg_temp.id_at(started_at, 4096 * i + place),
+    pg_temp.id_at(started_at + pace, 4096 * i + place + 1),
+    'key ' || place,
+    'completed',
+    'stop',
+    %(worker)s,
+    100,
+    started_at,
+    started_at + pace
+from chats
+cross join generate_series(0, messages - 2, 2) as place
+cross join lateral (select created_at + pace * place as started_at) as g
+order by started_at, i;
+
+insert into workers (id, lease_until) values (%(worker)s, 'infinity'), (%(other)s, 'infinity');
+
+-- What runs now, in that user's newest conversations: one regeneration, 29 more of this worker, one of another's.
+insert into messages (id, conversation_id, role, content, created_at)
+select
+    pg_temp.id_at(now(), turn),
+    id,
+    'user',
+    repeat('word ', 20),
+    now()
+from chats
+where turn between 1 and 30
+order by turn;
+
+insert into generations (id, conversation_id, kind, user_message_id, idempotency_key, worker_id, started_at)
+select
+    pg_temp.id_at(now(), turn),
+    id,
+    case when turn = 0 then 'regenerate' else 'send' end,
+    case
+        when turn = 0 then (
+            select m.id from messages as m
+            where m.conversation_id = chats.id and m.role = 'user'
+            order by m.created_at desc
+            limit 1
+        )
+        else pg_temp.id_at(now(), turn)
+    end,
+    'key now',
+    cast(case when turn = 30 then %(other)s else %(worker)s end as uuid),
+    now()
+from chats
+where turn between 0 and 30
+order by turn;
+
+-- The journal keeps minutes, not years: what runs, and what ended of late.
+insert into journal (generation_id, first_seq, next_seq, events)
+select
+    id,
+    slice,
+    slice + 1,
+    '[{"token":"word "}]'
+from (
+    select id from generations
+    order by started_at desc, id desc
+    limit 100
+) as g
+cross join generate_series(0, 99) as slice;
+
+drop table chats;
+reset session_replication_role;
+reset synchronous_commit;

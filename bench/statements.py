@@ -1,0 +1,101 @@
+"""The hot statements of `sql/`, and parameters for each in a database that `bench.buffers.fill` filled."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+USER, WORKER, OTHER_WORKER = UUID(int=1 << 127), UUID(int=2), UUID(int=3)
+PAGE = 51  # what a page shows unless it is asked for more, and one more
+MOST = 201  # the most that it shows, and one more
+HISTORY = 50  # the most messages that a model is sent
+
+Parameters = dict[str, Any]
+
+# Parameters that begin so are looked up.
+LONG = "select conversation_id from generations group by 1 order by count(*) desc limit 1"
+KEY = f"select idempotency_key from generations where conversation_id = ({LONG}) limit 1"
+RUNNING = f"select conversation_id from generations where status = 'running' and worker_id = '{WORKER}' \
+and kind = 'send' order by id desc limit 1"
+SENT = f"select id from generations where status = 'running' and worker_id = '{WORKER}' and kind = 'send' \
+order by id desc limit 1"
+REGENERATED = "select id from generations where status = 'running' and kind = 'regenerate'"
+FINISHED = f"select id from generations where conversation_id = ({LONG}) order by id offset 100 limit 1"
+OF_WORKER = (
+    f"select array_agg(id order by id) from generations where status = 'running' and worker_id = '{WORKER}'"
+)
+TEN = "select (array_agg(id order by id))[:10] from generations where status = 'running'"
+WATCHED = f"select array_agg(id) from (select id, row_number() over (order by updated_at) as turn \
+from conversations where user_id = '{USER}') as c where mod(turn, 50) = 0"
+PLACE = f"from conversations where user_id = '{USER}' order by updated_at desc, id desc offset 250 limit 1"
+
+_TOP = {"user_id": USER, "before_updated_at": None, "before_id": None, "max_rows": MOST, "skip": 0}
+_IN_LONG = {"id": LONG, "user_id": USER}
+_SEND = {
+    "conversation_id": LONG,
+    "user_id": USER,
+    "kind": "send",
+    "content": "hello",
+    "title": "hello",
+    "idempotency_key": "k",
+    "worker_id": WORKER,
+    "max_messages": HISTORY,
+    "max_characters": 6000,
+}
+_FINISH = {
+    "generation_id": SENT,
+    "worker_id": WORKER,
+    "status": "completed",
+    "finish_reason": "stop",
+    "error_code": None,
+    "content": "bye",
+    "model_tag": "d20",
+    "token_count": 1,
+    "inference_time_ms": 1,
+    "first_seq": 100,
+    "last_seq": 101,
+    "slice": "[{}]",
+}
+_ATTACH = {"conversation_id": LONG, "user_id": USER, "generation_id": None}
+_TICK = {
+    "worker_id": WORKER,
+    "seconds": 15.0,
+    "start_seconds": 15.0,
+    "live": OF_WORKER,
+    "ids": OF_WORKER,
+    "first_seqs": [100] * 30,
+    "next_seqs": [101] * 30,
+    "slices": ["[{}]"] * 30,
+    "hint": "many",
+}
+
+# The query's name, then the case after a comma.
+HOT: dict[str, Parameters] = {
+    "conversations.page": _TOP,
+    "conversations.page, deep": {
+        **_TOP,
+        "max_rows": PAGE,
+        "before_updated_at": f"select updated_at {PLACE}",
+        "before_id": f"select id {PLACE}",
+    },
+    "conversations.get": {"id": f"select id {PLACE}", "user_id": USER},
+    "conversations.get, running": {"id": RUNNING, "user_id": USER},
+    "conversations.get, long": _IN_LONG,
+    "conversations.create": {"user_id": USER, "title": "T", "model_tag": "default"},
+    "conversations.update": {**_IN_LONG, "title": "T", "is_favorited": None},
+    "generations.start": _SEND,
+    "generations.start, key used": {**_SEND, "idempotency_key": KEY},
+    "generations.start, while one runs": {**_SEND, "conversation_id": RUNNING},
+    "generations.start, regenerate": {**_SEND, "kind": "regenerate", "content": None},
+    "generations.finish": _FINISH,
+    "generations.finish, regenerated": {**_FINISH, "generation_id": REGENERATED},
+    "generations.attach": _ATTACH,
+    "generations.attach, by id": {**_ATTACH, "generation_id": FINISHED},
+    "generations.stop": {"conversation_id": RUNNING, "user_id": USER},
+    "generations.begun": {"conversation_ids": WATCHED, "worker_id": WORKER, "seconds": 3600.0},
+    "journal.tick": _TICK,
+    "journal.read": {"ids": TEN, "next_seqs": [90] * 10},
+    "journal.prune": {"seconds": 86400.0, "max_rows": 1000},
+    "maintenance.interrupt_orphans": {},
+    "messages.exchange": {"generation_id": FINISHED},
+}
