@@ -21,7 +21,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-api test-browser chaos vendor screenshots packages browser lint format lock clean
+.PHONY: help dev test test-api test-browser chaos bench vendor screenshots packages browser lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ test-browser: browser $(VENV)/browser-test-installed ## run the tests in a real 
 
 chaos: $(VENV)/test-installed ## kill everything at random under load and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
+bench: packages $(VENV)/test-installed ## measure what a token, a request and a stream cost (ARGS="--write" fills bench/README.md)
+	@exec $(BIN)/python -m bench $(ARGS)
 
 vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as chat_api/web/vendor/vendor.json says
 	@$(BIN)/python -m tests.vendored

@@ -1,4 +1,4 @@
-"""A client's connection that costs little: HTTP/1.1, event streams and WebSocket frames, just enough to count."""
+"""A client's connection that costs little: HTTP/1.1, event streams, WebSocket frames, enough to count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model server and an auth service in one process, at the pace that is asked for: `python -m bench.neighbours`.
+"""A model server and an auth service in one process, at a given pace: `python -m bench.neighbours`.
 
 Raw protocol, one TCP write a token, so that its own cost stays small beside what is measured.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import gc
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
@@ -98,6 +99,7 @@ async def serve_on(
         for listener in sockets:
             await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
         log.info("listening", addresses=[site.name for site in runner.sites])
+        gc.freeze()  # what the start made stays: no collection needs to look at it again
         ready()
         end = await ending()
         log.info("draining", seconds=settings.drain_seconds)
