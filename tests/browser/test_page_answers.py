@@ -249,6 +249,44 @@ async def test_a_suggestion_begins_a_conversation(chat: ChatPage) -> None:
     await expect(chat.said).to_have_text("Light.")
 
 
+async def test_what_is_sent_right_after_new_chat_goes_into_the_new_one(chat: ChatPage) -> None:
+    await chat.exchange("First", "1")
+    chat.model.say = ["2"]
+    await chat.page.evaluate("""() => {
+        document.getElementById("new-chat").click();
+        const prompt = document.getElementById("prompt");
+        prompt.value = "Second";
+        prompt.dispatchEvent(new Event("input"));
+        prompt.form.requestSubmit();
+    }""")
+    await expect(chat.said).to_have_text(["2"])
+    await expect(chat.asked).to_have_text(["Second"])
+    await expect(chat.rows).to_have_text(["Second", "First"])
+
+
+async def test_back_and_forward_go_through_the_conversations(chat: ChatPage) -> None:
+    for word in ("First", "Second"):
+        await chat.button("New chat").click()
+        await chat.exchange(word, f"{word} answer")
+    await chat.row("First").click()
+    await expect(chat.said).to_have_text(["First answer"])
+    await chat.page.go_back()
+    await expect(chat.said).to_have_text(["Second answer"])
+    await chat.page.go_forward()
+    await expect(chat.said).to_have_text(["First answer"])
+    await expect(chat.row("First").get_by_role("link")).to_have_attribute("aria-current", "page")
+
+
+async def test_another_model_chosen_in_a_conversation_begins_a_new_one(chat: ChatPage) -> None:
+    await chat.exchange("Hi", "Hello.")
+    await chat.button("Model: m1").click()
+    await chat.page.get_by_role("menuitemradio", name="m2").click()
+    await expect(chat.questions).to_have_count(0)
+    await expect(chat.button("Model: m2")).to_be_visible()
+    await chat.exchange("And you?", "Me too.")
+    await expect(chat.button("Model: m2")).to_be_visible()
+
+
 async def test_another_model_answers_a_new_conversation(chat: ChatPage) -> None:
     await chat.button("Model: m1").click()
     await chat.page.get_by_role("menuitemradio", name="m2").click()

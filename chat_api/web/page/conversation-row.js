@@ -16,12 +16,12 @@ export class ConversationRow {
 
   /**
    * @param {any} conversation
-   * @param {{chosen: () => void, rename: (id: string, title: string) => void,
+   * @param {{open: (id: string) => void, rename: (id: string, title: string) => void,
    *          favourite: (id: string, is: boolean) => void, remove: (id: string) => void}} actions
    */
   constructor(conversation, actions) {
     this.#actions = actions;
-    this.#link = h("a", { class: "row-link", on: { keydown: (event) => this.#key(event), click: () => actions.chosen() } });
+    this.#link = h("a", { class: "row-link", on: { keydown: (event) => this.#key(event), click: (event) => this.#open(event) } });
     this.#more = iconButton("dots", "", () => this.#menu(), { "aria-haspopup": "menu", "aria-expanded": "false", title: null });
     this.element = h("li", { class: "row", "data-id": conversation.id }, this.#link, this.#more);
     this.element.addEventListener("contextmenu", (event) => {
@@ -81,6 +81,12 @@ export class ConversationRow {
     this.#link.replaceWith(field);
     field.focus();
     field.select();
+  }
+
+  #open(event) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return; // in another tab or window
+    event.preventDefault();
+    this.#actions.open(this.#conversation.id);
   }
 
   #key(event) {

@@ -44,13 +44,13 @@ const drawer = new Drawer({
   hide: find("hide-sidebar"),
 });
 const sidebar = new Sidebar(find("conversations"), find("search"), conversations, {
-  chosen: () => drawer.done(), // also the one that is open already
+  open: navigate,
   rename: (id, title) => tell(conversations.update(id, { title })),
   favourite: (id, is) => tell(conversations.update(id, { is_favorited: is })),
   remove,
 });
 const models = new ModelMenu(find("model-button"), chat, (tag) => {
-  if (thread.id !== null) newChat();
+  if (thread.id !== null) navigate(null);
   thread.modelTag = tag;
   models.show(tag, true);
   composer.focus();
@@ -60,7 +60,6 @@ const models = new ModelMenu(find("model-button"), chat, (tag) => {
 const idInAddress = () => /^#\/([0-9a-f-]{36})$/i.exec(location.hash)?.[1] ?? null;
 
 function open(id) {
-  drawer.done();
   thread.modelTag = "";
   composer.show(id);
   thread.open(id);
@@ -68,14 +67,18 @@ function open(id) {
   if (matchMedia("(hover: hover)").matches) composer.focus(); // else a keyboard slides in
 }
 
-function newChat() {
-  if (thread.id === null && location.hash.length < 3) open(null);
-  else location.hash = "#/";
+/** Open it at once: a changed hash is told later, and what is sent until then would go elsewhere. */
+function navigate(id) {
+  drawer.done();
+  if (id !== null && id === thread.id) return;
+  const address = `#/${id ?? ""}`;
+  if (location.hash !== address) history.pushState(null, "", address);
+  open(id);
 }
 
 function go(step) {
   const next = thread.id === null ? conversations.items[0] : sidebar.neighbour(thread.id, step);
-  if (next) location.hash = `#/${next.id}`;
+  if (next) navigate(next.id);
 }
 
 let deletion = null;
@@ -85,11 +88,11 @@ function remove(id) {
   const title = conversations.get(id)?.title;
   const { undo, commit, seconds } = conversations.remove(id);
   const wasOpen = thread.id === id;
-  if (wasOpen) location.hash = "#/";
+  if (wasOpen) navigate(null);
   else find("conversations").querySelector(`[data-id="${next?.id}"] a`)?.focus();
   const act = () => {
     undo();
-    if (wasOpen) location.hash = `#/${id}`;
+    if (wasOpen) navigate(id);
   };
   deletion = toast(`“${title}” was deleted.`, { action: "Undo", act, gone: () => tell(commit()), seconds });
 }
@@ -130,20 +133,20 @@ thread.addEventListener("created", ({ detail: id }) => {
   sidebar.current = id;
 });
 thread.addEventListener("returned", ({ detail: text }) => composer.takeBack(text));
-addEventListener("hashchange", () => open(idInAddress()));
+addEventListener("hashchange", () => open(idInAddress())); // back, forward, an address that was typed
 chat.addEventListener("transport", ({ detail }) => {
   if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here: server-sent events are used.");
 });
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && conversations.refresh());
 watchConnection(find("banner"), chat, signIn);
 
-find("new-chat").addEventListener("click", newChat);
-find("new-chat-small").addEventListener("click", newChat);
+find("new-chat").addEventListener("click", () => navigate(null));
+find("new-chat-small").addEventListener("click", () => navigate(null));
 find("skip").addEventListener("click", () => composer.focus());
 find("help-button").addEventListener("click", openHelp);
 find("settings-button").addEventListener("click", () => openSettings(chat, tokens.isTyped ? signOut : null));
 listenToKeys({
-  newChat,
+  newChat: () => navigate(null),
   search: () => (drawer.toggle(true), find("search").focus()),
   toggleSidebar: () => drawer.toggle(),
   previous: () => go(-1),
