@@ -10,6 +10,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 # Twice the cores of a small machine: tests wait for servers more than they compute.
 JOBS = 4
+BROWSERS = 2
 ARGS =
 
 # Another interpreter than the one that made $(VENV), asked for with PYTHON=…, makes it anew.
@@ -20,10 +21,10 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test chaos packages lint format lock clean
+.PHONY: help dev test test-api test-browser chaos bench vendor screenshots packages browser lint format lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
 
 dev: $(VENV)/dev-installed ## run everything on this machine and print its address (make dev ARGS="--port 9000")
 	@exec $(BIN)/python -m chat_api dev $(ARGS)
@@ -31,15 +32,39 @@ dev: $(VENV)/dev-installed ## run everything on this machine and print its addre
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
 
+# Files by their names: `make test` shall leave them out. Each bounds its own time.
+test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold the answers against the API's description
+	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -o faulthandler_timeout=330 \
+		$(addprefix tests/api/,requests.py frames.py raw.py) $(ARGS)
+
+# One event loop for all of it, the one that the browser was started on.
+test-browser: browser $(VENV)/browser-test-installed ## run the tests in a real browser (make test-browser ARGS="-k client")
+	@exec $(BIN)/python -m pytest -n $(BROWSERS) --dist worksteal -o asyncio_default_fixture_loop_scope=session \
+		-o asyncio_default_test_loop_scope=session $(ARGS) tests/browser
+
 chaos: $(VENV)/test-installed ## kill everything at random under load and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
-packages: ## install what some tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
+bench: packages $(VENV)/test-installed ## measure what a token, a request and a stream cost (ARGS="--write" fills bench/README.md)
+	@exec $(BIN)/python -m bench $(ARGS)
+
+vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as chat_api/web/vendor/vendor.json says
+	@$(BIN)/python -m tests.vendored
+
+screenshots: browser $(VENV)/browser-test-installed ## draw the README's pictures again
+	@SCREENSHOTS=docs/screenshots $(MAKE) --no-print-directory test-browser ARGS="-k screenshot -q"
+
+packages: ## install what tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
 	for each in pgbouncer nginx curl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	test -z "$$missing" || { \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
+
+browser: ## install what tests/browser wants and pip doesn't have: Chromium (Debian, as root)
+	@command -v $${CHROMIUM:-chromium} >/dev/null || { \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; }
 
 lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all that is wrong, not the first alone
 	@status=0; \
@@ -81,9 +106,12 @@ $(VENV)/made:
 
 $(VENV)/dev-installed: EXTRAS = dev-stack
 $(VENV)/test-installed: EXTRAS = dev-stack,test
+$(VENV)/test-api-installed: EXTRAS = dev-stack,test,test-api
+$(VENV)/browser-test-installed: EXTRAS = dev-stack,test,browser-test
 
 # Of what pip says, errors come through, and each download, so that a slow line is seen to move.
-$(VENV)/dev-installed $(VENV)/test-installed: $(VENV)/made setup.cfg pyproject.toml constraints.txt
+$(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/browser-test-installed: \
+		$(VENV)/made setup.cfg pyproject.toml constraints.txt
 	@rm -f $@
 	@echo "Installing [$(EXTRAS)] into $(VENV)"
 	@pip="$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt"; \

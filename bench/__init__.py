@@ -1,1 +1,1 @@
-"""What the service costs, and how to measure it again."""
+"""What the service costs, measured; see README.md."""

@@ -41,6 +41,7 @@ _SEND = {
     "worker_id": WORKER,
     "max_messages": HISTORY,
     "max_characters": 6000,
+    "tell": True,
 }
 _FINISH = {
     "generation_id": SENT,
@@ -55,6 +56,7 @@ _FINISH = {
     "first_seq": 100,
     "last_seq": 101,
     "slice": "[{}]",
+    "tell": True,
 }
 _ATTACH = {"conversation_id": LONG, "user_id": USER, "generation_id": None}
 _TICK = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -10,6 +10,7 @@ import aiohttp_cors
 from aiohttp import web
 
 from chat_api import middlewares
+from chat_api.assets import load_assets
 from chat_api.auth import TokenVerifier
 from chat_api.context import (
     DATABASE,
@@ -27,15 +28,18 @@ from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.metrics import Metrics
 from chat_api.proxies import Proxies
-from chat_api.routes import TABLES
+from chat_api.routes import TABLES, web_page
 from chat_api.settings import Settings
 from chat_api.transports.websocket import GOING_AWAY
 
 PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "openai": OpenAI}
 
 
-def create_app(settings: Settings) -> web.Application:
-    """The service as an aiohttp application; it connects to nothing before it is started."""
+def create_app(settings: Settings, more: Iterable[web.AbstractRouteDef] = ()) -> web.Application:
+    """The service as an aiohttp application, with `more` routes if wanted.
+
+    It connects to nothing before it is started.
+    """
     app = web.Application(
         middlewares=[middlewares.trace, middlewares.explain, middlewares.authenticate],
         client_max_size=settings.max_body_bytes,
@@ -44,7 +48,7 @@ def create_app(settings: Settings) -> web.Application:
     app[METRICS] = Metrics()
     app[SOCKETS] = set()
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
-    app[ROUTES] = _add_routes(app, settings.base_path)
+    app[ROUTES] = _add_routes(app, settings, more)
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_parts)
     app.on_shutdown.append(_drain)
@@ -52,18 +56,32 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
-def _add_routes(app: web.Application, base_path: str) -> dict[web.AbstractResource | None, str]:
-    """Add every route below a path; what its resource is called."""
-    for table in TABLES:
-        app.router.add_routes(table)
+def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
+    if not isinstance(route, web.RouteDef):
+        return route
+    return web.RouteDef(
+        route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middlewares.expect}
+    )
+
+
+def _add_routes(
+    app: web.Application, settings: Settings, more: Iterable[web.AbstractRouteDef]
+) -> dict[web.AbstractResource | None, str]:
+    """Add every route below the settings' path; what its resource is called."""
+    tables: list[Iterable[web.AbstractRouteDef]] = [*TABLES, more]
+    if settings.web_ui == "on":
+        load_assets()  # now, or the first request would wait for it
+        tables.append(web_page.routes)
+    for table in tables:
+        app.router.add_routes(map(_expecting, table))
     names: dict[web.AbstractResource | None, str] = {}
     for resource in app.router.resources():
         names[resource] = resource.canonical
-        if base_path:
+        if settings.base_path:
             # As add_subapp does it; the router finds resources by their path. An application around
             # this one would cost each request some time.
             app.router.unindex_resource(resource)
-            resource.add_prefix(base_path)
+            resource.add_prefix(settings.base_path)
             app.router.index_resource(resource)
     return names
 

@@ -136,7 +136,8 @@ def _parser() -> argparse.ArgumentParser:
         "dev",
         help="everything on this machine: database, model, sign-in and server",
         description="Run everything on this machine, nothing else installed: PostgreSQL, migrations, a local "
-        "model, a development auth service and the server. Prints the address, a token and a curl line.",
+        "model, a development auth service and the server. Prints the web page's address, a token and a "
+        "curl line.",
     )
     dev.add_argument("--port", type=_port, default=8002, help="port of the server (default: %(default)s)")
     dev.add_argument(

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from chat_api.errors import ChatError
 
 
-# Each event is told by its first key, so that one on its way needs no second look at the rest.
+# Each event is told by its first key, of which five bytes are enough: one on its way needs no second look.
 KINDS = {
-    b"generation_id": b"start",
+    b"gener": b"start",  # generation_id
     b"token": b"token",
     b"reset": b"reset",
     b"error": b"error",
-    b"done": b"done",
+    b'done"': b"done",
 }
 
 
 def kind(data: bytes) -> bytes:
     """What an event is: start, token, reset, error or done."""
-    return KINDS[data[2 : data.index(b'"', 2)]]
+    return KINDS[data[2:7]]
 
 
 def dump(value: Mapping[str, Any]) -> bytes:

@@ -100,6 +100,7 @@ class Generations:
             "worker_id": self._worker_id,
             "max_messages": self._settings.max_conversation_history,
             "max_characters": self._settings.max_token_budget,
+            "tell": self._journal.has_company,
         }
         row = await self._begin(parameters)
         if row is None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import orjson
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from chat_api import errors, proxies
 from chat_api.auth import Principal
@@ -30,6 +30,11 @@ def public(handler: _Route) -> _Route:
     """Mark a handler that wants no token."""
     _public.add(handler)
     return handler
+
+
+def is_public(handler: Handler) -> bool:
+    """Whether it was marked so."""
+    return handler in _public
 
 
 @web.middleware
@@ -91,7 +96,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let only the holder of a good token through, and say who it is."""
-    if request.method != "OPTIONS" and request.match_info.handler not in _public:
+    if request.method != "OPTIONS" and not is_public(request.match_info.handler):
         principal = await verify_bearer(request)
         request[PRINCIPAL] = principal
         structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
@@ -104,6 +109,16 @@ async def verify_bearer(request: web.Request) -> Principal:
     if scheme.lower() != "bearer" or not token.strip():
         raise errors.Unauthorized
     return await request.app[VERIFIER].verify(token.strip())
+
+
+async def expect(request: web.Request) -> None:
+    """Tell a caller that waits to go on sending; another expectation is ignored, as RFC 9110 10.1.1 allows.
+
+    aiohttp's own would refuse it without our trace id, and answer 500 where it is no text.
+    """
+    if request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

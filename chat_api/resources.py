@@ -1,4 +1,4 @@
-"""Where the SQL lies: at the top of a checkout, inside the package once installed."""
+"""Where the SQL lies (at the top of a checkout, inside the package once installed), and the web page."""
 
 from pathlib import Path
 
@@ -13,6 +13,11 @@ def sql_dir() -> Path:
 def migrations_dir() -> Path:
     """The folder of the migrations."""
     return _folder("migrations")
+
+
+def web_dir() -> Path:
+    """The folder of the web page."""
+    return _PACKAGE / "web"
 
 
 def migration_ids() -> list[str]:

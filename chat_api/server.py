@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import gc
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
@@ -53,8 +54,9 @@ async def serve(
     unix_socket: Path | None = None,
     ready: Callable[[], None] | None = None,
     stop: asyncio.Event | None = None,
+    more: Iterable[web.AbstractRouteDef] = (),
 ) -> None:
-    """Serve until `stop` is set; without `stop`, until SIGTERM or SIGINT.
+    """Serve, `more` routes too, until `stop` is set; without `stop`, until SIGTERM or SIGINT.
 
     On the way out new answers are refused while the running ones get `drain_seconds`; the listener stays open
     until then, so that readers can come for them and load balancers see /api/ready turn to 503. Raises
@@ -73,7 +75,7 @@ async def serve(
 
     where = listeners.on_port(host, port) if unix_socket is None else listeners.on_path(unix_socket)
     with where as sockets:
-        await serve_on(sockets, settings, listening, ending)
+        await serve_on(sockets, settings, listening, ending, more)
 
 
 async def serve_on(
@@ -81,9 +83,10 @@ async def serve_on(
     settings: Settings,
     ready: Callable[[], None],
     ending: Callable[[], Awaitable[Ending]],
+    more: Iterable[web.AbstractRouteDef] = (),
 ) -> None:
     """Serve on listening sockets until `ending` says how to end; `ready` is called once it serves."""
-    app = create_app(settings)
+    app = create_app(settings, more)
     runner = web.AppRunner(
         app,
         access_log=None,  # middlewares.trace writes the line, with its ids
@@ -96,6 +99,7 @@ async def serve_on(
         for listener in sockets:
             await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
         log.info("listening", addresses=[site.name for site in runner.sites])
+        gc.freeze()  # what the start made stays: no collection needs to look at it again
         ready()
         end = await ending()
         log.info("draining", seconds=settings.drain_seconds)

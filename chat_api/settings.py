@@ -71,6 +71,15 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _token_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme or url.netloc:
+        return _http_url(value)
+    if value and (not value.isascii() or not value.isprintable() or " " in value):
+        raise ValueError("must be a URL such as https://chat.example/token, or a path such as /token")
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Key = Annotated[SecretStr, AfterValidator(_sendable)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -104,6 +113,12 @@ class Settings(BaseSettings):
     system_prompt: str = Field("", description="instructions put before every conversation")
     frontend_url: Annotated[str, AfterValidator(_origins)] = Field(
         "http://localhost:3000", description="allowed browser origins, comma-separated (CORS, WebSocket)"
+    )
+    web_ui: Literal["on", "off"] = Field("on", description="`off` leaves the web page out")
+    web_token_url: Annotated[str, AfterValidator(_token_url)] = Field(
+        "",
+        description="where the web page fetches its token, with the site's cookies: answers "
+        '`{"token": "…"}`; empty: the page asks for one',
     )
     base_path: Annotated[str, AfterValidator(_path)] = Field(
         "", description="path below which everything lies, such as `/chat`; empty: the root"

@@ -1,11 +1,12 @@
--- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters)^
+-- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters, tell)^
 -- Begins an answer: everything that must happen before the model is asked, once a message sent or regenerated.
 -- Stores the question, titles the conversation by its first one, and returns what the model is to be sent: the newest
 -- messages within both budgets, newest first. A second running generation is refused by uq_generations_running, not by
 -- the look before it (which only spares the common case a write). No row: not this user's conversation.
 -- `outcome`: started; existed (this key was used before: attach to generation_id; `is_other_content`: for something
 -- else, null: at this very moment, so ask again); running (generation_id is in the way); nothing (no question to
--- answer again). A notification tells listening workers, whose readers may watch this conversation.
+-- answer again). `tell`: notify listening workers, whose readers may watch this conversation; false where this worker is
+-- the only one, since notifications make commits wait for each other.
 with conversation as ( -- generations.start
     select
         id,
@@ -191,7 +192,7 @@ select
         else 'nothing'
     end as outcome,
     case
-        when s.id is not null
+        when s.id is not null and :tell
             then pg_notify('chat_started', concat_ws(' ', cast(:worker_id as uuid), c.id, s.id))
     end as told
 from conversation as c
@@ -200,13 +201,13 @@ left join entered as n on true
 left join started as s on true
 left join running as r on true;
 
--- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice)^
+-- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, tell)^
 -- Ends an answer: everything that must happen after the model has spoken, once a generation. Stores the text (no
 -- message for an empty one), and only then deletes the answers that a successful regeneration replaces. Only a running
 -- generation of this worker is ended, so it may be repeated until its commit is known: `is_mine` is true when this
 -- call or an earlier one with the same end did it; else `content` is the text that another end stored (null where it
 -- did so at this very moment: ask again). `slice`: the events from first_seq on that the journal doesn't have yet, or
--- null. No row: the conversation is gone.
+-- null. `tell`: as in start. No row: the conversation is gone.
 with conversation as ( -- generations.finish
     -- Locked before the generation, as a deletion does: the other way round the two would wait for each other.
     select c.id
@@ -307,7 +308,7 @@ select
     message_id,
     finish_reason,
     null as content,
-    pg_notify('chat_journal', cast(id as text)) as told
+    case when :tell then pg_notify('chat_journal', cast(id as text)) end as told
 from ended
 union all
 select

@@ -49,6 +49,10 @@ class AuthService:
         self._users[token] = {"valid": True, "user": user, "claims": claims}
         return {"Authorization": f"Bearer {token}"}
 
+    def answer(self, token: str) -> dict[str, Any]:
+        """What it says of a good token, for `replies`."""
+        return self._users[token]
+
     async def _validate(self, request: web.Request) -> web.Response:
         if request.headers.get("X-Internal-API-Key") != self.internal_key:
             return web.json_response({"detail": "wrong internal key"}, status=403)

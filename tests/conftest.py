@@ -124,8 +124,8 @@ async def start(database_url: str, model: ModelServer, auth: AuthService) -> Asy
     """Start the service on real sockets with given settings, as often as wanted; its neighbours end later."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def run(settings: Settings) -> Client:
-            return await stack.enter_async_context(TestClient(LastingServer(create_app(settings))))
+        async def run(settings: Settings, port: int | None = None) -> Client:
+            return await stack.enter_async_context(TestClient(LastingServer(create_app(settings), port=port)))
 
         yield run
 

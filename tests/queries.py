@@ -83,6 +83,7 @@ class Chat:
             "worker_id": self.worker_id,
             "max_messages": 50,
             "max_characters": 6000,
+            "tell": True,
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 
@@ -111,6 +112,7 @@ class Chat:
             "first_seq": None,
             "last_seq": 3,
             "slice": None,
+            "tell": True,
         }
         return await one(connection, "generations.finish", **{**parameters, **changes})
 

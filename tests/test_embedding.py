@@ -150,7 +150,7 @@ async def test_errors_are_the_services_below_it_and_the_sites_beside_it(
     for method, path, status, code in [
         ("GET", "/chat/api/conversations", 401, "unauthorized"),
         ("GET", "/chat/nothing", 404, "not_found"),
-        ("GET", "/chat/", 404, "not_found"),
+        ("GET", "/chat/web/nothing", 404, "not_found"),
         ("GET", "/chat/api/conversations/x", 404, "conversation_not_found"),
         ("PATCH", "/chat/api/conversations", 405, "method_not_allowed"),
     ]:

@@ -103,7 +103,7 @@ async def test_a_compressed_body_that_is_broken_is_the_callers_fault(client: Cli
 
 
 async def test_an_unknown_address_is_told_only_to_who_is_signed_in(client: Client, user: Headers) -> None:
-    for path in ("/", "/api", "/api/huh", "/api/conversations/", "//", "/api/conversations/a/b/c", "/%00"):
+    for path in ("/huh", "/api", "/api/huh", "/api/conversations/", "/api/conversations/a/b/c", "/%00"):
         await refused(await client.get(path), 401, "unauthorized")
         await refused(await client.get(path, headers=user), 404, "not_found")
 
@@ -302,6 +302,16 @@ async def test_an_address_that_is_no_text_is_just_unknown(client: Client, user: 
     )
     assert answer.split(b" ")[1] in (b"404", b"400"), answer
     assert b"Traceback" not in answer
+
+
+@pytest.mark.parametrize("expectation", [b"200-maybe", b"\x80", b"100-CONTINUE"])
+async def test_an_expectation_is_met_or_ignored(client: Client, user: Headers, expectation: bytes) -> None:
+    head = b"POST /api/conversations HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n"
+    head += b"Authorization: " + user["Authorization"].encode() + b"\r\nExpect: " + expectation + b"\r\n\r\n"
+    answer = await raw(client, head)
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\n") == (expectation == b"100-CONTINUE"), answer
+    assert b"HTTP/1.1 201 Created\r\n" in answer
+    assert b"X-Trace-Id" in answer
 
 
 async def test_a_caller_that_leaves_while_sending_is_no_failure_of_the_service(

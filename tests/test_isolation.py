@@ -71,6 +71,7 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str,
                 "worker_id": chat.worker_id,
                 "max_messages": 50,
                 "max_characters": 6000,
+                "tell": True,
             }
             return [
                 {**common, "kind": kind, "content": content, "idempotency_key": key}

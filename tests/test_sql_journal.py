@@ -380,7 +380,11 @@ async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
         "slice": None,
     }
     for told in ([str(begun)], []):  # not again when it is repeated
-        assert await heard(sql, database_url, "chat_journal", "generations.finish", **finish) == told
+        assert (
+            await heard(sql, database_url, "chat_journal", "generations.finish", **finish, tell=True) == told
+        )
+    unheard = finish | {"generation_id": await chat.begin(sql), "tell": False}
+    assert await heard(sql, database_url, "chat_journal", "generations.finish", **unheard) == []
     orphan = await chat.begin(sql)
     for told in ([str(orphan)], []):
         assert await heard(sql, database_url, "chat_journal", "maintenance.interrupt_orphans") == told

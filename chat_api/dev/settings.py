@@ -6,6 +6,7 @@ from typing import Literal, cast, get_args
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from chat_api.dev import sign_in
 from chat_api.dev.detect import Protocol
 from chat_api.dev.errors import DevError
 from chat_api.settings import Settings
@@ -59,6 +60,7 @@ def dev_settings(
         inference_api_key=SecretStr(environment.get("INFERENCE_API_KEY", "")),
         inference_model=environment.get("INFERENCE_MODEL", ""),
         frontend_url=f"http://127.0.0.1:{port},http://localhost:{port},http://localhost:3000",
+        web_token_url=sign_in.PATH,
         drain_seconds=_DRAIN_SECONDS,
         log_format="text",
         log_level=log_level(),

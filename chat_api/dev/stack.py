@@ -24,6 +24,7 @@ from chat_api.dev.parts import (
 )
 from chat_api.dev.postgres import Postgres
 from chat_api.dev.settings import dev_settings, log_level
+from chat_api.dev.sign_in import sign_in
 from chat_api.dev.supervise import keep_alive
 from chat_api.dev.welcome import welcome
 from chat_api.logs import configure_logging
@@ -158,6 +159,7 @@ class _Stack:
                 port=self._options.port,
                 ready=lambda: _say(welcome(self._address, auth.token(), str(self._folder))),
                 stop=self.ending,
+                more=[sign_in(auth.token)],
             )
             for task in tasks:
                 task.cancel()

@@ -1,12 +1,12 @@
 """What the developer reads when everything runs."""
 
 _WELCOME = """
-The chat API is ready.
+Ready. Open the page, which signs in by itself:
 
-  address  {address}
+  page     {address}/
   token    {token}
 
-Ask it something, in another terminal:
+Or ask in another terminal:
 
 {curl}
 
@@ -26,5 +26,5 @@ def curl_line(address: str, token: str) -> str:
 
 
 def welcome(address: str, token: str, data_dir: str) -> str:
-    """The text with the address, a token and the curl line."""
+    """The text with the page's address, a token and the curl line."""
     return _WELCOME.format(address=address, token=token, curl=curl_line(address, token), data_dir=data_dir)

@@ -65,6 +65,11 @@ class Journal:
         """Begin to tick."""
         self._task = asyncio.create_task(self._run(), name="journal")
 
+    @property
+    def has_company(self) -> bool:
+        """Whether other workers lived at the last tick; one that came since finds all by polling."""
+        return self._others > 0
+
     async def held(self) -> None:
         """Until the lease is held: whoever starts a generation without one could be taken for dead.
 
@@ -130,7 +135,7 @@ class Journal:
             if (piece := _slice(log, written)) is not None
         }
         hint = ""
-        if self._others and slices:
+        if self.has_company and slices:
             hint = ",".join(map(str, slices)) if len(slices) <= HINT_IDS else MANY
         row = await self._database.row(
             "journal.tick",

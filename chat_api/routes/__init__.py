@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chat_api.routes import conversations, health, messages, models, socket, streams
+from chat_api.routes import conversations, description, health, messages, models, socket, streams
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -16,4 +16,5 @@ TABLES: list[web.RouteTableDef] = [
     streams.routes,
     socket.routes,
     models.routes,
+    description.routes,
 ]

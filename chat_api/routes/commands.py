@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from chat_api import errors
+from chat_api.description.declare import EVENT_ID
 from chat_api.models import Body, MessageCreate, Regenerate
 from chat_api.reading import Cursor
 from chat_api.routes.messages import MAX_KEY_CHARACTERS
@@ -47,25 +48,32 @@ def _printable(key: str) -> str:
     return key
 
 
+EventId = Annotated[str, Field(json_schema_extra={"pattern": EVENT_ID["pattern"]})]
 Ref: TypeAlias = (
     Annotated[StrictStr, Field(max_length=200)]
     | Annotated[StrictInt, Field(ge=-MAX_SAFE_INTEGER, le=MAX_SAFE_INTEGER)]
     | Annotated[StrictFloat, Field(allow_inf_nan=False)]
 )
-Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARACTERS), AfterValidator(_printable)]
+Key = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_KEY_CHARACTERS, json_schema_extra={"pattern": "^[ -~]*$"}),
+    AfterValidator(_printable),
+]
 
 
 class Authenticate(Body):
     """Who is asking, at first and again before the token expires."""
 
-    token: SecretStr
+    token: SecretStr = Field(examples=["eyJhbGciOi…"])
 
 
 class Command(Body):
     """Something to be done in a conversation; `ref` comes back with the answer."""
 
-    ref: Ref
-    conversation_id: Annotated[UUID, BeforeValidator(_read_id)]
+    ref: Ref = Field(examples=["1"])
+    conversation_id: Annotated[UUID, BeforeValidator(_read_id)] = Field(
+        examples=["01a2f3c4-5d6e-7f80-8a1b-2c3d4e5f6071"]
+    )
 
 
 class Send(Command, MessageCreate):
@@ -83,7 +91,9 @@ class SendAgain(Command, Regenerate):
 class Subscribe(Command):
     """Follow a conversation, from its running generation's first event or from the one after `after`."""
 
-    after: Annotated[Cursor | None, PlainValidator(_read_cursor)] = None
+    after: Annotated[Cursor | None, PlainValidator(_read_cursor, json_schema_input_type=EventId | None)] = (
+        None
+    )
 
 
 class Unsubscribe(Command):

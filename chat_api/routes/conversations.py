@@ -14,7 +14,16 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL
-from chat_api.models import ConversationCreate, ConversationUpdate, PageQuery
+from chat_api.description import declare
+from chat_api.description.declare import Answer, Operation, describe
+from chat_api.models import (
+    Conversation,
+    ConversationCreate,
+    ConversationPage,
+    ConversationUpdate,
+    OpenConversation,
+    PageQuery,
+)
 from chat_api.reading import Cursor
 from chat_api.routes.requests import read_body, read_id, read_query, respond
 
@@ -23,8 +32,20 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
+TAG = "Conversations"
+
 
 @routes.get("/api/conversations")
+@describe(
+    Operation(
+        "List conversations",
+        TAG,
+        [Answer(200, "The page.", ConversationPage)],
+        "While conversations change, pages by `cursor` repeat and leave out none; pages by `offset` may.",
+        errors=declare.DATABASE,
+        query=PageQuery,
+    )
+)
 async def page(request: web.Request) -> web.Response:
     """One page of the caller's conversations, newest first, and the same grouped by UTC date."""
     query = read_query(request, PageQuery)
@@ -53,6 +74,16 @@ async def page(request: web.Request) -> web.Response:
 
 
 @routes.post("/api/conversations")
+@describe(
+    Operation(
+        "Open a conversation",
+        TAG,
+        [Answer(201, "The new conversation.", Conversation)],
+        "Its first message makes its title, unless you give one.",
+        errors=[*declare.DATABASE, errors.UnknownUser],
+        body=ConversationCreate,
+    )
+)
 async def create(request: web.Request) -> web.Response:
     """Open an empty conversation."""
     body = await read_body(request, ConversationCreate)
@@ -66,6 +97,15 @@ async def create(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/conversations/{id}")
+@describe(
+    Operation(
+        "Read a conversation",
+        TAG,
+        [Answer(200, "The conversation.", OpenConversation)],
+        "Where `generation` is not null, attach to it with `GET /api/conversations/{id}/stream`.",
+        errors=declare.DATABASE,
+    )
+)
 async def get(request: web.Request) -> web.Response:
     """A conversation with its messages and the generation now running in it."""
     row = await request.app[DATABASE].row(
@@ -91,6 +131,17 @@ async def get(request: web.Request) -> web.Response:
 
 
 @routes.put("/api/conversations/{id}")
+@describe(
+    Operation(
+        "Rename or star a conversation",
+        TAG,
+        [Answer(200, "The conversation as it is now.", Conversation)],
+        "A new title moves it to the top of the list, a star doesn't.",
+        errors=declare.DATABASE,
+        body=ConversationUpdate,
+        body_required=True,
+    )
+)
 async def update(request: web.Request) -> web.Response:
     """Rename a conversation, or mark it as a favourite."""
     conversation_id = read_id(request)
@@ -106,6 +157,7 @@ async def update(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/conversations/{id}")
+@describe(Operation("Delete a conversation", TAG, [Answer(204, "It is gone.")], errors=declare.DATABASE))
 async def delete(request: web.Request) -> web.Response:
     """Delete a conversation with its messages; an answer on its way is stopped."""
     conversation_id = read_id(request)

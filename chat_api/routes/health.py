@@ -8,18 +8,23 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, METRICS
+from chat_api.description.declare import Answer, Operation, describe
 from chat_api.middlewares import public
+from chat_api.models import Health, Readiness
 from chat_api.resources import migration_ids
 
 log = structlog.get_logger(__name__)
 
 routes = web.RouteTableDef()
 
+TAG = "Operations"
+
 HEALTHY = orjson.dumps({"status": "ok", "ready": True, "service": "chat-api"})
 
 
 @routes.get("/api/health")
 @public
+@describe(Operation("Is it alive?", TAG, [Answer(200, "It lives.", Health)]))
 async def health(_: web.Request) -> web.Response:
     """Liveness: the process answers. Touches nothing else, so that a broken neighbour restarts nobody."""
     return web.Response(body=HEALTHY, content_type="application/json")
@@ -27,6 +32,16 @@ async def health(_: web.Request) -> web.Response:
 
 @routes.get("/api/ready")
 @public
+@describe(
+    Operation(
+        "Is it ready?",
+        TAG,
+        [
+            Answer(200, "It can work.", Readiness),
+            Answer(503, "It can't, see `checks`; send requests elsewhere.", Readiness),
+        ],
+    )
+)
 async def ready(request: web.Request) -> web.Response:
     """Readiness: the database answers and is migrated, and this worker is not draining; else 503."""
     checks = {"database": "ok", "migrations": "ok", "worker": "ok"}
@@ -54,6 +69,7 @@ async def ready(request: web.Request) -> web.Response:
 
 @routes.get("/metrics")
 @public
+@describe(Operation("Prometheus' figures", TAG, [Answer(200, "The figures.", "text/plain")]))
 async def metrics(request: web.Request) -> web.Response:
     """The figures in Prometheus' text format."""
     return web.Response(

@@ -8,7 +8,9 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
-from chat_api.models import MessageCreate, Regenerate
+from chat_api.description import declare
+from chat_api.description.declare import EVENT_STREAM, Answer, Operation, Parameter, describe
+from chat_api.models import Exchange, MessageCreate, Regenerate
 from chat_api.routes.requests import read_body, read_id, respond
 from chat_api.transports import sse
 
@@ -18,15 +20,69 @@ if TYPE_CHECKING:
 routes = web.RouteTableDef()
 
 MAX_KEY_CHARACTERS = 200
+IDEMPOTENCY_KEY = Parameter(
+    "header",
+    "Idempotency-Key",
+    "A key of your choice for this message, printable. Send the same one when you try again: nothing is "
+    "stored twice, and you get the same answer. It holds within the conversation; with another content it is "
+    "refused.",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS, "pattern": "^[!-~]*$"},
+    "5f0f6f3e-1",
+)
+ANSWERS = [
+    Answer(
+        200,
+        'The answer as it is written; with `"stream": false` the whole exchange when it is complete.',
+        EVENT_STREAM,
+        Exchange,
+    )
+]
+ERRORS: list[type[errors.ChatError]] = [
+    *declare.DATABASE,
+    errors.GenerationRunning,
+    errors.RequestRepeated,
+    errors.Draining,
+    # of an answer in one piece, in which nothing was said
+    errors.InferenceError,
+    errors.InferenceRejected,
+    errors.InferenceBroken,
+    errors.InferenceInterrupted,
+    errors.InferenceUnavailable,
+    errors.InferenceTimeout,
+    errors.WorkerLost,
+]
 
 
 @routes.post("/api/conversations/{id}/messages")
+@describe(
+    Operation(
+        "Send a message",
+        "Messages",
+        ANSWERS,
+        "Once this answers 200, the message is stored, and the answer is written whether you stay or not.",
+        errors=ERRORS,
+        parameters=[IDEMPOTENCY_KEY],
+        body=MessageCreate,
+        body_required=True,
+    )
+)
 async def send(request: web.Request) -> web.StreamResponse:
     """Store the caller's message, and stream its answer."""
     return await _answer(request, MessageCreate)
 
 
 @routes.post("/api/conversations/{id}/regenerate")
+@describe(
+    Operation(
+        "Answer the last message again",
+        "Messages",
+        ANSWERS,
+        "An answer that fails, or says nothing, leaves the old one in its place.",
+        errors=[*ERRORS, errors.NothingToRegenerate],
+        parameters=[IDEMPOTENCY_KEY],
+        body=Regenerate,
+    )
+)
 async def regenerate(request: web.Request) -> web.StreamResponse:
     """Answer the last message again; the new answer replaces the old one once it is stored."""
     return await _answer(request, Regenerate)

@@ -6,19 +6,47 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import INFERENCE, PRINCIPAL
-from chat_api.models import ModelSwap
+from chat_api.description.declare import Answer, Operation, describe
+from chat_api.models import Models, ModelSwap, Swapped
 from chat_api.routes.requests import read_body, respond
 
 routes = web.RouteTableDef()
 
+TAG = "Models"
+ERRORS: list[type[errors.ChatError]] = [
+    errors.InferenceRejected,
+    errors.InferenceBroken,
+    errors.InferenceUnavailable,
+]
+
 
 @routes.get("/api/models")
+@describe(Operation("List the models", TAG, [Answer(200, "The models.", Models)], errors=ERRORS))
 async def models(request: web.Request) -> web.Response:
     """What the model server says of its models."""
     return respond(await request.app[INFERENCE].models())
 
 
 @routes.post("/api/models/swap")
+@describe(
+    Operation(
+        "Load another model",
+        TAG,
+        [
+            Answer(200, "It is loaded.", Swapped),
+            Answer(202, "It is being loaded.", Swapped),
+            Answer(
+                "4XX",
+                "The model server's own refusal, such as 404 for a model it doesn't have.",
+                "application/json",
+            ),
+        ],
+        "`GET /api/models` tells when it is there.",
+        errors=[*ERRORS, errors.Forbidden, errors.NotSupported],
+        body=ModelSwap,
+        body_required=True,
+    )
+)
 async def swap(request: web.Request) -> web.Response:
     """Load another model; for administrators."""
     if not request[PRINCIPAL].is_admin:

@@ -92,7 +92,11 @@ class Session:
         if self._principal is None and error.status < 500:
             self._socket.end(UNAUTHENTICATED)
         else:  # also where the token can't be checked just now: the client may send it again
-            await self._say({"type": "error", "ref": ref, **error.body})
+            told = {
+                "status": error.status,
+                "retry_after": error.retry_after,
+            }  # what HTTP says outside the body
+            await self._say({"type": "error", "ref": ref, **told, **error.body})
 
     async def _do(self, command: Asked) -> None:
         if isinstance(command, Authenticate):

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import METRICS, SETTINGS, SOCKETS
+from chat_api.description.declare import Answer, Operation, describe
 from chat_api.middlewares import origin, public, verify_bearer
 from chat_api.routes.session import Session
 from chat_api.transports.websocket import (
@@ -26,6 +27,16 @@ AUTHENTICATION_SECONDS = 10
 
 @routes.get("/api/ws", allow_head=False)
 @public  # a browser can't set the header: its first frame authenticates
+@describe(
+    Operation(
+        "Open a WebSocket",
+        "WebSocket",
+        [Answer(101, "A WebSocket; its frames are described in [asyncapi.json](asyncapi.json).")],
+        "A program sends its token in the header `Authorization`, a browser in its first frame. Where the "
+        "token or the page's `Origin` is refused, the socket opens and is closed with a code that says so.",
+        errors=[errors.UpgradeRequired, errors.AuthBroken, errors.AuthUnavailable],
+    )
+)
 async def connect(request: web.Request) -> web.StreamResponse:
     """Serve a socket until either side ends it."""
     socket = Socket(request, request.app[SETTINGS])

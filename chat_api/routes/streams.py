@@ -7,14 +7,38 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.context import GENERATIONS, PRINCIPAL, SETTINGS
+from chat_api.description import declare
+from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Answer, Operation, Parameter, describe
+from chat_api.models import Stopped
 from chat_api.reading import Cursor
 from chat_api.routes.requests import read_id, respond
 from chat_api.transports import sse
 
 routes = web.RouteTableDef()
 
+TAG = "Streams"
+AFTER = "Continue after this event, the last one that you have; without it, from the first."
+SAMPLE_ID = "01a2f3c4-9aab-7bcd-8ef0-112233445566:41"
+
 
 @routes.get("/api/conversations/{id}/stream", allow_head=False)
+@describe(
+    Operation(
+        "Attach to an answer",
+        TAG,
+        [
+            Answer(200, "The events, from that place to the last.", EVENT_STREAM),
+            Answer(204, "Nothing is being written here, and what was is read to its end: see the messages."),
+        ],
+        "Any number may attach, on any worker; each sees every event once, in order. When an answer's events "
+        "are no longer kept, one `reset` event brings its whole text.",
+        errors=[*declare.DATABASE, errors.Invalid],
+        parameters=[
+            Parameter("header", "Last-Event-ID", f"{AFTER} Goes before `after`.", EVENT_ID, SAMPLE_ID),
+            Parameter("query", "after", f"{AFTER} For who can't set headers.", EVENT_ID, SAMPLE_ID),
+        ],
+    )
+)
 async def attach(request: web.Request) -> web.StreamResponse:
     """The events of a generation from the first, or from the one after `Last-Event-ID` or `?after=`."""
     reading = await request.app[GENERATIONS].readers.attach(
@@ -26,6 +50,15 @@ async def attach(request: web.Request) -> web.StreamResponse:
 
 
 @routes.post("/api/conversations/{id}/stop")
+@describe(
+    Operation(
+        "Stop an answer",
+        TAG,
+        [Answer(200, "It has stopped; `stopped` is false where nothing was being written.", Stopped)],
+        "The model stops too. Readers see `done` with the finish reason `stopped`. Safe to repeat.",
+        errors=declare.DATABASE,
+    )
+)
 async def stop(request: web.Request) -> web.Response:
     """End the running generation; its text so far is stored when this answers."""
     generation_id = await request.app[GENERATIONS].stop(request[PRINCIPAL].user_id, read_id(request))

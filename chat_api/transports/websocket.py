@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -49,8 +48,8 @@ def frame(payload: bytes) -> bytes:
     if length < 126:
         return b"\x81%c%b" % (length, payload)
     if length < 65536:
-        return struct.pack("!BBH", 0x81, 126, length) + payload
-    return struct.pack("!BBQ", 0x81, 127, length) + payload
+        return b"\x81\x7e%b%b" % (length.to_bytes(2, "big"), payload)
+    return b"\x81\x7f%b%b" % (length.to_bytes(8, "big"), payload)
 
 
 def framed(generation_id: UUID, conversation_id: UUID) -> Encode:

@@ -66,6 +66,11 @@ class DevProcess:
         return self._process.returncode
 
     @property
+    def page(self) -> str:
+        """The page's address that it printed."""
+        return self._printed(r"^  page +(\S+)$")
+
+    @property
     def token(self) -> str:
         """The token that it printed."""
         return self._printed(r"^  token +(\S+)$")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -49,6 +50,17 @@ async def get(stack: DevProcess, port: str, path: str) -> Any:
         return await response.json()
 
 
+async def page_signs_in(stack: DevProcess) -> bool:
+    """Whether the printed address shows a page that finds a token which the service takes."""
+    async with aiohttp.ClientSession(stack.page, raise_for_status=True) as session:
+        async with session.get("") as response:
+            (path,) = re.findall('name="token-url" content="(.*?)"', await response.text())
+        async with session.get(path, headers={"Sec-Fetch-Site": "same-origin"}) as response:
+            headers = {"Authorization": f"Bearer {(await response.json())['token']}"}
+        async with session.get("api/conversations", headers=headers) as response:
+            return response.status == 200
+
+
 def child(pid: int, words: str) -> int:
     """The descendant of `pid` with `words` in its command that was started first."""
     return min(child for child in descendants(pid) if words in command_line(child))
@@ -60,6 +72,7 @@ async def test_the_printed_curl_line_streams_an_answer_and_ctrl_c_leaves_only_th
 ) -> None:
     async with DevProcess(tmp_path / "data", "--port", port) as stack:
         await stack.until(READY, 300)
+        assert await page_signs_in(stack)
         events = await paste(stack.curl_line)
         assert [event["token"] for event in events if "token" in event]
         assert events[-1]["done"] is True

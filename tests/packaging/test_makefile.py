@@ -32,7 +32,7 @@ def installed_venv(tmp_path: Path) -> Path:
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
-    for stamp in ("made", "dev-installed", "test-installed"):
+    for stamp in ("made", "dev-installed", "test-installed", "test-api-installed", "browser-test-installed"):
         (venv / stamp).touch()
     return venv
 
@@ -41,11 +41,11 @@ def test_make_alone_lists_every_target_in_one_line() -> None:
     targets = re.findall(r"^\.PHONY: (help .*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     lines = make().stdout.splitlines()
     assert [line.split()[1] for line in lines] == targets[0].split()
-    assert all(re.fullmatch(r"  make \w+ +\S.*", line) and len(line) <= 110 for line in lines)
+    assert all(re.fullmatch(r"  make [a-z-]+ +\S.*", line) and len(line) <= 110 for line in lines)
     assert lines == make("help").stdout.splitlines()
 
 
-@pytest.mark.parametrize("target", ["dev", "test", "lint", "format"])
+@pytest.mark.parametrize("target", ["dev", "test", "test-api", "lint", "format"])
 def test_without_a_fitting_python_it_says_so_and_leaves_nothing(target: str, tmp_path: Path) -> None:
     done = make(target, "PYTHON=no-such-python", f"VENV={tmp_path}/venv")
     assert done.returncode == 2
@@ -54,7 +54,7 @@ def test_without_a_fitting_python_it_says_so_and_leaves_nothing(target: str, tmp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("target", ["dev", "test", "lint", "format"])
+@pytest.mark.parametrize("target", ["dev", "test", "test-api", "test-browser", "lint", "format"])
 def test_second_run_installs_nothing(target: str, installed_venv: Path) -> None:
     assert "pip install" not in make("--dry-run", target, f"VENV={installed_venv}").stdout
 
@@ -65,6 +65,8 @@ def test_second_run_installs_nothing(target: str, installed_venv: Path) -> None:
     [
         ("dev", "dev-stack"),
         ("test", "dev-stack,test"),
+        ("test-api", "dev-stack,test,test-api"),
+        ("test-browser", "dev-stack,test,browser-test"),
         ("lint", "dev-stack,test"),
         ("format", "dev-stack,test"),
     ],

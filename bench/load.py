@@ -1,0 +1,167 @@
+"""Streams and requests, many at a time, in a process of their own: `python -m bench.load … ` prints JSON.
+
+The server's processor time is read before and after, from this process, so that nothing else is counted in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from uuid import uuid4
+
+import uvloop
+
+from bench.accounting import cpu, resident
+from bench.connection import Connection, Stream
+
+RAMP_SECONDS = 2.0
+USERS = 20
+
+
+@dataclass
+class Streams:
+    """What streams cost, and how they arrived. Times in seconds, memory in megabytes."""
+
+    tokens: int  # that all readers saw
+    lost: int
+    cpu: float
+    first_token: float  # median
+    longest_gaps: float  # 99th percentile
+    memory: float  # above what the server held before
+
+    @property
+    def microseconds(self) -> float:
+        """Processor time a token."""
+        return self.cpu / max(self.tokens, 1) * 1e6
+
+
+@dataclass
+class Requests:
+    """What requests of one kind cost: seconds of processor time each, and how many were answered a second."""
+
+    cpu: float
+    rate: float
+    failed: int
+
+
+async def streams(
+    port: int, pid: int, count: int, tokens: int, *, readers: int, socket: bool, direct: bool
+) -> Streams:
+    """`count` answers at once, each with so many readers, over SSE or WebSocket.
+
+    `direct`: the model server's own, without anything between.
+    """
+    users = [str(uuid4()) for _ in range(USERS)]
+    connections = [await connect(port) for _ in range(count)]
+    others = [[await connect(port) for _ in range(readers - 1)] for _ in range(count)]
+    paths = []
+    for number, connection in enumerate(connections):
+        status, body = await connection.request(
+            "POST", "/api/conversations", users[number % USERS], {"title": "bench"}
+        )
+        if status not in (200, 201):
+            raise SystemExit(f"the server answered {status}: {body!r}")
+        paths.append(json.loads(body).get("id", "x"))
+        if socket:
+            await connection.upgrade(users[number % USERS])
+
+    async def ask(number: int) -> list[Stream]:
+        await asyncio.sleep(RAMP_SECONDS * number / count)
+        user, below = users[number % USERS], f"/api/conversations/{paths[number]}"
+        if socket:
+            return [await connections[number].chat(paths[number])]
+        path = "/generate" if direct else f"{below}/messages"
+        first = asyncio.create_task(
+            connections[number].stream("POST", path, user, {"content": "hello there"})
+        )
+        if others[number]:
+            await asyncio.sleep(0.1)  # the answer has begun by then
+        rest = [each.stream("GET", f"{below}/stream", user) for each in others[number]]
+        return list(await asyncio.gather(first, *rest))
+
+    held, used = resident(pid), cpu(pid)
+    most = [held]
+    watching = asyncio.create_task(watch(pid, most))
+    seen = [stream for found in await asyncio.gather(*map(ask, range(count))) for stream in found]
+    used = cpu(pid) - used
+    watching.cancel()
+    gaps = sorted(gap for stream in seen for gap in stream.gaps)
+    total = sum(stream.tokens for stream in seen)
+    return Streams(
+        tokens=total,
+        lost=count * readers * tokens - total,
+        cpu=used,
+        first_token=statistics.median(stream.first for stream in seen if stream.times),
+        longest_gaps=gaps[int(len(gaps) * 0.99)] if gaps else 0.0,
+        memory=max(most) - held,
+    )
+
+
+async def watch(pid: int, held: list[float]) -> None:
+    """Note twice a second how much memory is held, until cancelled."""
+    while True:
+        held.append(resident(pid))
+        await asyncio.sleep(0.5)
+
+
+async def requests(port: int, pid: int, kind: str, path: str, user: str, seconds: float) -> Requests:
+    """One kind of request over 16 connections, each the next as soon as the one before is answered."""
+    method, body = ("POST", {"title": "x"}) if kind == "create" else ("GET", None)
+    connections = [await connect(port) for _ in range(16)]
+    count = failed = 0
+    end = time.perf_counter() + seconds
+
+    async def call(connection: Connection) -> None:
+        nonlocal count, failed
+        while time.perf_counter() < end:
+            status, _ = await connection.request(method, path, user, body)
+            count += 1
+            failed += status >= 400
+
+    used, began = cpu(pid), time.perf_counter()
+    await asyncio.gather(*map(call, connections))
+    return Requests((cpu(pid) - used) / count, count / (time.perf_counter() - began), failed)
+
+
+async def connect(port: int) -> Connection:
+    """A connection to a port of this machine."""
+    return (await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port))[1]
+
+
+def main() -> None:
+    """Read the arguments, load, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("pid", type=int, help="process whose time is counted, with its children")
+    parser.add_argument("--streams", type=int, default=100)
+    parser.add_argument("--tokens", type=int, default=150, help="that each answer has")
+    parser.add_argument("--readers", type=int, default=1, help="of each answer")
+    parser.add_argument("--websocket", action="store_true")
+    parser.add_argument("--direct", action="store_true", help="the port is the model server's")
+    parser.add_argument("--requests", metavar="KIND", help="list, get or create, instead of streams")
+    parser.add_argument("--path", default="/api/conversations")
+    parser.add_argument("--user", default=str(uuid4()))
+    parser.add_argument("--seconds", type=float, default=3.0)
+    given = parser.parse_args()
+    if given.requests:
+        work = requests(given.port, given.pid, given.requests, given.path, given.user, given.seconds)
+    else:
+        work = streams(
+            given.port,
+            given.pid,
+            given.streams,
+            given.tokens,
+            readers=given.readers,
+            socket=given.websocket,
+            direct=given.direct,
+        )
+    sys.stdout.write(json.dumps(asdict(uvloop.run(work))))
+
+
+if __name__ == "__main__":
+    main()

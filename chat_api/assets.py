@@ -1,0 +1,76 @@
+"""The web page's files: read, compressed and tagged once, then served from memory."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from chat_api.resources import web_dir
+
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".svg": "image/svg+xml",
+    ".ts": "text/plain",
+    ".txt": "text/plain",
+}
+_INDEX = "index.html"
+_TOKEN_URL = b'<meta name="token-url" content="">'
+# A file below vendor/ has its version in its name: it is asked for once. The others are asked for each time,
+# and mostly answered with 304: so a page never runs with modules of two versions after an update.
+_VENDOR = "vendor/"
+_FOREVER, _ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file as it goes out. `etag` is the plain bytes'; `gzipped` is None where that saves nothing."""
+
+    body: bytes
+    gzipped: bytes | None
+    etag: str
+    content_type: str
+    cache_control: str
+
+
+@cache
+def load_assets() -> Mapping[str, Asset]:
+    """All files of the page but the page itself, by their path below /web/, with forward slashes."""
+    folder = web_dir()
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return MappingProxyType({name: _read(name, path) for name, path in names.items() if name != _INDEX})
+
+
+@cache
+def load_page(token_url: str) -> Asset:
+    """The page itself, which gets its tokens from `token_url`; empty: from whoever reads it."""
+    source = (web_dir() / _INDEX).read_bytes()
+    filled = _TOKEN_URL.replace(b'""', b'"%s"' % html.escape(token_url).encode())
+    if source.count(_TOKEN_URL) != 1:
+        raise ValueError(f"{_INDEX} has no place for the token's address")
+    return _asset(_INDEX, source.replace(_TOKEN_URL, filled))
+
+
+def _read(name: str, path: Path) -> Asset:
+    return _asset(name, path.read_bytes())
+
+
+def _asset(name: str, body: bytes) -> Asset:
+    gzipped = gzip.compress(body, mtime=0)
+    return Asset(
+        body=body,
+        gzipped=gzipped if len(gzipped) < len(body) else None,
+        etag=hashlib.sha256(body).hexdigest()[:32],
+        content_type=_TYPES[Path(name).suffix],
+        cache_control=_FOREVER if name.startswith(_VENDOR) and name.endswith(".js") else _ASK_AGAIN,
+    )

@@ -1,0 +1,102 @@
+"""Errors as callers see them: CONTRACT section 1, Errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from chat_api import errors
+from chat_api.description.schemas import Schema, refer
+
+SCHEMAS: dict[str, Schema] = {
+    "Error": {
+        "type": "object",
+        "description": "What went wrong: a sentence for people, and a code for programs that stays the same.",
+        "required": ["detail", "code"],
+        "properties": {
+            "detail": {"type": "string"},
+            "code": {"type": "string", "pattern": "^[a-z]+(_[a-z]+)*$"},
+            "generation_id": {
+                "type": "string",
+                "format": "uuid",
+                "description": "of `generation_running`: the answer that is being written",
+            },
+        },
+    },
+    "ValidationError": {
+        "type": "object",
+        "description": "Which fields are not valid, each with its place, the kind of problem and a sentence.",
+        "required": ["detail", "code"],
+        "properties": {
+            "detail": {
+                "type": "array",
+                "minItems": 1,
+                "items": {
+                    "type": "object",
+                    "required": ["type", "loc", "msg"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+                        "msg": {"type": "string"},
+                    },
+                },
+            },
+            "code": {"const": "validation_failed"},
+        },
+    },
+}
+_HEADERS = {
+    "Retry-After": "Seconds to wait before trying again.",
+    "WWW-Authenticate": "The scheme that the service takes.",
+    "Upgrade": "The protocol that this address speaks.",
+    "Sec-WebSocket-Version": "The version that this address speaks.",
+}
+
+
+def all_errors() -> list[type[errors.ChatError]]:
+    """Every kind of error that has a code of its own."""
+    kinds: list[type[errors.ChatError]] = [errors.ChatError]
+    for kind in kinds:
+        kinds += [each for each in kind.__subclasses__() if each not in kinds]
+    return [kind for kind in kinds if "code" in vars(kind)]
+
+
+def sample(kind: type[errors.ChatError]) -> errors.ChatError:
+    """An error of this kind, as a caller might get it."""
+    if issubclass(kind, errors.Invalid):
+        return kind.of("string_too_short", ("body", "title"), "String should have at least 1 character")
+    if issubclass(kind, errors.MethodNotAllowed):
+        return kind({"GET", "POST"})
+    if issubclass(kind, errors.GenerationRunning):
+        return kind(generation_id="01a2f3c4-9aab-7bcd-8ef0-112233445566")
+    return kind()
+
+
+def response(kinds: Iterable[type[errors.ChatError]], headers: Schema) -> Schema:
+    """The response of a status that comes with these errors; `headers` are those of every response."""
+    samples = {kind.code: sample(kind) for kind in kinds}
+    told: dict[str, Any] = dict(headers)
+    for each in samples.values():
+        for name in each.headers:
+            if name in _HEADERS:
+                told[name] = {"description": _HEADERS[name], "schema": {"type": "string"}}
+    return {
+        "description": " ".join(f"`{code}`: {_sentence(type(each))}" for code, each in samples.items()),
+        "headers": told,
+        "content": {
+            "application/json": {
+                "schema": _schema(samples),
+                "examples": {code: {"value": each.body} for code, each in samples.items()},
+            }
+        },
+    }
+
+
+def _schema(samples: dict[str, errors.ChatError]) -> Schema:
+    if list(samples) == [errors.Invalid.code]:
+        return refer("ValidationError")
+    return {"allOf": [refer("Error"), {"properties": {"code": {"enum": list(samples)}}}]}
+
+
+def _sentence(kind: type[errors.ChatError]) -> str:
+    return " ".join((kind.__doc__ or "").split())

@@ -1,0 +1,32 @@
+// How the connection is, where it is not as it should be.
+
+import { h } from "./dom.js";
+
+const WORDS = {
+  offline: "You are offline. Answers keep being written, and appear when you are back.",
+  reconnecting: "Reconnecting…",
+  "signed-out": "You are signed out.",
+};
+const PATIENCE_MS = 600; // a connection that is mended within this is nobody's business
+
+/**
+ * @param {HTMLElement} place
+ * @param {import("../client.js").ChatClient} chat
+ * @param {() => void} signIn
+ */
+export function watchConnection(place, chat, signIn) {
+  let timer = 0;
+  const show = () => {
+    const { status } = chat;
+    place.hidden = status === "online";
+    place.dataset.status = status;
+    if (place.hidden) return place.replaceChildren();
+    const button = h("button", { type: "button", class: "secondary", text: "Sign in", on: { click: signIn } });
+    place.replaceChildren(h("span", { text: WORDS[status] }), ...(status === "signed-out" ? [button] : []));
+  };
+  chat.addEventListener("status", () => {
+    clearTimeout(timer);
+    timer = setTimeout(show, chat.status === "reconnecting" ? PATIENCE_MS : 0);
+  });
+  show();
+}

@@ -1,0 +1,42 @@
+// Modal dialogs: the browser's own, which keep the focus and give it back.
+
+import { h, iconButton } from "./dom.js";
+
+/**
+ * @param {string} title
+ * @param {(Node | string | false)[]} content
+ * @param {{required?: boolean, wide?: boolean}} [options] `required`: only `close("done")` closes it
+ * @returns {HTMLDialogElement} shown; it leaves the page when it closes
+ */
+export function openDialog(title, content, { required = false, wide = false } = {}) {
+  const heading = h("h2", { text: title, id: `dialog-${++opened}` });
+  const dialog = h(
+    "dialog",
+    { class: wide ? "dialog wide" : "dialog", "aria-labelledby": heading.id },
+    h("div", { class: "dialog-head" }, heading, !required && iconButton("close", "Close", () => dialog.close())),
+    ...content,
+  );
+  dialog.addEventListener("close", () => {
+    if (required && dialog.returnValue !== "done") dialog.showModal(); // browsers obey a second Escape
+    else dialog.remove();
+  });
+  dialog.addEventListener("cancel", (event) => required && event.preventDefault());
+  dialog.addEventListener("pointerdown", (event) => {
+    if (event.target === dialog && !required) dialog.close(); // beside it
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+let opened = 0;
+
+/** A choice of one among some; `choose` gets the value. */
+export function choice(name, values, chosen, choose) {
+  const inputs = Object.entries(values).map(([value, text]) => {
+    const input = h("input", { type: "radio", name, value, on: { change: () => choose(value) } });
+    input.checked = value === chosen;
+    return h("label", {}, input, h("span", { text }));
+  });
+  return h("fieldset", { class: "choice" }, h("legend", { text: name }), h("div", { class: "segments" }, ...inputs));
+}

@@ -1,0 +1,59 @@
+// Scrolling along with an answer: only while the reader is at the end.
+
+const NEAR_PX = 48;
+
+export class Follow {
+  #thread;
+  #button;
+  #following = true;
+  #top = 0;
+
+  /**
+   * @param {HTMLElement} thread what scrolls
+   * @param {HTMLElement} messages what grows in it
+   * @param {HTMLElement} button shown while the reader is elsewhere
+   */
+  constructor(thread, messages, button) {
+    this.#thread = thread;
+    this.#button = button;
+    thread.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    new ResizeObserver(() => this.#grown()).observe(messages);
+    new ResizeObserver(() => this.#grown()).observe(thread);
+    button.addEventListener("click", () => this.toEnd(true));
+  }
+
+  /** Go to the end and stay there. */
+  toEnd(smooth = false) {
+    this.#following = true;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.#thread.scrollTo({ top: this.#thread.scrollHeight, behavior: smooth && !calm ? "smooth" : "instant" });
+    this.#show();
+  }
+
+  /** Up (-1) or down (1), as the reader's keys do where the focus is in a box that doesn't scroll. */
+  page(direction) {
+    this.#thread.scrollBy({ top: direction * this.#thread.clientHeight * 0.85 });
+  }
+
+  #grown() {
+    if (this.#following) this.#thread.scrollTop = this.#thread.scrollHeight;
+    this.#show();
+  }
+
+  #scrolled() {
+    // Growth leaves the reader behind, but only a reader goes up.
+    const { scrollTop } = this.#thread;
+    if (this.#distance() < NEAR_PX) this.#following = true;
+    else if (scrollTop < this.#top) this.#following = false;
+    this.#top = scrollTop;
+    this.#show();
+  }
+
+  #show() {
+    this.#button.hidden = this.#following || this.#distance() < NEAR_PX;
+  }
+
+  #distance() {
+    return this.#thread.scrollHeight - this.#thread.scrollTop - this.#thread.clientHeight;
+  }
+}

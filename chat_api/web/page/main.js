@@ -1,0 +1,167 @@
+// The page's parts are made and joined here.
+
+import { ChatClient } from "../client.js";
+import { watchConnection } from "./banner.js";
+import { copyText } from "./code.js";
+import { Composer } from "./composer.js";
+import { Conversations } from "./conversations.js";
+import { drawIcons, find } from "./dom.js";
+import { Drawer } from "./drawer.js";
+import { Follow } from "./follow.js";
+import { listenToKeys, openHelp } from "./keys.js";
+import { Messages } from "./messages.js";
+import { ModelMenu } from "./model-menu.js";
+import { passing } from "./preferences.js";
+import { openSettings, transport } from "./settings.js";
+import { Sidebar } from "./sidebar.js";
+import { Thread } from "./thread.js";
+import { toast } from "./toast.js";
+import { Tokens } from "./tokens.js";
+
+drawIcons();
+
+// The service lies where the page lies, whatever the path before it.
+const baseUrl = new URL(".", document.baseURI).href;
+const tokens = new Tokens(document.querySelector("meta[name=token-url]").content, baseUrl);
+const chat = new ChatClient({ baseUrl, token: (asked) => tokens.get(asked), transport: transport() });
+
+const conversations = new Conversations(chat);
+const follow = new Follow(find("thread"), find("messages"), find("to-latest"));
+const messages = new Messages(find("messages"), follow, {
+  regenerate: () => thread.regenerate(),
+  suggest: (text) => thread.send(text),
+});
+const thread = new Thread(chat, conversations, messages, follow);
+const composer = new Composer(
+  { form: find("composer"), field: find("prompt"), button: find("send"), count: find("count") },
+  { send: (text) => thread.send(text), stop: () => thread.stop() },
+);
+const drawer = new Drawer({
+  sidebar: find("sidebar"),
+  main: find("main"),
+  backdrop: find("backdrop"),
+  show: find("show-sidebar"),
+  hide: find("hide-sidebar"),
+});
+const sidebar = new Sidebar(find("conversations"), find("search"), conversations, {
+  open: navigate,
+  rename: (id, title) => tell(conversations.update(id, { title })),
+  favourite: (id, is) => tell(conversations.update(id, { is_favorited: is })),
+  remove,
+});
+const models = new ModelMenu(find("model-button"), chat, (tag) => {
+  if (thread.id !== null) navigate(null);
+  thread.modelTag = tag;
+  models.show(tag, true);
+  composer.focus();
+});
+
+/** #/ is a new conversation, #/<id> is one that exists. */
+const idInAddress = () => /^#\/([0-9a-f-]{36})$/i.exec(location.hash)?.[1] ?? null;
+
+function open(id) {
+  thread.modelTag = "";
+  composer.show(id);
+  thread.open(id);
+  sidebar.current = id;
+  if (matchMedia("(hover: hover)").matches) composer.focus(); // else a keyboard slides in
+}
+
+/** Open it at once: a changed hash is told later, and what is sent until then would go elsewhere. */
+function navigate(id) {
+  drawer.done();
+  if (id !== null && id === thread.id) return;
+  const address = `#/${id ?? ""}`;
+  if (location.hash !== address) history.pushState(null, "", address);
+  open(id);
+}
+
+function go(step) {
+  const next = thread.id === null ? conversations.items[0] : sidebar.neighbour(thread.id, step);
+  if (next) navigate(next.id);
+}
+
+let deletion = null;
+
+function remove(id) {
+  const next = sidebar.neighbour(id, 1) ?? sidebar.neighbour(id, -1);
+  const title = conversations.get(id)?.title;
+  const { undo, commit, seconds } = conversations.remove(id);
+  const wasOpen = thread.id === id;
+  if (wasOpen) navigate(null);
+  else find("conversations").querySelector(`[data-id="${next?.id}"] a`)?.focus();
+  const act = () => {
+    undo();
+    if (wasOpen) navigate(id);
+  };
+  deletion = toast(`“${title}” was deleted.`, { action: "Undo", act, gone: () => tell(commit()), seconds });
+}
+
+async function tell(doing) {
+  try {
+    await doing;
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+function signIn() {
+  conversations.load(); // its token is asked for again
+  models.load();
+  thread.open(thread.id);
+}
+
+function signOut() {
+  passing.clear(); // the token, and drafts
+  location.replace(baseUrl); // nothing of the last reader stays in memory
+}
+
+function showState() {
+  const conversation = conversations.get(thread.id);
+  const title = thread.id === null ? "New chat" : (conversation?.title ?? "");
+  find("title").textContent = title;
+  document.title = thread.id === null ? "samosaChaat" : `${title} · samosaChaat`;
+  composer.become(thread.isStopping ? "stopping" : thread.isBusy ? "answering" : "ready");
+  models.show(conversation?.model_tag ?? thread.modelTag, thread.id === null);
+}
+
+thread.addEventListener("change", showState);
+conversations.addEventListener("change", showState);
+thread.addEventListener("created", ({ detail: id }) => {
+  history.replaceState(null, "", `#/${id}`); // no hashchange: it is open already
+  composer.adopt(id);
+  sidebar.current = id;
+});
+thread.addEventListener("returned", ({ detail: text }) => composer.takeBack(text));
+addEventListener("hashchange", () => open(idInAddress())); // back, forward, an address that was typed
+chat.addEventListener("transport", ({ detail }) => {
+  if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here: server-sent events are used.");
+});
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && conversations.refresh());
+watchConnection(find("banner"), chat, signIn);
+
+find("new-chat").addEventListener("click", () => navigate(null));
+find("new-chat-small").addEventListener("click", () => navigate(null));
+find("skip").addEventListener("click", () => composer.focus());
+find("help-button").addEventListener("click", openHelp);
+find("settings-button").addEventListener("click", () => openSettings(chat, tokens.isTyped ? signOut : null));
+listenToKeys({
+  newChat: () => navigate(null),
+  search: () => (drawer.toggle(true), find("search").focus()),
+  toggleSidebar: () => drawer.toggle(),
+  previous: () => go(-1),
+  next: () => go(1),
+  write: () => composer.focus(),
+  scrollUp: () => follow.page(-1),
+  scrollDown: () => follow.page(1),
+  copyAnswer: () => messages.lastAnswer && tell(copyText(messages.lastAnswer.text).then(() => void toast("Copied."))),
+  regenerate: () => thread.regenerate(),
+  remove: () => thread.id !== null && remove(thread.id),
+  undo: () => deletion?.act() ?? false,
+  stop: () => (thread.isBusy ? void thread.stop() : false),
+  help: openHelp,
+});
+
+conversations.load();
+models.load();
+open(idInAddress());

@@ -1,0 +1,76 @@
+// Markdown to nodes: the one place where text that others wrote becomes elements. DOMPurify makes the nodes from
+// marked's HTML; the page's policy (Trusted Types) lets nobody else do so.
+
+import { decorate } from "./code.js";
+import { DOMPurify, Marked } from "./libraries.js";
+
+const ALLOWED = {
+  ALLOWED_TAGS: [
+    ..."a b blockquote br code del em h3 h4 h5 h6 hr i img ins kbd li mark ol p pre s span strong sub sup".split(" "),
+    ..."table tbody td th thead tr u ul".split(" "),
+  ],
+  ALLOWED_ATTR: ["align", "alt", "class", "href", "rel", "src", "start", "target", "title"],
+  ADD_URI_SAFE_ATTR: ["align", "rel", "start", "target"], // no addresses: the pattern below isn't for them
+  ALLOW_ARIA_ATTR: false,
+  ALLOW_DATA_ATTR: false,
+  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/(?:png|jpeg|gif|webp);base64,)/i,
+  RETURN_DOM_FRAGMENT: true,
+};
+const LINKS = new Set(["http:", "https:", "mailto:"]);
+const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[a-z0-9+/=]+$/i;
+// Of HTML in an answer only these mean what they say; the rest is shown as it was written, as in "use a <div>".
+const HARMLESS = /^<\/?(br|del|ins|kbd|mark|s|sub|sup|u)\s*\/?>$/i;
+
+const marked = new Marked({
+  gfm: true,
+  breaks: true, // models end lines where they want lines to end
+  renderer: {
+    html: ({ text, block }) => {
+      if (HARMLESS.test(text.trim())) return text;
+      const shown = escape(text.trimEnd()).replaceAll("\n", "<br>");
+      return block ? `<p>${shown}</p>` : shown;
+    },
+    // The page's title is h1, who speaks is h2.
+    heading({ tokens, depth }) {
+      const level = Math.min(depth + 2, 6);
+      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
+    },
+    link({ href, title, tokens }) {
+      return anchor(href, title, this.parser.parseInline(tokens));
+    },
+    // A foreign picture would tell its host who reads what: a link, to be followed on purpose.
+    image({ href, title, text }) {
+      if (PICTURE.test(href)) return `<img src="${href}" alt="${escape(text)}">`;
+      return anchor(href, title, escape(text || href));
+    },
+    checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
+  },
+});
+
+/** The top-level blocks of a text; their `raw` texts together are the text. */
+export const blocks = (text) => marked.lexer(text);
+
+/** Nodes for some of these blocks. */
+export function render(tokens) {
+  const fragment = DOMPurify.sanitize(marked.parser(tokens), ALLOWED);
+  decorate(fragment);
+  return fragment;
+}
+
+/** Nodes for a whole text. */
+export const renderText = (text) => render(blocks(text));
+
+/** Nodes for HTML that a library made, such as highlighted code. */
+export const clean = (html) => DOMPurify.sanitize(html, ALLOWED);
+
+function anchor(href, title, inner) {
+  const url = URL.canParse(href) ? new URL(href) : null;
+  if (!url || !LINKS.has(url.protocol)) return inner; // javascript:, data:, or an address within our own site
+  const name = title ? ` title="${escape(title)}"` : "";
+  return `<a href="${escape(url.href)}"${name} target="_blank" rel="noopener noreferrer nofollow">${inner}</a>`;
+}
+
+function escape(text) {
+  const entities = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+  return text.replace(/[&<>"']/g, (character) => entities[character]);
+}

@@ -1,0 +1,68 @@
+// Menus that drop from a button: the browser's popover, with the keys of the ARIA menu pattern.
+
+import { h } from "./dom.js";
+
+/**
+ * @param {HTMLElement} button
+ * @param {({text: string, icon?: string, act: () => void, checked?: boolean, danger?: boolean} | Node)[]} entries
+ */
+export function openMenu(button, entries) {
+  const items = [];
+  const menu = h("div", { class: "menu", role: "menu", popover: "auto" });
+  for (const entry of entries) {
+    if (entry instanceof Node) {
+      menu.append(entry);
+      continue;
+    }
+    const { text, icon, act, checked, danger } = entry;
+    const item = h("button", {
+      type: "button",
+      role: checked === undefined ? "menuitem" : "menuitemradio",
+      "aria-checked": checked === undefined ? null : String(checked),
+      class: danger ? "danger" : "",
+      icon: icon ?? (checked ? "check" : undefined),
+      tabindex: "-1",
+      text,
+      on: {
+        click: () => {
+          menu.hidePopover();
+          button.focus(); // before it acts, which may take the focus on
+          act();
+        },
+      },
+    });
+    items.push(item);
+    menu.append(item);
+  }
+  menu.addEventListener("keydown", (event) => move(event, items, menu));
+  menu.addEventListener("toggle", (event) => {
+    if (event.newState === "open") return;
+    button.setAttribute("aria-expanded", "false");
+    if (menu.contains(document.activeElement)) button.focus();
+    menu.remove();
+  });
+  button.closest("nav, main").append(menu); // in its button's landmark
+  button.setAttribute("aria-expanded", "true");
+  menu.showPopover();
+  place(menu, button);
+  (items.find((item) => item.ariaChecked === "true") ?? items[0])?.focus();
+}
+
+function move(event, items, menu) {
+  const at = items.indexOf(document.activeElement);
+  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
+  if (event.key === "Tab") menu.hidePopover();
+  if (to === undefined) return;
+  event.preventDefault();
+  items.at(to % items.length).focus();
+}
+
+/** Below the button, or above where there is no room; within the window. */
+function place(menu, button) {
+  const anchor = button.getBoundingClientRect();
+  const { width, height } = menu.getBoundingClientRect();
+  const below = anchor.bottom + 4;
+  const top = below + height > innerHeight - 8 ? Math.max(8, anchor.top - height - 4) : below;
+  menu.style.top = `${top}px`;
+  menu.style.left = `${Math.max(8, Math.min(anchor.left, innerWidth - width - 8))}px`;
+}

@@ -1,0 +1,164 @@
+// The open conversation's messages, in their order; or what stands in their place.
+
+import { copyText } from "./code.js";
+import { h } from "./dom.js";
+import { icon } from "./icons.js";
+import { Answer, Question } from "./message.js";
+import { toast } from "./toast.js";
+
+const DRAWN_AT_ONCE = 12; // messages: more than fit on a screen
+const SLICE_MS = 8;
+const SUGGESTIONS = [
+  ["Explain", "why the sky is blue, to a curious child"],
+  ["Write", "a Python function that finds prime numbers"],
+  ["Compare", "masala chai and earl grey, in a table"],
+  ["Plan", "a quiet weekend in a small town"],
+];
+
+export class Messages {
+  #place;
+  #follow;
+  #views = [];
+  #drawing = 0;
+
+  /**
+   * @param {HTMLElement} place
+   * @param {import("./follow.js").Follow} follow
+   * @param {{regenerate: () => void, suggest: (text: string) => void}} actions
+   */
+  constructor(place, follow, actions) {
+    this.#place = place;
+    this.#follow = follow;
+    this.actions = actions;
+    place.addEventListener("click", (event) => this.#copy(event));
+  }
+
+  /** Nothing yet: a greeting, and something to begin with. */
+  welcome() {
+    const cards = SUGGESTIONS.map(([verb, rest]) => {
+      const click = () => this.actions.suggest(`${verb} ${rest}`);
+      return h("button", { type: "button", class: "suggestion", on: { click } }, h("strong", { text: verb }), ` ${rest}`);
+    });
+    this.#replace(
+      h("div", { class: "welcome" }, h("p", { class: "greeting", text: "What's on your mind?" }), h("div", { class: "suggestions" }, ...cards)),
+    );
+  }
+
+  /** On its way. It fades in late, so that quick answers don't flicker. */
+  wait() {
+    const block = (name) => h("div", { class: `skeleton-block ${name}` });
+    const blocks = [block("short"), block("long"), block("short"), block("long")];
+    this.#replace(h("div", { class: "skeleton", role: "status", "aria-label": "Loading the conversation" }, ...blocks));
+  }
+
+  /** It can't be shown. @param {string} text @param {string} action @param {() => void} act */
+  apologise(text, action, act) {
+    this.#replace(
+      h(
+        "div",
+        { class: "apology", role: "alert" },
+        icon("warning"),
+        h("p", { text }),
+        h("button", { type: "button", class: "secondary", text: action, on: { click: act } }),
+      ),
+    );
+  }
+
+  /** Show these messages; those that stand there already stay as they are. */
+  show(messages) {
+    if (!this.#views.length) this.#replace();
+    messages.forEach((message, place) => {
+      const view = this.#views[place];
+      const isAnswer = message.role !== "user";
+      if (view && (view.id === message.id || view.id === null) && view instanceof Answer === isAnswer) view.fill(message);
+      else {
+        this.#cut(place);
+        this.#add(isAnswer ? new Answer(this.actions.regenerate) : new Question(message));
+        if (isAnswer) this.#views[place].fill(message);
+      }
+    });
+    this.#cut(messages.length);
+    this.#draw();
+  }
+
+  /** @param {string} content @returns {Question} */
+  ask(content) {
+    if (!this.#views.length) this.#replace();
+    return this.#add(new Question({ content }));
+  }
+
+  /** An answer on its way, in the place of the last one if there is one. @returns {Answer} */
+  begin() {
+    this.dropAnswer();
+    const answer = this.#add(new Answer(this.actions.regenerate));
+    answer.begin(() => {});
+    return answer;
+  }
+
+  dropAnswer() {
+    if (this.last instanceof Answer) this.#cut(this.#views.length - 1);
+  }
+
+  /** What went wrong with the last question, where its answer stands or would stand. */
+  fail(text) {
+    const answer = this.last instanceof Answer ? this.last : this.#add(new Answer(this.actions.regenerate));
+    answer.fail(text);
+  }
+
+  get last() {
+    return this.#views.at(-1);
+  }
+
+  get isEmpty() {
+    return this.#views.length === 0;
+  }
+
+  /** The last answer's text, to be copied by a shortcut. */
+  get lastAnswer() {
+    return this.#views.findLast((view) => view instanceof Answer);
+  }
+
+  #add(view) {
+    this.#views.push(view);
+    this.#place.append(view.element);
+    return view;
+  }
+
+  #cut(length) {
+    for (const view of this.#views.splice(length)) view.element.remove();
+  }
+
+  #replace(...nodes) {
+    clearTimeout(this.#drawing);
+    this.#views = [];
+    this.#place.replaceChildren(...nodes);
+  }
+
+  /** The newest ones at once, the others when there is time, from below: the reader scrolls up. */
+  #draw() {
+    clearTimeout(this.#drawing);
+    const waiting = this.#views.filter((view) => view instanceof Answer);
+    waiting.splice(-DRAWN_AT_ONCE).forEach((view) => view.draw());
+    const slice = () => {
+      const until = performance.now() + SLICE_MS;
+      while (waiting.length && performance.now() < until) waiting.pop().draw();
+      if (waiting.length) this.#drawing = setTimeout(slice, SLICE_MS);
+    };
+    if (waiting.length) this.#drawing = setTimeout(slice, SLICE_MS);
+  }
+
+  async #copy(event) {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const view = this.#views.find(({ element }) => element.contains(button));
+    const text = button.dataset.copy === "code" ? button.closest(".code").querySelector("pre").textContent : view.text;
+    try {
+      await copyText(text);
+      button.classList.add("copied");
+      setTimeout(() => button.classList.remove("copied"), 1500);
+      toast("Copied.", { seconds: 1.5 });
+    } catch (error) {
+      toast(`It could not be copied: ${error.message}`);
+    }
+  }
+}

@@ -1,0 +1,65 @@
+// Reading answers: those that were asked for, and those that other tabs ask for.
+
+import { toast } from "./toast.js";
+
+/**
+ * Show an answer's events in its view, to its end.
+ *
+ * @param {import("../client.js").Answer} answer
+ * @param {import("./message.js").Answer} view
+ * @param {(event: any) => void} started
+ * @returns {Promise<{failure: string, error: any}>} what went wrong with the model, or with reading
+ */
+export async function readInto(answer, view, started) {
+  let failure = "";
+  let done;
+  try {
+    for await (const event of answer) {
+      if (event.type === "start") started(event);
+      else if (event.type === "token") view.append(event.token);
+      else if (event.type === "reset") view.reset(event.content);
+      else if (event.type === "error") failure = event.detail;
+      else done = event;
+    }
+  } catch (error) {
+    view.finish();
+    return { failure, error };
+  }
+  view.finish(done);
+  if (failure) view.fail(failure);
+  return { failure, error: null };
+}
+
+/** Answers that other tabs and devices begin in the open conversation. */
+export class Others {
+  #chat;
+  #join;
+  #following = null;
+
+  /**
+   * @param {import("../client.js").ChatClient} chat
+   * @param {(answer: import("../client.js").Answer) => Promise<void>} join
+   */
+  constructor(chat, join) {
+    this.#chat = chat;
+    this.#join = join;
+  }
+
+  /** @param {string} id @param {any} [conversation] as it was last seen: what is newer is told too */
+  async watch(id, conversation) {
+    if (this.#following) return;
+    const following = (this.#following = this.#chat.follow(id, { conversation }));
+    try {
+      for await (const answer of following) if (following === this.#following) await this.#join(answer);
+    } catch (error) {
+      if (following !== this.#following) return;
+      this.#following = null; // the next message, or the next visit, looks again
+      toast(`Other tabs' answers can't be followed: ${error.message}`);
+    }
+  }
+
+  leave() {
+    this.#following?.leave();
+    this.#following = null;
+  }
+}

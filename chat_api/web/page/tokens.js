@@ -1,0 +1,110 @@
+// Where the page's token comes from: the site that it is part of, or else the reader. It lives in memory, a typed one
+// also in this tab's session storage; never in an address, a cookie or what outlives the tab.
+
+import { openDialog } from "./dialogs.js";
+import { h } from "./dom.js";
+import { passing } from "./preferences.js";
+
+const TYPED = "token";
+const PAUSES_MS = [500, 2000, null]; // between tries
+
+export class Tokens {
+  #url;
+  #baseUrl;
+
+  /** @param {string} url of the site, may be relative; "": the reader types it @param {string} baseUrl */
+  constructor(url, baseUrl) {
+    this.#url = url;
+    this.#baseUrl = baseUrl;
+  }
+
+  /** Whether the reader typed it, and so may want to sign out. */
+  get isTyped() {
+    return this.#url === "";
+  }
+
+  /** A token; a new one where the last has expired. Waits for the reader where one must sign in. */
+  async get({ expired }) {
+    if (this.#url) return this.#fromSite();
+    const kept = expired ? null : passing.get(TYPED);
+    if (kept) return kept;
+    const typed = await askForToken(expired);
+    passing.set(TYPED, typed);
+    return typed;
+  }
+
+  async #fromSite() {
+    for (;;) {
+      const response = await this.#ask();
+      const { token } = response.ok ? await response.json().catch(() => ({})) : {};
+      if (typeof token === "string" && token) return token;
+      await askToSignIn();
+    }
+  }
+
+  /** On a network that fails for a moment, a few times. */
+  async #ask() {
+    for (const pause of PAUSES_MS) {
+      try {
+        return await fetch(new URL(this.#url, this.#baseUrl), {
+          credentials: "include",
+          cache: "no-store",
+          headers: { Accept: "application/json" },
+        });
+      } catch (error) {
+        if (pause === null) throw error;
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+    }
+  }
+}
+
+function askForToken(expired) {
+  return new Promise((resolve) => {
+    const field = h("input", {
+      type: "password",
+      id: "token",
+      required: true,
+      autocomplete: "off",
+      spellcheck: "false",
+      "aria-describedby": "token-why",
+    });
+    const why = expired
+      ? "Your session has ended, or the token was refused. Enter a new one to go on where you were."
+      : "Enter the token that you got for this service. It stays in this tab and is forgotten when you close it.";
+    const submit = (event) => {
+      event.preventDefault();
+      const token = field.value.trim().replace(/^bearer\s+/i, "");
+      if (!token) return;
+      dialog.close("done");
+      resolve(token);
+    };
+    const form = h(
+      "form",
+      { class: "stack", on: { submit } },
+      h("p", { id: "token-why", text: why }),
+      h("label", { for: "token", text: "Token" }),
+      field,
+      h("button", { class: "primary", text: "Sign in" }),
+    );
+    const dialog = openDialog("Sign in", [form], { required: true });
+    field.focus();
+  });
+}
+
+function askToSignIn() {
+  return new Promise((resolve) => {
+    const again = () => {
+      dialog.close("done");
+      resolve();
+    };
+    const dialog = openDialog(
+      "You are signed out",
+      [
+        h("p", { text: "Sign in at the site, in another tab if you like. Then go on here, where you were." }),
+        h("button", { type: "button", class: "primary", text: "Continue", on: { click: again } }),
+      ],
+      { required: true },
+    );
+  });
+}

@@ -1,0 +1,125 @@
+"""Thousands of requests made from the description: no 5xx, no status and no body that isn't described."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from asyncpg import Connection, Record
+
+from chat_api.settings import Settings
+from tests.auth_service import AuthService
+from tests.model_server import ModelServer
+from tests.processes import Service, free_port
+
+HERE = Path(__file__).parent
+SECONDS = 300  # what it may take on a busy machine; on two idle cores it is one minute
+
+
+async def schemathesis(folder: Path, port: int, headers: Mapping[str, str], *options: str) -> str:
+    """Run it in a folder against the service on a port; what it said, shown too when it found something."""
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("schemathesis"),
+        *("--config-file", str(HERE / "schemathesis.toml"), "run"),
+        f"http://127.0.0.1:{port}/api/openapi.json",
+        *("--url", f"http://127.0.0.1:{port}"),
+        *(word for name, value in headers.items() for word in ("--header", f"{name}: {value}")),
+        *options,
+        cwd=folder,  # where it remembers what it found
+        env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, said.decode()
+    return said.decode()
+
+
+async def answered(service: Service) -> set[tuple[str, str, int]]:
+    """(method, route, status) of everything that the service has answered."""
+    async with service.session.get("/metrics") as response:
+        figures = await response.text()
+    lines = re.findall(r'chat_requests_total{method="(\w+)",route="([^"]+)",status="(\d+)"}', figures)
+    return {(method, route, int(status)) for method, route, status in lines}
+
+
+def quiet(settings: Settings) -> Settings:
+    """The same, without a log line for each request."""
+    return settings.model_copy(update={"log_level": "ERROR"})
+
+
+async def test_requests_get_what_the_description_says(
+    settings: Settings, auth: AuthService, model: ModelServer, tmp_path: Path
+) -> None:
+    model.say = ["Boil ", "milk ", "🫖."]
+    port = free_port()
+    async with Service(quiet(settings), port=port) as service:
+        said = await schemathesis(tmp_path, port, auth.sign_in(is_admin=True))
+        seen = await answered(service)
+    (count,) = re.findall(r"(\d+) generated, \1 passed", said)
+    sys.stdout.write(f"\n{count} requests\n")
+    assert int(count) > 2000
+    one, messages = "/api/conversations/{id}", "/api/conversations/{id}/messages"
+    assert {
+        *(("GET", "/api/conversations", status) for status in (200, 401, 422)),
+        *(("POST", "/api/conversations", status) for status in (201, 400, 401, 415, 422)),
+        *(("GET", one, status) for status in (200, 404)),
+        *(("PUT", one, status) for status in (200, 400, 404, 422)),
+        *(("DELETE", one, status) for status in (204, 404)),
+        *(("POST", messages, status) for status in (200, 400, 401, 404, 422)),
+        *(("POST", f"{one}/regenerate", status) for status in (200, 400, 404, 422)),
+        *(("GET", f"{one}/stream", status) for status in (200, 204, 404, 422)),
+        *(("POST", f"{one}/stop", status) for status in (200, 404)),
+        ("POST", "/api/models/swap", 202),
+    } - seen == set(), "what the requests were to reach"
+    assert 405 in {status for _, _, status in seen}
+
+
+@pytest.mark.parametrize("trouble", ["no model", "a broken model", "no auth", "no database", "no admin"])
+async def test_trouble_gets_what_the_description_says_too(
+    settings: Settings,
+    auth: AuthService,
+    model: ModelServer,
+    sql: Connection[Record],
+    tmp_path: Path,
+    trouble: str,
+) -> None:
+    headers = auth.sign_in(is_admin=trouble != "no admin")
+    expected = {("GET", "/api/models", 503)}
+    model.say = ["x"]
+    match trouble:
+        case "no model":
+            settings = settings.model_copy(
+                update={"inference_service_url": f"http://127.0.0.1:{free_port()}"}
+            )
+            expected |= {("POST", "/api/models/swap", 503)}
+        case "a broken model":
+            model.refuse = model.models = model.swap = (500, "out of order")
+            expected = {("GET", "/api/models", 502), ("POST", "/api/models/swap", 502)}
+        case "no auth":
+            settings = settings.model_copy(update={"auth_service_url": f"http://127.0.0.1:{free_port()}"})
+        case "no database":
+            expected = {("GET", "/api/conversations", 503), ("GET", "/api/ready", 503)}
+        case "no admin":
+            expected = {("POST", "/api/models/swap", 403)}
+    options = ["--phases", "coverage"]
+    options += ["--exclude-checks", "not_a_server_error,positive_data_acceptance,unsupported_method"]
+    port = free_port()
+    async with Service(quiet(settings), port=port) as service:
+        if trouble == "no database":
+            await sql.execute("drop schema public cascade")
+            # A message waits for a while whether its worker can be told from a dead one again.
+            options += ["--exclude-path-regex", "(messages|regenerate)$"]
+        await schemathesis(tmp_path, port, headers, *options)
+        assert expected <= await answered(service)

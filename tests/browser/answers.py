@@ -1,0 +1,26 @@
+"""What tests of answers share."""
+
+from tests.browser.conftest import Served
+from tests.browser.embedded import Embedded, Event, Seen
+from tests.model_server import Call
+
+
+def is_whole(events: list[Event]) -> bool:
+    """From the start to the end, each event once and in order."""
+    return [event["seq"] for event in events] == list(range(len(events))) and events[-1]["type"] == "done"
+
+
+def tokens_of(events: list[Event]) -> list[str]:
+    """The tokens alone."""
+    return [event["token"] for event in events if event["type"] == "token"]
+
+
+async def begin(embedded: Embedded, service: Served, transport: str, *tokens: str) -> tuple[str, Seen, Call]:
+    """A conversation whose answer has begun, and has come as far as these tokens."""
+    await embedded.begin(transport)
+    conversation = await embedded.conversation()
+    answer = await embedded.send(conversation)
+    call = await service.model.call()
+    call.say(*tokens)
+    await answer.events(1 + len(tokens))
+    return conversation, answer, call
