@@ -88,5 +88,5 @@ def _json(event: EventDict, **_: Any) -> str:
         return orjson.dumps(event, default=str).decode()
     except (
         orjson.JSONEncodeError
-    ):  # half a surrogate pair, as in the name of a file that is no UTF-8; a large number
+    ):  # half a surrogate pair, as in a file's name that is no UTF-8; a large number
         return json.dumps(event, default=str)

@@ -95,7 +95,7 @@ def _is_readable(data: bytes) -> bool:
     """Whether a token's event, which is valid JSON, may go to the readers as it came.
 
     It begins with the token, by which readers' events are told apart (events.kind), in the form in which they
-    are written here, and ends with its brace, before which a WebSocket's frame says more. It is ASCII, so that
+    are written here, and ends with its brace, before which a WebSocket's frame has more. It is ASCII, so that
     nothing had to be mended to be read as UTF-8, in one line, and has no escapes, of which one is NUL, which
     PostgreSQL can't hold. It is too short to be nested deeper than orjson writes, as other workers do with
     what they read in the journal.
