@@ -85,7 +85,7 @@ class Response:
         if self._head_bytes > MAX_HEAD_BYTES:
             _broken("the headers are too large")
         # The beginning of a size, cut from the rest, is told by no callback.
-        self._between_chunks = self._between_chunks and data[-1] == LF
+        self._between_chunks = self._between_chunks and data[-2:] == b"\r\n"
         return self._complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
