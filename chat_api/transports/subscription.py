@@ -107,8 +107,8 @@ class Subscription:
             elif log.closed and reader.place > began:
                 return
             elif log.closed or log.parted:
-                # Closed, and not even its end was new: the client saw more than a worker that died wrote down.
-                # With what it saw, it finds the end as told after that.
+                # Closed, and not even its end was new: the client saw more than a worker that died wrote
+                # down. It comes back with the last number that it has, after which the end is told anew.
                 self._socket.end(GOING_AWAY)
                 return
             else:
