@@ -110,6 +110,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; one that is still busy gets two seconds."""
+        self._waiting += 1  # from now on what comes free goes to the pool, which waits for all there are
         try:
             async with asyncio.timeout(2):
                 while self._idle:
@@ -125,10 +126,10 @@ class Database:
 
     async def trim(self) -> None:
         """Let the pool have, and in time close, the connections that nobody wanted since the last call."""
-        unwanted, self._idle = self._idle[: self._unwanted], self._idle[self._unwanted :]
+        while self._unwanted:
+            self._unwanted -= 1
+            await self._pool.release(self._idle.pop(0))  # one by one: none is lost if this is cancelled
         self._unwanted = len(self._idle)
-        for connection in unwanted:
-            await self._pool.release(connection)
 
     async def row(self, name: str, **parameters: Any) -> asyncpg.Record | None:
         """The first row of a query, or None."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import sys
 from typing import Any
@@ -65,9 +67,10 @@ class _Lines:
         self.name = name  # for add_logger_name
 
     def msg(self, line: str) -> None:
-        """Write a line to stderr."""
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        """Write a line to stderr; where nobody takes it (a broken pipe, a full disk), the work goes on."""
+        with contextlib.suppress(OSError, ValueError):  # it may be closed, too
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     debug = info = warning = error = critical = exception = msg
 
@@ -81,4 +84,9 @@ def _without_bytes(record: logging.LogRecord) -> bool:
 
 
 def _json(event: EventDict, **_: Any) -> str:
-    return orjson.dumps(event, default=str).decode()
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except (
+        orjson.JSONEncodeError
+    ):  # half a surrogate pair, as in a file's name that is no UTF-8; a large number
+        return json.dumps(event, default=str)

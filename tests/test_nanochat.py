@@ -11,9 +11,10 @@ from chat_api.inference.nanochat import fit
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
 from tests.chat import Chat, open_chat
-from tests.conftest import Start
+from tests.conftest import Client, Start
 from tests.model_server import ModelServer
 from tests.reader import read_events, text_of
+from tests.tab import open_tab
 
 
 def prompt(*contents: str, system: str = "") -> Prompt:
@@ -148,3 +149,29 @@ async def test_a_long_conversation_stays_within_the_limits(
     assert json.dumps(call.request["messages"][-1]) == '{"role": "user", "content": "now"}'
     call.finish("x")
     assert text_of(await read_events(response)) == "x"
+
+
+@pytest.mark.parametrize("ending", [b" ", b"\t", b" \t "])
+async def test_white_space_after_an_event_reaches_no_frame(
+    client: Client, user: dict[str, str], chat: Chat, model: ModelServer, ending: bytes
+) -> None:
+    response, call, _ = await chat.begin(model)
+    async with open_tab(client, user) as tab:
+        await tab.ask("subscribe", chat.path)
+        call.send_bytes(b'data: {"token":"a","gpu":0}%b\n\n' % ending)
+        call.finish("b")
+        frames = await tab.events()
+    assert [frame.get("token") for frame in frames] == [None, "a", "b", None]
+    assert text_of(await read_events(response)) == "ab"
+
+
+async def test_an_event_that_is_nested_deeply_holds_up_no_reader_at_another_worker(
+    chat: Chat, model: ModelServer, start: Start, settings: Settings
+) -> None:
+    other = await start(settings)
+    response, call, _ = await chat.begin(model, "a")
+    attached = await other.get(f"{chat.path}/stream", headers=chat.user)
+    call.send_bytes(b'data: {"token":"b","x":%b%b}\n\n' % (b"[" * 300, b"]" * 300))
+    call.finish("c")
+    here = await read_events(response)
+    assert [event.data for event in await read_events(attached)][2:] == [event.data for event in here]

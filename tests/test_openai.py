@@ -173,6 +173,22 @@ async def test_what_the_database_cannot_hold_does_not_hold_up_the_answer(
     assert conversation["messages"][1]["id"] == seen[-1].data["message_id"]
 
 
+@pytest.mark.parametrize("usage", [False, 0, "", []], ids=str)
+async def test_a_chunk_that_is_wrong_beside_its_text_is_refused(
+    chat: Chat, model: ModelServer, usage: object
+) -> None:
+    response = await chat.send()
+    call = await model.call()
+    call.send({**chunk("a"), "usage": usage})
+    end(call)
+    call.close()
+    assert [event.data.get("error") for event in await read_events(response)] == [
+        None,
+        "inference_broken",
+        None,
+    ]
+
+
 @pytest.mark.parametrize("models", [[], None, [{"name": "x"}], "x"], ids=str)
 async def test_a_server_that_lists_no_model_is_told_about(
     chat: Chat, model: ModelServer, models: object, monkeypatch: pytest.MonkeyPatch

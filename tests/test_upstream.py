@@ -82,6 +82,26 @@ class TestParsing:
             assert tuple(seen) == self.EVENTS
             assert complete == [False] * (len(complete) - 1) + [True]
 
+    def test_the_cut_of_a_chunks_size_hides_nothing_from_the_parser(self) -> None:
+        # What follows the first digit of 1a looks like a chunk of its own.
+        stream = chunked(b"data: a\n\n", b"data: b1\n\n\r\ndata: c\n\n".ljust(0x1A, b"\n"))
+        begin = stream.index(b"1a\r\n") + 1
+        end = stream.index(b"\n\n\r\n", begin) + 4
+        seen: list[bytes] = []
+        response = Response(seen.append)
+        for data in (
+            CHUNKED,
+            stream[: begin - 1],
+            stream[begin - 1 : begin],
+            stream[begin:end],
+            stream[end:],
+        ):
+            if (event := response.event(data)) is not None:
+                seen.append(event)
+            else:
+                response.feed(data)
+        assert seen == [b"a", b"b1", b"c"]
+
     def test_an_event_has_a_limit_however_it_is_cut(self) -> None:
         fits = b"data: " + b"x" * (MAX_EVENT_BYTES - 6) + b"\n\n"
         assert [len(each) for each in EventParser().feed(fits)] == [MAX_EVENT_BYTES - 6]

@@ -19,7 +19,7 @@ from chat_api.context import SOCKETS
 from chat_api.routes import socket as socket_route
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
-from tests.chat import until
+from tests.chat import Sql, until
 from tests.model_server import ModelServer
 from tests.tab import open_tab, token_of
 
@@ -354,3 +354,29 @@ async def test_a_client_that_leaves_or_breaks_off_leaves_nothing_behind(
         return [message["content"] for message in messages] == ["hi", "to the end"]
 
     await until(stored)
+
+
+async def test_who_saw_more_than_a_dead_worker_wrote_down_is_sent_for_the_end(
+    client: Client, conversation: str, user: User, start: Start, settings: Settings, sql: Sql
+) -> None:
+    worker = uuid4()
+    await sql.execute("insert into workers values ($1, now(), now() + interval '1 minute')", worker)
+    await sql.execute(
+        "insert into messages (conversation_id, role, content) select id, 'user', 'Hi' from conversations"
+    )
+    generation_id = await sql.fetchval(
+        "insert into generations (conversation_id, kind, user_message_id, worker_id)"
+        " select conversation_id, 'send', id, $1 from messages returning id",
+        worker,
+    )
+    after = f"{generation_id}:7"  # and nothing is in the journal
+    async with open_tab(client, user) as tab:
+        await tab.ask("subscribe", conversation, after=after)
+        await sql.execute("update workers set lease_until = now() where id = $1", worker)
+        await start(settings)  # a worker that looks for orphans
+        assert await tab.close_code() == 1001
+    async with open_tab(client, user) as tab:
+        assert (await tab.ask("subscribe", conversation, after=after))["type"] == "ack"
+        frames = await tab.events()
+    assert [frame["type"] for frame in frames] == ["reset", "error", "done"]
+    assert frames[0]["seq"] == 8

@@ -17,7 +17,8 @@ MAX_MESSAGES = 500
 MAX_MESSAGE_CHARACTERS = 8_000
 MAX_CHARACTERS = 32_000
 
-LF, CR, BACKSLASH = b"\n\r\\"
+LF, CR, BACKSLASH, BRACE = b"\n\r\\}"
+MAX_READABLE_BYTES = 500  # orjson writes 254 levels, each of two bytes
 
 
 class Nanochat(Inference):
@@ -94,11 +95,15 @@ def _is_readable(data: bytes) -> bool:
     """Whether a token's event, which is valid JSON, may go to the readers as it came.
 
     It begins with the token, by which readers' events are told apart (events.kind), in the form in which they
-    are written here. It is ASCII, so that nothing had to be mended to be read as UTF-8, in one line, and has
-    no escapes, of which one is NUL, which PostgreSQL can't hold.
+    are written here, and ends with its brace, before which a WebSocket's frame has more. It is ASCII, so that
+    nothing had to be mended to be read as UTF-8, in one line, and has no escapes, of which one is NUL, which
+    PostgreSQL can't hold. It is too short to be nested deeper than orjson writes, as other workers do with
+    what they read in the journal.
     """
     return (
         data[:10] == b'{"token":"'
+        and data[-1] == BRACE
+        and len(data) <= MAX_READABLE_BYTES
         and data.isascii()
         and BACKSLASH not in data
         and CR not in data

@@ -143,7 +143,7 @@ def _only_text(chunk: dict[str, Any]) -> str | None:
     Pydantic takes several times as long to find out the same.
     """
     choices = chunk.get("choices")
-    if type(choices) is not list or len(choices) != 1 or chunk.get("usage") or chunk.get("error"):
+    if type(choices) is not list or len(choices) != 1 or chunk.get("usage") is not None or chunk.get("error"):
         return None
     if not isinstance(chunk.get("model"), str | None):
         return None

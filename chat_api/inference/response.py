@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import NoReturn
 
 import httptools
@@ -19,7 +19,7 @@ MAX_HEAD_BYTES = 65_536  # of headers, trailers and whatever else is no body
 LF = 10
 
 
-@cache
+@lru_cache(maxsize=4096)  # all the sizes that a read may have would be 20 MB
 def chunk_head(size: int) -> bytes | None:
     """How a chunk of an event begins that has so many bytes in all; None: no chunk has.
 
@@ -84,6 +84,8 @@ class Response:
             _broken(describe(error))
         if self._head_bytes > MAX_HEAD_BYTES:
             _broken("the headers are too large")
+        # The beginning of a size, cut from the rest, is told by no callback.
+        self._between_chunks = self._between_chunks and data[-2:] == b"\r\n"
         return self._complete
 
     def on_header(self, name: bytes, value: bytes) -> None:

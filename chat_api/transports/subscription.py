@@ -99,14 +99,16 @@ class Subscription:
             reader = _Reader(self._socket, await self._find(generation), 0)
         else:
             reader = _Reader(self._socket, generation.log, generation.place)
-        log = reader.log
+        log, began = reader.log, reader.place
         while True:
             if frames := log.read(reader.place, EVENTS_A_WRITE, framed):
                 await self._socket.send(b"".join(frames))
                 reader.place += len(frames)
-            elif log.closed:
+            elif log.closed and reader.place > began:
                 return
-            elif log.parted:
+            elif log.closed or log.parted:
+                # Closed, and not even its end was new: the client saw more than a worker that died wrote
+                # down. It comes back with the last number that it has, after which the end is told anew.
                 self._socket.end(GOING_AWAY)
                 return
             else:
