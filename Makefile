@@ -21,7 +21,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-api test-browser chaos bench vendor screenshots packages browser lint format lock clean
+.PHONY: help dev test test-api test-browser chaos bench vendor screenshots schema packages browser lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,9 @@ vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as 
 screenshots: browser $(VENV)/browser-test-installed ## draw the README's pictures again
 	@SCREENSHOTS=docs/screenshots $(MAKE) --no-print-directory test-browser ARGS="-k screenshot -q"
 
+schema: $(VENV)/test-installed ## write down what the migrations make, for `chat-api sql check` (after a new migration)
+	@exec $(BIN)/python -m tests.schema
+
 packages: ## install what tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
 	for each in pgbouncer nginx curl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
@@ -71,14 +74,14 @@ lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all tha
 	$(BIN)/ruff format --check . || status=1; \
 	$(BIN)/ruff check . || status=1; \
 	$(BIN)/mypy || status=1; \
-	$(BIN)/sqlfluff lint --disable-progress-bar sql migrations || status=1; \
+	$(BIN)/sqlfluff lint --disable-progress-bar sql migrations chat_api/sql_tool || status=1; \
 	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard migrations/*.sql)) || status=1; \
 	exit $$status
 
 format: $(VENV)/test-installed ## put Python and SQL into the house's format
 	@$(BIN)/ruff check --fix-only --select I .
 	@$(BIN)/ruff format .
-	@$(BIN)/sqlfluff format --disable-progress-bar sql migrations
+	@$(BIN)/sqlfluff format --disable-progress-bar sql migrations chat_api/sql_tool
 
 lock: $(VENV)/made ## pin what setup.cfg asks for in constraints.txt (make lock ARGS="--upgrade")
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'

@@ -1,4 +1,4 @@
-"""The commands: dev, serve, migrate. Exit status 0, 1 (failed), 2 (usage or settings)."""
+"""The commands: dev, serve, migrate, sql. Exit status 0, 1 (failed), 2 (usage or settings)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from chat_api import __version__
 from chat_api.settings import SettingsError, load_settings
+from chat_api.sql_tool.arguments import add_sql_command
 
 if TYPE_CHECKING:
     from chat_api.settings import Settings
@@ -96,6 +97,19 @@ def _status(settings: Settings, _: argparse.Namespace) -> int:
         when = "pending" if state.applied_at is None else f"applied {state.applied_at:%Y-%m-%d %H:%M:%S%z}"
         sys.stdout.write(f"{state.id:<40} {when}\n")
     return 0
+
+
+def _sql(options: argparse.Namespace) -> int:
+    from chat_api.migrate import MigrationError  # noqa: PLC0415
+    from chat_api.sql_tool.actions import ACTIONS  # noqa: PLC0415
+    from chat_api.sql_tool.catalog import MisusedError  # noqa: PLC0415
+
+    try:
+        return ACTIONS[options.action](options)
+    except MisusedError as error:
+        return _fail(str(error), MISUSED)
+    except MigrationError as error:
+        return _fail(str(error))
 
 
 def _tell(migrations: Sequence[str], done: str, nothing: str) -> int:
@@ -187,4 +201,6 @@ def _parser() -> argparse.ArgumentParser:
         "--count", type=_count, default=1, help="how many to take back (default: %(default)s)"
     )
     rollback.set_defaults(action=_rollback)
+
+    add_sql_command(commands, _sql)
     return parser

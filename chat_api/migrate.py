@@ -60,7 +60,7 @@ def known_migrations() -> list[str]:
 def migration_status(database_url: str) -> list[MigrationState]:
     """The known migrations in order, then those that a newer version applied. Only reads."""
     known = known_migrations()
-    with _errors("cannot read the state of the database"), _connected(parse_dsn(database_url)) as connection:
+    with errors_told("cannot read the state of the database"), connected(parse_dsn(database_url)) as connection:
         applied = _applied(connection)
     unknown = [name for name in applied if name not in known]
     return [MigrationState(name, applied.get(name)) for name in known + unknown]
@@ -81,7 +81,7 @@ def apply_migrations(database_url: str) -> list[str]:
     done: list[str] = []
     with _turn(database_url) as (backend, migrations):
         for migration in backend.to_apply(migrations):
-            with _errors(f"migration {migration.id} failed"):
+            with errors_told(f"migration {migration.id} failed"):
                 backend.apply_one(migration)
             done.append(migration.id)
     return done
@@ -106,7 +106,7 @@ def rollback_migrations(database_url: str, count: int = 1) -> list[str]:
                 f"a newer version migrated the database ({', '.join(unknown)}); roll back with that version"
             )
         for migration in list(backend.to_rollback(migrations))[:count]:
-            with _errors(f"rolling back migration {migration.id} failed"):
+            with errors_told(f"rolling back migration {migration.id} failed"):
                 backend.rollback_one(migration)
             done.append(migration.id)
     return done
@@ -116,7 +116,7 @@ def rollback_migrations(database_url: str, count: int = 1) -> list[str]:
 def _turn(database_url: str) -> Iterator[tuple[MigrationBackend, MigrationList]]:
     """The only migrating process of this database; yields a backend, and the migrations in order."""
     dsn = parse_dsn(database_url)
-    with _errors("cannot migrate the database"), _connected(dsn) as connection:
+    with errors_told("cannot migrate the database"), connected(dsn) as connection:
         _wait_for(connection, TURN_LOCK)
         # Sessions of a killed process share this one until the server notices. Ours share it later.
         _wait_for(connection, SESSION_LOCK)
@@ -129,9 +129,14 @@ def _turn(database_url: str) -> Iterator[tuple[MigrationBackend, MigrationList]]
 
 
 @contextmanager
-def _connected(dsn: Dsn) -> Iterator[psycopg.Connection[Any]]:
+def connected(dsn: Dsn, application: str = "chat-api migrate") -> Iterator[psycopg.Connection[Any]]:
+    """An autocommit session, known to DBAs as `application`.
+
+    Raises:
+        MigrationError: the server can't be reached, or is too old; with the sentence to show.
+    """
     try:
-        connection = connect(dsn)
+        connection = connect(dsn, application)
     except psycopg.OperationalError as error:
         raise MigrationError(
             f"cannot connect to the database at {dsn.redacted()}: {_reason(error)}; "
@@ -144,7 +149,8 @@ def _connected(dsn: Dsn) -> Iterator[psycopg.Connection[Any]]:
 
 
 @contextmanager
-def _errors(what: str) -> Iterator[None]:
+def errors_told(what: str) -> Iterator[None]:
+    """Every failure of the database or of yoyo in here becomes a MigrationError that says `what` failed."""
     try:
         yield
     except errors.LockNotAvailable as error:

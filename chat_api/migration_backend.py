@@ -24,12 +24,12 @@ CONNECT_SECONDS = 10
 """How long to try to reach the server, where the URL doesn't say."""
 
 
-def connect(dsn: Dsn) -> psycopg.Connection[Any]:
+def connect(dsn: Dsn, application: str = "chat-api migrate") -> psycopg.Connection[Any]:
     """Open an autocommit session that DBAs know by its name."""
     return psycopg.connect(
         dsn.libpq(),
         autocommit=True,
-        fallback_application_name="chat-api migrate",
+        fallback_application_name=application,
         connect_timeout=CONNECT_SECONDS if dsn.connect_timeout is None else None,
     )
 

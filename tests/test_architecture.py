@@ -15,7 +15,7 @@ LAYERS = [
     {"dev"},
     {"__main__"},
     {"cli"},
-    {"supervisor", "worker"},
+    {"sql_tool", "supervisor", "worker"},
     {"server"},
     {"app"},
     {"routes"},

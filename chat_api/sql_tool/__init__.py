@@ -1,0 +1,1 @@
+"""`chat-api sql`: the named queries, for those who look after the database."""

@@ -1,0 +1,81 @@
+"""What each action of `chat-api sql` does; its exit status."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+
+from chat_api.dsn import parse_dsn
+from chat_api.settings import load_settings
+from chat_api.sql_tool import report
+from chat_api.sql_tool.catalog import find, read_catalog
+from chat_api.sql_tool.check import check
+from chat_api.sql_tool.explain import explain
+from chat_api.sql_tool.samples import parse_given
+
+AMISS = 1
+
+
+def _list(options: argparse.Namespace) -> int:
+    queries = list(read_catalog().values())
+    if options.json:
+        report.print_json([report.about(query) for query in queries])
+    else:
+        report.print_list(queries)
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    query = find(options.name)
+    if options.json:
+        report.print_json({**report.about(query), "comment": query.comment, "sql": query.statement})
+    else:
+        report.print_query(query)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    url = load_settings().database_url
+    database = parse_dsn(url).redacted()
+    queries = len(read_catalog())
+    findings = check(url)
+    if options.json:
+        found = [asdict(finding) for finding in findings]
+        report.print_json({"ok": not found, "database": database, "queries": queries, "findings": found})
+    else:
+        report.print_findings(findings, queries, database)
+    return AMISS if findings else 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    query = find(options.name)
+    explained = explain(
+        load_settings().database_url,
+        query,
+        parse_given(query, options.param),
+        seconds=options.timeout,
+        generic=options.generic,
+        as_json=options.json,
+    )
+    if options.json:
+        parameters = {name: asdict(sample) for name, sample in explained.samples.values.items()}
+        report.print_json(
+            {
+                "name": query.name,
+                "parameters": parameters,
+                "note": explained.samples.note,
+                "plan": explained.plan,
+            }
+        )
+    else:
+        report.print_plan(query, explained)
+    return 0
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "list": _list,
+    "show": _show,
+    "check": _check,
+    "explain": _explain,
+}

@@ -1,0 +1,68 @@
+"""`chat-api sql` on the command line. Loaded with every command, so it knows nothing of the database."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+def add_sql_command(commands: Any, command: Callable[[argparse.Namespace], int]) -> None:
+    """Add `sql`, run by `command`, to argparse's subparsers; the parsed `action` is a name in `actions.ACTIONS`."""
+    parser = commands.add_parser(
+        "sql",
+        help="for DBAs: list, show, check and explain the queries",
+        description="Look at the named queries that the service sends, and at how they fit the database.",
+        epilog="sql/README.md tells how a query reads, and how to run one by psql.",
+    )
+    parser.set_defaults(command=command)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    every = _action(actions, "list", "all queries: name, place, who calls it, what it does")
+    every.description = "List all queries, two lines each: name, file and line, modules that call it; what it does."
+
+    show = _action(actions, "show", "one query as its file has it, and how to run it by psql")
+    show.add_argument("name", metavar="NAME", help="such as generations.stop")
+
+    check = _action(actions, "check", "whether the database fits the queries; exit status 1 if not")
+    check.description = (
+        "Prepare every query against DATABASE_URL, and compare columns, indexes and constraints with those that the "
+        "migrations make. Changes nothing. A line for each thing that is amiss, and exit status 1."
+    )
+
+    explain = _action(actions, "explain", "a query's plan and buffers on the real data")
+    explain.description = (
+        "Execute a query on DATABASE_URL with parameters drawn from its data, in a transaction that is rolled back, "
+        "and show the plan and the buffers. Nothing is kept, nobody is notified; rows that it writes are locked for "
+        "that moment."
+    )
+    explain.add_argument("name", metavar="NAME", help="such as conversations.page")
+    explain.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="name=value",
+        help="a parameter's value instead of a sample; null is SQL's null; may be repeated",
+    )
+    explain.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30,
+        metavar="SECONDS",
+        help="when to give up (default: %(default)s)",
+    )
+    explain.add_argument(
+        "--generic", action="store_true", help="the plan for any values, as PostgreSQL may choose after five calls"
+    )
+
+
+def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"Show {text}.")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(action=name)
+    return parser
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 86400):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: give seconds from 1 to 86400")
+    return int(text)

@@ -1,0 +1,127 @@
+"""The named queries as their files have them: where each stands, what it says of itself, who calls it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chat_api.resources import sql_dir
+
+RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}
+"""aiosql's sign after a query's name, and what the service takes of the result."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# These name queries, or parts of them, without calling any.
+_NO_CALLERS = {"dev", "sql_tool"}
+
+_BLOCK = re.compile(
+    r"^-- name: (?P<name>\w+)\((?P<parameters>[\w, ]*)\)(?P<sign>[\^!]?)\n"
+    r"(?P<comment>(?:--[^\n]*\n)*)"
+    r"(?P<statement>(?:(?!^-- name: ).*\n?)*)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedQuery:
+    """A query of `sql/`."""
+
+    name: str
+    """`<file>.<name>`, as pg_stat_statements shows it."""
+    path: Path
+    line: int
+    """Of its first line, `-- name: …`."""
+    text: str
+    """From that line to the semicolon, to the letter."""
+    comment: str
+    """What it says of itself: what, for whom, how often, which index, what an absent row means."""
+    statement: str
+    returns: str
+    parameters: tuple[str, ...]
+    callers: tuple[str, ...]
+    """Modules of chat_api, without that prefix."""
+
+    @property
+    def description(self) -> str:
+        """The comment's first sentence."""
+        return re.split(r"(?<=\.) ", self.comment, maxsplit=1)[0]
+
+    @property
+    def place(self) -> str:
+        """File and line, as an editor and grep write them."""
+        return self.place_of(self.line)
+
+    def place_of(self, line: int) -> str:
+        """A line of its file; the path from the present folder, where it lies below that."""
+        here = Path.cwd()
+        path = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
+        return f"{path}:{line}"
+
+    @property
+    def statement_line(self) -> int:
+        """Of the statement's first line."""
+        return self.line + self.text.removesuffix(self.statement).count("\n")
+
+
+class MisusedError(Exception):
+    """The command was given what it can't work with; the text says what, and what would do."""
+
+
+class UnknownQueryError(MisusedError):
+    """There is no query of that name; the text names the nearest ones."""
+
+
+def read_catalog() -> dict[str, NamedQuery]:
+    """Every query by its name, in the order of the files."""
+    callers = _callers()
+    return {
+        query.name: query for path in sorted(sql_dir().glob("*.sql")) for query in _queries(path, callers)
+    }
+
+
+def find(name: str) -> NamedQuery:
+    """The query of that name.
+
+    Raises:
+        UnknownQueryError: with the sentence to show.
+    """
+    catalog = read_catalog()
+    if name in catalog:
+        return catalog[name]
+    # `stop` and `generation.stop` are meant as generations.stop.
+    wanted = name.rpartition(".")[2]
+    near = [each for each in catalog if each.rpartition(".")[2] == wanted]
+    near += [each for each in difflib.get_close_matches(name, catalog, cutoff=0.5) if each not in near]
+    hint = f"did you mean {' or '.join(near[:3])}?" if near else "`chat-api sql list` shows all"
+    raise UnknownQueryError(f"there is no query {name!r}; {hint}")
+
+
+def _queries(path: Path, callers: dict[str, tuple[str, ...]]) -> Iterator[NamedQuery]:
+    source = path.read_text()
+    for block in _BLOCK.finditer(source):
+        name = f"{path.stem}.{block['name']}"
+        yield NamedQuery(
+            name=name,
+            path=path,
+            line=source.count("\n", 0, block.start()) + 1,
+            text=block[0].rstrip(),
+            comment=" ".join(line.removeprefix("--").strip() for line in block["comment"].splitlines()),
+            statement=block["statement"].rstrip(),
+            returns=RETURNS[block["sign"]],
+            parameters=tuple(re.findall(r"\w+", block["parameters"])),
+            callers=callers.get(name, ()),
+        )
+
+
+def _callers() -> dict[str, tuple[str, ...]]:
+    """The modules that name a query in quotes, which is how it is called; a test holds that to the calls."""
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        parts = path.relative_to(_PACKAGE).with_suffix("").parts
+        if parts[0] not in _NO_CALLERS:
+            for name in sorted(set(re.findall(r'"(\w+\.\w+)"', path.read_text()))):
+                found[name] = (*found.get(name, ()), ".".join(parts))
+    return found

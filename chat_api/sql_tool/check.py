@@ -1,0 +1,71 @@
+"""Whether the queries and a database fit each other: what drifted, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from chat_api.db import Query, load_queries
+from chat_api.migrate import migration_status
+from chat_api.sql_tool.catalog import NamedQuery, read_catalog
+from chat_api.sql_tool.database import connected
+from chat_api.sql_tool.schema import Finding, compare, read_schema
+
+LOCK_TIMEOUT = "5s"
+"""A migration at work may hold a table; the check doesn't wait for its end."""
+
+_PREPARE = "prepare checked as "
+
+
+def check(database_url: str) -> list[Finding]:
+    """What of the database isn't as this version wants it; empty where all is well. Changes nothing.
+
+    Raises:
+        MigrationError: the database can't be reached or read; with the sentence to show.
+    """
+    catalog = read_catalog()
+    with connected(database_url) as connection:
+        return [
+            *(
+                Finding("migration", state.id, "is pending", "chat-api migrate")
+                for state in migration_status(database_url)
+                if state.applied_at is None
+            ),
+            *compare(read_schema(connection), catalog),
+            *_refused(connection, catalog),
+        ]
+
+
+def _refused(connection: psycopg.Connection[Any], catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
+    """The queries that this database doesn't take."""
+    for name, query in load_queries().items():
+        with connection.transaction(force_rollback=True):
+            connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+            try:
+                _prepare(connection, query)
+            except psycopg.Error as error:
+                yield Finding("query", name, _in_one_line(error, catalog[name]))
+
+
+def _prepare(connection: psycopg.Connection[Any], query: Query) -> None:
+    with connection.transaction():  # a savepoint: in a failed transaction nothing could be deallocated
+        connection.execute(f"{_PREPARE}{query.text}".encode())
+    try:
+        # Planned, not executed: preparing alone doesn't ask whether this role may.
+        nulls = f"({', '.join(['null'] * len(query.parameters))})" if query.parameters else ""
+        with connection.transaction():
+            connection.execute(f"explain execute checked{nulls}".encode())
+    finally:
+        connection.execute("deallocate checked")
+
+
+def _in_one_line(error: psycopg.Error, query: NamedQuery) -> str:
+    """The server's own words, and the line of the file that they are about."""
+    message = " ".join((error.diag.message_primary or str(error)).split())
+    if not error.diag.statement_position:
+        return message
+    # The service's text has the file's lines, with $1 for :name.
+    before = f"{_PREPARE}{load_queries()[query.name].text}"[: int(error.diag.statement_position) - 1]
+    return f"{message} ({query.place_of(query.statement_line + before.count(chr(10)))})"

@@ -1,0 +1,29 @@
+"""A DBA's connection to the configured database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from chat_api import migrate
+from chat_api.dsn import parse_dsn
+
+APPLICATION = "chat-api sql"
+"""What pg_stat_activity shows of it."""
+
+
+@contextmanager
+def connected(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """An autocommit session.
+
+    Raises:
+        MigrationError: the database can't be reached, or breaks off; with the sentence to show.
+    """
+    with (
+        migrate.errors_told("cannot work with the database"),
+        migrate.connected(parse_dsn(database_url), APPLICATION) as connection,
+    ):
+        yield connection

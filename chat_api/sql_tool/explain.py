@@ -1,0 +1,95 @@
+"""A query's plan and buffers on the real data, with its effects taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors, sql
+
+from chat_api.db import load_queries
+from chat_api.migrate import MigrationError
+from chat_api.sql_tool.catalog import NamedQuery
+from chat_api.sql_tool.database import connected
+from chat_api.sql_tool.samples import ParameterError, Samples, draw
+
+LOCK_SECONDS = 2
+"""How long to wait for a row that the service is writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A plan, and what it was made with."""
+
+    samples: Samples
+    plan: Any
+    """PostgreSQL's own: lines, or with `as_json` its JSON."""
+
+
+def explain(
+    database_url: str,
+    query: NamedQuery,
+    given: dict[str, str | None],
+    *,
+    seconds: float = 30,
+    generic: bool = False,
+    as_json: bool = False,
+) -> Explained:
+    """Execute a query in a transaction that is rolled back, for at most so many seconds.
+
+    Rows that it writes are locked meanwhile, and stay behind as dead ones for autovacuum. Notifications are sent at a
+    commit alone: no worker hears anything. `generic`: plan for any values, as PostgreSQL may after five calls.
+
+    Raises:
+        ParameterError: the server doesn't take a value.
+        MigrationError: the database can't be reached, or refuses; with the sentence to show.
+    """
+    with connected(database_url) as connection, _failures(query, seconds):
+        with connection.transaction(force_rollback=True):
+            set_local = sql.SQL("set local {} = {}")
+            for setting, value in {
+                "statement_timeout": f"{seconds:.0f}s",
+                "lock_timeout": f"{LOCK_SECONDS}s",
+                "plan_cache_mode": "force_generic_plan" if generic else "force_custom_plan",
+            }.items():
+                connection.execute(set_local.format(sql.Identifier(setting), sql.Literal(value)))
+            samples = draw(connection, query, given)
+            connection.execute(f"prepare explained as {load_queries()[query.name].text}".encode())
+            try:
+                with connection.transaction():  # a savepoint, so that the other can be deallocated
+                    plan = _executed(connection, query, samples, "json" if as_json else "text")
+            finally:
+                connection.execute("deallocate explained")
+    return Explained(samples, plan)
+
+
+def _executed(connection: psycopg.Connection[Any], query: NamedQuery, samples: Samples, form: str) -> Any:
+    # In the order of their first appearance in the statement, which needn't be that of the first line.
+    values = [samples.values[name].value for name in load_queries()[query.name].parameters]
+    arguments = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
+    statement = sql.SQL("explain (analyze, buffers, format {}) execute explained{}")
+    rows = connection.execute(statement.format(sql.SQL(form), arguments)).fetchall()
+    return rows[0][0] if form == "json" else [line for (line,) in rows]
+
+
+@contextmanager
+def _failures(query: NamedQuery, seconds: float) -> Iterator[None]:
+    try:
+        yield
+    except errors.QueryCanceled as error:
+        raise MigrationError(
+            f"{query.name} took longer than {seconds:.0f} s and was cancelled; give it more with --timeout"
+        ) from error
+    except errors.LockNotAvailable as error:
+        raise MigrationError(
+            f"{query.name} waited {LOCK_SECONDS} s for a row or table that another transaction holds; try again"
+        ) from error
+    except errors.DataError as error:
+        raise ParameterError(f"{query.name}: {error.diag.message_primary}") from error
+    except psycopg.ProgrammingError as error:  # a table, column or right that is missing
+        raise MigrationError(
+            f"{query.name}: {error.diag.message_primary}; `chat-api sql check` shows all that is amiss"
+        ) from error

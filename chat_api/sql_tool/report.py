@@ -1,0 +1,77 @@
+"""What the commands print: for people, and as JSON."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import orjson
+
+from chat_api.sql_tool.catalog import NamedQuery
+from chat_api.sql_tool.explain import Explained
+from chat_api.sql_tool.schema import Finding
+
+
+def print_json(value: Any) -> None:
+    """Indented, with a line's end."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+
+
+def about(query: NamedQuery) -> dict[str, Any]:
+    """An entry of `list --json`."""
+    return {
+        "name": query.name,
+        "file": str(query.path),
+        "line": query.line,
+        "description": query.description,
+        "parameters": query.parameters,
+        "returns": query.returns,
+        "callers": query.callers,
+    }
+
+
+def print_list(queries: list[NamedQuery]) -> None:
+    """Two lines a query: name, place and callers; then its first sentence."""
+    names = max((len(query.name) for query in queries), default=0)
+    places = max((len(query.place) for query in queries), default=0)
+    for query in queries:
+        sys.stdout.write(f"{query.name:<{names}}  {query.place:<{places}}  {_callers(query)}\n")
+        sys.stdout.write(f"    {query.description}\n")
+
+
+def print_query(query: NamedQuery) -> None:
+    """A script for psql: the query to the letter, then, as comments, where it stands and how to run it."""
+    variables = "".join(f" \\\n--       -v {name}=\"'…'\"" for name in query.parameters)
+    how = ", each value in its own quotes, or null without" if query.parameters else ""
+    sys.stdout.write(
+        f"{query.text}\n\n"
+        f"-- {query.place}; called by {_callers(query)}, which takes {query.returns}.\n"
+        f"-- Run it{how}:\n"
+        f'--   chat-api sql show {query.name} | psql "$DATABASE_URL"{variables}\n'
+    )
+
+
+def print_findings(findings: list[Finding], queries: int, database: str) -> None:
+    """A line a finding, and what puts it right below it; or that all is well."""
+    for finding in findings:
+        sys.stdout.write(f"{finding.kind} {finding.name} {finding.problem}\n")
+        if finding.remedy:
+            sys.stdout.write(f"    {finding.remedy}\n")
+    if not findings:
+        sys.stdout.write(f"{queries} queries fit {database}, which has the columns and indexes they want\n")
+
+
+def print_plan(query: NamedQuery, explained: Explained) -> None:
+    """The parameters as comments, then PostgreSQL's lines."""
+    sys.stdout.write(f"-- {query.name}, executed and rolled back\n")
+    for name, sample in explained.samples.values.items():
+        value = "null" if sample.value is None else repr(sample.value)
+        sys.stdout.write(f"--   {name} = {value} ({sample.source})\n")
+    if explained.samples.note:
+        sys.stdout.write(f"-- {explained.samples.note}\n")
+    for line in explained.plan:
+        sys.stdout.write(f"{line}\n")
+
+
+def _callers(query: NamedQuery) -> str:
+    return ", ".join(query.callers) or "nobody"

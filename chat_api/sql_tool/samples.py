@@ -1,0 +1,81 @@
+"""Values for a query's parameters: what was given, else drawn from the data, else usual ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from chat_api.sql_tool.catalog import MisusedError, NamedQuery
+from chat_api.sql_tool.schema import FOLDER
+
+
+class ParameterError(MisusedError):
+    """A parameter that the query doesn't have, or a value that it doesn't take; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A parameter's value as text, None for SQL's null."""
+
+    value: str | None
+    source: str
+    """given, drawn from the data, usual value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """A query's parameters, and what the reader of its plan must know of them."""
+
+    values: dict[str, Sample]
+    note: str | None = None
+
+
+def parse_given(query: NamedQuery, given: list[str]) -> dict[str, str | None]:
+    """`name=value`, each; `null` is SQL's null.
+
+    Raises:
+        ParameterError: the query has no such parameter.
+    """
+    values: dict[str, str | None] = {}
+    for each in given:
+        name, sign, value = each.partition("=")
+        if not sign or name not in query.parameters:
+            takes = ", ".join(query.parameters) or "none"
+            raise ParameterError(f"{each!r} gives {query.name} no parameter: name=value, of {takes}")
+        values[name] = None if value == "null" else value
+    return values
+
+
+def draw(
+    connection: psycopg.Connection[Any], query: NamedQuery, given: dict[str, str | None]
+) -> Samples:
+    """A value for every parameter; reads a few rows."""
+    drawn: dict[str, str | None] = {}
+    usual: dict[str, str | None] = {}
+    for name, value, is_drawn in connection.execute((FOLDER / "samples.sql").read_bytes()):
+        (drawn if is_drawn else usual)[name] = value
+    values: dict[str, Sample] = {}
+    for parameter in query.parameters:
+        own = f"{query.name}.{parameter}"
+        if parameter in given:
+            values[parameter] = Sample(given[parameter], "given")
+        elif (value := drawn.get(own) or (None if own in usual else drawn.get(parameter))) is not None:
+            values[parameter] = Sample(value, "drawn from the data")
+        elif own in usual or parameter in usual:
+            values[parameter] = Sample(usual.get(own, usual.get(parameter)), "usual value")
+        else:
+            raise ParameterError(f"there is no sample for {parameter}: give --param {parameter}=…")
+    return Samples(values, _note(query, given, drawn))
+
+
+def _note(query: NamedQuery, given: dict[str, str | None], drawn: dict[str, str | None]) -> str | None:
+    wanted = set(query.parameters) & drawn.keys() - given.keys()
+    if wanted and drawn["conversation_id"] is None:
+        return "The database holds no conversation: ids are made up, and the plan finds nothing."
+    if any(drawn.get(f"{query.name}.{name}", "") is None for name in set(query.parameters) - given.keys()):
+        return "No answer is running, which this statement wants: it finds nothing to do."
+    if wanted & {"generation_id", "ids"} and drawn["generation_id"] is None:
+        return "No answer has ended yet: the plan finds nothing."
+    return None

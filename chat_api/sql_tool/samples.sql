@@ -1,0 +1,119 @@
+-- Parameters to try a query with: a name, or `<query>.<name>` where one query wants another; the value as text; whether
+-- it was drawn from the data. Of each name the drawn value counts, where there is one.
+-- Drawn are the newest ended answer, its conversation and its user; for statements that work on what runs, a running
+-- answer. By primary keys, and by an index that holds the running ones alone: quick, however long the history is.
+with newest as (
+    select
+        id,
+        conversation_id,
+        worker_id
+    from generations
+    where status <> 'running'
+    order by id desc
+    limit 1
+),
+
+running as (
+    select
+        g.id,
+        g.conversation_id,
+        g.worker_id,
+        c.user_id
+    from generations as g
+    inner join conversations as c on g.conversation_id = c.id
+    where g.status = 'running'
+    limit 1
+),
+
+conversation as (
+    select
+        id,
+        user_id
+    from conversations
+    where id = coalesce(
+        (select newest.conversation_id from newest),
+        (select any_one.id from conversations as any_one order by any_one.id desc limit 1)
+    )
+),
+
+drawn as (
+    select
+        v.name,
+        v.value
+    from (select) as always
+    left join conversation as c on true
+    left join newest as n on true
+    left join running as r on true
+    cross join lateral (
+        values
+        ('id', cast(c.id as text)),
+        ('conversation_id', cast(c.id as text)),
+        ('conversation_ids', '{' || c.id || '}'),
+        ('user_id', cast(c.user_id as text)),
+        ('generation_id', cast(n.id as text)),
+        ('ids', '{' || n.id || '}'),
+        ('worker_id', cast(coalesce(r.worker_id, n.worker_id) as text)),
+        ('generations.finish.generation_id', cast(r.id as text)),
+        ('generations.stop.conversation_id', cast(r.conversation_id as text)),
+        ('generations.stop.user_id', cast(r.user_id as text)),
+        ('journal.tick.live', '{' || r.id || '}'),
+        ('journal.tick.ids', '{' || r.id || '}'),
+        ('journal.disown.ids', '{' || r.id || '}')
+    ) as v (name, value)
+),
+
+usual (name, value) as (
+    values
+    ('id', '00000000-0000-0000-0000-000000000000'),
+    ('conversation_id', '00000000-0000-0000-0000-000000000000'),
+    ('conversation_ids', '{00000000-0000-0000-0000-000000000000}'),
+    ('user_id', '00000000-0000-0000-0000-000000000000'),
+    ('generation_id', '00000000-0000-0000-0000-000000000000'),
+    ('ids', '{00000000-0000-0000-0000-000000000000}'),
+    ('worker_id', '00000000-0000-0000-0000-000000000000'),
+    ('live', '{00000000-0000-0000-0000-000000000000}'),
+    -- conversations
+    ('before_updated_at', null),
+    ('before_id', null),
+    ('max_rows', '51'),
+    ('skip', '0'),
+    ('title', 'Samosa chaat'),
+    ('model_tag', 'default'),
+    ('is_favorited', null),
+    -- generations
+    ('kind', 'send'),
+    ('content', 'What goes into samosa chaat?'),
+    ('idempotency_key', null),
+    ('max_messages', '50'),
+    ('max_characters', '6000'),
+    ('status', 'completed'),
+    ('finish_reason', 'stop'),
+    ('error_code', null),
+    ('token_count', '6'),
+    ('inference_time_ms', '100'),
+    ('seconds', '15'),
+    ('start_seconds', '10'),
+    ('hint', 'many'),
+    -- journal: numbers behind everything that an answer may have
+    ('first_seq', '1000000'),
+    ('last_seq', '1000001'),
+    ('slice', '[{"token": "chickpeas"}]'),
+    ('first_seqs', '{1000000}'),
+    ('next_seqs', '{1000001}'),
+    ('slices', '{"[{\"token\": \"chickpeas\"}]"}'),
+    ('journal.read.next_seqs', '{0}'),
+    ('journal.prune.seconds', '600'),
+    ('journal.prune.max_rows', '5000')
+)
+
+select
+    name,
+    value,
+    true as is_drawn
+from drawn
+union all
+select
+    name,
+    value,
+    false as is_drawn
+from usual;

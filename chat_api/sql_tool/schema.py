@@ -1,0 +1,99 @@
+"""The schema that the migrations make (schema.tsv, held to them by a test) against that of a database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from chat_api.sql_tool.catalog import NamedQuery
+
+FOLDER = Path(__file__).resolve().parent
+EXPECTED = FOLDER / "schema.tsv"
+
+Schema = dict[tuple[str, str], tuple[str, bool]]
+"""(kind, name) → definition, and whether it is valid. Kinds: column, index, constraint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that isn't as the code wants it."""
+
+    kind: str
+    """migration, table, column, index, constraint or query."""
+    name: str
+    problem: str
+    """One line."""
+    remedy: str | None = None
+    """A statement or command, where one is the answer."""
+
+
+def read_schema(connection: psycopg.Connection[Any]) -> Schema:
+    """What the tables on the search path have."""
+    rows = connection.execute((FOLDER / "schema.sql").read_bytes())
+    return {(kind, name): (definition, is_valid) for kind, name, definition, is_valid in rows}
+
+
+def expected_schema() -> Schema:
+    """What the migrations make."""
+    rows = (line.split("\t") for line in EXPECTED.read_text().splitlines())
+    return {(kind, name): (definition, True) for kind, name, definition in rows}
+
+
+def as_text(schema: Schema) -> str:
+    """A schema as schema.tsv has it."""
+    return "".join(
+        f"{kind}\t{name}\t{definition}\n" for (kind, name), (definition, _) in sorted(schema.items())
+    )
+
+
+def compare(found: Schema, catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
+    """What is missing or other than the migrations make it; what a DBA added is his own affair."""
+    there = {_table(name) for kind, name in found if kind == "column"}
+    missing = sorted({_table(name) for kind, name in expected_schema() if kind == "column"} - there)
+    for table in missing:
+        yield Finding("table", table, "is missing")
+    for (kind, name), (wanted, _) in expected_schema().items():
+        if _table_of(kind, name, wanted) in missing:
+            continue
+        definition, is_valid = found.get((kind, name), (None, True))
+        users = _users(name, catalog) if kind == "index" else ""
+        remedy = _remedy(kind, name, wanted, exists=definition is not None)
+        if definition is None:
+            yield Finding(kind, name, f"is missing{users}", remedy)
+        elif definition != wanted:
+            yield Finding(kind, name, f"is {definition}; the migrations make it {wanted}{users}", remedy)
+        elif not is_valid:
+            yield Finding(kind, name, f"is invalid: its build broke off{users}", f"reindex index {name}")
+
+
+def _table(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _table_of(kind: str, name: str, definition: str) -> str:
+    if kind != "index":
+        return _table(name)
+    match = re.search(r" ON (\w+) ", definition)
+    return match[1] if match else ""
+
+
+def _users(index: str, catalog: dict[str, NamedQuery]) -> str:
+    named = [query.name for query in catalog.values() if re.search(rf"\b{index}\b", query.text)]
+    return f"; needed by {', '.join(named)}" if named else ""
+
+
+def _remedy(kind: str, name: str, definition: str, *, exists: bool) -> str | None:
+    """The statement that brings an index back without hindering readers and writers.
+
+    A column or a constraint needs a look first, and an index of a constraint (a primary key) goes with that.
+    """
+    if kind != "index" or name.endswith("_pkey"):
+        return None
+    create = re.sub(r"^CREATE (UNIQUE )?INDEX", r"create \1index concurrently", definition)
+    create = create.replace("create UNIQUE ", "create unique ")
+    return f"drop index concurrently {name}; {create}" if exists else create

@@ -1,0 +1,24 @@
+"""`make schema`: write chat_api/sql_tool/schema.tsv, the schema that the migrations make."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from chat_api.dev.postgres import Postgres
+from chat_api.migrate import apply_migrations
+from chat_api.sql_tool.database import connected
+from chat_api.sql_tool.schema import EXPECTED, as_text, read_schema
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="chat-api-schema-") as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL may have to run as another user
+        with Postgres(Path(folder) / "data", settings={"fsync": "off"}) as server:
+            apply_migrations(server.dsn())
+            with connected(server.dsn()) as connection:
+                EXPECTED.write_text(as_text(read_schema(connection)))
+
+
+if __name__ == "__main__":
+    main()
