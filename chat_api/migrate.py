@@ -60,7 +60,10 @@ def known_migrations() -> list[str]:
 def migration_status(database_url: str) -> list[MigrationState]:
     """The known migrations in order, then those that a newer version applied. Only reads."""
     known = known_migrations()
-    with errors_told("cannot read the state of the database"), connected(parse_dsn(database_url)) as connection:
+    with (
+        errors_told("cannot read the state of the database"),
+        connected(parse_dsn(database_url)) as connection,
+    ):
         applied = _applied(connection)
     unknown = [name for name in applied if name not in known]
     return [MigrationState(name, applied.get(name)) for name in known + unknown]

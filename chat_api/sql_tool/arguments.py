@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+
 def add_sql_command(commands: Any, command: Callable[[argparse.Namespace], int]) -> None:
-    """Add `sql`, run by `command`, to argparse's subparsers; the parsed `action` is a name in `actions.ACTIONS`."""
+    """Add `sql`, run by `command`, to argparse's subparsers; `action` becomes a name in ACTIONS."""
     parser = commands.add_parser(
         "sql",
         help="for DBAs: list, show, check and explain the queries",
@@ -18,22 +19,24 @@ def add_sql_command(commands: Any, command: Callable[[argparse.Namespace], int])
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     every = _action(actions, "list", "all queries: name, place, who calls it, what it does")
-    every.description = "List all queries, two lines each: name, file and line, modules that call it; what it does."
+    every.description = (
+        "List all queries, two lines each: name, file and line, modules that call it; what it does."
+    )
 
     show = _action(actions, "show", "one query as its file has it, and how to run it by psql")
     show.add_argument("name", metavar="NAME", help="such as generations.stop")
 
     check = _action(actions, "check", "whether the database fits the queries; exit status 1 if not")
     check.description = (
-        "Prepare every query against DATABASE_URL, and compare columns, indexes and constraints with those that the "
-        "migrations make. Changes nothing. A line for each thing that is amiss, and exit status 1."
+        "Prepare every query against DATABASE_URL, and compare columns, indexes and constraints with those "
+        "that the migrations make. Changes nothing. A line for each thing that is amiss, and exit status 1."
     )
 
     explain = _action(actions, "explain", "a query's plan and buffers on the real data")
     explain.description = (
-        "Execute a query on DATABASE_URL with parameters drawn from its data, in a transaction that is rolled back, "
-        "and show the plan and the buffers. Nothing is kept, nobody is notified; rows that it writes are locked for "
-        "that moment."
+        "Execute a query on DATABASE_URL with parameters drawn from its data, in a transaction that is "
+        "rolled back, and show the plan and the buffers. Nothing is kept, nobody is notified; rows that it "
+        "writes are locked for that moment."
     )
     explain.add_argument("name", metavar="NAME", help="such as conversations.page")
     explain.add_argument(
@@ -51,7 +54,9 @@ def add_sql_command(commands: Any, command: Callable[[argparse.Namespace], int])
         help="when to give up (default: %(default)s)",
     )
     explain.add_argument(
-        "--generic", action="store_true", help="the plan for any values, as PostgreSQL may choose after five calls"
+        "--generic",
+        action="store_true",
+        help="the plan for any values, as PostgreSQL may choose after five calls",
     )
 
 

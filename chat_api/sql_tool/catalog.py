@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,11 @@ class NamedQuery:
         return f"{path}:{line}"
 
     @property
-    def statement_line(self) -> int:
-        """Of the statement's first line."""
-        return self.line + self.text.removesuffix(self.statement).count("\n")
+    def lines(self) -> list[int]:
+        """Where the lines that the service sends stand in the file: aiosql leaves comment lines out."""
+        first = self.line + self.text.removesuffix(self.statement).count("\n")
+        numbered = enumerate(self.statement.splitlines(), first)
+        return [number for number, line in numbered if not line.lstrip().startswith("--")]
 
 
 class MisusedError(Exception):
@@ -91,12 +93,18 @@ def find(name: str) -> NamedQuery:
     catalog = read_catalog()
     if name in catalog:
         return catalog[name]
-    # `stop` and `generation.stop` are meant as generations.stop.
+    # `stop`, `generation.stop` and `stpo` are meant as generations.stop.
+    last = {each: each.rpartition(".")[2] for each in catalog}
     wanted = name.rpartition(".")[2]
-    near = [each for each in catalog if each.rpartition(".")[2] == wanted]
-    near += [each for each in difflib.get_close_matches(name, catalog, cutoff=0.5) if each not in near]
+    near = [each for each in catalog if last[each] == wanted]
+    near = near or [each for part in _close(wanted, last.values()) for each in catalog if last[each] == part]
+    near = near or _close(name, catalog)
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "`chat-api sql list` shows all"
     raise UnknownQueryError(f"there is no query {name!r}; {hint}")
+
+
+def _close(name: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
 
 
 def _queries(path: Path, callers: dict[str, tuple[str, ...]]) -> Iterator[NamedQuery]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from chat_api.db import Query, load_queries
 from chat_api.migrate import migration_status
@@ -27,24 +29,35 @@ def check(database_url: str) -> list[Finding]:
     """
     catalog = read_catalog()
     with connected(database_url) as connection:
+        with _impatient(connection):
+            schema = read_schema(connection)
         return [
             *(
                 Finding("migration", state.id, "is pending", "chat-api migrate")
                 for state in migration_status(database_url)
                 if state.applied_at is None
             ),
-            *compare(read_schema(connection), catalog),
+            *compare(schema, catalog),
             *_refused(connection, catalog),
         ]
+
+
+@contextmanager
+def _impatient(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """A transaction to roll back; even the catalogue's functions wait for a table that is being changed."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+        yield
 
 
 def _refused(connection: psycopg.Connection[Any], catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
     """The queries that this database doesn't take."""
     for name, query in load_queries().items():
-        with connection.transaction(force_rollback=True):
-            connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+        with _impatient(connection):
             try:
                 _prepare(connection, query)
+            except errors.LockNotAvailable:
+                raise  # says nothing of the query
             except psycopg.Error as error:
                 yield Finding("query", name, _in_one_line(error, catalog[name]))
 
@@ -66,6 +79,5 @@ def _in_one_line(error: psycopg.Error, query: NamedQuery) -> str:
     message = " ".join((error.diag.message_primary or str(error)).split())
     if not error.diag.statement_position:
         return message
-    # The service's text has the file's lines, with $1 for :name.
     before = f"{_PREPARE}{load_queries()[query.name].text}"[: int(error.diag.statement_position) - 1]
-    return f"{message} ({query.place_of(query.statement_line + before.count(chr(10)))})"
+    return f"{message} ({query.place_of(query.lines[before.count(chr(10))])})"

@@ -40,36 +40,42 @@ def explain(
 ) -> Explained:
     """Execute a query in a transaction that is rolled back, for at most so many seconds.
 
-    Rows that it writes are locked meanwhile, and stay behind as dead ones for autovacuum. Notifications are sent at a
-    commit alone: no worker hears anything. `generic`: plan for any values, as PostgreSQL may after five calls.
+    Rows that it writes are locked meanwhile, and stay behind as dead ones for autovacuum. Notifications are
+    sent at a commit alone: no worker hears anything. `generic`: the plan for any values, which PostgreSQL may
+    choose after five calls.
 
     Raises:
         ParameterError: the server doesn't take a value.
         MigrationError: the database can't be reached, or refuses; with the sentence to show.
     """
-    with connected(database_url) as connection, _failures(query, seconds):
-        with connection.transaction(force_rollback=True):
-            set_local = sql.SQL("set local {} = {}")
-            for setting, value in {
-                "statement_timeout": f"{seconds:.0f}s",
-                "lock_timeout": f"{LOCK_SECONDS}s",
-                "plan_cache_mode": "force_generic_plan" if generic else "force_custom_plan",
-            }.items():
-                connection.execute(set_local.format(sql.Identifier(setting), sql.Literal(value)))
-            samples = draw(connection, query, given)
-            connection.execute(f"prepare explained as {load_queries()[query.name].text}".encode())
-            try:
-                with connection.transaction():  # a savepoint, so that the other can be deallocated
-                    plan = _executed(connection, query, samples, "json" if as_json else "text")
-            finally:
-                connection.execute("deallocate explained")
+    with (
+        connected(database_url) as connection,
+        _failures(query, seconds),
+        connection.transaction(force_rollback=True),
+    ):
+        set_local = sql.SQL("set local {} = {}")
+        for setting, value in {
+            "statement_timeout": f"{seconds:.0f}s",
+            "lock_timeout": f"{LOCK_SECONDS}s",
+            "plan_cache_mode": "force_generic_plan" if generic else "force_custom_plan",
+        }.items():
+            connection.execute(set_local.format(sql.Identifier(setting), sql.Literal(value)))
+        samples = draw(connection, query, given)
+        connection.execute(f"prepare explained as {load_queries()[query.name].text}".encode())
+        try:
+            with connection.transaction():  # a savepoint, so that the other can be deallocated
+                plan = _executed(connection, query, samples, "json" if as_json else "text")
+        finally:
+            connection.execute("deallocate explained")
     return Explained(samples, plan)
 
 
 def _executed(connection: psycopg.Connection[Any], query: NamedQuery, samples: Samples, form: str) -> Any:
     # In the order of their first appearance in the statement, which needn't be that of the first line.
     values = [samples.values[name].value for name in load_queries()[query.name].parameters]
-    arguments = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
+    arguments = (
+        sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
+    )
     statement = sql.SQL("explain (analyze, buffers, format {}) execute explained{}")
     rows = connection.execute(statement.format(sql.SQL(form), arguments)).fetchall()
     return rows[0][0] if form == "json" else [line for (line,) in rows]
@@ -85,10 +91,11 @@ def _failures(query: NamedQuery, seconds: float) -> Iterator[None]:
         ) from error
     except errors.LockNotAvailable as error:
         raise MigrationError(
-            f"{query.name} waited {LOCK_SECONDS} s for a row or table that another transaction holds; try again"
+            f"{query.name} waited {LOCK_SECONDS} s for a row or table that another transaction holds; "
+            "try again"
         ) from error
     except errors.DataError as error:
-        raise ParameterError(f"{query.name}: {error.diag.message_primary}") from error
+        raise ParameterError(f"{query.name}: {error.diag.message_primary or error}") from error
     except psycopg.ProgrammingError as error:  # a table, column or right that is missing
         raise MigrationError(
             f"{query.name}: {error.diag.message_primary}; `chat-api sql check` shows all that is amiss"

@@ -48,9 +48,7 @@ def parse_given(query: NamedQuery, given: list[str]) -> dict[str, str | None]:
     return values
 
 
-def draw(
-    connection: psycopg.Connection[Any], query: NamedQuery, given: dict[str, str | None]
-) -> Samples:
+def draw(connection: psycopg.Connection[Any], query: NamedQuery, given: dict[str, str | None]) -> Samples:
     """A value for every parameter; reads a few rows."""
     drawn: dict[str, str | None] = {}
     usual: dict[str, str | None] = {}

@@ -22,17 +22,24 @@ running as (
     from generations as g
     inner join conversations as c on g.conversation_id = c.id
     where g.status = 'running'
+    order by g.worker_id
     limit 1
 ),
 
+-- Where nobody has asked anything yet, any conversation will do.
 conversation as (
     select
-        id,
-        user_id
-    from conversations
-    where id = coalesce(
-        (select newest.conversation_id from newest),
-        (select any_one.id from conversations as any_one order by any_one.id desc limit 1)
+        c.id,
+        c.user_id
+    from conversations as c
+    where c.id = coalesce(
+        (select n.conversation_id from newest as n),
+        (
+            select any_one.id
+            from conversations as any_one
+            order by any_one.id desc
+            limit 1
+        )
     )
 ),
 
@@ -40,7 +47,7 @@ drawn as (
     select
         v.name,
         v.value
-    from (select) as always
+    from (select) as always -- noqa: ST11
     left join conversation as c on true
     left join newest as n on true
     left join running as r on true

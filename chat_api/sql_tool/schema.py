@@ -68,7 +68,9 @@ def compare(found: Schema, catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
         elif definition != wanted:
             yield Finding(kind, name, f"is {definition}; the migrations make it {wanted}{users}", remedy)
         elif not is_valid:
-            yield Finding(kind, name, f"is invalid: its build broke off{users}", f"reindex index {name}")
+            yield Finding(
+                kind, name, f"is invalid: its build broke off{users}", f"REINDEX INDEX CONCURRENTLY {name}"
+            )
 
 
 def _table(name: str) -> str:
@@ -94,6 +96,5 @@ def _remedy(kind: str, name: str, definition: str, *, exists: bool) -> str | Non
     """
     if kind != "index" or name.endswith("_pkey"):
         return None
-    create = re.sub(r"^CREATE (UNIQUE )?INDEX", r"create \1index concurrently", definition)
-    create = create.replace("create UNIQUE ", "create unique ")
-    return f"drop index concurrently {name}; {create}" if exists else create
+    create = definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+    return f"DROP INDEX CONCURRENTLY {name}; {create}" if exists else create
