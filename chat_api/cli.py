@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from chat_api.settings import Settings
 
 FAILED, MISUSED = 1, 2
+UNREAD = 128 + 13  # as a shell tells that SIGPIPE ended a command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +107,14 @@ def _sql(options: argparse.Namespace) -> int:
     from chat_api.sql_tool.catalog import MisusedError  # noqa: PLC0415
 
     try:
-        return ACTIONS[options.action](options)
+        status = ACTIONS[options.action](options)
+        sys.stdout.flush()
+        return status
+    except (
+        BrokenPipeError
+    ):  # `| head`, or a pager that was left: nobody reads on, at the interpreter's end neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except MisusedError as error:
         return _fail(str(error), MISUSED)
     except MigrationError as error:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,12 @@ def test_list_names_every_query_its_place_its_caller_and_what_it_does(
     lines = text.splitlines()
     assert sorted(line.split()[0] for line in lines[::2]) == QUERIES
     for head, description in zip(lines[::2], lines[1::2], strict=True):
-        name, place, callers = re.fullmatch(r"(\S+) +(\S+) +(.+)", head).groups()  # type: ignore[union-attr]
+        name, place, callers, often = re.fullmatch(r"(\S+) +(\S+) +(.+?): (.+)", head).groups()  # type: ignore[union-attr]
         path, line = place.split(":")
         at_place = (checkout / path).read_text().splitlines()[int(line) - 1]
         assert at_place.startswith(f"-- name: {name.partition('.')[2]}("), name
         assert callers != "nobody"
+        assert often == read_catalog()[name].usage.how_often
         assert re.fullmatch(r"    [A-Z][^.]+\.", description), name
 
 
@@ -102,6 +104,11 @@ def test_list_reads_for_programs_too(run: Run) -> None:
     stop = entries["generations.stop"]
     assert stop["parameters"] == ["conversation_id", "user_id"]
     assert stop["returns"] == "one row or none"
+    assert (stop["when"], stop["how_often"], stop["indexes"]) == (
+        "the stop button",
+        "by hand",
+        "uq_generations_running",
+    )
     assert Path(stop["file"]).is_file()
 
 
@@ -131,6 +138,19 @@ def test_show_has_the_query_to_the_letter(run: Run, checkout: Path) -> None:
         assert sorted(shown["parameters"]) == sorted(load_queries()[name].parameters)
         assert shown["comment"].startswith(shown["description"])
         assert shown["sql"] in text_of_file
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "chat_api", "sql", "list"],
+            stdout=writing, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def psql(database_url: str, script: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
@@ -196,12 +216,12 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             ),
         ),
         (
-            "drop index idx_generations_worker; create index idx_generations_worker on generations (worker_id)",
+            "drop index idx_generations_worker; create index idx_generations_worker on generations (id)",
             (
                 "index idx_generations_worker is CREATE INDEX idx_generations_worker ON generations"
-                " USING btree (worker_id); the migrations make it CREATE INDEX idx_generations_worker ON generations"
-                " USING btree (worker_id) WHERE status::text = 'running'::text;"
-                " needed by maintenance.interrupt_orphans"
+                " USING btree (id); the migrations make it CREATE INDEX idx_generations_worker"
+                " ON generations USING btree (worker_id) WHERE status::text = 'running'::text;"
+                " needed by journal.tick, maintenance.interrupt_orphans"
             ),
         ),
         (
@@ -215,8 +235,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         (
             "alter table conversations alter column title type text",
             (
-                "column conversations.title is text default 'New conversation'::character varying; the migrations"
-                " make it character varying(500) default 'New conversation'::character varying"
+                "column conversations.title is text default 'New conversation'::character varying; the"
+                " migrations make it character varying(500) default 'New conversation'::character varying"
             ),
         ),
         (

@@ -18,7 +18,7 @@ def add_sql_command(commands: Any, command: Callable[[argparse.Namespace], int])
     parser.set_defaults(command=command)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    every = _action(actions, "list", "all queries: name, place, who calls it, what it does")
+    every = _action(actions, "list", "all queries: name, place, who calls it and how often, what it does")
     every.description = (
         "List all queries, two lines each: name, file and line, modules that call it; what it does."
     )

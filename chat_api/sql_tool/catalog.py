@@ -26,6 +26,16 @@ _BLOCK = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """A row of the table in sql/README.md, which a test holds to the queries."""
+
+    when: str = ""
+    how_often: str = ""
+    indexes: str = ""
+    """In words, with each index that the query walks by its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class NamedQuery:
     """A query of `sql/`."""
 
@@ -43,6 +53,7 @@ class NamedQuery:
     parameters: tuple[str, ...]
     callers: tuple[str, ...]
     """Modules of chat_api, without that prefix."""
+    usage: Usage
 
     @property
     def description(self) -> str:
@@ -78,9 +89,11 @@ class UnknownQueryError(MisusedError):
 
 def read_catalog() -> dict[str, NamedQuery]:
     """Every query by its name, in the order of the files."""
-    callers = _callers()
+    callers, table = _callers(), _table()
     return {
-        query.name: query for path in sorted(sql_dir().glob("*.sql")) for query in _queries(path, callers)
+        query.name: query
+        for path in sorted(sql_dir().glob("*.sql"))
+        for query in _queries(path, callers, table)
     }
 
 
@@ -107,7 +120,9 @@ def _close(name: str, names: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
 
 
-def _queries(path: Path, callers: dict[str, tuple[str, ...]]) -> Iterator[NamedQuery]:
+def _queries(
+    path: Path, callers: dict[str, tuple[str, ...]], table: dict[str, Usage]
+) -> Iterator[NamedQuery]:
     source = path.read_text()
     for block in _BLOCK.finditer(source):
         name = f"{path.stem}.{block['name']}"
@@ -121,6 +136,7 @@ def _queries(path: Path, callers: dict[str, tuple[str, ...]]) -> Iterator[NamedQ
             returns=RETURNS[block["sign"]],
             parameters=tuple(re.findall(r"\w+", block["parameters"])),
             callers=callers.get(name, ()),
+            usage=table.get(name, Usage()),
         )
 
 
@@ -133,3 +149,10 @@ def _callers() -> dict[str, tuple[str, ...]]:
             for name in sorted(set(re.findall(r'"(\w+\.\w+)"', path.read_text()))):
                 found[name] = (*found.get(name, ()), ".".join(parts))
     return found
+
+
+def _table() -> dict[str, Usage]:
+    rows = re.findall(r"^\| `(\w+\.\w+)` \|(.*)\|$", (sql_dir() / "README.md").read_text(), re.MULTILINE)
+    return {
+        name: Usage(*(cell.replace("`", "").strip() for cell in cells.split("|"))) for name, cells in rows
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -27,25 +28,29 @@ def about(query: NamedQuery) -> dict[str, Any]:
         "parameters": query.parameters,
         "returns": query.returns,
         "callers": query.callers,
+        **asdict(query.usage),
     }
 
 
 def print_list(queries: list[NamedQuery]) -> None:
-    """Two lines a query: name, place and callers; then its first sentence."""
+    """Two lines a query: name, place, callers and how often; then its first sentence."""
     names = max((len(query.name) for query in queries), default=0)
     places = max((len(query.place) for query in queries), default=0)
     for query in queries:
-        sys.stdout.write(f"{query.name:<{names}}  {query.place:<{places}}  {_callers(query)}\n")
+        sys.stdout.write(
+            f"{query.name:<{names}}  {query.place:<{places}}  {_callers(query)}: {query.usage.how_often}\n"
+        )
         sys.stdout.write(f"    {query.description}\n")
 
 
 def print_query(query: NamedQuery) -> None:
     """A script for psql: the query to the letter, then, as comments, where it stands and how to run it."""
-    variables = "".join(f" \\\n--       -v {name}=\"'…'\"" for name in query.parameters)
+    variables = "".join(f" \\\n--       -v {name}=\"'...'\"" for name in query.parameters)
     how = ", each value in its own quotes, or null without" if query.parameters else ""
     sys.stdout.write(
         f"{query.text}\n\n"
         f"-- {query.place}; called by {_callers(query)}, which takes {query.returns}.\n"
+        f"-- When: {query.usage.when}; how often: {query.usage.how_often}.\n"
         f"-- Run it{how}:\n"
         f'--   chat-api sql show {query.name} | psql "$DATABASE_URL"{variables}\n'
     )

@@ -85,7 +85,11 @@ def _table_of(kind: str, name: str, definition: str) -> str:
 
 
 def _users(index: str, catalog: dict[str, NamedQuery]) -> str:
-    named = [query.name for query in catalog.values() if re.search(rf"\b{index}\b", query.text)]
+    named = [
+        query.name
+        for query in catalog.values()
+        if re.search(rf"\b{index}\b", f"{query.comment} {query.usage.indexes}")
+    ]
     return f"; needed by {', '.join(named)}" if named else ""
 
 
