@@ -42,6 +42,11 @@ NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
         ["serve", "--help"],
         ["migrate", "--help"],
         ["migrate", "rollback", "--help"],
+        ["sql", "--help"],
+        ["sql", "list", "--help"],
+        ["sql", "show", "--help"],
+        ["sql", "check", "--help"],
+        ["sql", "explain", "--help"],
     ],
 )
 def test_every_command_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +69,11 @@ def test_every_command_explains_itself(arguments: list[str], capsys: pytest.Capt
         ["migrate", "sideways"],
         ["migrate", "rollback", "--count", "0"],
         ["migrate", "rollback", "--count", "-1"],
+        ["sql"],
+        ["sql", "drop"],
+        ["sql", "show"],
+        ["sql", "explain", "generations.stop", "--timeout", "0"],
+        ["sql", "explain", "generations.stop", "--timeout", "٣"],
     ],
 )
 def test_a_wrong_usage_ends_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +149,8 @@ def test_without_a_database_migrating_fails_with_a_sentence(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["serve"], ["migrate"], ["migrate", "status"], ["migrate", "rollback"]]
+    "arguments",
+    [["serve"], ["migrate"], ["migrate", "status"], ["migrate", "rollback"], ["sql", "check"]],
 )
 def test_bad_settings_end_with_two_and_a_line_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]

@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def test_parameters_are_declared_and_bound_in_the_order_in_which_they_appear(che
 def run_commands_of_the_readme(checkout: Path, database_url: str) -> str:
     """What all of them together print."""
     blocks = re.findall(r"```sh\n(.*?)```", (checkout / "sql" / "README.md").read_text(), re.DOTALL)
-    path = f"{binaries(None)}:{os.environ['PATH']}"
+    path = f"{binaries(None)}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     printed = subprocess.run(
         ["sh", "-e", "-c", "".join(blocks)],
         check=True,

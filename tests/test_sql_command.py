@@ -483,17 +483,6 @@ def test_a_wrong_name_or_value_ends_with_two_and_a_sentence(
     assert text.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [["sql"], ["sql", "drop"], ["sql", "show"], ["sql", "explain", "generations.stop", "--timeout", "0"]],
-)
-def test_a_wrong_usage_ends_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == 2
-    assert "usage: chat-api" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("arguments", [["check"], ["explain", "conversations.page"]])
 def test_without_a_database_it_fails_with_a_sentence(
     run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]

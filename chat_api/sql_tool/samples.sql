@@ -101,6 +101,7 @@ usual (name, value) as (
     ('seconds', '15'),
     ('start_seconds', '10'),
     ('hint', 'many'),
+    ('tell', 'true'),
     -- journal: numbers behind everything that an answer may have
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),
