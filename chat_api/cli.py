@@ -102,22 +102,19 @@ def _status(settings: Settings, _: argparse.Namespace) -> int:
 
 
 def _sql(options: argparse.Namespace) -> int:
-    from chat_api.migrate import MigrationError  # noqa: PLC0415
-    from chat_api.sql_tool.actions import ACTIONS  # noqa: PLC0415
-    from chat_api.sql_tool.catalog import MisusedError  # noqa: PLC0415
+    from chat_api.sql_tool.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
+    from chat_api.sql_tool.errors import FailedError, MisusedError  # noqa: PLC0415
 
     try:
         status = ACTIONS[options.action](options)
         sys.stdout.flush()
         return status
-    except (
-        BrokenPipeError
-    ):  # `| head`, or a pager that was left: nobody reads on, at the interpreter's end neither
+    except BrokenPipeError:  # `| head`, or a pager that was left; the interpreter's end would complain too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
     except MisusedError as error:
         return _fail(str(error), MISUSED)
-    except MigrationError as error:
+    except FailedError as error:
         return _fail(str(error))
 
 

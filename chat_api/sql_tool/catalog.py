@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chat_api.resources import sql_dir
+from chat_api.sql_tool.errors import UnknownQueryError
 
 RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}
 """aiosql's sign after a query's name, and what the service takes of the result."""
@@ -77,14 +78,6 @@ class NamedQuery:
         first = self.line + self.text.removesuffix(self.statement).count("\n")
         numbered = enumerate(self.statement.splitlines(), first)
         return [number for number, line in numbered if not line.lstrip().startswith("--")]
-
-
-class MisusedError(Exception):
-    """The command was given what it can't work with; the text says what, and what would do."""
-
-
-class UnknownQueryError(MisusedError):
-    """There is no query of that name; the text names the nearest ones."""
 
 
 def read_catalog() -> dict[str, NamedQuery]:

@@ -25,7 +25,7 @@ def check(database_url: str) -> list[Finding]:
     """What of the database isn't as this version wants it; empty where all is well. Changes nothing.
 
     Raises:
-        MigrationError: the database can't be reached or read; with the sentence to show.
+        FailedError: the database can't be reached or read.
     """
     catalog = read_catalog()
     with connected(database_url) as connection:

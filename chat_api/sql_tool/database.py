@@ -10,6 +10,7 @@ import psycopg
 
 from chat_api import migrate
 from chat_api.dsn import parse_dsn
+from chat_api.sql_tool.errors import FailedError
 
 APPLICATION = "chat-api sql"
 """What pg_stat_activity shows of it."""
@@ -20,10 +21,15 @@ def connected(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     """An autocommit session.
 
     Raises:
-        MigrationError: the database can't be reached, or breaks off; with the sentence to show.
+        FailedError: the database can't be reached, or refuses what is asked in here.
     """
-    with (
-        migrate.errors_told("cannot work with the database"),
-        migrate.connected(parse_dsn(database_url), APPLICATION) as connection,
-    ):
-        yield connection
+    try:
+        with (
+            migrate.errors_told("cannot work with the database"),
+            migrate.connected(parse_dsn(database_url), APPLICATION) as connection,
+        ):
+            # Else psycopg prepares what is said often, and behind a pooler that is then another session's.
+            connection.prepare_threshold = None
+            yield connection
+    except migrate.MigrationError as error:
+        raise FailedError(str(error)) from error

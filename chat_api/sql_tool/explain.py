@@ -11,10 +11,10 @@ import psycopg
 from psycopg import errors, sql
 
 from chat_api.db import load_queries
-from chat_api.migrate import MigrationError
 from chat_api.sql_tool.catalog import NamedQuery
 from chat_api.sql_tool.database import connected
-from chat_api.sql_tool.samples import ParameterError, Samples, draw
+from chat_api.sql_tool.errors import FailedError, ParameterError
+from chat_api.sql_tool.samples import Samples, draw
 
 LOCK_SECONDS = 2
 """How long to wait for a row that the service is writing."""
@@ -46,7 +46,7 @@ def explain(
 
     Raises:
         ParameterError: the server doesn't take a value.
-        MigrationError: the database can't be reached, or refuses; with the sentence to show.
+        FailedError: the database can't be reached, refuses, or takes too long.
     """
     with (
         connected(database_url) as connection,
@@ -86,17 +86,21 @@ def _failures(query: NamedQuery, seconds: float) -> Iterator[None]:
     try:
         yield
     except errors.QueryCanceled as error:
-        raise MigrationError(
+        raise FailedError(
             f"{query.name} took longer than {seconds:.0f} s and was cancelled; give it more with --timeout"
         ) from error
     except errors.LockNotAvailable as error:
-        raise MigrationError(
+        raise FailedError(
             f"{query.name} waited {LOCK_SECONDS} s for a row or table that another transaction holds; "
             "try again"
         ) from error
     except errors.DataError as error:
         raise ParameterError(f"{query.name}: {error.diag.message_primary or error}") from error
+    except psycopg.IntegrityError as error:
+        raise FailedError(
+            f"{query.name}: {error.diag.message_primary}; give it other values with --param"
+        ) from error
     except psycopg.ProgrammingError as error:  # a table, column or right that is missing
-        raise MigrationError(
+        raise FailedError(
             f"{query.name}: {error.diag.message_primary}; `chat-api sql check` shows all that is amiss"
         ) from error

@@ -7,12 +7,9 @@ from typing import Any
 
 import psycopg
 
-from chat_api.sql_tool.catalog import MisusedError, NamedQuery
+from chat_api.sql_tool.catalog import NamedQuery
+from chat_api.sql_tool.errors import ParameterError
 from chat_api.sql_tool.schema import FOLDER
-
-
-class ParameterError(MisusedError):
-    """A parameter that the query doesn't have, or a value that it doesn't take; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
