@@ -352,12 +352,13 @@ async def test_a_role_without_the_rights_is_told_of_each_query(
         await sql.execute(f"drop owned by {role}; drop role {role}")
 
 
+@pytest.mark.parametrize("table", ["workers", "_yoyo_migration"])
 async def test_a_locked_table_is_not_waited_for_for_long(
-    run: Run, configured: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
+    run: Run, configured: str, sql: Connection, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
     monkeypatch.setattr("chat_api.sql_tool.check.LOCK_TIMEOUT", "20ms")
     async with sql.transaction():
-        await sql.execute("lock table workers in access exclusive mode")
+        await sql.execute(f"lock table {table} in access exclusive mode")
         status, text = run("check")
     assert status == 1
     assert text.startswith("chat-api: cannot work with the database: it waited too long for a lock")

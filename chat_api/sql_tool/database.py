@@ -28,8 +28,6 @@ def connected(database_url: str) -> Iterator[psycopg.Connection[Any]]:
             migrate.errors_told("cannot work with the database"),
             migrate.connected(parse_dsn(database_url), APPLICATION) as connection,
         ):
-            # Else psycopg prepares what is said often, and behind a pooler that is then another session's.
-            connection.prepare_threshold = None
             yield connection
     except migrate.MigrationError as error:
         raise FailedError(str(error)) from error

@@ -16,6 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 
+from chat_api.cli import main
+from chat_api.db import load_queries
 from chat_api.dev.installation import run_as
 from chat_api.dev.tether import tethered
 from chat_api.settings import Settings
@@ -100,3 +102,19 @@ async def test_readers_on_other_workers_are_served_by_polling_alone(
                     assert await read_events(remote) == await read_events(local)
         rows = await sql.fetch("select content from messages where role = 'assistant' order by created_at")
         assert [row["content"] for row in rows] == ["a b c d", "a b c d", "a b c "]
+
+
+@pytest.mark.parametrize("options", [(), ("--generic",)])
+def test_a_dba_looks_at_the_queries_through_it(
+    pooled_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", pooled_url)
+    for _ in range(3):  # whatever a call left prepared would be in the next one's way
+        assert main(["sql", "check"]) == 0, capsys.readouterr()
+        for name in load_queries():
+            assert main(["sql", "explain", name, *options]) == 0, capsys.readouterr()
+    with psycopg.connect(pooled_url.partition("?")[0], prepare_threshold=None) as connection:
+        assert connection.execute("select name from pg_prepared_statements").fetchall() == []
