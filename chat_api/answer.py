@@ -169,9 +169,10 @@ class Answer:
             finish_reason, message_id = row["finish_reason"], row["message_id"]
             if not row["is_mine"]:
                 self.log.append(events.reset(row["content"] or ""))
-        self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
+        # Counted first: who sees the end finds it in the figures.
         self._metrics.generations.labels(outcome.status).inc()
         self._metrics.tokens.inc(self._tokens)
+        self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
         logger.info(
             "generation_ended",
             status=outcome.status,

@@ -175,3 +175,4 @@ async def test_an_event_that_is_nested_deeply_holds_up_no_reader_at_another_work
     call.finish("c")
     here = await read_events(response)
     assert [event.data for event in await read_events(attached)][2:] == [event.data for event in here]
+    assert here[-2].data["error"] == "inference_broken"

@@ -7,11 +7,15 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+import structlog
 
 from chat_api import errors, events
+from chat_api.errors import describe
 from chat_api.inference.base import End, Inference, Prompt, Take, Turn, read_object, read_text
 from chat_api.inference.upstream import Upstream
 from chat_api.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 MAX_MESSAGES = 500
 MAX_MESSAGE_CHARACTERS = 8_000
@@ -81,7 +85,12 @@ class _Answer:
         done = event.pop("done", False) is True
         if "token" in event:
             text = read_text(event.pop("token"))
-            self._take(text, events.token(text, event))
+            try:
+                written = events.token(text, event)
+            except orjson.JSONEncodeError as error:  # it is read at more levels than it is written
+                log.warning("inference_broken", reason=describe(error))
+                raise errors.InferenceBroken from error
+            self._take(text, written)
         if not done:
             return None
         return End("length" if event.get("finish_reason") == "length" else "stop")
