@@ -108,12 +108,12 @@ def tokens(database_url: str, folder: Path, runs: int) -> tuple[list[Row], Point
 
 def many(database_url: str) -> tuple[list[Row], float]:
     """A thousand streams at once on one worker; the cost of a token too."""
-    with parts.neighbours(300, RATE) as model, parts.service(database_url, model) as chat:
+    with parts.neighbours(TOKENS, RATE) as model, parts.service(database_url, model) as chat:
         time.sleep(1)
         idle = resident(chat[1])
-        direct = parts.load(model, chat[1], streams=1000, tokens=300, direct=True)
-        seen = parts.load(*chat, streams=1000, tokens=300)
-    a_stream = seen["memory"] * 1000 / 1000
+        direct = parts.load(model, chat[1], streams=1000, tokens=TOKENS, direct=True)
+        seen = parts.load(*chat, streams=1000, tokens=TOKENS)
+    a_stream = (seen["peak"] - idle) * 1000 / 1000
     return [
         Row(
             "1,000 live streams at 30 tokens/s on one worker: tokens lost",

@@ -32,7 +32,7 @@ class Streams:
     cpu: float
     first_token: float  # median
     longest_gaps: float  # 99th percentile
-    memory: float  # above what the server held before
+    peak: float  # the most memory that the server held
 
     @property
     def microseconds(self) -> float:
@@ -84,8 +84,7 @@ async def streams(
         rest = [each.stream("GET", f"{below}/stream", user) for each in others[number]]
         return list(await asyncio.gather(first, *rest))
 
-    held, used = resident(pid), cpu(pid)
-    most = [held]
+    used, most = cpu(pid), [resident(pid)]
     watching = asyncio.create_task(watch(pid, most))
     seen = [stream for found in await asyncio.gather(*map(ask, range(count))) for stream in found]
     used = cpu(pid) - used
@@ -98,7 +97,7 @@ async def streams(
         cpu=used,
         first_token=statistics.median(stream.first for stream in seen if stream.times),
         longest_gaps=gaps[int(len(gaps) * 0.99)] if gaps else 0.0,
-        memory=max(most) - held,
+        peak=max(most),
     )
 
 
