@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from chat_api.dsn import parse_dsn
 from chat_api.proxies import Proxies
@@ -194,8 +196,27 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises SettingsError with a line for each variable that can't be used.
     """
-    try:
+    with explained():
         return Settings(**overrides)
+
+
+def given_settings() -> dict[str, Any]:
+    """What `.env` and the environment set, unchecked, by the settings' names. Raises SettingsError."""
+    with explained():
+        sources = DotEnvSettingsSource(Settings), EnvSettingsSource(Settings)
+        return {
+            name: value
+            for source in sources
+            for name, value in source().items()
+            if name in Settings.model_fields
+        }
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Make SettingsError of what is wrong with the settings that are read within."""
+    try:
+        yield
     except ValidationError as error:
         raise SettingsError(
             "\n".join(_sentence(dict(problem)) for problem in error.errors(include_url=False))

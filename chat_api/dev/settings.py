@@ -1,20 +1,18 @@
 """The server's settings in development."""
 
-import os
-from typing import Literal, cast, get_args
+from typing import Any
 
-from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from chat_api.dev import sign_in
 from chat_api.dev.detect import Protocol
-from chat_api.dev.errors import DevError
-from chat_api.settings import Settings
+from chat_api.settings import Settings, explained, given_settings
 
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-
+_HONOURED = {"base_path", "frontend_url", "log_level"}
+_FOR_A_MODEL_SERVER = {"internal_api_key", "inference_api_key", "inference_model"}
 _DRAIN_SECONDS = 1  # Ctrl-C is meant
 _LOCAL_TEMPERATURE = 0.3  # a model this small rambles at more
+_OWN_ORIGINS = "http://127.0.0.1:{port},http://localhost:{port},http://localhost:3000"
 
 
 class DevSettings(Settings):
@@ -33,36 +31,50 @@ class DevSettings(Settings):
         return (init_settings,)
 
 
-def log_level() -> LogLevel:
-    """LOG_LEVEL, the one variable that dev reads in any case; without it, what a developer should look at."""
-    given = os.environ.get("LOG_LEVEL", "").upper() or "WARNING"
-    if given not in get_args(LogLevel):
-        raise DevError(f"LOG_LEVEL={given!r} is no log level: use one of {', '.join(get_args(LogLevel))}")
-    return cast("LogLevel", given)
+def chosen_settings(*, local: bool) -> tuple[DevSettings, str]:
+    """What dev takes of the environment and `.env`, and a line that names what it doesn't take, or "".
+
+    The keys and the model's name are for a model server that isn't the `local` one. Raises SettingsError
+    where one that is taken can't be used.
+    """
+    names = _HONOURED if local else _HONOURED | _FOR_A_MODEL_SERVER
+    given = given_settings()
+    with explained():
+        # Of the log, what a developer should look at.
+        chosen = DevSettings(
+            **{"log_level": "WARNING"} | {name: given[name] for name in names & given.keys()}
+        )
+    ignored = ", ".join(sorted(name.upper() for name in given.keys() - names))
+    taken = ", ".join(sorted(name.upper() for name in names))
+    return chosen, f"dev ignores {ignored}: of the settings it takes {taken}" if ignored else ""
 
 
 def dev_settings(
-    *, port: int, database_url: str, auth_url: str, key: str, model: tuple[str, Protocol], local: bool
+    chosen: DevSettings,
+    *,
+    port: int,
+    database_url: str,
+    auth_url: str,
+    key: str,
+    model: tuple[str, Protocol],
+    local: bool,
 ) -> Settings:
-    """The settings for a server on `port`.
-
-    `key` is for calls to the auth service and a nanochat model server. Where the model server isn't the
-    `local` one, INFERENCE_API_KEY and INFERENCE_MODEL of the environment are for it.
-    """
+    """The settings for a server on `port`; `key` is for the auth service and a nanochat model server."""
     url, protocol = model
-    environment = {} if local else os.environ
-    settings = DevSettings(
-        database_url=database_url,
-        auth_service_url=auth_url,
-        internal_api_key=SecretStr(key),
-        inference_service_url=url,
-        inference_protocol=protocol,
-        inference_api_key=SecretStr(environment.get("INFERENCE_API_KEY", "")),
-        inference_model=environment.get("INFERENCE_MODEL", ""),
-        frontend_url=f"http://127.0.0.1:{port},http://localhost:{port},http://localhost:3000",
-        web_token_url=sign_in.PATH,
-        drain_seconds=_DRAIN_SECONDS,
-        log_format="text",
-        log_level=log_level(),
-    )
-    return settings.model_copy(update={"default_temperature": _LOCAL_TEMPERATURE}) if local else settings
+    origins = [_OWN_ORIGINS.format(port=port)]
+    if "frontend_url" in chosen.model_fields_set:
+        origins.append(chosen.frontend_url)
+    made: dict[str, Any] = {
+        "database_url": database_url,
+        "auth_service_url": auth_url,
+        "internal_api_key": key,
+        "inference_service_url": url,
+        "inference_protocol": protocol,
+        "frontend_url": ",".join(origins),
+        "web_token_url": sign_in.PATH,
+        "drain_seconds": _DRAIN_SECONDS,
+        "log_format": "text",
+    }
+    if local:
+        made["default_temperature"] = _LOCAL_TEMPERATURE
+    return DevSettings(**dict(chosen) | made)

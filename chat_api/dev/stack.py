@@ -23,7 +23,7 @@ from chat_api.dev.parts import (
     task_group,
 )
 from chat_api.dev.postgres import Postgres
-from chat_api.dev.settings import dev_settings, log_level
+from chat_api.dev.settings import DevSettings, chosen_settings, dev_settings
 from chat_api.dev.sign_in import sign_in
 from chat_api.dev.supervise import keep_alive
 from chat_api.dev.welcome import welcome
@@ -45,11 +45,13 @@ class DevOptions:
 async def run(options: DevOptions) -> int:
     """Run the development stack until SIGINT, SIGTERM or SIGHUP; its exit status.
 
-    A failure is one sentence on stderr and status 1. A deployment's environment isn't read, but for
-    LOG_LEVEL, and with `inference_url` the keys for it: INTERNAL_API_KEY, INFERENCE_API_KEY,
-    INFERENCE_MODEL.
+    A failure is one sentence on stderr and status 1. Of a deployment's environment little is taken, and
+    what isn't is told (`chosen_settings`); raises SettingsError where that can't be used.
     """
-    stack = _Stack(options)
+    chosen, ignored = chosen_settings(local=options.inference_url is None)
+    if ignored:
+        _say(ignored)
+    stack = _Stack(options, chosen)
     running = asyncio.create_task(stack.run(), name="development stack")
     loop = asyncio.get_running_loop()
     signals = [signal.SIGINT, signal.SIGTERM]
@@ -75,10 +77,11 @@ async def run(options: DevOptions) -> int:
 
 
 class _Stack:
-    def __init__(self, options: DevOptions) -> None:
+    def __init__(self, options: DevOptions, chosen: DevSettings) -> None:
         self._options = options
+        self._chosen = chosen
         self._folder = options.data_dir.absolute()
-        self._address = f"http://127.0.0.1:{options.port}"
+        self._address = f"http://127.0.0.1:{options.port}{chosen.base_path}"
         self._house = contextlib.AsyncExitStack()
         self._serving = False
         self.ending = asyncio.Event()
@@ -92,7 +95,6 @@ class _Stack:
     async def run(self) -> None:
         local = self._options.inference_url is None
         require_extra(local_model=local)
-        log_level()  # a bad one is told before anything starts
         for name in [name for name in os.environ if name.startswith("PG")]:
             del os.environ[name]  # libpq's: they would bend every connection that is made here
         async with self._house:
@@ -128,10 +130,11 @@ class _Stack:
     ) -> None:
         from chat_api.dev.auth import DevAuth  # noqa: PLC0415 - its jwt is of the extra, looked for only now
 
-        key = (os.environ.get("INTERNAL_API_KEY") if server is None else None) or secrets.token_urlsafe(24)
+        key = self._chosen.internal_api_key.get_secret_value() or secrets.token_urlsafe(24)
         auth = DevAuth(self._folder, key)
         self._house.push_async_callback(auth.stop)
         settings = dev_settings(
+            self._chosen,
             port=self._options.port,
             database_url=postgres.dsn(DATABASE),
             auth_url=await auth.start(),

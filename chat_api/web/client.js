@@ -1039,6 +1039,7 @@ class Link {
     }
     // What no header can carry is no token: somebody has pasted more than it.
     if (token === null || /^[\x21-\x7e]+$/.test(token)) return token;
+    this.#token.refuse(token); // the next call asks for another one
     throw this.#signedOut(true, signedOut());
   }
 

@@ -40,6 +40,53 @@ async def test_plain_html_file_of_the_readme_is_a_streaming_chat(
     await expect(page.get_by_text("Hi <b>there</b>")).to_be_visible()
 
 
+@pytest.mark.parametrize("garbage", ["<!doctype html>\n<h1>Not found</h1>", "garbage", ""])
+async def test_readmes_example_tells_that_there_is_no_token_and_keeps_the_text(
+    page: Page, site: Site, service: Served, checkout: Path, console: Console, garbage: str
+) -> None:
+    console.allow("401")
+    site.pages["/chat.html"] = example(checkout).replace("https://chat.example.org", service.address)
+    site.token = garbage
+    await page.goto(f"{site.address}/chat.html")
+    box = page.get_by_role("textbox")
+    await box.fill("My long question")
+    await box.press("Enter")
+    await expect(page.get_by_role("main")).to_have_text(re.compile("token|sign in", re.IGNORECASE))
+    await expect(box).to_have_value("My long question")
+    assert page.url == f"{site.address}/chat.html"
+    site.token = service.token()
+    await box.press("Enter")
+    call = await service.model.call()
+    assert call.request["messages"] == [{"role": "user", "content": "My long question"}]
+    call.finish("An answer")
+    await expect(page.get_by_text("An answer")).to_be_visible()
+    await expect(page.get_by_text("My long question")).to_be_visible()
+    await expect(box).to_have_value("")
+
+
+async def test_readmes_example_tells_that_the_service_or_its_model_is_away(
+    page: Page, site: Site, service: Served, checkout: Path, console: Console
+) -> None:
+    console.allow("client.js")
+    site.pages["/chat.html"] = example(checkout).replace("https://chat.example.org", service.address)
+    site.token = service.token()
+    await page.route("**/web/client.js", lambda route: route.abort())
+    await page.goto(f"{site.address}/chat.html")
+    box = page.get_by_role("textbox")
+    await box.fill("My long question")
+    await box.press("Enter")
+    await expect(page.get_by_role("main")).to_contain_text("client.js")
+    await expect(box).to_have_value("My long question")
+    await page.unroute("**/web/client.js")
+    await box.press("Enter")
+    call = await service.model.call()
+    call.say("Half an ans")
+    await expect(page.get_by_text("Half an ans")).to_be_visible()
+    call.close()
+    await expect(page.get_by_role("main").get_by_role("paragraph")).to_have_count(4)
+    await expect(page.get_by_text("Half an ans")).to_be_visible()
+
+
 async def test_module_knows_the_service_that_it_came_from(page: Page, site: Site, service: Served) -> None:
     await page.goto(site.address)
     listed = await page.evaluate(

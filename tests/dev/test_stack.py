@@ -17,6 +17,8 @@ import pytest
 from chat_api.dev.errors import DevError
 from chat_api.dev.parts import require_extra
 from chat_api.dev.postgres import Postgres
+from chat_api.dev.settings import DevSettings, chosen_settings
+from chat_api.settings import Settings, SettingsError
 from tests.dev.dev_process import READY, DevProcess
 from tests.dev.processes import command_line, descendants, wait_for_end
 from tests.dev.wheels import point_pip_at
@@ -144,6 +146,54 @@ async def test_the_environment_of_a_deployment_does_not_leak_in(
         await stack.until(READY)
         assert (await paste(stack.curl_line))[-1]["done"] is True
     assert "somebody else" not in json.dumps(model.requests[0].request)
+    ignored = "AUTH_SERVICE_URL, DATABASE_URL, INFERENCE_PROTOCOL, INFERENCE_SERVICE_URL, SYSTEM_PROMPT"
+    taken = "BASE_PATH, FRONTEND_URL, INFERENCE_API_KEY, INFERENCE_MODEL, INTERNAL_API_KEY, LOG_LEVEL"
+    assert stack.said.startswith(f"dev ignores {ignored}: of the settings it takes {taken}\n")
+
+
+async def test_a_base_path_and_more_origins_are_taken(tmp_path: Path, port: str, model: ModelServer) -> None:
+    model.say = ["hi"]
+    site = "https://site.example"
+    arguments = ("--port", port, "--inference-url", model.url)
+    async with DevProcess(tmp_path, *arguments, BASE_PATH="/chat/", FRONTEND_URL=f"{site}/") as stack:
+        await stack.until(READY)
+        address = f"http://127.0.0.1:{port}"
+        assert stack.page == f"{address}/chat/"
+        assert await page_signs_in(stack)
+        assert (await paste(stack.curl_line))[-1]["done"] is True
+        async with aiohttp.ClientSession(address) as session:
+            for origin in (site, "http://localhost:3000", address):
+                async with session.get("/chat/api/ready", headers={"Origin": origin}) as response:
+                    assert response.status == 200
+                    assert response.headers["Access-Control-Allow-Origin"] == origin
+            async with session.get("/chat/api/ready", headers={"Origin": "https://x.example"}) as response:
+                assert "Access-Control-Allow-Origin" not in response.headers
+        async with DevProcess(tmp_path, "--port", "1") as second:
+            assert await second.wait() == 1
+            assert f"its address is {address}/chat;" in second.said
+    assert "dev ignores" not in stack.said
+
+
+def test_what_dot_env_says_is_taken_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert chosen_settings(local=True) == (DevSettings(log_level="WARNING"), "")
+    (tmp_path / ".env").write_text("BASE_PATH=/a\nLOG_LEVEL=info\nINFERENCE_API_KEY=x\nWEB_UI=\nOTHER=1\n")
+    monkeypatch.setenv("BASE_PATH", "/b")
+    chosen, told = chosen_settings(local=True)
+    assert (chosen.base_path, chosen.log_level, chosen.inference_api_key.get_secret_value()) == (
+        "/b",
+        "INFO",
+        "",
+    )
+    assert (
+        told == "dev ignores INFERENCE_API_KEY: of the settings it takes BASE_PATH, FRONTEND_URL, LOG_LEVEL"
+    )
+    assert chosen_settings(local=False)[0].inference_api_key.get_secret_value() == "x"
+    (tmp_path / ".env").write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match=r"\.env can't be read"):
+        chosen_settings(local=True)
 
 
 async def test_the_named_model_server_gets_its_key(tmp_path: Path, port: str, model: ModelServer) -> None:
@@ -252,8 +302,16 @@ async def test_a_database_of_another_version_is_one_sentence(
     assert "made by PostgreSQL 12" in sentence
 
 
-async def test_a_bad_log_level_is_one_sentence(tmp_path: Path, port: str) -> None:
-    assert "'LOUD'" in await failure("--port", port, data_dir=tmp_path, LOG_LEVEL="loud")
+@pytest.mark.parametrize(
+    ("name", "value"), [("LOG_LEVEL", "LOUD"), ("BASE_PATH", "chat"), ("FRONTEND_URL", "*")]
+)
+async def test_a_setting_that_cannot_be_used_is_one_sentence(
+    tmp_path: Path, port: str, name: str, value: str
+) -> None:
+    async with DevProcess(tmp_path, "--port", port, **{name: value}) as stack:
+        assert await stack.wait() == 2, stack.said
+    assert stack.said.startswith(f"chat-api: {name}={value!r}: ")
+    assert stack.said.count("\n") == 1
 
 
 def test_a_missing_extra_is_named_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
