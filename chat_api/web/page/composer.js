@@ -65,11 +65,11 @@ export class Composer {
     this.#changed();
   }
 
-  /** Take a text back, unless another one is begun. */
-  takeBack(text) {
-    if (this.#field.value) return;
-    this.#field.value = text;
-    this.#changed();
+  /** A text was not sent: it goes before what is written in its conversation by now. @param {string | null} id */
+  takeBack(id, text) {
+    const draft = `draft.${id ?? "new"}`;
+    passing.set(draft, [text, passing.get(draft)].filter(Boolean).join("\n\n"));
+    if (id === this.#conversation) this.show(id);
   }
 
   focus() {
