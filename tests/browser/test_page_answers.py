@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from playwright.async_api import BrowserContext, expect
 
 from tests.browser.chat_page import ChatPage, open_tab
@@ -352,3 +353,64 @@ async def test_a_question_to_a_conversation_that_was_deleted_begins_another_one(
     await expect(chat.said).to_have_text(["Yes."])
     await expect(chat.asked).to_have_text(["Still there?"])
     assert conversation not in chat.page.url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ">" * 4000,
+        "> " * 300,
+        "- " * 3900,
+        "1. " * 1500,
+        ">" * 5,
+        "*" * 4000 + "a",
+        "[" * 3000,
+        "\n".join("  " * level + "- x" for level in range(150)),
+    ],
+    ids=lambda text: f"{len(text)} of {text[:3]}",
+)
+async def test_an_answer_that_markdown_cant_show_is_shown_as_it_was_written(
+    chat: ChatPage, text: str
+) -> None:
+    await chat.exchange("?", "Before.\n\n", text)
+    said = await chat.said.inner_text()
+    assert said.startswith("Before.")
+    assert len(said.split()) > 1
+    await chat.page.reload()
+    await expect(chat.said).to_contain_text("Before.")
+    assert len((await chat.said.inner_text()).split()) > 1
+    await chat.exchange("And now?", "Fine.")
+    await expect(chat.said.last).to_have_text("Fine.")
+
+
+async def test_few_quotes_and_lists_within_each_other_stay_such(chat: ChatPage) -> None:
+    await chat.exchange("?", "> > deep\n\n- - in\n\n---")
+    await expect(chat.said.locator("blockquote blockquote")).to_have_text("deep")
+    await expect(chat.said.locator("li li")).to_have_text("in")
+    await expect(chat.said.locator("hr")).to_have_count(1)
+
+
+async def test_a_double_click_on_send_doesnt_stop_the_answer(chat: ChatPage) -> None:
+    await chat.prompt.fill("Hi")
+    await chat.button("Send").dblclick(delay=40)
+    call = await chat.model.call()
+    call.say("one ")
+    await expect(chat.said).to_have_text("one")
+    await chat.button("Stop").click()  # later it is meant
+    await expect(chat.answers).to_contain_text("You stopped this answer.")
+    await expect(chat.prompt).to_be_focused()
+
+
+async def test_escape_stops_at_once(chat: ChatPage) -> None:
+    await chat.ask("Hi")
+    await chat.prompt.press("Escape")
+    await expect(chat.answers).to_contain_text("You stopped this answer.", timeout=5000)
+
+
+async def test_a_message_of_invisible_characters_is_empty(chat: ChatPage) -> None:
+    await chat.prompt.fill(" \u200b\u2060\ufeff\u200d\u3164\u2800\u00ad ")
+    await expect(chat.button("Send")).to_be_disabled()
+    await chat.prompt.press("Enter")
+    await expect(chat.questions).to_have_count(0)
+    await chat.prompt.fill("\u200b☕\ufe0f")
+    await expect(chat.button("Send")).to_be_enabled()

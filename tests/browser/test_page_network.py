@@ -11,6 +11,7 @@ from playwright.async_api import BrowserContext, Page, expect
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
 from tests.browser.wire import Wire
+from tests.chat import Sql
 from tests.tab import token_of
 
 
@@ -79,6 +80,84 @@ async def test_a_question_asked_while_offline_is_sent_when_it_is_over(
     await expect(wired.said.last).to_have_text("Yes.")
     await wired.page.reload()
     await expect(wired.questions).to_have_count(2)
+
+
+async def go_offline(context: BrowserContext, wire: Wire) -> None:
+    """As in a tunnel."""
+    await context.set_offline(True)
+    await wire.cut()
+
+
+async def come_back(context: BrowserContext, wire: Wire) -> None:
+    """Out of it."""
+    wire.mend()
+    await context.set_offline(False)
+
+
+async def test_the_first_question_of_a_chat_asked_while_offline_is_sent_when_it_is_over(
+    wired: ChatPage, wire: Wire, context: BrowserContext
+) -> None:
+    await expect(wired.page.get_by_text("Your conversations will appear here.")).to_be_visible()
+    await go_offline(context, wire)
+    await wired.send("Still there?")
+    await expect(wired.asked).to_have_text("Still there?")
+    wired.model.say = ["Yes."]
+    await come_back(context, wire)
+    await expect(wired.said).to_have_text("Yes.")
+    await expect(wired.rows).to_have_text(["Still there?"])
+    await expect(wired.prompt).to_have_value("")
+
+
+async def test_who_goes_elsewhere_offline_finds_the_first_question_in_the_message_box(
+    wired: ChatPage, wire: Wire, context: BrowserContext
+) -> None:
+    await wired.exchange("Hi", "Hello.")
+    await wired.button("New chat").click()
+    await go_offline(context, wire)
+    await wired.send("Still there?")
+    await wired.row("Hi").click()
+    await expect(wired.prompt).to_have_value("")
+    await wired.button("New chat").click()
+    await expect(wired.prompt).to_have_value("Still there?")
+    await wired.prompt.press("Enter")
+    await wired.prompt.press("Escape")  # no: not now
+    await expect(wired.button("Send again")).to_be_visible()
+    await wired.row("Hi").click()
+    await wired.button("New chat").click()
+    await expect(wired.prompt).to_have_value("Still there?")
+    await come_back(context, wire)
+    await wired.page.reload()
+    await expect(wired.prompt).to_have_value("Still there?")
+    await expect(wired.rows).to_have_count(1)
+
+
+async def test_a_conversation_opened_while_offline_is_shown_when_it_is_over(
+    wired: ChatPage, wire: Wire, context: BrowserContext
+) -> None:
+    await wired.exchange("Hi", "Hello.")
+    await wired.button("New chat").click()
+    await wired.page.reload()
+    await expect(wired.rows).to_have_count(1)
+    await go_offline(context, wire)
+    await wired.row("Hi").click()
+    await expect(wired.button("Try again")).to_be_visible()
+    await come_back(context, wire)
+    await expect(wired.said).to_have_text("Hello.")
+
+
+async def test_deleted_while_offline_it_stays_away_and_is_deleted_when_it_is_over(
+    wired: ChatPage, wire: Wire, context: BrowserContext, sql: Sql
+) -> None:
+    await wired.exchange("Hi", "Hello.")
+    await go_offline(context, wire)
+    await wired.menu("Hi", "Delete")
+    async with wired.page.expect_event("requestfailed", lambda request: request.method == "DELETE"):
+        await wired.button("Dismiss").click()
+    await expect(wired.rows).to_have_count(0)
+    async with wired.page.expect_response(lambda response: response.request.method == "DELETE"):
+        await come_back(context, wire)
+    await expect(wired.rows).to_have_count(0)
+    assert await sql.fetchval("select count(*) from conversations") == 0
 
 
 async def test_a_websocket_that_is_blocked_falls_back_and_says_so(wired: ChatPage, wire: Wire) -> None:

@@ -5,6 +5,7 @@ import { passing } from "./preferences.js";
 
 const LONGEST = 8000; // characters, as the service counts them
 const WARN_FROM = 7000;
+const DOUBLE_CLICK_MS = 600; // Stop comes to where Send was: a second click was not meant for it
 
 export class Composer {
   #form;
@@ -14,6 +15,7 @@ export class Composer {
   #actions;
   #conversation = null;
   #state = "";
+  #sentAt = -Infinity;
 
   /**
    * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, button: HTMLButtonElement, count: HTMLElement}} parts
@@ -28,7 +30,7 @@ export class Composer {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (this.#state === "ready") this.#send();
-      else this.#actions.stop();
+      else this.#stop();
     });
     field.addEventListener("keydown", (event) => this.#key(event));
     field.addEventListener("input", () => this.#changed());
@@ -63,11 +65,11 @@ export class Composer {
     this.#changed();
   }
 
-  /** Take a text back, unless another one is begun. */
-  takeBack(text) {
-    if (this.#field.value) return;
-    this.#field.value = text;
-    this.#changed();
+  /** A text was not sent: it goes before what is written in its conversation by now. @param {string | null} id */
+  takeBack(id, text) {
+    const draft = `draft.${id ?? "new"}`;
+    passing.set(draft, [text, passing.get(draft)].filter(Boolean).join("\n\n"));
+    if (id === this.#conversation) this.show(id);
   }
 
   focus() {
@@ -80,18 +82,29 @@ export class Composer {
 
   #key(event) {
     // A phone's Enter begins a line: it has a button to send, and no Shift at hand.
-    const onPhone = matchMedia("(hover: none) and (pointer: coarse)").matches;
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || onPhone) return;
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || isOnPhone()) return;
     event.preventDefault();
     if (this.#state === "ready") this.#send();
   }
 
   #send() {
     const text = this.#field.value.trim();
-    if (!text || this.#excess() > 0 || !this.#actions.send(text)) return;
+    if (isBlank(text) || this.#excess() > 0 || !this.#actions.send(text)) return;
+    this.#sentAt = performance.now();
+    setTimeout(() => this.#changed(), DOUBLE_CLICK_MS);
     this.#field.value = "";
     this.#changed();
     this.#field.focus();
+  }
+
+  #stop() {
+    if (this.#isJustSent) return;
+    this.#actions.stop();
+    if (!isOnPhone()) this.#field.focus(); // the button that had it is disabled until the answer has ended
+  }
+
+  get #isJustSent() {
+    return performance.now() - this.#sentAt < DOUBLE_CLICK_MS;
   }
 
   #changed() {
@@ -101,7 +114,8 @@ export class Composer {
     this.#count.hidden = text.length < WARN_FROM;
     this.#count.textContent = excess > 0 ? `${excess} too many` : `${-excess} left`;
     this.#form.classList.toggle("too-long", excess > 0);
-    this.#button.disabled = this.#state === "stopping" || (this.#state === "ready" && (!text.trim() || excess > 0));
+    const unready = { ready: isBlank(text) || excess > 0, answering: this.#isJustSent, stopping: true };
+    this.#button.disabled = unready[this.#state];
     this.#field.style.height = "auto"; // grows with its text, up to the style sheet's limit
     this.#field.style.height = `${this.#field.scrollHeight}px`;
   }
@@ -112,3 +126,8 @@ export class Composer {
     return (text.length < WARN_FROM ? text.length : Array.from(text).length) - LONGEST;
   }
 }
+
+const isOnPhone = () => matchMedia("(hover: none) and (pointer: coarse)").matches;
+
+/** Whether nothing of it would be seen: spaces, zero-width characters, joiners without anything to join. */
+const isBlank = (text) => !/[^\s\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2800]/u.test(text);

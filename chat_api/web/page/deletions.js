@@ -1,6 +1,7 @@
 // What the reader deleted and may still undo. It is noted for good, because a page that is closed before the time is
 // over can't be sure of its last request.
 
+import { isAway, networkIsBack } from "./network.js";
 import { lasting } from "./preferences.js";
 
 export const UNDO_SECONDS = 7;
@@ -35,21 +36,27 @@ export class Deletions {
     if (this.#leaving.has(id)) this.#note(id, false);
   }
 
-  /** Do it. Rejects where it can't be done: then the conversation is there again. */
+  /** Do it, as soon as there is a network. Rejects where it is refused: then the conversation is there again. */
   async commit(id) {
-    if (!this.#leaving.has(id)) return;
-    try {
-      await this.#remove(id);
-      this.#gone.add(id);
-    } finally {
-      this.#note(id, false);
+    while (this.#leaving.has(id)) {
+      try {
+        await this.#remove(id);
+        this.#gone.add(id);
+        this.#note(id, false);
+      } catch (error) {
+        if (!isAway(error)) {
+          this.#note(id, false);
+          throw error;
+        }
+        await networkIsBack();
+      }
     }
   }
 
   /** Do what an earlier page promised. Another tab may still be asking whether to. */
   keepPromises() {
     for (const [id, since] of Object.entries(noted())) {
-      if (Date.now() - since < 2 * UNDO_SECONDS * 1000) continue;
+      if (this.#leaving.has(id) || Date.now() - since < 2 * UNDO_SECONDS * 1000) continue;
       this.#leaving.add(id);
       this.commit(id).catch(() => {}); // it is shown again, as it is there
     }

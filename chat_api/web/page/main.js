@@ -132,12 +132,13 @@ thread.addEventListener("created", ({ detail: id }) => {
   composer.adopt(id);
   sidebar.current = id;
 });
-thread.addEventListener("returned", ({ detail: text }) => composer.takeBack(text));
+thread.addEventListener("returned", ({ detail: { id, text } }) => composer.takeBack(id, text));
 addEventListener("hashchange", () => open(idInAddress())); // back, forward, an address that was typed
 chat.addEventListener("transport", ({ detail }) => {
   if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here: server-sent events are used.");
 });
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && conversations.refresh());
+addEventListener("online", () => conversations.refresh());
 watchConnection(find("banner"), chat, signIn);
 
 find("new-chat").addEventListener("click", () => navigate(null));
@@ -162,6 +163,6 @@ listenToKeys({
   help: openHelp,
 });
 
+open(idInAddress()); // first: a list that changes would show the message box without its draft, and so lose it
 conversations.load();
 models.load();
-open(idInAddress());

@@ -20,6 +20,9 @@ const LINKS = new Set(["http:", "https:", "mailto:"]);
 const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[a-z0-9+/=]+$/i;
 // Of HTML in an answer only these mean what they say; the rest is shown as it was written, as in "use a <div>".
 const HARMLESS = /^<\/?(br|del|ins|kbd|mark|s|sub|sup|u)\s*\/?>$/i;
+// A line that opens twenty quotes or lists: nobody can read them nested, and thousands exhaust the parser's stack.
+const DEEP = /^ {0,3}(?:(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t]))[ \t]*){20}[^\n]*(?:\n[^\n]*\S[^\n]*)*/;
+const SEEN_WITHOUT_TEXT = "hr, img, li, td, th";
 
 const marked = new Marked({
   gfm: true,
@@ -27,13 +30,16 @@ const marked = new Marked({
   renderer: {
     html: ({ text, block }) => {
       if (HARMLESS.test(text.trim())) return text;
-      const shown = escape(text.trimEnd()).replaceAll("\n", "<br>");
-      return block ? `<p>${shown}</p>` : shown;
+      return block ? asWritten(text) : lines(text);
     },
     // The page's title is h1, who speaks is h2.
     heading({ tokens, depth }) {
       const level = Math.min(depth + 2, 6);
       return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
+    },
+    blockquote({ tokens, raw }) {
+      const quoted = this.parser.parse(tokens);
+      return quoted.trim() ? `<blockquote>\n${quoted}</blockquote>\n` : asWritten(raw);
     },
     link({ href, title, tokens }) {
       return anchor(href, title, this.parser.parseInline(tokens));
@@ -45,20 +51,58 @@ const marked = new Marked({
     },
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
   },
+  extensions: [{ name: "plain", level: "block", tokenizer: tooDeep, renderer: ({ raw }) => asWritten(raw) }],
 });
 
 /** The top-level blocks of a text; their `raw` texts together are the text. */
-export const blocks = (text) => marked.lexer(text);
+export function blocks(text) {
+  return orElse(
+    () => marked.lexer(text),
+    () => [{ type: "plain", raw: text }],
+  );
+}
 
-/** Nodes for some of these blocks. */
+/** Nodes for some of these blocks. What can't be rendered, or would show nothing, is shown as it was written. */
 export function render(tokens) {
-  const fragment = DOMPurify.sanitize(marked.parser(tokens), ALLOWED);
-  decorate(fragment);
-  return fragment;
+  const written = tokens.filter(({ type }) => type !== "def").map(({ raw }) => raw).join("");
+  return orElse(
+    () => {
+      const fragment = sanitised(marked.parser(tokens));
+      return isSeen(fragment) || !written.trim() ? fragment : sanitised(asWritten(written));
+    },
+    () => sanitised(asWritten(written)),
+  );
 }
 
 /** Nodes for a whole text. */
 export const renderText = (text) => render(blocks(text));
+
+function sanitised(html) {
+  const fragment = DOMPurify.sanitize(html, ALLOWED);
+  decorate(fragment);
+  return fragment;
+}
+
+const isSeen = (fragment) => fragment.textContent.trim() !== "" || fragment.querySelector(SEEN_WITHOUT_TEXT) !== null;
+
+/** A text that brings the parser down must not bring the page down. */
+function orElse(make, instead) {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof RangeError)) reportError(error); // the stack's end is the text's fault, all else is ours
+    return instead();
+  }
+}
+
+function tooDeep(text) {
+  const raw = DEEP.exec(text)?.[0];
+  return raw && { type: "plain", raw };
+}
+
+const asWritten = (text) => `<p>${lines(text)}</p>`;
+
+const lines = (text) => escape(text.trim()).replaceAll("\n", "<br>");
 
 /** Nodes for HTML that a library made, such as highlighted code. */
 export const clean = (html) => DOMPurify.sanitize(html, ALLOWED);

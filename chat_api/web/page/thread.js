@@ -1,8 +1,11 @@
 // The open conversation: loads it, sends, has answers read to their end, and stops them.
 
 import { announce, announceAnswer } from "./announcer.js";
+import { isAway, networkIsBack } from "./network.js";
 import { Others, readInto } from "./reading.js";
 import { toast } from "./toast.js";
+
+const TRIES = 3; // after the browser has said that the network is back, which is a little early
 
 export class Thread extends EventTarget {
   #chat;
@@ -14,6 +17,9 @@ export class Thread extends EventTarget {
   #isBusy = false; // from a question to its answer's end
   #isStopping = false;
   #visit = 0; // counts what was opened: what comes late belongs to another one
+  #waiting = new AbortController(); // for the network, at this visit
+  #isCreating = false;
+  #unsent = ""; // a question that the service doesn't have, and that isn't being sent
   #known = new Map(); // conversations as they were last seen, to be shown at once
   id = null;
   modelTag = ""; // for a new conversation
@@ -25,6 +31,7 @@ export class Thread extends EventTarget {
     this.#messages = messages;
     this.#follow = follow;
     this.#others = new Others(chat, (answer) => this.#join(answer));
+    addEventListener("pagehide", ({ persisted }) => persisted || this.#giveBack(this.id, this.#unsent));
   }
 
   get isBusy() {
@@ -74,6 +81,7 @@ export class Thread extends EventTarget {
     if (!this.#isBusy) return;
     this.#isStopping = true;
     this.#changed();
+    if (this.#isCreating) this.#waiting.abort();
     // What the service doesn't know of yet is stopped when it does.
     if (this.id !== null && this.#answer !== null && this.#answer.generationId !== null) await this.#stopNow();
   }
@@ -85,7 +93,10 @@ export class Thread extends EventTarget {
     try {
       conversation = await this.#chat.conversations.get(this.id);
     } catch (error) {
-      if (visit === this.#visit) this.#apologise(error);
+      if (visit !== this.#visit) return;
+      this.#apologise(error);
+      if (isAway(error)) await networkIsBack(this.#waiting.signal);
+      if (isAway(error) && visit === this.#visit && !this.#isBusy) this.open(this.id);
       return;
     }
     if (visit !== this.#visit || this.#isBusy) return;
@@ -103,6 +114,7 @@ export class Thread extends EventTarget {
     const visit = this.#visit;
     const content = question.text;
     const refused = (error) => {
+      this.#unsent = content;
       this.#messages.dropAnswer();
       const again = () => {
         if (this.#isBusy) return;
@@ -113,16 +125,22 @@ export class Thread extends EventTarget {
       announce(`Not sent. ${error.message}`);
     };
     let { id } = this;
+    this.#unsent = "";
     if (id === null) {
+      this.#unsent = content;
       try {
-        ({ id } = await this.#conversations.create(this.modelTag));
+        ({ id } = await this.#create());
       } catch (error) {
-        if (visit !== this.#visit) return;
+        if (visit !== this.#visit) {
+          this.#giveBack(null, content);
+          return;
+        }
         this.#end();
         refused(error);
         return;
       }
       if (visit === this.#visit) {
+        this.#unsent = "";
         this.id = id;
         this.dispatchEvent(new CustomEvent("created", { detail: id }));
       }
@@ -132,6 +150,31 @@ export class Thread extends EventTarget {
     if (visit !== this.#visit) return; // it is answered all the same
     this.#others.watch(id);
     await this.#read(answer, view, { question, refused });
+  }
+
+  /** A new conversation; offline, as soon as there is a network. */
+  async #create() {
+    const { signal } = this.#waiting;
+    this.#isCreating = true;
+    try {
+      for (let tries = 0; ; tries--) {
+        try {
+          return await this.#conversations.create(this.modelTag);
+        } catch (error) {
+          if (!navigator.onLine) tries = TRIES;
+          if (!isAway(error) || signal.aborted || tries <= 0) throw error;
+          await networkIsBack(signal);
+          if (signal.aborted) throw error;
+        }
+      }
+    } finally {
+      if (signal === this.#waiting.signal) this.#isCreating = false;
+    }
+  }
+
+  /** To the message box: what was written is not lost. */
+  #giveBack(id, text) {
+    if (text) this.dispatchEvent(new CustomEvent("returned", { detail: { id, text } }));
   }
 
   /** Show an answer to its end. `question`, `refused`: where it answers one that is sent just now. */
@@ -153,7 +196,7 @@ export class Thread extends EventTarget {
       await this.#settle(error.code === "answer_gone" ? "" : error.message);
     } else if (error.code === "generation_running") {
       // Another tab was quicker: its answer is shown, and the question goes back where it came from.
-      this.dispatchEvent(new CustomEvent("returned", { detail: question.text }));
+      this.#giveBack(this.id, question.text);
       toast(error.message);
       await this.#settle("");
     } else {
@@ -240,6 +283,11 @@ export class Thread extends EventTarget {
 
   #leave() {
     this.#visit++;
+    if (!this.#isCreating) this.#giveBack(this.id, this.#unsent); // else that ends first
+    this.#unsent = "";
+    this.#isCreating = false;
+    this.#waiting.abort();
+    this.#waiting = new AbortController();
     this.#answer?.leave(); // it is written to its end all the same
     this.#others.leave();
     this.#end();
