@@ -158,6 +158,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Run everything on this machine, nothing else installed: PostgreSQL, migrations, a local "
         "model, a development auth service and the server. Prints the web page's address, a token and a "
         "curl line.",
+        epilog="Takes BASE_PATH, FRONTEND_URL and LOG_LEVEL, with --inference-url also INFERENCE_API_KEY, "
+        "INFERENCE_MODEL and INTERNAL_API_KEY, and says which other settings it ignores.",
     )
     dev.add_argument("--port", type=_port, default=8002, help="port of the server (default: %(default)s)")
     dev.add_argument(

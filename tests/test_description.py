@@ -111,6 +111,22 @@ async def test_what_wants_no_token_says_so(openapi: Document, client: Client) ->
         assert (response.status == 401) == (operation.get("security") != []), f"{method} {path}"
 
 
+async def test_an_unknown_address_is_answered_as_the_description_says(
+    openapi: Document, client: Client, user: dict[str, str]
+) -> None:
+    said = " ".join(openapi["info"]["description"].split())
+    assert "without a token 401 (`unauthorized`), with one 404 (`not_found`)" in said
+    for headers, status, code in (({}, 401, "unauthorized"), (user, 404, "not_found")):
+        response = await client.get("/api/elsewhere", headers=headers)
+        assert (response.status, (await response.json())["code"]) == (status, code)
+
+
+async def test_only_what_opens_something_is_called_so(openapi: Document) -> None:
+    summaries = {(method, path): each["summary"] for method, path, each in operations(openapi)}
+    assert summaries["POST", "/api/conversations"] == "Create a conversation"
+    assert [path for (_, path), summary in summaries.items() if summary.startswith("Open ")] == ["/api/ws"]
+
+
 # No operation's responses: a socket's commands, other methods, a kind that only comes as one of its parts.
 ELSEWHERE = {"rate_limited", "too_many_subscriptions", "method_not_allowed", "unavailable"}
 

@@ -12,8 +12,9 @@ A conversation holds messages; a message is answered by a model, word by word, a
 - **The WebSocket**, `GET /api/ws`, carries the same events for all of a user's conversations. Its frames
   are described in [asyncapi.json](asyncapi.json).
 - **Errors** are `{"detail": …, "code": …}` with a code that stays the same; with 422, `detail` lists each
-  field. A 503 or 429 may be tried again after `Retry-After` seconds. Another address is answered with 404
-  (`not_found`), another method with 405 (`method_not_allowed`) and `Allow`.
+  field. A 503 or 429 may be tried again after `Retry-After` seconds. At another address there is nothing:
+  without a token 401 (`unauthorized`), with one 404 (`not_found`). Another method gets 405
+  (`method_not_allowed`) and `Allow`.
 - Times are ISO 8601 with an offset, ids lower-case UUIDs. Fields that the service doesn't know are ignored,
   and it may add fields to its answers. Somebody else's conversation is answered like one that doesn't
   exist.
@@ -24,7 +25,7 @@ The user's token, which the auth service checks: `Authorization: Bearer <token>`
 `done`, by the time its token does: attach again with a new one."""
 
 TAGS = {
-    "Conversations": "List, open, rename, star and delete the caller's own.",
+    "Conversations": "Create, list, read, rename, star and delete the caller's own.",
     "Messages": "Ask, and ask again.",
     "Streams": "Attach to an answer that is being written, or stop it.",
     "WebSocket": "All of a user's conversations over one connection.",

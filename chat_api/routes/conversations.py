@@ -76,7 +76,7 @@ async def page(request: web.Request) -> web.Response:
 @routes.post("/api/conversations")
 @describe(
     Operation(
-        "Open a conversation",
+        "Create a conversation",
         TAG,
         [Answer(201, "The new conversation.", Conversation)],
         "Its first message makes its title, unless you give one.",
@@ -85,7 +85,7 @@ async def page(request: web.Request) -> web.Response:
     )
 )
 async def create(request: web.Request) -> web.Response:
-    """Open an empty conversation."""
+    """Create an empty conversation."""
     body = await read_body(request, ConversationCreate)
     row = await request.app[DATABASE].row(
         "conversations.create",
