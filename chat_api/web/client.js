@@ -1228,7 +1228,17 @@ function signedOut() {
 
 function sentence(detail) {
   if (!Array.isArray(detail)) return String(detail);
-  return detail.map(({ loc, msg }) => `${loc?.join(".")}: ${msg}`).join("; ");
+  return detail.map(complaint).join(" ");
+}
+
+/** What is wrong with a field, for who filled it in: the validator's words are for programmers. */
+function complaint({ type, loc = [], msg }) {
+  const name = (loc.filter((part) => part !== "body").join(" ") || "request").replaceAll("_", " ");
+  const most = /at most (\d+)/.exec(msg)?.[1];
+  if (/too_long$/.test(type) && most) return `The ${name} is too long: at most ${most} characters.`;
+  if (/too_short$/.test(type)) return `The ${name} is empty.`;
+  if (type === "missing") return `The ${name} is missing.`;
+  return `${name}: ${String(msg).replace(/^Value error, /, "")}.`;
 }
 
 function broken(what, cause) {

@@ -402,7 +402,8 @@ async def test_a_double_click_on_send_doesnt_stop_the_answer(chat: ChatPage) -> 
 
 
 async def test_escape_stops_at_once(chat: ChatPage) -> None:
-    await chat.ask("Hi")
+    await chat.ask("Hi", "one ")
+    await expect(chat.said).to_have_text("one")
     await chat.prompt.press("Escape")
     await expect(chat.answers).to_contain_text("You stopped this answer.", timeout=5000)
 

@@ -101,6 +101,20 @@ async def test_a_rename_that_is_refused_is_taken_back_and_told(
     await expect(chat.rows).to_have_text(["tea"])
 
 
+async def test_a_title_that_is_too_long_is_told_in_plain_words(
+    context: BrowserContext, service: Served, console: Console
+) -> None:
+    console.allow("status of 422")
+    chat = await open_with(context, service, "tea")
+    await chat.menu("tea", "Rename")
+    field = chat.page.get_by_label("Title", exact=True)
+    await field.evaluate("field => field.removeAttribute('maxlength')")
+    await field.fill("x" * 501)
+    await field.press("Enter")
+    await expect(chat.page.get_by_text("The title is too long: at most 500 characters.")).to_be_visible()
+    await expect(chat.rows).to_have_text(["tea"])
+
+
 async def test_delete_waits_for_an_undo(context: BrowserContext, service: Served, sql: Sql) -> None:
     chat = await open_with(context, service, "tea", "coffee")
     await chat.row("tea").click()

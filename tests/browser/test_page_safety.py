@@ -161,6 +161,52 @@ async def test_a_link_that_names_another_host_shows_where_it_leads(chat: ChatPag
         "?", "[https://bank.example/login](https://evil.example/) [www.a.example](https://a.example)"
     )
     await expect(chat.said).to_have_text("https://bank.example/login (evil.example) www.a.example")
+    for link in await chat.said.get_by_role("link").all():
+        assert await link.get_attribute("title") == await link.get_attribute("href")
+
+
+@pytest.mark.parametrize(
+    ("link", "host"),
+    [
+        ("[https://bank.example](https://evil.example)", "evil.example"),
+        ("[Go to https://bank.example now](https://evil.example)", "evil.example"),
+        ("https://bank.example@evil.example/", "evil.example"),
+        ("[sign in](https://bank.example:443@evil.example/)", "evil.example"),
+        ("[https://user@bank.example](https://evil.example)", "evil.example"),
+        ("[b\u0430nk.example](https://b\u0430nk.example)", "xn--bnk-6cd.example"),
+        ("[bank](https://b\u0430nk.example)", "xn--bnk-6cd.example"),
+        ("[\u200bbank.example](https://evil.example)", "evil.example"),
+        ("[\uff42ank.example](https://evil.example)", "evil.example"),
+        ("[https://bank.example](mailto:me@evil.example)", "evil.example"),
+    ],
+)
+async def test_a_link_in_disguise_shows_where_it_leads(chat: ChatPage, link: str, host: str) -> None:
+    await chat.exchange("?", link)
+    await expect(chat.said.locator(".link-host")).to_have_text(f"({host})")
+
+
+async def test_plain_links_show_no_host(chat: ChatPage) -> None:
+    text = (
+        "https://a.example/x?y [www.a.example](https://a.example:8080) [read](https://a.example) me@a.example"
+    )
+    await chat.exchange("?", text)
+    await expect(chat.said.get_by_role("link")).to_have_count(4)
+    await expect(chat.said.locator(".link-host")).to_have_count(0)
+
+
+async def test_a_title_cant_turn_the_text_around_it(context: BrowserContext, service: Served) -> None:
+    token = service.token()
+    title = "\u2069\u202egnp.exe"
+    await open_chat(service.client, {"Authorization": f"Bearer {token}"}, title=title)
+    chat = await open_tab(context, service.address, token, service.model)
+    await chat.rows.get_by_role("link").click()
+    await expect(chat.page).to_have_title("gnp.exe · samosaChaat")
+    await chat.rows.hover()
+    await chat.rows.get_by_role("button").click()
+    await chat.page.get_by_role("menuitem", name="Delete").click()
+    notice = chat.page.locator(".toast")
+    await expect(notice.locator("bdi")).to_have_text(title)
+    await expect(notice).to_contain_text("” was deleted.")
 
 
 async def test_a_foreign_picture_becomes_a_link(chat: ChatPage, watch: Watch) -> None:

@@ -52,11 +52,20 @@ function frameTable(table) {
   frame.append(table);
 }
 
-/** [bank.example](https://evil.example) reads as the one and leads to the other. */
+// What reads as an address: after a scheme anywhere, or at the beginning. A name and password may stand before the host.
+const NAMED = /(?:https?:\/\/|^)(?:[^\s/?#@]*@)?([\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)+)(?:[/?#:]|\s|$)/iu;
+
+/**
+ * [bank.example](https://evil.example) reads as the one and leads to the other; so do bank.example@evil.example, and
+ * letters of another script that look like it.
+ */
 function showHost(link) {
-  const named = /^\s*(?:https?:\/\/)?([\w-]+(?:\.[\w-]+)+)(?:[/?#:]|\s*$)/i.exec(link.textContent)?.[1];
-  const host = new URL(link.href).hostname;
-  if (!named || !host || bare(named) === bare(host)) return;
+  const url = new URL(link.href);
+  const host = url.hostname || url.pathname.split("@").at(-1); // of a mail
+  const text = link.textContent.normalize("NFKC").replace(/\p{Default_Ignorable_Code_Point}/gu, "").trim();
+  const named = NAMED.exec(text)?.[1];
+  const isDisguised = url.username !== "" || url.password !== "" || /(?:^|\.)xn--/.test(host);
+  if (!host || !(isDisguised || (named && bare(named) !== bare(host)))) return;
   link.after(h("span", { class: "link-host", text: ` (${host})` }));
 }
 

@@ -5,7 +5,7 @@ import { watchConnection } from "./banner.js";
 import { copyText } from "./code.js";
 import { Composer } from "./composer.js";
 import { Conversations } from "./conversations.js";
-import { drawIcons, find } from "./dom.js";
+import { drawIcons, find, h } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { Follow } from "./follow.js";
 import { listenToKeys, openHelp } from "./keys.js";
@@ -94,7 +94,7 @@ function remove(id) {
     undo();
     if (wasOpen) navigate(id);
   };
-  deletion = toast(`“${title}” was deleted.`, { action: "Undo", act, gone: () => tell(commit()), seconds });
+  deletion = toast(["“", h("bdi", { text: title }), "” was deleted."], { action: "Undo", act, gone: () => tell(commit()), seconds });
 }
 
 async function tell(doing) {
@@ -116,11 +116,14 @@ function signOut() {
   location.replace(baseUrl); // nothing of the last reader stays in memory
 }
 
+// Marks that turn the text after them around: nothing can isolate them in a window's title.
+const DIRECTIONS = /[\u202a-\u202e\u2066-\u2069]/g;
+
 function showState() {
   const conversation = conversations.get(thread.id);
   const title = thread.id === null ? "New chat" : (conversation?.title ?? "");
   find("title").textContent = title;
-  document.title = thread.id === null ? "samosaChaat" : `${title} · samosaChaat`;
+  document.title = thread.id === null ? "samosaChaat" : `${title.replace(DIRECTIONS, "")} · samosaChaat`;
   composer.become(thread.isStopping ? "stopping" : thread.isBusy ? "answering" : "ready");
   models.show(conversation?.model_tag ?? thread.modelTag, thread.id === null);
 }

@@ -41,13 +41,13 @@ const marked = new Marked({
       const quoted = this.parser.parse(tokens);
       return quoted.trim() ? `<blockquote>\n${quoted}</blockquote>\n` : asWritten(raw);
     },
-    link({ href, title, tokens }) {
-      return anchor(href, title, this.parser.parseInline(tokens));
+    link({ href, tokens }) {
+      return anchor(href, this.parser.parseInline(tokens));
     },
     // A foreign picture would tell its host who reads what: a link, to be followed on purpose.
-    image({ href, title, text }) {
+    image({ href, text }) {
       if (PICTURE.test(href)) return `<img src="${href}" alt="${escape(text)}">`;
-      return anchor(href, title, escape(text || href));
+      return anchor(href, escape(text || href));
     },
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
   },
@@ -107,11 +107,12 @@ const lines = (text) => escape(text.trim()).replaceAll("\n", "<br>");
 /** Nodes for HTML that a library made, such as highlighted code. */
 export const clean = (html) => DOMPurify.sanitize(html, ALLOWED);
 
-function anchor(href, title, inner) {
+/** A link whose title is its address, not what the answer says of it. */
+function anchor(href, inner) {
   const url = URL.canParse(href) ? new URL(href) : null;
   if (!url || !LINKS.has(url.protocol)) return inner; // javascript:, data:, or an address within our own site
-  const name = title ? ` title="${escape(title)}"` : "";
-  return `<a href="${escape(url.href)}"${name} target="_blank" rel="noopener noreferrer nofollow">${inner}</a>`;
+  const address = escape(url.href);
+  return `<a href="${address}" title="${address}" target="_blank" rel="noopener noreferrer nofollow">${inner}</a>`;
 }
 
 function escape(text) {

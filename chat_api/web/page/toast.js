@@ -3,7 +3,7 @@
 import { find, h, iconButton } from "./dom.js";
 
 /**
- * @param {string} text
+ * @param {string | (Node | string)[]} text
  * @param {{action?: string, act?: () => void, gone?: () => void, seconds?: number}} [options]
  *   `gone` is called when it disappears without the action having been chosen.
  * @returns {{close: () => boolean, act: () => boolean}} false where it has disappeared already
@@ -22,7 +22,7 @@ export function toast(text, { action, act, gone, seconds = 5 } = {}) {
   const box = h(
     "div",
     { class: "toast", role: "status" },
-    h("span", { text }),
+    h("span", {}, ...[text].flat()),
     action && h("button", { type: "button", class: "toast-action", text: action, on: { click: chosen } }),
     iconButton("close", "Dismiss", () => leave(gone)),
   );
