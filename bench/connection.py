@@ -104,19 +104,6 @@ class Connection(asyncio.Protocol):
 
     async def upgrade(self, user: str) -> None:
         """Open a WebSocket on this connection."""
-        await self._expect_ready(user)
-
-    async def chat(self, conversation: str) -> Stream:
-        """Send a message over the socket, and read its answer up to `done`."""
-        self._stream = stream = Stream()
-        self._received = b""
-        self._waiting = self._loop.create_future()
-        command = {"type": "send", "ref": 1, "conversation_id": conversation, "content": "hello there"}
-        self._transport.write(_masked(json.dumps(command).encode()))
-        await self._waiting
-        return stream
-
-    async def _expect_ready(self, user: str) -> None:
         self._mark, self._end = MARK_WS, b'"type":"ready"'
         self._stream = Stream()
         self._send(
@@ -129,6 +116,16 @@ class Connection(asyncio.Protocol):
         assert self._waiting is not None
         await self._waiting
         self._end = END_WS
+
+    async def chat(self, conversation: str) -> Stream:
+        """Send a message over the socket, and read its answer up to `done`."""
+        self._stream = stream = Stream()
+        self._received = b""
+        self._waiting = self._loop.create_future()
+        command = {"type": "send", "ref": 1, "conversation_id": conversation, "content": "hello there"}
+        self._transport.write(_masked(json.dumps(command).encode()))
+        await self._waiting
+        return stream
 
 
 def _masked(payload: bytes) -> bytes:
