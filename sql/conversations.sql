@@ -21,11 +21,12 @@ from (
         user_id = :user_id
         and (updated_at, id) < (
             case
-                when cast(:before_updated_at as timestamptz) is null then 'infinity'
+                when cast(:before_updated_at as timestamptz) is null then cast('infinity' as timestamptz)
                 else :before_updated_at
             end,
             case
-                when cast(:before_id as uuid) is null then 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+                when cast(:before_id as uuid) is null
+                    then cast('ffffffff-ffff-ffff-ffff-ffffffffffff' as uuid)
                 else :before_id
             end
         )

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import orjson
 import pytest
 
@@ -15,23 +14,8 @@ from tests.auth_service import AuthService
 from tests.chat import until
 from tests.conftest import Client
 from tests.model_server import ModelServer
-from tests.queries import Chat, Connection, one, run
+from tests.queries import Chat, Connection, dump, one, run
 from tests.reader import read_events
-
-# What holds something of a user, in which order.
-TABLES = {
-    "conversations": "id",
-    "messages": "id",
-    "generations": "id",
-    "journal": "generation_id, next_seq",
-}
-
-
-async def dump(sql: Connection) -> dict[str, list[asyncpg.Record]]:
-    """Every row of every table that holds something of a user."""
-    return {
-        table: await sql.fetch(f"select * from {table} order by {order}") for table, order in TABLES.items()
-    }
 
 
 async def a_life(sql: Connection) -> tuple[Chat, UUID]:
