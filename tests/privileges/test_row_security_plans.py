@@ -117,6 +117,9 @@ def test_a_hot_statement_does_the_same_on_the_same_indexes(
 def test_it_costs_a_few_buffers(
     walled: Connection, behind: Connection, given: Parameters, case: str, mode: str
 ) -> None:
-    with_wall = touched(behind, case, given, mode)
-    without = touched(walled, case, given, mode)
-    assert with_wall.buffers - without.buffers <= (MORE if "user_id" in given else 1), with_wall.relations
+    counted = []
+    for connection in (behind, walled):
+        walled.execute("vacuum conversations, messages, generations, journal, workers")  # what was taken back
+        counted.append(touched(connection, case, given, mode).buffers)
+    with_wall, without = counted
+    assert with_wall - without <= (MORE if "user_id" in given else 2)
