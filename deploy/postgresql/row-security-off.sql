@@ -5,6 +5,7 @@
 
 \set ON_ERROR_STOP on
 set lock_timeout = '5s';
+set client_min_messages = 'warning';
 
 -- Each table without its policy and with row-level security would be an empty one: in one transaction, both or none.
 begin;
@@ -27,6 +28,7 @@ alter table conversations disable row level security;
 drop policy if exists of_user on conversations;
 commit;
 
+drop function if exists chat_conversation();
 drop operator if exists === (uuid, uuid);
 
 select relname as table, relrowsecurity as wall

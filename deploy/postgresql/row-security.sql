@@ -10,6 +10,7 @@
 
 \set ON_ERROR_STOP on
 set lock_timeout = '5s';
+set client_min_messages = 'warning';
 
 -- With =, the planner would expect each statement to find a fraction of what it finds without the wall, and walk other
 -- indexes. This one is the same to the executor, and nearly always true to the planner.
@@ -24,27 +25,39 @@ $$;
 comment on operator === (uuid, uuid) is
 'Equality for row-level security: no way into an index, and no guess at how many rows pass.';
 
--- In subselects, so that each is looked up once a statement and not once a row.
+-- In PL/pgSQL, because what it does is planned once a session and left out where no row asks; in the policies below,
+-- every plan would carry it, at each place where it reads one of these tables.
+create or replace function chat_conversation() returns uuid
+language plpgsql stable
+as $$
+begin
+    return (
+        select id from conversations
+        where id = nullif(current_setting('chat.conversation_id', true), '')::uuid
+    );
+end
+$$;
+
+grant execute on function chat_conversation() to public;
+
+comment on function chat_conversation() is
+'The conversation that the statement is about, if row-level security lets it see that one: if it is the user''s.';
+
+-- In a subselect, what is compared with is looked up once a statement and not once a row.
 begin;
 drop policy if exists of_user on conversations;
 create policy of_user on conversations using (
     user_id === (select nullif(replace(current_setting('chat.user_id', true), '*', ''), '')::uuid)
-    or (select current_setting('chat.user_id', true) = '*')
+    or current_setting('chat.user_id', true) = '*'
 );
 comment on policy of_user on conversations is 'The conversations of the user that the statement works for.';
 alter table conversations enable row level security;
 commit;
 
--- The conversation that the statement is about, if the policy above lets it see that one.
 begin;
 drop policy if exists of_user on messages;
 create policy of_user on messages using (
-    conversation_id === (
-        select c.id
-        from conversations as c
-        where c.id = (select nullif(current_setting('chat.conversation_id', true), '')::uuid)
-    )
-    or (select current_setting('chat.user_id', true) = '*')
+    conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
 );
 comment on policy of_user on messages is
 'The messages of the conversation that the statement is about, if it is the user''s.';
@@ -54,12 +67,7 @@ commit;
 begin;
 drop policy if exists of_user on generations;
 create policy of_user on generations using (
-    conversation_id === (
-        select c.id
-        from conversations as c
-        where c.id = (select nullif(current_setting('chat.conversation_id', true), '')::uuid)
-    )
-    or (select current_setting('chat.user_id', true) = '*')
+    conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
 );
 comment on policy of_user on generations is
 'The generations of the conversation that the statement is about, if it is the user''s.';
@@ -70,7 +78,7 @@ commit;
 begin;
 drop policy if exists of_user on journal;
 create policy of_user on journal using (
-    (select current_setting('chat.user_id', true) = '*')
+    current_setting('chat.user_id', true) = '*'
     or (select true from generations as g where g.id = journal.generation_id)
 );
 comment on policy of_user on journal is 'What the generations said that the statement may see.';

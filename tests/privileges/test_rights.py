@@ -27,7 +27,8 @@ async def test_every_hot_path_works_with_these_rights_alone(
     one, other = await start(settings), await start(settings)
     await walk(one, other, user, model, sql)
     users = await sql.fetch(
-        "select distinct usename from pg_stat_activity where application_name = 'chat-api'"
+        "select distinct usename from pg_stat_activity"
+        " where application_name = 'chat-api' and datname = current_database()"
     )
     assert [row["usename"] for row in users] == [SERVICE]
 
