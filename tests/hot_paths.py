@@ -106,6 +106,7 @@ async def orphans(client: Client, chat: Chat, sql: Sql) -> None:
     """A worker dies, another ends its answer; old slices leave the journal; all is ready."""
     user_id = await sql.fetchval("select user_id from conversations where id = $1", chat.path[-36:])
     dead = Rows(user_id=user_id, id=UUID(chat.path[-36:]))
+    await dead.speak(sql)  # it lives, so that nobody ends its answer yet
     generation_id = await dead.begin(sql, content="Still there?")
     await dead.speak(sql, (generation_id, 0, [{}, {"token": "I am"}]))
     await sql.execute("delete from workers where id = $1", dead.worker_id)
