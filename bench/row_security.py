@@ -2,13 +2,12 @@
 
 Buffers without and with it, and microseconds that a caller waits for the statement on an open connection
 (client, socket and server; the median): as it would be if it didn't say for whom it works, as it is, and
-behind the wall.
+behind the wall. Then what it would cost to say it in statements of their own.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import re
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 import asyncpg
 import psycopg
+import uvloop
 
 from bench.buffers import fill, touched
 from bench.plans import MODES, Connection
@@ -91,6 +91,39 @@ async def _once(connection: asyncpg.Connection[asyncpg.Record], text: str, argum
     return seconds
 
 
+async def round_trips(dsn: str, given: Parameters, runs: int) -> list[tuple[str, float, float]]:
+    """Ways to say for whom `conversations.get` works: this process's and the waited microseconds."""
+    query = load_queries()["conversations.get"]
+    say = "select set_config('chat.user_id', $1, {}), set_config('chat.conversation_id', $2, {})"
+    who = [str(given["user_id"]), str(given["id"])]
+    connection = await asyncpg.connect(dsn)
+
+    async def ask() -> None:
+        await connection.fetchrow(query.text, *_arguments(query, given))
+
+    async def ask_after_saying() -> None:
+        await connection.fetchrow(say.format("false", "false"), *who)
+        await ask()
+
+    async def ask_in_a_transaction() -> None:
+        await connection.execute("begin")
+        await connection.fetchrow(say.format("true", "true"), *who)
+        await ask()
+        await connection.execute("commit")
+
+    ways = {"in the statement": ask, "before it": ask_after_saying, "in a transaction": ask_in_a_transaction}
+    used, waiting = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
+    for _ in range(runs * 5):
+        for name, way in ways.items():
+            began, before = time.perf_counter(), time.process_time()
+            await way()
+            used[name] += time.process_time() - before
+            waiting[name] += time.perf_counter() - began
+    found = [(name, used[name] / runs / 5 * 1e6, waiting[name] / runs / 5 * 1e6) for name in ways]
+    await connection.close()
+    return found
+
+
 def main() -> None:
     """Fill a history, measure, print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.row_security", description=__doc__)
@@ -118,7 +151,8 @@ def main() -> None:
             with psycopg.connect(service, autocommit=True, prepare_threshold=None) as walled:
                 behind = buffers(walled, cases)
             owner.execute("vacuum")
-        taken = asyncio.run(waited(postgres.dsn(), service, cases, options.runs))
+        taken = uvloop.run(waited(postgres.dsn(), service, cases, options.runs))
+        others = uvloop.run(round_trips(postgres.dsn(), cases["conversations.get"], options.runs))
     sys.stdout.write(
         "| Statement | Buffers | behind the wall | µs, silent | saying for whom | behind the wall |\n"
     )
@@ -134,6 +168,9 @@ def main() -> None:
             f"{walled_time:.0f} ({walled_time / said - 1:+.0%})",
         ]
         sys.stdout.write(f"| {' | '.join(cells)} |\n")
+    sys.stdout.write("\n| conversations.get, said | µs of the client | µs waited |\n|---|---|---|\n")
+    for name, used, waiting in others:
+        sys.stdout.write(f"| {name} | {used:.0f} | {waiting:.0f} |\n")
 
 
 if __name__ == "__main__":
