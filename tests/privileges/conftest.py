@@ -79,8 +79,8 @@ async def owner(owner_url: str) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 def settings(settings: Settings, service_url: str) -> Settings:
-    """The service under its own role; it finds out about dead workers within a second or two."""
-    return settings.model_copy(update={"database_url": service_url, "worker_lease": 1.0})
+    """The service under its own role; it looks for dead workers each second."""
+    return settings.model_copy(update={"database_url": service_url, "worker_lease": 3.0})
 
 
 @pytest.fixture

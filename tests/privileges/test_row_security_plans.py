@@ -102,7 +102,8 @@ def test_a_hot_statement_does_the_same_on_the_same_indexes(
         seen = rows(behind, statement)
     assert looks_first_for_whom(plan)
     plans = list(nodes(plan))
-    assert {node["Relation Name"] for node in plans if node["Node Type"] == "Seq Scan"} <= {"workers"}
+    scanned = [node for node in plans if node["Node Type"] == "Seq Scan" and node["Actual Loops"]]
+    assert {node["Relation Name"] for node in scanned} <= {"workers"}
     assert INDEXES[case] - {node.get("Index Name") for node in plans} == set()
     if case not in SHOWS_ALL:
         read = [node["Actual Rows"] * node["Actual Loops"] for node in plans if "Scan" in node["Node Type"]]
