@@ -62,12 +62,12 @@ def fill(connection: Connection, conversations: int, messages: int) -> None:
 def measure(connection: Connection) -> dict[str, Touched]:
     """Execute every hot statement in the database that `fill` filled, and take back what it did."""
     return {
-        case: reduce(Touched.__or__, (_touched(connection, case, given, mode) for mode in MODES))
+        case: reduce(Touched.__or__, (touched(connection, case, given, mode) for mode in MODES))
         for case, given in HOT.items()
     }
 
 
-def _touched(connection: Connection, case: str, given: Parameters, mode: str) -> Touched:
+def touched(connection: Connection, case: str, given: Parameters, mode: str) -> Touched:
     with prepared(connection, case, given, mode) as statement:
         _run(connection, statement)  # fills the session's caches
         # Now and then an insert meets a full page, and takes a few more to find or make another.

@@ -79,9 +79,11 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _apply(settings: Settings, _: argparse.Namespace) -> int:
-    from chat_api.migrate import apply_migrations  # noqa: PLC0415
+    from chat_api.migrate import apply_migrations, grant_rights  # noqa: PLC0415
 
-    return _tell(apply_migrations(settings.database_url), "applied", "nothing to apply")
+    role = settings.service_role
+    _tell(apply_migrations(settings.database_url, role), "applied", "nothing to apply")
+    return _tell(grant_rights(settings.database_url, role), "done:", "") if role else 0
 
 
 def _rollback(settings: Settings, options: argparse.Namespace) -> int:
@@ -121,7 +123,7 @@ def _sql(options: argparse.Namespace) -> int:
 def _tell(migrations: Sequence[str], done: str, nothing: str) -> int:
     for migration in migrations:
         sys.stdout.write(f"{done} {migration}\n")
-    if not migrations:
+    if nothing and not migrations:
         sys.stdout.write(f"{nothing}\n")
     return 0
 
@@ -198,7 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser(
         "migrate",
         help="bring the database's schema up to date",
-        description="Bring the schema of DATABASE_URL up to date. Safe when several start at once.",
+        description="Bring the schema of DATABASE_URL up to date, as the role that owns it, and give "
+        "SERVICE_ROLE, where it is set, the rights that the service needs. Safe when several start at once.",
     )
     migrate.set_defaults(command=_migrate, action=_apply)
     actions = migrate.add_subparsers(title="actions", metavar="ACTION")

@@ -179,6 +179,14 @@ class Database:
                 "database_not_migrated", database=self.address, reason=describe(error), do="chat-api migrate"
             )
             raise errors.DatabaseNotMigrated from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            log.error(
+                "database_right_missing",
+                database=self.address,
+                reason=describe(error),
+                do="chat-api sql check",
+            )
+            raise errors.DatabaseNotMigrated from error
         except asyncpg.IntegrityConstraintViolationError as error:
             known = CONSTRAINTS.get(error.constraint_name or "")
             if known is None:

@@ -21,13 +21,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 from yoyo import default_migration_table, read_migrations
 from yoyo.exceptions import BadMigration, LockTimeout
 from yoyo.migrations import Migration, MigrationList
 
 from chat_api.dsn import Dsn, parse_dsn
-from chat_api.migration_backend import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, MigrationBackend, connect
+from chat_api.migration_backend import (
+    CHAT_LOCK,
+    SESSION_LOCK,
+    TURN_LOCK,
+    MigrationBackend,
+    connect,
+)
 from chat_api.resources import migration_ids, migrations_dir
 
 TURN_SECONDS = 15 * 60
@@ -69,10 +75,11 @@ def migration_status(database_url: str) -> list[MigrationState]:
     return [MigrationState(name, applied.get(name)) for name in known + unknown]
 
 
-def apply_migrations(database_url: str) -> list[str]:
+def apply_migrations(database_url: str, service_role: str = "") -> list[str]:
     """Apply what is missing, in order; return the ids applied by this call.
 
-    Blocks. What was applied before a failure stays, and the next call goes on from there.
+    Blocks. What was applied before a failure stays, and the next call goes on from there. `service_role` gets
+    the rights on what is made, as whoever has them already does; see `grant_rights`.
 
     Raises:
         ValueError: the URL is none (see `parse_dsn`).
@@ -82,7 +89,7 @@ def apply_migrations(database_url: str) -> list[str]:
     if all(state.applied_at for state in migration_status(database_url)):
         return []
     done: list[str] = []
-    with _turn(database_url) as (backend, migrations):
+    with _turn(database_url, service_role) as (backend, migrations):
         for migration in backend.to_apply(migrations):
             with errors_told(f"migration {migration.id} failed"):
                 backend.apply_one(migration)
@@ -115,16 +122,43 @@ def rollback_migrations(database_url: str, count: int = 1) -> list[str]:
     return done
 
 
+def grant_rights(database_url: str, service_role: str) -> list[str]:
+    """Give a role what it lacks to run the service; return the statements that did it.
+
+    Blocks. To be called when all is migrated.
+
+    Raises:
+        ValueError: the URL is none (see `parse_dsn`).
+        MigrationError: with the sentence to show.
+    """
+    with (
+        errors_told(f"cannot look at the rights of {service_role}"),
+        connected(parse_dsn(database_url)) as connection,
+    ):
+        _require_role(connection, service_role)
+        # The usual case again: no lock, no write.
+        if _one(connection, "select count(*) from chat_missing_rights(%s)", service_role) == 0:
+            return []
+    with (
+        _turn(database_url) as (backend, _),
+        errors_told(f"cannot grant rights to {service_role}"),
+    ):
+        rows = backend.connection.execute("select chat_grant(%s)", (service_role,))
+        return [statement for (statement,) in rows]
+
+
 @contextmanager
-def _turn(database_url: str) -> Iterator[tuple[MigrationBackend, MigrationList]]:
+def _turn(database_url: str, service_role: str = "") -> Iterator[tuple[MigrationBackend, MigrationList]]:
     """The only migrating process of this database; yields a backend, and the migrations in order."""
     dsn = parse_dsn(database_url)
     with errors_told("cannot migrate the database"), connected(dsn) as connection:
+        if service_role:
+            _require_role(connection, service_role)
         _wait_for(connection, TURN_LOCK)
         # Sessions of a killed process share this one until the server notices. Ours share it later.
         _wait_for(connection, SESSION_LOCK)
         connection.execute("select pg_advisory_unlock(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
-        with MigrationBackend(dsn, default_migration_table) as backend:
+        with MigrationBackend(dsn, default_migration_table, service_role) as backend:
             backend.make_lock_table()
             backend.break_lock()
             with backend.lock():
@@ -194,6 +228,14 @@ def _applied(connection: psycopg.Connection[Any]) -> dict[str, datetime]:
         "select migration_id, applied_at_utc from _yoyo_migration order by applied_at_utc"
     )
     return {name: at.replace(tzinfo=UTC) for name, at in rows}
+
+
+def _require_role(connection: psycopg.Connection[Any], role: str) -> None:
+    if _one(connection, "select 1 from pg_roles where rolname = %s", role) is None:
+        raise MigrationError(
+            f"there is no role {role!r}, which SERVICE_ROLE names; make it first: "
+            f"create role {sql.Identifier(role).as_string(connection)} login password '…'"
+        )
 
 
 def _one(connection: psycopg.Connection[Any], query: str, *parameters: object) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import uuid
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from yoyo.backends import PostgresqlPsycopgBackend
@@ -35,13 +35,22 @@ def connect(dsn: Dsn, application: str = "chat-api migrate") -> psycopg.Connecti
 
 
 class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
-    """Connects by a Dsn, which yoyo keeps as its `uri`."""
+    """Connects by a Dsn, which yoyo keeps as its `uri`; each migration gets a copy with its own session."""
+
+    def __init__(self, dburi: Dsn, migration_table: str, service_role: str = "") -> None:
+        self._service_role = service_role  # before the session is opened
+        super().__init__(dburi, migration_table)
+
+    def copy(self) -> Self:
+        """A backend with a session of its own."""
+        return self.__class__(self.uri, self.migration_table, self._service_role)
 
     def connect(self, dburi: Dsn) -> psycopg.Connection[Any]:
-        """Open a session that shares SESSION_LOCK."""
+        """Open a session that shares SESSION_LOCK, and tells migrations the role that runs the service."""
         connection = connect(dburi)
         try:
             connection.execute("select pg_advisory_lock_shared(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
+            connection.execute("select set_config('chat.service_role', %s, false)", (self._service_role,))
         except BaseException:
             connection.close()
             raise

@@ -35,6 +35,12 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _role(value: str) -> str:
+    if "\0" in value or len(value.encode()) > 63:
+        raise ValueError("must be a role of PostgreSQL, of at most 63 bytes")
+    return value
+
+
 def _origins(value: str) -> str:
     for origin in _split(value):
         url = urlsplit(_http_url(origin))
@@ -156,6 +162,11 @@ class Settings(BaseSettings):
 
     database_pool_max: int = Field(10, ge=1, le=1000, description="connections opened at most")
     database_timeout: Seconds = Field(10, description="seconds for a statement, and for a free connection")
+    service_role: Annotated[str, AfterValidator(_role)] = Field(
+        "",
+        description="role that `chat-api migrate` gives the rights that `serve` needs, see "
+        "docs/operations/privileges.md; empty: whoever has them keeps them",
+    )
 
     max_body_bytes: int = Field(262_144, ge=1024, le=16_777_216, description="larger request bodies get 413")
     max_frame_bytes: int = Field(

@@ -20,12 +20,20 @@ from (
     where
         user_id = :user_id
         and (updated_at, id) < (
-            coalesce(cast(:before_updated_at as timestamptz), 'infinity'),
-            coalesce(cast(:before_id as uuid), 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+            case
+                when cast(:before_updated_at as timestamptz) is null then cast('infinity' as timestamptz)
+                else :before_updated_at
+            end,
+            case
+                when cast(:before_id as uuid) is null
+                    then cast('ffffffff-ffff-ffff-ffff-ffffffffffff' as uuid)
+                else :before_id
+            end
         )
     order by updated_at desc, id desc
     limit :max_rows offset :skip
-) as c;
+) as c
+where (select chat_for_user(:user_id, null));
 
 -- name: create(user_id, title, model_tag)^
 -- Opens an empty conversation for a user; once a conversation.
@@ -36,7 +44,8 @@ with created as ( -- conversations.create
 )
 
 select cast(row_to_json(created) as text) as conversation
-from created;
+from created
+where (select chat_for_user(:user_id, null));
 
 -- name: get(id, user_id)^
 -- A conversation with all its messages, oldest first, and the generation now running in it; each time a page opens
@@ -81,7 +90,8 @@ from (
     from conversations
     where id = :id and user_id is not distinct from :user_id
 ) as c
-left join generations as g on c.id = g.conversation_id and g.status = 'running';
+left join generations as g on c.id = g.conversation_id and g.status = 'running'
+where (select chat_for_user(:user_id, :id));
 
 -- name: update(id, user_id, title, is_favorited)^
 -- Renames a conversation or marks it as a favourite; a null leaves that column as it is. By hand, so seldom.
@@ -104,7 +114,8 @@ with updated as ( -- conversations.update
 )
 
 select cast(row_to_json(updated) as text) as conversation
-from updated;
+from updated
+where (select chat_for_user(:user_id, :id));
 
 -- name: delete(id, user_id)^
 -- Deletes a conversation with its messages and generations (by cascade), and returns the generation that was running,
@@ -120,4 +131,5 @@ select
     g.id as generation_id,
     case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as told
 from deleted as d
-left join generations as g on d.id = g.conversation_id and g.status = 'running';
+left join generations as g on d.id = g.conversation_id and g.status = 'running'
+where (select chat_for_user(:user_id, :id));

@@ -199,7 +199,8 @@ from conversation as c
 left join earlier as e on true
 left join entered as n on true
 left join started as s on true
-left join running as r on true;
+left join running as r on true
+where (select chat_for_user(:user_id, :conversation_id));
 
 -- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, tell)^
 -- Ends an answer: everything that must happen after the model has spoken, once a generation. Stores the text (no
@@ -310,6 +311,7 @@ select
     null as content,
     case when :tell then pg_notify('chat_journal', cast(id as text)) end as told
 from ended
+where (select chat_for_everyone())
 union all
 select
     s.is_mine,
@@ -354,7 +356,10 @@ left join lateral (
         limit 1
     )
 ) as g on true
-where c.id = :conversation_id and c.user_id is not distinct from :user_id;
+where
+    c.id = :conversation_id
+    and c.user_id is not distinct from :user_id
+    and (select chat_for_user(:user_id, :conversation_id));
 
 -- name: begun(conversation_ids, worker_id, seconds)
 -- What other workers began in the last so many seconds in the given conversations, in order: a worker asks this once a
@@ -368,6 +373,7 @@ where
     conversation_id = any(cast(:conversation_ids as uuid[]))
     and started_at > now() - make_interval(secs => :seconds)
     and worker_id <> :worker_id
+    and (select chat_for_everyone())
 order by started_at, id;
 
 -- name: stop(conversation_id, user_id)^
@@ -393,4 +399,5 @@ select
     m.id as generation_id,
     case when m.id is not null then pg_notify('chat_stop', cast(m.id as text)) end as told
 from conversation as c
-left join marked as m on true;
+left join marked as m on true
+where (select chat_for_user(:user_id, :conversation_id));

@@ -54,14 +54,19 @@ select
         from workers
         where lease_until > now() and id <> :worker_id
     ) as other_workers,
-    case when cast(:hint as text) <> '' then pg_notify('chat_journal', :hint) end as told;
+    case when cast(:hint as text) <> '' then pg_notify('chat_journal', :hint) end as told
+where (select chat_for_everyone());
 
 -- name: disown(worker_id, ids)!
 -- Gives up generations that this worker began without hearing of it (the connection broke before the answer came): they
 -- are orphans then, and interrupted as such. After such an accident; primary key.
 update generations -- journal.disown
 set worker_id = chat_uuid7()
-where id = any(cast(:ids as uuid[])) and worker_id = :worker_id and status = 'running';
+where
+    id = any(cast(:ids as uuid[]))
+    and worker_id = :worker_id
+    and status = 'running'
+    and (select chat_for_everyone());
 
 -- name: read(ids, next_seqs)
 -- What the given generations said from the given numbers on, and how they ended: a worker asks this for all the
@@ -108,13 +113,15 @@ select
 from wanted as w
 left join asked as g on w.id = g.id
 left join messages as m on g.message_id = m.id
-cross join lateral (
-    select
-        array_agg(j.first_seq order by j.next_seq) as first_seqs,
-        array_agg(cast(j.events as text) order by j.next_seq) as slices
-    from journal as j
-    where j.generation_id = w.id and j.next_seq > w.next_seq
-) as s;
+cross join
+    lateral (
+        select
+            array_agg(j.first_seq order by j.next_seq) as first_seqs,
+            array_agg(cast(j.events as text) order by j.next_seq) as slices
+        from journal as j
+        where j.generation_id = w.id and j.next_seq > w.next_seq
+    ) as s
+where (select chat_for_everyone());
 
 -- name: prune(seconds, max_rows)!
 -- Takes the slices of generations that ended so many seconds ago, or are gone, out of the journal, oldest first, in
@@ -138,4 +145,5 @@ where ctid = any(array(
     order by j.generation_id, j.next_seq
     limit :max_rows
     for update of j skip locked
-));
+))
+and (select chat_for_everyone());

@@ -113,7 +113,8 @@ touched as (
 select
     id,
     pg_notify('chat_journal', cast(id as text)) as told
-from ended;
+from ended
+where (select chat_for_everyone());
 
 -- name: applied_migrations()
 -- The migrations that this database has seen, for the readiness check; every few seconds a load balancer.

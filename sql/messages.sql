@@ -38,4 +38,4 @@ select -- messages.exchange
         ) as m
     ) as answer
 from generations as g
-where g.id = :generation_id;
+where g.id = :generation_id and (select chat_for_everyone());

@@ -18,6 +18,32 @@ else:  # only its stubs are generic
     Connection = asyncpg.Connection
 
 
+# No query takes more than these kinds; a value that finds nothing does.
+ANYTHING: dict[str, Any] = {
+    "uuid": UUID(int=1),
+    "uuid[]": [],
+    "varchar": "send",
+    "text": "x",
+    "bool": True,
+    "int4": 1,
+    "int8": 1,
+    "float8": 1.0,
+    "timestamptz": None,
+    "json": "[]",
+    "int4[]": [],
+    "json[]": [],
+}
+
+
+# What holds something of a user, in which order.
+TABLES = {
+    "conversations": "id",
+    "messages": "id",
+    "generations": "id",
+    "journal": "generation_id, next_seq",
+}
+
+
 async def run(connection: Connection, name: str, **parameters: Any) -> list[asyncpg.Record]:
     """All rows of a query."""
     query = load_queries()[name]
@@ -28,11 +54,25 @@ async def run(connection: Connection, name: str, **parameters: Any) -> list[asyn
     return rows
 
 
+async def call_with_anything(connection: Connection, name: str) -> None:
+    """Run a query with values that find nothing."""
+    statement = await connection.prepare(load_queries()[name].text)
+    assert len(statement.get_parameters()) == len(load_queries()[name].parameters), name
+    await statement.fetch(*(ANYTHING[kind.name] for kind in statement.get_parameters()))
+
+
 async def one(connection: Connection, name: str, **parameters: Any) -> asyncpg.Record | None:
     """The only row of a query, or None."""
     rows = await run(connection, name, **parameters)
     assert len(rows) <= 1
     return rows[0] if rows else None
+
+
+async def dump(sql: Connection) -> dict[str, list[asyncpg.Record]]:
+    """Every row of every table that holds something of a user."""
+    return {
+        table: await sql.fetch(f"select * from {table} order by {order}") for table, order in TABLES.items()
+    }
 
 
 async def blocked(connection: Connection, pid: int) -> None:

@@ -6,32 +6,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
-import asyncpg
 import orjson
 import pytest
 
 from chat_api.db import load_queries
+from chat_api.models import MessageCreate
+from chat_api.routes.commands import KINDS
 from tests.auth_service import AuthService
 from tests.chat import until
 from tests.conftest import Client
 from tests.model_server import ModelServer
-from tests.queries import Chat, Connection, one, run
+from tests.queries import Chat, Connection, dump, one, run
 from tests.reader import read_events
-
-# What holds something of a user, in which order.
-TABLES = {
-    "conversations": "id",
-    "messages": "id",
-    "generations": "id",
-    "journal": "generation_id, next_seq",
-}
-
-
-async def dump(sql: Connection) -> dict[str, list[asyncpg.Record]]:
-    """Every row of every table that holds something of a user."""
-    return {
-        table: await sql.fetch(f"select * from {table} order by {order}") for table, order in TABLES.items()
-    }
+from tests.tab import open_tab
 
 
 async def a_life(sql: Connection) -> tuple[Chat, UUID]:
@@ -186,6 +173,105 @@ async def test_every_address_with_an_id_is_asked_here(client: Client) -> None:
     }
     asked = {(method, below) for method, below, _ in REQUESTS}
     assert {pair for pair in found if pair[0] not in ("HEAD", "OPTIONS")} == asked
+
+
+async def test_every_way_to_name_something_is_tried_here(client: Client) -> None:
+    """Whatever the API's description takes beside the path: a new parameter shall not be forgotten."""
+    async with client.get("/api/openapi.json") as response:
+        description = await response.json()
+    named = {
+        (method.upper(), path.partition("{id}")[2], parameter["in"], parameter["name"])
+        for path, operations in description["paths"].items()
+        for method, operation in operations.items()
+        if isinstance(operation, dict)
+        for parameter in operation.get("parameters", [])
+        if "{id}" in path and parameter["in"] != "path" and parameter["name"] != "X-Trace-Id"
+    }
+    places = {"headers": "header", "params": "query"}
+    tried = {
+        (method, below, places[place], name)
+        for method, below, given in REQUESTS
+        for place in given.keys() & places.keys()
+        for name in given[place]
+    }
+    assert named - tried == set()
+
+
+async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(client: Client) -> None:
+    """A new address that takes an id elsewhere than in its path belongs into REQUESTS, in some form."""
+    assert client.app is not None
+    wanting = set()
+    for route in client.app.router.routes():
+        path = "" if route.resource is None else route.resource.canonical
+        if path and "{" not in path and route.method not in ("HEAD", "OPTIONS", "*"):
+            async with client.request(route.method, path) as response:
+                if response.status == 401:
+                    wanting.add((route.method, path))
+    assert wanting == {
+        ("GET", "/api/conversations"),
+        ("POST", "/api/conversations"),
+        ("GET", "/api/models"),
+        ("POST", "/api/models/swap"),
+    }
+
+
+Command = dict[str, Any]
+
+# Every command, with every field that would do something; `<event>` is one of the owner's.
+COMMANDS: dict[str, list[Command]] = {
+    "send": [{"content": "hello"}, {"content": "hello", "idempotency_key": "k"}],
+    "regenerate": [{}, {"idempotency_key": "k"}],
+    "subscribe": [{}, {"after": "<event>"}],
+    "unsubscribe": [{}],
+    "stop": [{}],
+}
+
+
+def test_every_command_is_tried_here() -> None:
+    assert set(COMMANDS) == set(KINDS) - {"auth"}
+    options = {"type", "ref", "conversation_id", *MessageCreate.model_fields} - {"content"}
+    for kind, tried in COMMANDS.items():
+        fields = set(KINDS[kind].model_fields) - options
+        assert fields - {name for command in tried for name in command} == set(), kind
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+async def test_a_strangers_socket_is_told_the_same_as_where_nothing_is_and_changes_nothing(
+    sql: Connection,
+    client: Client,
+    user: dict[str, str],
+    auth: AuthService,
+    model: ModelServer,
+    conversation: str,
+    is_running: bool,
+) -> None:
+    sent = await client.post(
+        f"{conversation}/messages", json={"content": "secret"}, headers={**user, "Idempotency-Key": "k"}
+    )
+    call = await model.call()
+    call.say("hush")
+    (_, token) = await read_events(sent, 2)
+    if not is_running:
+        call.finish()
+        await read_events(sent)
+    await until(lambda: sql.fetchval("select max(next_seq) = 2 from journal"))
+    before = await dump(sql)
+    async with open_tab(client, auth.sign_in()) as tab:
+        for kind, tried in COMMANDS.items():
+            for command in tried:
+                fields = {name: token.id if value == "<event>" else value for name, value in command.items()}
+                theirs = await tab.ask(kind, conversation, **fields)
+                assert theirs == await tab.ask(kind, f"/{uuid4()}", **fields), (kind, fields)
+                if kind != "unsubscribe":  # which asks nobody
+                    assert theirs["code"] == "conversation_not_found"
+        if is_running:
+            call.finish(" hush")
+            await read_events(sent)
+            before = await dump(sql)
+        # Of all that was said meanwhile, nothing came here.
+        assert (await tab.ask("unsubscribe", conversation, ref="last"))["ref"] == "last"
+    assert await dump(sql) == before
+    assert len(model.requests) == 1
 
 
 async def test_lists_hold_ones_own_conversations_only(

@@ -58,6 +58,7 @@ def test_the_defaults_are_those_of_the_platform() -> None:
         ("MAX_CONVERSATION_HISTORY", "many", "integer"),
         ("MAX_CONVERSATION_HISTORY", "1.5", "integer"),
         ("MAX_TOKEN_BUDGET", "-1", "greater than or equal to 1"),
+        ("SERVICE_ROLE", "x" * 64, "at most 63 bytes"),
         ("INFERENCE_PROTOCOL", "grpc", "'nanochat' or 'openai'"),
         ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
         ("LOG_FORMAT", "xml", "'auto', 'json' or 'text'"),

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -23,30 +22,9 @@ from chat_api.migrate import apply_migrations
 from chat_api.models import Conversation, Generation, Message
 from tests.conftest import FAST
 from tests.migrations import earlier
-from tests.queries import Chat, Connection, one
+from tests.queries import Chat, Connection, call_with_anything, one
 
 QUERIES = sorted(load_queries())
-# No query takes more than these kinds; a value that finds nothing does.
-ANYTHING: dict[str, Any] = {
-    "uuid": UUID(int=1),
-    "uuid[]": [],
-    "varchar": "send",
-    "text": "x",
-    "bool": True,
-    "int4": 1,
-    "int8": 1,
-    "float8": 1.0,
-    "timestamptz": None,
-    "json": "[]",
-    "int4[]": [],
-    "json[]": [],
-}
-
-
-async def call_with_anything(connection: Connection, name: str) -> None:
-    statement = await connection.prepare(load_queries()[name].text)
-    assert len(statement.get_parameters()) == len(load_queries()[name].parameters), name
-    await statement.fetch(*(ANYTHING[kind.name] for kind in statement.get_parameters()))
 
 
 async def test_every_query_runs_against_the_migrated_schema(sql: Connection) -> None:
@@ -226,6 +204,20 @@ def test_no_statement_is_written_or_built_in_python(checkout: Path) -> None:
                 case ast.Constant(str(text)) if statement.search(text):
                     found.append(f"{path.name}:{node.lineno}: {text}")
     assert found == []
+
+
+WALLED = re.compile(r"\b(conversations|messages|generations|journal)\b")
+
+
+def test_every_query_says_for_whom_it_works(checkout: Path) -> None:
+    """Else it would see nothing behind the second wall (deploy/postgresql), or say more than is true."""
+    for name, _, _, statement in statements(checkout):
+        said = re.findall(r"\(select (chat_for_\w+)\(", statement)
+        if WALLED.search(re.sub("--.*|'.*?'", "", statement)):
+            taken = "user_id" in load_queries()[name].parameters
+            assert said == ["chat_for_user" if taken else "chat_for_everyone"], name
+        else:
+            assert said == [], name
 
 
 async def test_the_readme_shows_every_query_and_index(sql: Connection, checkout: Path) -> None:

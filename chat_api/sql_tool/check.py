@@ -13,6 +13,7 @@ from chat_api.db import Query, load_queries
 from chat_api.migrate import migration_status
 from chat_api.sql_tool.catalog import NamedQuery, read_catalog
 from chat_api.sql_tool.database import connected
+from chat_api.sql_tool.rights import Rights, read_rights
 from chat_api.sql_tool.schema import Finding, compare, read_schema
 
 LOCK_TIMEOUT = "5s"
@@ -29,11 +30,15 @@ def check(database_url: str) -> list[Finding]:
     """
     catalog = read_catalog()
     with connected(database_url) as connection:
+        rights = read_rights(connection)
+        if rights and rights.closed:
+            return rights.closed  # behind it nothing is seen, and nothing could be said of it
         with _impatient(connection):
             schema = read_schema(connection)
         # One of them reads the migrations' table: from here on it is known that nobody has that locked.
-        refused = list(_refused(connection, catalog))
-        pending = [state.id for state in migration_status(database_url) if state.applied_at is None]
+        refused = list(_refused(connection, catalog, rights))
+        states = [] if rights and not rights.sees_migrations else migration_status(database_url)
+        pending = [state.id for state in states if state.applied_at is None]
     return [
         *(Finding("migration", name, "is pending", "chat-api migrate") for name in pending),
         *compare(schema, catalog),
@@ -49,8 +54,10 @@ def _impatient(connection: psycopg.Connection[Any]) -> Iterator[None]:
         yield
 
 
-def _refused(connection: psycopg.Connection[Any], catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
-    """The queries that this database doesn't take."""
+def _refused(
+    connection: psycopg.Connection[Any], catalog: dict[str, NamedQuery], rights: Rights | None
+) -> Iterator[Finding]:
+    """The queries that this database doesn't take, or not from this role."""
     for name, query in load_queries().items():
         with _impatient(connection):
             try:
@@ -58,7 +65,9 @@ def _refused(connection: psycopg.Connection[Any], catalog: dict[str, NamedQuery]
             except errors.LockNotAvailable:
                 raise  # says nothing of the query
             except psycopg.Error as error:
-                yield Finding("query", name, _in_one_line(error, catalog[name]))
+                lacks_right = isinstance(error, errors.InsufficientPrivilege)
+                remedy = rights.remedy if rights and lacks_right else None
+                yield Finding("query", name, _in_one_line(error, catalog[name]), remedy)
 
 
 def _prepare(connection: psycopg.Connection[Any], query: Query) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any
 
 import orjson
@@ -57,10 +58,10 @@ def print_query(query: NamedQuery) -> None:
 
 
 def print_findings(findings: list[Finding], queries: int, database: str) -> None:
-    """A line a finding, and what puts it right below it; or that all is well."""
-    for finding in findings:
+    """A line a finding, and below it, or below several with the same one, what puts it right."""
+    for finding, following in zip_longest(findings, findings[1:]):
         sys.stdout.write(f"{finding.kind} {finding.name} {finding.problem}\n")
-        if finding.remedy:
+        if finding.remedy and (following is None or following.remedy != finding.remedy):
             sys.stdout.write(f"    {finding.remedy}\n")
     if not findings:
         sys.stdout.write(f"{queries} queries fit {database}, which has the columns and indexes they want\n")

@@ -1,0 +1,91 @@
+-- Puts up the second wall between users: under row-level security the service's role sees the rows of one user alone,
+-- the one that a statement says it works for (chat_for_user), and none where it says nothing.
+--
+--   psql "$DATABASE_URL_OF_THE_OWNER" -f deploy/postgresql/row-security.sql
+--
+-- As the tables' owner, who isn't hindered by it, with nothing to restart. It may run again, and must after a migration
+-- that changed it. Each table is locked for a moment, in a transaction of its own; a lock that doesn't come within five
+-- seconds ends it there: run it again. What it costs, and how to look: docs/operations/privileges.md.
+-- row-security-off.sql takes it away.
+
+\set ON_ERROR_STOP on
+set lock_timeout = '5s';
+set client_min_messages = 'warning';
+
+-- With =, the planner would expect each statement to find a fraction of what it finds without the wall, and walk other
+-- indexes. This one is the same to the executor, and nearly always true to the planner.
+do $$
+begin
+    if to_regoperator('===(uuid, uuid)') is null then
+        create operator === (leftarg = uuid, rightarg = uuid, function = uuid_eq, restrict = neqsel);
+    end if;
+end
+$$;
+
+comment on operator === (uuid, uuid) is
+'Equality for row-level security: no way into an index, and no guess at how many rows pass.';
+
+-- In PL/pgSQL, because what it does is planned once a session and left out where no row asks; in the policies below,
+-- every plan would carry it, at each place where it reads one of these tables.
+create or replace function chat_conversation() returns uuid
+language plpgsql stable
+as $$
+begin
+    return (
+        select id from conversations
+        where id = nullif(current_setting('chat.conversation_id', true), '')::uuid
+    );
+end
+$$;
+
+grant execute on function chat_conversation() to public;
+
+comment on function chat_conversation() is
+'The conversation that the statement is about, if row-level security lets it see that one: if it is the user''s.';
+
+-- In a subselect, what is compared with is looked up once a statement and not once a row.
+begin;
+drop policy if exists of_user on conversations;
+create policy of_user on conversations using (
+    user_id === (select nullif(replace(current_setting('chat.user_id', true), '*', ''), '')::uuid)
+    or current_setting('chat.user_id', true) = '*'
+);
+comment on policy of_user on conversations is 'The conversations of the user that the statement works for.';
+alter table conversations enable row level security;
+commit;
+
+begin;
+drop policy if exists of_user on messages;
+create policy of_user on messages using (
+    conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
+);
+comment on policy of_user on messages is
+'The messages of the conversation that the statement is about, if it is the user''s.';
+alter table messages enable row level security;
+commit;
+
+begin;
+drop policy if exists of_user on generations;
+create policy of_user on generations using (
+    conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
+);
+comment on policy of_user on generations is
+'The generations of the conversation that the statement is about, if it is the user''s.';
+alter table generations enable row level security;
+commit;
+
+-- As a value and not by exists, which may be answered by reading all generations.
+begin;
+drop policy if exists of_user on journal;
+create policy of_user on journal using (
+    current_setting('chat.user_id', true) = '*'
+    or (select true from generations as g where g.id = journal.generation_id)
+);
+comment on policy of_user on journal is 'What the generations said that the statement may see.';
+alter table journal enable row level security;
+commit;
+
+select relname as table, relrowsecurity as wall
+from pg_class
+where relname in ('conversations', 'messages', 'generations', 'journal') and relkind = 'r' and pg_table_is_visible(oid)
+order by relname;

@@ -1,0 +1,130 @@
+"""All that a user does, and all that workers do by themselves, on two workers that share a database."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from uuid import UUID
+
+from tests.chat import Chat, Client, Sql, open_chat, until
+from tests.model_server import ModelServer
+from tests.queries import Chat as Rows
+from tests.reader import read_events, text_of
+from tests.tab import open_tab, words
+
+OLD = UUID("01800000-0000-7000-8000-000000000000")  # begun in 2022, its conversation is gone
+FAR_BACK = base64.b64encode(f"2025-01-01T00:00:00+00:00 {OLD}".encode()).decode()  # a place in a list
+
+
+async def walk(one: Client, other: Client, user: dict[str, str], model: ModelServer, sql: Sql) -> None:
+    """Every hot path, each with its answer looked at; `sql` looks behind them, and plays a dead worker."""
+    chat = await open_chat(one, user, title="New chat")
+    await conversations(one, chat)
+    await streams(chat, Chat(other, chat.path, user), model)
+    await sockets(one, other, chat, model)
+    await deletions(one, other, user, model, sql)
+    await orphans(one, chat, sql)
+
+
+async def conversations(client: Client, chat: Chat) -> None:
+    """List, get, rename, star."""
+    async with client.get("/api/conversations", headers=chat.user) as response:
+        body = await response.json()
+        assert [f"/api/conversations/{item['id']}" for item in body["items"]] == [chat.path], body
+    async with client.get("/api/conversations", headers=chat.user, params={"cursor": FAR_BACK}) as response:
+        assert (await response.json())["items"] == []
+    async with client.put(chat.path, headers=chat.user, json={"is_favorited": True}) as response:
+        assert (await response.json())["is_favorited"]
+    assert (await chat.get())["messages"] == []
+
+
+async def streams(chat: Chat, elsewhere: Chat, model: ModelServer) -> None:
+    """Send, attach on another worker, retry, stop from there, answer anew, answer in one piece."""
+    sent = await chat.send("Tea?", key="k")
+    call = await model.call()
+    call.say("Boil ", "water")
+    begun = await read_events(sent, 3)
+    attached = await elsewhere.attach()
+    assert await read_events(attached, 3) == begun
+    assert (await elsewhere.get())["generation"] is not None
+    refused = await elsewhere.send("And?")
+    assert refused.status == 409
+    retried = await elsewhere.send("Tea?", key="k")
+    assert (await read_events(retried, 3)) == begun
+    assert (await elsewhere.stop())["stopped"]
+    assert (await read_events(sent))[-1].data["finish_reason"] == "stopped"
+    assert (await read_events(attached))[-1].data["finish_reason"] == "stopped"
+    assert await chat.messages() == [("user", "Tea?", None), ("assistant", "Boil water", "stopped")]
+    assert (await chat.get())["title"] == "Tea?"
+    again = await chat.regenerate()
+    (await model.call()).finish("Boil milk")
+    assert text_of(await read_events(again)) == "Boil milk"
+    late = await elsewhere.attach()
+    assert text_of(await read_events(late)) == "Boil milk"
+    model.say = ["Yes"]
+    whole = await chat.send("Sure?", stream=False)
+    assert (await whole.json())["message"]["content"] == "Yes"
+    model.say = None
+    await model.call()
+    assert [content for _, content, _ in await chat.messages()] == ["Tea?", "Boil milk", "Sure?", "Yes"]
+
+
+async def sockets(one: Client, other: Client, chat: Chat, model: ModelServer) -> None:
+    """Send, follow from another worker, stop."""
+    async with open_tab(one, chat.user) as tab, open_tab(other, chat.user) as second:
+        assert (await second.ask("subscribe", chat.path))["generation_id"] is None
+        assert (await tab.ask("send", chat.path, content="Sugar?"))["type"] == "ack"
+        (await model.call()).finish("Two ", "spoons")
+        assert words(await tab.events()) == "Two spoons"
+        assert words(await second.events()) == "Two spoons"
+        assert (await tab.ask("regenerate", chat.path))["type"] == "ack"
+        call = await model.call()
+        call.say("None")
+        await tab.events(2)
+        await second.say("stop", chat.path, ref="s")
+        frames = await tab.events()
+        assert frames[-1]["finish_reason"] == "stopped"
+        call.close()
+
+
+async def deletions(one: Client, other: Client, user: dict[str, str], model: ModelServer, sql: Sql) -> None:
+    """Delete a conversation while its answer is written elsewhere; only its journal stays, for a while."""
+    chat = await open_chat(one, user)
+    sent, call, _ = await chat.begin(model, "long")
+    async with other.delete(chat.path, headers=user) as response:
+        assert response.status == 204
+    assert (await read_events(sent))[-1].data["done"]
+    call.close()
+    async with one.get(chat.path, headers=user) as response:
+        assert response.status == 404
+    gone = chat.path.rpartition("/")[2]
+    for table in ("messages", "generations"):
+        assert not await sql.fetchval(f"select count(*) from {table} where conversation_id = $1", gone)
+
+
+async def orphans(client: Client, chat: Chat, sql: Sql) -> None:
+    """A worker dies, another ends its answer; old slices leave the journal; all is ready."""
+    user_id = await sql.fetchval("select user_id from conversations where id = $1", chat.path[-36:])
+    dead = Rows(user_id=user_id, id=UUID(chat.path[-36:]))
+    await dead.speak(sql)  # it lives, so that nobody ends its answer yet
+    generation_id = await dead.begin(sql, content="Still there?")
+    await dead.speak(sql, (generation_id, 0, [{}, {"token": "I am"}]))
+    await sql.execute("delete from workers where id = $1", dead.worker_id)
+
+    async def ended() -> Any:
+        return await sql.fetchval(
+            "select status = 'interrupted' from generations where id = $1", generation_id
+        )
+
+    await until(ended)
+    assert (await chat.messages())[-1] == ("assistant", "I am", "interrupted")
+    await sql.execute(
+        "insert into journal (generation_id, first_seq, next_seq, events) values ($1, 0, 1, '[{}]')", OLD
+    )
+
+    async def pruned() -> Any:
+        return await sql.fetchval("select not exists (select from journal where generation_id = $1)", OLD)
+
+    await until(pruned)
+    async with client.get("/api/ready") as response:
+        assert (response.status, (await response.json())["ready"]) == (200, True)

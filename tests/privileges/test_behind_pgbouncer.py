@@ -1,0 +1,52 @@
+"""Rights and the second wall, where a pooler in transaction mode hands a connection to anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from chat_api.settings import Settings
+from tests.conftest import Start
+from tests.hot_paths import walk
+from tests.model_server import ModelServer
+from tests.pgbouncer import pooled
+from tests.privileges.conftest import SERVICE
+from tests.queries import Chat, Connection, run
+
+pytestmark = pytest.mark.usefixtures("wall")
+
+
+@pytest.fixture
+def pooled_url(database_url: str) -> Iterator[str]:
+    """This test's database through pgbouncer, as the service."""
+    with pooled(database_url, SERVICE) as url:
+        yield url
+
+
+async def test_every_hot_path_works(
+    start: Start,
+    settings: Settings,
+    pooled_url: str,
+    user: dict[str, str],
+    model: ModelServer,
+    sql: Connection,
+) -> None:
+    through = settings.model_copy(update={"database_url": pooled_url})
+    await walk(await start(through), await start(through), user, model, sql)
+
+
+async def test_what_a_statement_said_of_itself_is_not_left_to_the_next_one(
+    pooled_url: str, sql: Connection
+) -> None:
+    """Each of the three server connections works for each of the clients."""
+    chat = await Chat().open(sql)
+    clients = [await asyncpg.connect(pooled_url.partition("?")[0], statement_cache_size=0) for _ in range(6)]
+    for number, client in enumerate(clients * 5):
+        if number % 2:
+            assert await client.fetchval("select count(*) from conversations") == 0
+        else:
+            assert await run(client, "conversations.get", id=chat.id, user_id=chat.user_id) != []
+    for client in clients:
+        await client.close()

@@ -1,0 +1,170 @@
+"""The second wall: behind it, a statement that forgot whose rows it may touch touches nobody else's."""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+import asyncpg
+import psycopg
+import pytest
+
+from chat_api.migrate import MigrationError, apply_migrations, rollback_migrations
+from chat_api.settings import Settings
+from tests.conftest import Start
+from tests.hot_paths import walk
+from tests.migrations.catalog import catalog
+from tests.model_server import ModelServer
+from tests.privileges.conftest import Script
+from tests.queries import Chat, Connection, dump, one, run
+
+pytestmark = pytest.mark.usefixtures("wall")
+
+WALLED = ("conversations", "messages", "generations", "journal")
+
+# What each statement returns, or says of itself, is how many rows it saw or changed.
+FORGETFUL = [
+    "with seen as (select id from conversations {where}) select count(*) from seen",
+    "with seen as (select content from messages {where}) select count(*) from seen",
+    "with seen as (select id from generations {where}) select count(*) from seen",
+    "with seen as (select events from journal {where}) select count(*) from seen",
+    "with done as (update conversations set title = 'stolen' {where} returning id) select count(*) from done",
+    "with done as (update generations set error_code = 'x' {where} returning id) select count(*) from done",
+    "with done as (delete from conversations {where} returning id) select count(*) from done",
+    "with done as (delete from messages {where} returning id) select count(*) from done",
+    "with done as (delete from journal {where} returning first_seq) select count(*) from done",
+]
+FOR_USER = "where (select chat_for_user('{}', '{}'))"
+FOR_EVERYONE = "where (select chat_for_everyone())"
+
+
+async def a_life(sql: Connection) -> Chat:
+    """A user's conversation with a finished answer, a running one, and a slice of each."""
+    chat = await Chat().open(sql, "private")
+    finished = await chat.begin(sql)
+    await chat.speak(sql, (finished, 0, [{}]))
+    await chat.finish(sql, finished, content="secret")
+    await chat.speak(sql, (await chat.begin(sql, content="whisper"), 0, [{}]))
+    return chat
+
+
+async def count(service: Connection, statement: str, where: str = "") -> int:
+    """How many rows it saw or changed; taken back."""
+    transaction = service.transaction()
+    await transaction.start()
+    try:
+        return await service.fetchval(statement.format(where=where))  # type: ignore[no-any-return]
+    finally:
+        await transaction.rollback()
+
+
+@pytest.mark.parametrize("statement", FORGETFUL)
+async def test_a_statement_that_says_nothing_sees_and_changes_nothing(
+    sql: Connection, service: Connection, statement: str
+) -> None:
+    await a_life(sql)
+    before = await dump(sql)
+    assert await service.fetchval(statement.format(where="")) == 0
+    assert await dump(sql) == before
+
+
+@pytest.mark.parametrize("statement", FORGETFUL)
+async def test_one_that_forgot_its_condition_sees_and_changes_its_users_rows_alone(
+    sql: Connection, service: Connection, statement: str
+) -> None:
+    mine, theirs = await a_life(sql), await a_life(sql)
+    for user_id in (mine.user_id, theirs.user_id):  # and one more each, which the statement isn't about
+        await Chat(user_id=user_id).open(sql)
+    half = await count(service, statement, FOR_EVERYONE) // 2
+    assert half > 1
+    assert await count(service, statement, FOR_USER.format(mine.user_id, mine.id)) == half
+    # About another's conversation, as the address of a request may say.
+    about_theirs = FOR_USER.format(mine.user_id, theirs.id)
+    assert await count(service, statement, about_theirs) == (half if "conversations" in statement else 0)
+    assert await count(service, statement, FOR_USER.format(uuid4(), theirs.id)) == 0
+    assert await count(service, statement) == 0  # nothing is left of what was said before
+
+
+# $1 is the user, $2 the owner of the conversation $3.
+INSERTS = {
+    "conversations": "insert into conversations (user_id) select $2 where (select chat_for_user($1, $3))",
+    "messages": """
+        insert into messages (conversation_id, role, content)
+        select $3, 'user', 'x' where $2::uuid is not null and (select chat_for_user($1, $3))
+    """,
+    "generations": """
+        insert into generations (id, conversation_id, kind, user_message_id, worker_id)
+        select $2, $3, 'send', $2, $2 where (select chat_for_user($1, $3))
+    """,
+    "journal": """
+        insert into journal (generation_id, first_seq, next_seq, events)
+        select $4, 7, 8, '[]' where $2::uuid is not null and (select chat_for_user($1, $3))
+    """,
+}
+
+
+@pytest.mark.parametrize("table", WALLED)
+async def test_nothing_is_put_to_what_is_another_users(
+    sql: Connection, service: Connection, table: str
+) -> None:
+    mine, theirs = await a_life(sql), await a_life(sql)
+    before = await dump(sql)
+    generation_id = await sql.fetchval("select id from generations where conversation_id = $1", theirs.id)
+    more = [generation_id] if table == "journal" else []
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        await service.execute(INSERTS[table], mine.user_id, theirs.user_id, theirs.id, *more)
+    assert await dump(sql) == before
+    # The same for oneself is done, where no answer is in the way.
+    await sql.execute(
+        "update generations set status = 'stopped', finished_at = now() where finished_at is null"
+    )
+    await service.execute(INSERTS[table], theirs.user_id, theirs.user_id, theirs.id, *more)
+
+
+async def test_every_hot_path_works_behind_it(
+    start: Start, settings: Settings, user: dict[str, str], model: ModelServer, sql: Connection
+) -> None:
+    one_worker, other = await start(settings), await start(settings)
+    await walk(one_worker, other, user, model, sql)
+
+
+async def test_users_see_their_own_beside_each_other(sql: Connection, service: Connection) -> None:
+    chats = [await a_life(sql) for _ in range(3)]
+    for chat in chats:
+        page = {"before_updated_at": None, "before_id": None, "max_rows": 9, "skip": 0}
+        assert [
+            row["id"] for row in await run(service, "conversations.page", user_id=chat.user_id, **page)
+        ] == [chat.id]
+        got = await one(service, "conversations.get", id=chat.id, user_id=chat.user_id)
+        assert got is not None
+        assert (got["messages"].count('"id"'), got["last_seq"]) == (3, 0)
+        stranger = chats[0].user_id if chat is not chats[0] else chats[1].user_id
+        assert await run(service, "conversations.get", id=chat.id, user_id=stranger) == []
+
+
+def test_it_comes_down_again_and_leaves_no_trace(script: Script, owner_url: str, template: str) -> None:
+    with psycopg.connect(owner_url) as session:
+        up = catalog(session)
+        script("row-security.sql")  # again
+        assert catalog(session) == up
+        printed = script("row-security-off.sql")
+        assert len(re.findall(r"^ \w+ +\| f$", printed, re.MULTILINE)) == len(WALLED)
+        script("row-security-off.sql")
+        assert session.execute("select count(*) from pg_policy").fetchone() == (0,)
+        walled = "select count(*) from pg_class where relrowsecurity"
+        assert session.execute(walled).fetchone() == (0,)
+
+
+def test_an_older_version_is_not_put_behind_it(script: Script, owner_url: str) -> None:
+    """It would see nothing: it doesn't say for whom it works."""
+    with pytest.raises(MigrationError, match=r"run deploy/postgresql/row-security-off\.sql first"):
+        rollback_to_before_the_wall(owner_url)
+    script("row-security-off.sql")
+    rollback_to_before_the_wall(owner_url)
+    assert "0013.say-for-whom" in apply_migrations(owner_url)
+
+
+def rollback_to_before_the_wall(owner_url: str) -> None:
+    """One by one, as later migrations come after it."""
+    while "0013.say-for-whom" not in rollback_migrations(owner_url):
+        pass

@@ -1,0 +1,126 @@
+"""Behind the second wall the hot statements do the same, on the same indexes, for a few buffers more."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from bench.buffers import fill, touched
+from bench.plans import MODES, Connection, Node, prepared
+from bench.statements import MOST, Parameters
+from chat_api.dev.installation import binaries
+from chat_api.dev.postgres import Postgres
+from tests.privileges.conftest import SERVICE, url_of
+from tests.test_sql_plans import CASES, INDEXES, SHOWS_ALL
+
+DATABASE = "walled_plans"
+WALLED = {"conversations", "messages", "generations", "journal"}
+# A look for the conversation (3) at each place where a statement reads, writes or checks rows below it.
+MORE = 18
+
+
+@pytest.fixture(scope="module")
+def walled(postgres: Postgres, template: str, checkout: Path) -> Iterator[Connection]:
+    """As tests/test_sql_plans.py fills it, and the wall up; as a superuser, before whom it isn't there."""
+    with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("create database {} template {}").format(*map(sql.Identifier, (DATABASE, template)))
+        )
+        try:
+            with psycopg.connect(postgres.dsn(DATABASE), autocommit=True) as connection:
+                fill(connection, 1_000, 10_000)
+                script = checkout / "deploy" / "postgresql" / "row-security.sql"
+                command = [binaries(None) / "psql", "-X", "-q", postgres.dsn(DATABASE), "-f", script]
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                yield connection
+        finally:
+            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(DATABASE)))
+
+
+@pytest.fixture(scope="module")
+def behind(walled: Connection, postgres: Postgres) -> Iterator[Connection]:
+    """As the service's role."""
+    with psycopg.connect(url_of(SERVICE, postgres.dsn(DATABASE)), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def given(walled: Connection, case: str) -> Parameters:
+    """The case's parameters, looked up by whom the wall doesn't hinder."""
+    return {
+        name: walled.execute(value).fetchone()[0]  # type: ignore[index]
+        if isinstance(value, str) and value.startswith("select ")
+        else value
+        for name, value in CASES[case].items()
+    }
+
+
+def document(connection: Connection, statement: sql.Composed) -> Node:
+    explain = sql.SQL("explain (analyze, format json) {}").format(statement)
+    with connection.transaction(force_rollback=True):
+        (((plan,),),) = connection.execute(explain).fetchall()
+    root: Node = plan["Plan"]
+    return root
+
+
+def nodes(plan: Node) -> Iterator[Node]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def looks_first_for_whom(plan: Node) -> bool:
+    """From the top down to the filter that says it, nothing reads a table, or joins."""
+    while "One-Time Filter" not in plan:
+        below = [child for child in plan.get("Plans", []) if "Subplan Name" not in child]
+        if not below or plan["Node Type"] not in ("ModifyTable", "Append", "Sort", "Limit", "Aggregate"):
+            return False
+        plan = below[0]
+    return True
+
+
+def rows(connection: Connection, statement: sql.Composed) -> list[list[bool]]:
+    """Which columns of which rows have a value; ids and times are others each time."""
+    with connection.transaction(force_rollback=True):
+        cursor = connection.execute(statement)
+        found = cursor.fetchall() if cursor.description else [(cursor.rowcount,)]
+    return [[value is not None for value in row] for row in found]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES)
+def test_a_hot_statement_does_the_same_on_the_same_indexes(
+    walled: Connection, behind: Connection, given: Parameters, case: str, mode: str
+) -> None:
+    with prepared(behind, case, given, mode) as statement:
+        plan = document(behind, statement)
+        seen = rows(behind, statement)
+    assert looks_first_for_whom(plan)
+    plans = list(nodes(plan))
+    scanned = [node for node in plans if node["Node Type"] == "Seq Scan" and node["Actual Loops"]]
+    assert {node["Relation Name"] for node in scanned} <= {"workers"}
+    assert INDEXES[case] - {node.get("Index Name") for node in plans} == set()
+    if case not in SHOWS_ALL:
+        read = [node["Actual Rows"] * node["Actual Loops"] for node in plans if "Scan" in node["Node Type"]]
+        assert max(read, default=0) <= MOST
+    with prepared(walled, case, given, mode) as statement:
+        assert rows(walled, statement) == seen
+        assert seen != [] or case in ("journal.prune", "maintenance.interrupt_orphans", "generations.begun")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES)
+def test_it_costs_a_few_buffers(
+    walled: Connection, behind: Connection, given: Parameters, case: str, mode: str
+) -> None:
+    counted = []
+    for connection in (behind, walled):
+        walled.execute("vacuum conversations, messages, generations, journal, workers")  # what was taken back
+        counted.append(touched(connection, case, given, mode).buffers)
+    with_wall, without = counted
+    assert with_wall - without <= (MORE if "user_id" in given else 2)
