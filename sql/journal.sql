@@ -116,26 +116,30 @@ cross join lateral (
     where j.generation_id = w.id and j.next_seq > w.next_seq
 ) as s;
 
--- name: prune(seconds, max_rows)!
+-- name: prune(after, seconds, max_rows)^
 -- Takes the slices of generations that ended so many seconds ago, or are gone, out of the journal, oldest first, in
--- small batches: each worker every few seconds. journal_pkey from its beginning; the locked rows go by their place.
-delete from journal -- journal.prune
-where ctid = any(array(
-    select j.ctid
-    from journal as j
-    left join generations as g on j.generation_id = g.id
+-- small batches: one worker every few seconds, batch after batch until one isn't full. Walks journal_pkey from the
+-- generation `after` on (the nil UUID: from its beginning); the locked rows go by their place. Returns how many rows
+-- went, and the generation of the last one, from which the next batch needn't pass the dead rows of this one again.
+with pruned as ( -- journal.prune
+    delete from journal
     where
-        j.generation_id < cast(
-            rpad(
-                lpad(
-                    to_hex(cast(extract(epoch from now() - make_interval(secs => :seconds)) * 1000 as bigint)),
-                    12, '0'
-                ),
-                32, '0'
-            ) as uuid
-        )
-        and (g.id is null or g.finished_at < now() - make_interval(secs => :seconds))
-    order by j.generation_id, j.next_seq
-    limit :max_rows
-    for update of j skip locked
-));
+        ctid = any(array(
+            select j.ctid
+            from journal as j
+            left join generations as g on j.generation_id = g.id
+            where
+                j.generation_id >= :after
+                and j.generation_id < chat_uuid7_at(now() - make_interval(secs => :seconds))
+                and (g.id is null or g.finished_at < now() - make_interval(secs => :seconds))
+            order by j.generation_id, j.next_seq
+            limit :max_rows
+            for update of j skip locked
+        ))
+    returning generation_id
+)
+
+select
+    count(*) as gone,
+    (array_agg(generation_id order by generation_id desc))[1] as last_id -- PostgreSQL 17 has no max(uuid)
+from pruned;
