@@ -13,6 +13,7 @@ from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
     from chat_api.db import Database
+    from chat_api.relay import Journal
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -31,8 +32,9 @@ GENTLE = 9  # a tenth of one connection's time
 class Cleaning:
     """Takes old rows out of the journal, and of what RETENTION_DAYS and GENERATION_DAYS say."""
 
-    def __init__(self, database: Database, worker_id: UUID, settings: Settings) -> None:
+    def __init__(self, database: Database, journal: Journal, worker_id: UUID, settings: Settings) -> None:
         self._database = database
+        self._journal = journal
         self._worker_id = worker_id
         self._settings = settings
         self._every = settings.worker_lease / 3
@@ -55,6 +57,7 @@ class Cleaning:
     async def _run(self) -> None:
         while True:
             try:
+                await self._journal.held()  # who isn't on the list isn't the eldest
                 eldest = await self._database.row("maintenance.eldest")
                 if eldest is not None and eldest["id"] == self._worker_id:
                     await self._clean()

@@ -61,7 +61,7 @@ class Generations:
             },
         )
         self._housekeeping = Housekeeping(database, self._journal, metrics, settings.worker_lease / 3)
-        self._cleaning = Cleaning(database, self._worker_id, settings)
+        self._cleaning = Cleaning(database, self._journal, self._worker_id, settings)
         self._hub = Hub(self._follower)
         self.readers = Readers(database, self._hub, settings.replay_seconds)
         self.draining = False

@@ -15,6 +15,7 @@ LAYERS = [
     {"dev"},
     {"__main__"},
     {"cli"},
+    {"data_tool"},
     {"sql_tool", "supervisor", "worker"},
     {"server"},
     {"app"},
