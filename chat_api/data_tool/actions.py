@@ -68,17 +68,17 @@ def _retention(options: argparse.Namespace) -> int:
         return 0
     if days:
         oldest = f", the oldest of {due['oldest']:%Y-%m-%d}" if due["oldest"] else ""
-        spared = f"; {due['favourites']} starred ones stay" if not favourites else ""
+        spared = f"; starred ones that stay: {due['favourites']}" if due["favourites"] else ""
         sys.stdout.write(
-            f"after {days} days: {due['conversations']} conversations with {due['messages']} messages would "
-            f"go{oldest}{spared}\n"
+            f"after {days} days: {_number(due['conversations'], 'conversation')} with "
+            f"{_number(due['messages'], 'message')} would go{oldest}{spared}\n"
         )
     else:
         sys.stdout.write("RETENTION_DAYS is 0: conversations stay\n")
     if kept:
-        sys.stdout.write(f"after {kept} days: {due['generations']} records of answers would go\n")
+        sys.stdout.write(f"after {kept} days: {_number(due['generations'], 'answer record')} would go\n")
     else:
-        sys.stdout.write("GENERATION_DAYS is 0: records of answers stay as long as their conversations\n")
+        sys.stdout.write("GENERATION_DAYS is 0: answer records stay as long as their conversations\n")
     return 0
 
 
@@ -91,9 +91,13 @@ def _tell(options: argparse.Namespace, amount: Amount, sentence: str) -> None:
 
 def _words(amount: Amount) -> str:
     return (
-        f"{amount.conversations} conversations, {amount.messages} messages and {amount.generations} records "
-        "of answers"
+        f"{_number(amount.conversations, 'conversation')}, {_number(amount.messages, 'message')} and "
+        f"{_number(amount.generations, 'answer record')}"
     )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _print_json(value: Any) -> None:
