@@ -1,13 +1,16 @@
 -- name: tick(worker_id, seconds, start_seconds, live, ids, first_seqs, next_seqs, slices, hint)^
 -- A worker writes what its generations said since the last time, all of them at once, and renews its lease for so many
--- seconds: five times a second while something runs, else a few times a minute. Only generations that are still this
--- worker's are written. `hint` (ids, or '' for none) tells listening workers what is new. Returns, of the `live` ones,
--- those asked to stop and those that are no longer this worker's; those that are this worker's, not among the `live`
--- ones, and begun longer ago than the statement that begins one may take; and how many workers live.
+-- seconds, at most once a second, as each time leaves a dead row: five times a second while something runs, else a few
+-- times a minute. Only generations that are still this worker's are written. `hint` (ids, or '' for none) tells
+-- listening workers what is new. Returns, of the `live` ones, those asked to stop and those that are no longer this
+-- worker's; those that are this worker's, not among the `live` ones, and begun longer ago than the statement that begins
+-- one may take; and how many workers live.
 with lease as ( -- journal.tick
     insert into workers (id, lease_until)
     values (:worker_id, now() + make_interval(secs => :seconds))
-    on conflict (id) do update set lease_until = excluded.lease_until
+    on conflict (
+        id) do update set lease_until = excluded.lease_until
+    where workers.lease_until < excluded.lease_until - make_interval(secs => least(1, :seconds / 15))
 ),
 
 mine as materialized (

@@ -16,10 +16,10 @@ select -- users.count
 from conversations as c
 where c.user_id = :user_id;
 
--- name: stop(user_id)
+-- name: stop_answers(user_id)
 -- Asks the workers to stop all answers to a user, before what is his is deleted; by hand, so seldom, and safe to repeat:
 -- returns those that still run. idx_conversations_user_updated, uq_generations_running.
-with marked as ( -- users.stop
+with marked as ( -- users.stop_answers
     update generations as g
     set stop_requested_at = coalesce(g.stop_requested_at, now())
     from conversations as c

@@ -30,7 +30,7 @@ def erase(session: Session, user_id: UUID) -> Amount:
     It ends when a batch finds nothing more, so that what a user sends meanwhile goes too.
     """
     deadline = time.monotonic() + STOP_SECONDS
-    while session.all("users.stop", user_id=user_id) and time.monotonic() < deadline:
+    while session.rows("users.stop_answers", user_id=user_id) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
     amount = Amount()
     while True:

@@ -19,7 +19,7 @@ from chat_api.sql_tool.errors import FailedError
 def export(session: Session, user_id: UUID, write: Callable[[bytes], object]) -> Amount:
     """Write a line a conversation, message and generation, of one moment; how many of each."""
     counts: Counter[str] = Counter()
-    for row in session.rows("users.export", user_id=user_id):
+    for row in session.stream("users.export", user_id=user_id):
         line: str = row["line"]
         write(f"{line}\n".encode())
         counts[line.split('"', 4)[3]] += 1  # it begins with {"type":"…"

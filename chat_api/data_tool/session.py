@@ -26,15 +26,15 @@ class Session:
 
     def row(self, name: str, **parameters: Any) -> DictRow:
         """The only row of a query that has one."""
-        (row,) = self.all(name, **parameters)
+        (row,) = self.rows(name, **parameters)
         return row
 
-    def all(self, name: str, **parameters: Any) -> list[DictRow]:
+    def rows(self, name: str, **parameters: Any) -> list[DictRow]:
         """Its rows, few of them."""
         cursor = psycopg.RawCursor(self._connection, row_factory=dict_row)
         return cursor.execute(*_statement(name, parameters)).fetchall()
 
-    def rows(self, name: str, **parameters: Any) -> Iterator[DictRow]:
+    def stream(self, name: str, **parameters: Any) -> Iterator[DictRow]:
         """Its rows, however many, as they were when the first one was asked for."""
         with self._connection.transaction():
             cursor = psycopg.RawServerCursor(self._connection, "rows", row_factory=dict_row)
