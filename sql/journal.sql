@@ -110,7 +110,7 @@ select
     s.slices
 from wanted as w
 left join asked as g on w.id = g.id
-left join messages as m on g.message_id = m.id
+left join messages as m on g.message_id = m.id and g.conversation_id = m.conversation_id
 cross join lateral (
     select
         array_agg(j.first_seq order by j.next_seq) as first_seqs,

@@ -1,0 +1,30 @@
+-- Drops the old table and what led here. After this there is no way back but a backup: wait until you are content.
+--   psql "$DATABASE_URL" -f 4-finish.sql
+\set ON_ERROR_STOP on
+
+do $$
+begin
+    if to_regclass('messages_unpartitioned') is null then
+        raise exception 'there is no messages_unpartitioned: 3-swap.sql goes before this';
+    end if;
+end
+$$;
+
+set client_min_messages = 'warning';
+
+-- With its triggers on messages. Where this gave up half way, it may be run again.
+begin;
+set local lock_timeout = '500ms';
+drop function if exists messages_follow() cascade;
+commit;
+
+-- In the order in which a deletion takes them.
+begin;
+set local lock_timeout = '500ms';
+lock table conversations in access exclusive mode;
+drop table messages_unpartitioned;
+drop table messages_copied;
+drop procedure messages_copy(integer, double precision);
+commit;
+
+\echo done; have "analyze messages" run once a day: autovacuum analyzes each partition, and never the whole
