@@ -24,6 +24,7 @@ PRUNE_ROWS = 5000  # 10 ms of the database's time
 AGAIN_SECONDS = 300  # after which the journal is walked from its beginning: some answers take long
 
 SWEEP_ROWS, SWEEP_BLOCKS = 100, 1000  # conversations, with all their messages; pages, 8 MB of the table
+RETRY_SECONDS = 60  # after a batch that took too long
 FORGET_ROWS = 1000
 REST_SECONDS = 3600  # from the end of a walk to the next one: what is counted in days may wait for an hour
 GENTLE = 9  # a tenth of one connection's time
@@ -40,6 +41,7 @@ class Cleaning:
         self._every = settings.worker_lease / 3
         self._pruned = self._forgotten = BEGINNING
         self._block = 0
+        self._sweep_rows = SWEEP_ROWS
         self._prune_again = self._sweep_again = self._forget_again = 0.0
         self._swept = 0
         self._task: asyncio.Task[None] | None = None
@@ -98,20 +100,26 @@ class Cleaning:
         return bool(row["gone"] >= PRUNE_ROWS)
 
     async def _sweep(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        # Some conversations are so large that a hundred of them take longer than a statement may.
+        rows, self._sweep_rows = self._sweep_rows, max(1, self._sweep_rows // 10)
+        self._sweep_again = now + RETRY_SECONDS
         row = await self._database.row(
             "retention.sweep",
             first_block=self._block,
             blocks=SWEEP_BLOCKS,
             days=self._settings.retention_days,
             favourites=self._settings.retention_favourites == "delete",
-            max_rows=SWEEP_ROWS,
+            max_rows=rows,
         )
         assert row is not None  # noqa: S101 - it counts
+        self._sweep_rows = min(SWEEP_ROWS, rows * 2)
         self._swept += row["gone"]
         self._block = row["next_block"] or 0
         if row["next_block"] is not None:
+            self._sweep_again = now
             return True
-        self._sweep_again = asyncio.get_running_loop().time() + REST_SECONDS
+        self._sweep_again = now + REST_SECONDS
         logger.info("conversations_swept", conversations=self._swept, days=self._settings.retention_days)
         self._swept = 0
         return False

@@ -312,6 +312,23 @@ async def test_retention_days_are_kept(start: Start, settings: Settings, sql: Co
     await until(are_gone)
 
 
+async def test_conversations_too_large_to_go_a_hundred_at_once_go_one_by_one(
+    start: Start, settings: Settings, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat_api.cleaning.RETRY_SECONDS", 0)
+    monkeypatch.setattr("chat_api.cleaning.GENTLE", 0)
+    await sql.execute(
+        "create function dawdle() returns trigger language plpgsql as"
+        " $$ begin perform pg_sleep(0.1); return old; end $$;"
+        " create trigger dawdle before delete on conversations for each row execute function dawdle()"
+    )
+    for _ in range(5):
+        await idle(sql, 31)
+    changes = {"retention_days": 30, "database_timeout": 0.3, "worker_lease": 1.0}
+    await start(settings.model_copy(update=changes))
+    await empty(sql, "conversations")
+
+
 async def test_generation_days_are_kept(start: Start, settings: Settings, sql: Connection) -> None:
     await idle(sql, 31)
     young = await idle(sql, 29)
