@@ -18,7 +18,7 @@ from psycopg import sql as compose
 
 from bench.buffers import fill
 from bench.plans import MODES, executed, prepared
-from bench.statements import HOT
+from bench.statements import FINISHED, HOT
 from chat_api.cli import main
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
@@ -367,3 +367,14 @@ def test_a_hot_statement_looks_into_one_partition(
         "Bitmap Heap Scan",
         "ModifyTable",
     }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_who_reads_one_answer_of_another_worker_looks_into_one_partition(
+    full: psycopg.Connection[Any], mode: str
+) -> None:
+    given = {"ids": f"select array[({FINISHED})]", "next_seqs": [0]}
+    with prepared(full, "journal.read", given, mode) as statement:
+        plan = executed(full, statement)
+    scans = [node for node in plan if node.get("Relation Name", "").startswith("messages_p")]
+    assert sum(node["Actual Loops"] for node in scans) == 1
