@@ -240,6 +240,43 @@ async def test_a_deletion_under_way_is_not_copied_behind_its_back(
     assert await contents(sql, "messages_partitioned") == []
 
 
+async def test_tables_that_differ_are_not_swapped(psql: Psql, sql: Connection) -> None:
+    await told(sql)
+    await psql("1-prepare")
+    await psql("2-copy")
+    await sql.execute(
+        "update messages_partitioned set content = 'other' where id = (select id from messages limit 1)"
+    )
+    with pytest.raises(AssertionError, match="they differ"):
+        await psql("2-copy")
+    with pytest.raises(AssertionError, match="the copy isn't complete"):
+        await psql("3-swap")
+    await psql("undo")
+    with pytest.raises(AssertionError, match="doesn't follow"):
+        await psql("2-copy")
+
+
+async def test_a_vacuum_is_waited_for_without_hindering_who_writes(
+    psql: Psql, sql: Connection, database_url: str
+) -> None:
+    """Longer than half a second, since autovacuum gives way after a second only."""
+    await told(sql)
+    chat = await Stored().open(sql)
+    holder = await asyncpg.connect(database_url)
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute("lock table messages in share update exclusive mode")  # as a vacuum does
+    preparing = asyncio.create_task(psql("1-prepare"))
+    await somebody_waits(sql)
+    for _ in range(10):
+        await asyncio.wait_for(chat.say(sql, "user", "hi"), 0.2)
+        await asyncio.sleep(0.1)
+    await transaction.rollback()
+    await holder.close()
+    await preparing
+    assert "messages_follow_insert" in await left(sql)
+
+
 async def test_rights_owner_and_row_level_security_go_along(psql: Psql, sql: Connection) -> None:
     role, owner = f"service_{uuid4().hex}", f"owner_{uuid4().hex}"
     await sql.execute(f"create role {role}; create role {owner}")

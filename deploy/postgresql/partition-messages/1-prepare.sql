@@ -10,10 +10,13 @@
 \endif
 
 begin;
+set local client_min_messages = 'warning';
+-- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+set local lock_timeout = '5s';
+lock table conversations in share update exclusive mode;
 -- The foreign key waits for the transactions that write to conversations just now, and new ones wait for it meanwhile. No
 -- longer than this, which is less than deadlock_timeout: never shall the service be the one that is sent away.
 set local lock_timeout = '500ms';
-set local client_min_messages = 'warning';
 
 do $$
 begin
@@ -117,6 +120,8 @@ commit;
 
 -- A transaction of its own: one that held both conversations and messages could wait for the service in a circle.
 begin;
+set local lock_timeout = '5s';
+lock table messages in share update exclusive mode;
 set local lock_timeout = '500ms';
 
 create trigger messages_follow_insert after insert on messages

@@ -11,6 +11,16 @@
 \set rest 0
 \endif
 
+do $$
+begin
+    if not exists (
+        select from pg_trigger where tgrelid = to_regclass('messages') and tgname = 'messages_follow_delete'
+    ) or to_regclass('messages_partitioned') is null then
+        raise exception 'messages_partitioned doesn''t follow messages: run undo.sql, then 1-prepare.sql';
+    end if;
+end
+$$;
+
 create or replace procedure messages_copy(batch integer, rest double precision) language plpgsql as $$
 declare
     at messages_copied;
@@ -41,7 +51,6 @@ begin
         commit;
         perform pg_sleep(rest);
     end loop;
-    update messages_copied set is_complete = true;
 end
 $$;
 
@@ -52,8 +61,17 @@ call messages_copy(:batch, :rest);
 -- Autovacuum looks at each partition, and never at all of them together: the planner's figures of the whole are of now.
 vacuum (analyze) messages_partitioned;
 
-\echo copied; the two lines must be equal, of one moment (this reads both tables):
-select 'messages' as table, count(*), bit_xor(hashtextextended(m::text, 0)) as sum from messages as m
-union all
-select 'messages_partitioned', count(*), bit_xor(hashtextextended(m::text, 0)) from messages_partitioned as m;
-\echo next: 3-swap.sql
+\echo copied; comparing both tables, as of one moment
+select a.*, b.*, a is not distinct from b as is_equal
+from (select count(*) as messages, bit_xor(hashtextextended(m::text, 0)) as sum from messages as m) as a
+cross join (
+    select count(*) as partitioned, bit_xor(hashtextextended(m::text, 0)) as partitioned_sum from messages_partitioned as m
+) as b
+\gset
+\echo :messages messages, :partitioned in partitions
+update messages_copied set is_complete = :'is_equal';
+\if :is_equal
+\echo they are the same; next: 3-swap.sql
+\else
+do $$ begin raise exception 'they differ: run undo.sql, and begin again'; end $$;
+\endif

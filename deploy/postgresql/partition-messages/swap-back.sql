@@ -4,7 +4,10 @@
 \set ON_ERROR_STOP on
 
 begin;
-set local lock_timeout = '500ms';
+-- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+set local lock_timeout = '5s';
+lock table messages, messages_unpartitioned in share update exclusive mode;
+set local lock_timeout = '500ms'; -- less than deadlock_timeout: the service shall not be the one that is sent away
 
 lock table messages, messages_unpartitioned in access exclusive mode;
 

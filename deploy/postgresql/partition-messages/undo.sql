@@ -14,12 +14,17 @@ set client_min_messages = 'warning';
 
 -- With its triggers on messages. Where this gave up half way, it may be run again.
 begin;
-set local lock_timeout = '500ms';
+-- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+set local lock_timeout = '5s';
+lock table messages in share update exclusive mode;
+set local lock_timeout = '500ms'; -- less than deadlock_timeout: the service shall not be the one that is sent away
 drop function if exists messages_follow() cascade;
 commit;
 
 -- In the order in which a deletion takes them.
 begin;
+set local lock_timeout = '5s';
+lock table conversations in share update exclusive mode;
 set local lock_timeout = '500ms';
 lock table conversations in access exclusive mode;
 drop table messages_partitioned;
