@@ -1,19 +1,24 @@
 -- name: count(user_id)^
--- How much of a user is stored, and how many answers to him are on their way; by hand (`chat-api user delete`), before
--- it asks whether to go on. idx_conversations_user_updated, then an entry a message and a record.
+-- How much of a user is stored; by hand (`chat-api user delete`), before it asks whether to go on.
+-- idx_conversations_user_updated, then an entry for each message (idx_messages_conversation_created) and record
+-- (idx_generations_conversation).
 select -- users.count
     count(*) as conversations,
-    coalesce(sum((
-        select count(*)
-        from messages as m
-        where m.conversation_id = c.id
-    )), 0) as messages,
-    coalesce(sum((
-        select count(*)
-        from generations as g
-        where g.conversation_id = c.id
-    )), 0) as generations
+    cast(coalesce(sum(m.messages), 0) as bigint) as messages,
+    cast(coalesce(sum(g.generations), 0) as bigint) as generations
 from conversations as c
+cross join
+    lateral (
+        select count(*) as messages
+        from messages
+        where conversation_id = c.id
+    ) as m
+cross join
+    lateral (
+        select count(*) as generations
+        from generations
+        where conversation_id = c.id
+    ) as g
 where c.user_id = :user_id;
 
 -- name: stop_answers(user_id)
