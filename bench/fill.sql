@@ -12,10 +12,6 @@ alter table generations set unlogged, set (autovacuum_enabled = off);
 alter table messages set unlogged, set (autovacuum_enabled = off);
 alter table conversations set unlogged, set (autovacuum_enabled = off);
 
--- With the default sample, one in seven analyses of the large history sees none of the 31 generations that run. Each
--- look for a conversation's running one may then go through all that run (idx_generations_worker): two buffers more.
-alter table generations alter column status set statistics 1000;
-
 -- As chat_uuid7() makes them, without chance.
 create function pg_temp.id_at(at timestamptz, number bigint) returns uuid
 language sql

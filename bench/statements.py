@@ -97,7 +97,7 @@ HOT: dict[str, Parameters] = {
     "generations.begun": {"conversation_ids": WATCHED, "worker_id": WORKER, "seconds": 3600.0},
     "journal.tick": _TICK,
     "journal.read": {"ids": TEN, "next_seqs": [90] * 10},
-    "journal.prune": {"seconds": 86400.0, "max_rows": 1000},
+    "journal.prune": {"after": UUID(int=0), "seconds": 86400.0, "max_rows": 1000},
     "maintenance.interrupt_orphans": {},
     "messages.exchange": {"generation_id": FINISHED},
 }

@@ -1,4 +1,4 @@
-"""The commands: dev, serve, migrate, sql. Exit status 0, 1 (failed), 2 (usage or settings)."""
+"""The commands: dev, serve, migrate and those for DBAs. Exit status 0, 1 (failed), 2 (usage or settings)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chat_api import __version__
+from chat_api.data_tool.arguments import add_data_commands
 from chat_api.settings import SettingsError, load_settings
 from chat_api.sql_tool.arguments import add_sql_command
 
@@ -105,10 +106,21 @@ def _status(settings: Settings, _: argparse.Namespace) -> int:
 
 def _sql(options: argparse.Namespace) -> int:
     from chat_api.sql_tool.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
+
+    return _act(ACTIONS[options.action], options)
+
+
+def _data(options: argparse.Namespace) -> int:
+    from chat_api.data_tool.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
+
+    return _act(ACTIONS[options.action], options)
+
+
+def _act(action: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     from chat_api.sql_tool.errors import FailedError, MisusedError  # noqa: PLC0415
 
     try:
-        status = ACTIONS[options.action](options)
+        status = action(options)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `| head`, or a pager that was left; the interpreter's end would complain too
@@ -214,4 +226,5 @@ def _parser() -> argparse.ArgumentParser:
     rollback.set_defaults(action=_rollback)
 
     add_sql_command(commands, _sql)
+    add_data_commands(commands, _data)
     return parser

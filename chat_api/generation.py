@@ -11,6 +11,7 @@ import structlog
 
 from chat_api import errors, events, prompt
 from chat_api.answer import DRAINED, LOST, STOPPED, Answer
+from chat_api.cleaning import Cleaning
 from chat_api.housekeeping import Housekeeping
 from chat_api.models import MessageCreate, Regenerate
 from chat_api.reading import Readers, Reading
@@ -59,9 +60,8 @@ class Generations:
                 "chat_stop": self._hear_stop,
             },
         )
-        self._housekeeping = Housekeeping(
-            database, self._journal, metrics, settings.worker_lease / 3, settings.replay_seconds
-        )
+        self._housekeeping = Housekeeping(database, self._journal, metrics, settings.worker_lease / 3)
+        self._cleaning = Cleaning(database, self._journal, self._worker_id, settings)
         self._hub = Hub(self._follower)
         self.readers = Readers(database, self._hub, settings.replay_seconds)
         self.draining = False
@@ -73,6 +73,7 @@ class Generations:
         self.watch.open()
         self._hints.open()
         self._housekeeping.open()
+        self._cleaning.open()
 
     async def start(
         self,
@@ -194,6 +195,7 @@ class Generations:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._cleaning.close()
         await self._housekeeping.close()
         await self._hints.close()
         await self.watch.close()

@@ -16,20 +16,15 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-PRUNE_ROWS = 5000
-
 
 class Housekeeping:
-    """Ends the generations of dead workers, takes old rows out of the journal, and looks at the figures."""
+    """Ends the generations of dead workers, lets go of idle connections, and looks at the figures."""
 
-    def __init__(
-        self, database: Database, journal: Journal, metrics: Metrics, every: float, replay_seconds: float
-    ) -> None:
+    def __init__(self, database: Database, journal: Journal, metrics: Metrics, every: float) -> None:
         self._database = database
         self._metrics = metrics
         self._journal = journal
         self._every = every
-        self._replay_seconds = replay_seconds
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -53,7 +48,6 @@ class Housekeeping:
                     logger.warning(
                         "generation_interrupted", generation_id=str(orphan["id"]), reason="worker lost"
                     )
-                await self._database.row("journal.prune", seconds=self._replay_seconds, max_rows=PRUNE_ROWS)
             except DatabaseUnavailable:
                 pass  # logged by the database; the next round tries again
             except Exception as error:  # the task must outlive what nobody foresaw

@@ -189,6 +189,22 @@ class Settings(BaseSettings):
         30, description="seconds that a reader may take nothing before it is cut"
     )
     replay_seconds: Seconds = Field(600, description="seconds a finished answer's events are kept for replay")
+    retention_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days without a message or a new title after which a conversation is deleted; `0`: never",
+    )
+    retention_favourites: Literal["keep", "delete"] = Field(
+        "keep", description="whether `RETENTION_DAYS` spares starred conversations"
+    )
+    generation_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="days that the record of an ended answer is kept, with its `Idempotency-Key`; `0`: as "
+        "long as its conversation",
+    )
     worker_lease: float = Field(
         15, ge=1, le=3600, description="seconds after which a silent worker counts as dead"
     )

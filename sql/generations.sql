@@ -58,7 +58,7 @@ earlier as (
         or (cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content) as is_other_content
     from generations as g
     inner join conversation as c on g.conversation_id = c.id
-    left join messages as m on g.user_message_id = m.id
+    left join messages as m on g.user_message_id = m.id and g.conversation_id = m.conversation_id
     where g.idempotency_key = :idempotency_key
 ),
 
@@ -263,6 +263,7 @@ replaced as (
         and e.status in ('completed', 'stopped')
         and e.message_id is not null
         and q.id = e.user_message_id
+        and q.conversation_id = e.conversation_id
         and old.conversation_id = e.conversation_id
         and old.role = 'assistant'
         and (old.created_at, old.id) > (q.created_at, q.id)
@@ -322,13 +323,14 @@ select
 from (
     select
         worker_id = :worker_id and status = :status as is_mine,
+        conversation_id,
         message_id,
         finish_reason
     from generations
     where id = :generation_id and not exists (select from ended)
     for share -- reads what another connection has just committed, which this snapshot doesn't show
 ) as s
-left join messages as m on s.message_id = m.id;
+left join messages as m on s.message_id = m.id and s.conversation_id = m.conversation_id;
 
 -- name: attach(conversation_id, user_id, generation_id)^
 -- The generation that a reader asks for by id, or the conversation's newest; once a reader that (re)connects.

@@ -1,13 +1,16 @@
 -- name: tick(worker_id, seconds, start_seconds, live, ids, first_seqs, next_seqs, slices, hint)^
 -- A worker writes what its generations said since the last time, all of them at once, and renews its lease for so many
--- seconds: five times a second while something runs, else a few times a minute. Only generations that are still this
--- worker's are written. `hint` (ids, or '' for none) tells listening workers what is new. Returns, of the `live` ones,
--- those asked to stop and those that are no longer this worker's; those that are this worker's, not among the `live`
--- ones, and begun longer ago than the statement that begins one may take; and how many workers live.
+-- seconds, at most once a second, as each time leaves a dead row: five times a second while something runs, else a few
+-- times a minute. Only generations that are still this worker's are written. `hint` (ids, or '' for none) tells
+-- listening workers what is new. Returns, of the `live` ones, those asked to stop and those that are no longer this
+-- worker's; those that are this worker's, not among the `live` ones, and begun longer ago than the statement that begins
+-- one may take; and how many workers live.
 with lease as ( -- journal.tick
     insert into workers (id, lease_until)
     values (:worker_id, now() + make_interval(secs => :seconds))
-    on conflict (id) do update set lease_until = excluded.lease_until
+    on conflict (
+        id) do update set lease_until = excluded.lease_until
+    where workers.lease_until < excluded.lease_until - make_interval(secs => least(1, :seconds / 15))
 ),
 
 mine as materialized (
@@ -112,38 +115,41 @@ select
     s.slices
 from wanted as w
 left join asked as g on w.id = g.id
-left join messages as m on g.message_id = m.id
-cross join
-    lateral (
-        select
-            array_agg(j.first_seq order by j.next_seq) as first_seqs,
-            array_agg(cast(j.events as text) order by j.next_seq) as slices
-        from journal as j
-        where j.generation_id = w.id and j.next_seq > w.next_seq
-    ) as s
+left join messages as m on g.message_id = m.id and g.conversation_id = m.conversation_id
+cross join lateral (
+    select
+        array_agg(j.first_seq order by j.next_seq) as first_seqs,
+        array_agg(cast(j.events as text) order by j.next_seq) as slices
+    from journal as j
+    where j.generation_id = w.id and j.next_seq > w.next_seq
+) as s
 where (select chat_for_everyone());
 
--- name: prune(seconds, max_rows)!
+-- name: prune(after, seconds, max_rows)^
 -- Takes the slices of generations that ended so many seconds ago, or are gone, out of the journal, oldest first, in
--- small batches: each worker every few seconds. journal_pkey from its beginning; the locked rows go by their place.
-delete from journal -- journal.prune
-where ctid = any(array(
-    select j.ctid
-    from journal as j
-    left join generations as g on j.generation_id = g.id
+-- small batches: one worker every few seconds, batch after batch until one isn't full. Walks journal_pkey from the
+-- generation `after` on (the nil UUID: from its beginning); the locked rows go by their place. Returns how many rows
+-- went, and the generation of the last one, from which the next batch needn't pass the dead rows of this one again.
+with pruned as ( -- journal.prune
+    delete from journal
     where
-        j.generation_id < cast(
-            rpad(
-                lpad(
-                    to_hex(cast(extract(epoch from now() - make_interval(secs => :seconds)) * 1000 as bigint)),
-                    12, '0'
-                ),
-                32, '0'
-            ) as uuid
-        )
-        and (g.id is null or g.finished_at < now() - make_interval(secs => :seconds))
-    order by j.generation_id, j.next_seq
-    limit :max_rows
-    for update of j skip locked
-))
-and (select chat_for_everyone());
+        ctid = any(array(
+            select j.ctid
+            from journal as j
+            left join generations as g on j.generation_id = g.id
+            where
+                j.generation_id >= :after
+                and j.generation_id < chat_uuid7_at(now() - make_interval(secs => :seconds))
+                and (g.id is null or g.finished_at < now() - make_interval(secs => :seconds))
+            order by j.generation_id, j.next_seq
+            limit :max_rows
+            for update of j skip locked
+        ))
+    returning generation_id
+)
+
+select
+    count(*) as gone,
+    (array_agg(generation_id order by generation_id desc))[1] as last_id -- PostgreSQL 17 has no max(uuid)
+from pruned
+where (select chat_for_everyone());

@@ -3,6 +3,15 @@
 delete from workers -- maintenance.release_lease
 where id = :worker_id or lease_until < now() - interval '1 hour';
 
+-- name: eldest()^
+-- The worker that has lived longest: it cleans up for all of them, so that no two do the same. Every third of a lease a
+-- worker; `workers` is small.
+select id -- maintenance.eldest
+from workers
+where lease_until > now()
+order by started_at, id
+limit 1;
+
 -- name: interrupt_orphans()
 -- Ends the generations whose worker is dead (it let its lease run out), with the text that the journal has of them, so
 -- that their conversations take new messages; at a worker's start and every few seconds; idx_generations_worker.

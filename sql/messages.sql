@@ -17,7 +17,7 @@ select -- messages.exchange
                 q.created_at,
                 cast(null as varchar) as finish_reason
             from messages as q
-            where q.id = g.user_message_id
+            where q.id = g.user_message_id and q.conversation_id = g.conversation_id
         ) as m
     ) as question,
     (
@@ -34,7 +34,7 @@ select -- messages.exchange
                 a.created_at,
                 coalesce(a.finish_reason, 'stop') as finish_reason
             from messages as a
-            where a.id = g.message_id
+            where a.id = g.message_id and a.conversation_id = g.conversation_id
         ) as m
     ) as answer
 from generations as g

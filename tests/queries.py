@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import orjson
 
+from chat_api.cleaning import BEGINNING
 from chat_api.db import load_queries
 
 if TYPE_CHECKING:
@@ -188,9 +189,13 @@ async def tick(
     return row
 
 
-async def prune(connection: Connection, seconds: float = 0.0, max_rows: int = 5000) -> None:
-    """Take what ended so long ago out of the journal."""
-    await run(connection, "journal.prune", seconds=seconds, max_rows=max_rows)
+async def prune(
+    connection: Connection, seconds: float = 0.0, max_rows: int = 5000, after: UUID = BEGINNING
+) -> asyncpg.Record:
+    """Take what ended so long ago out of the journal: how many rows went, and where to go on."""
+    row = await one(connection, "journal.prune", after=after, seconds=seconds, max_rows=max_rows)
+    assert row is not None
+    return row
 
 
 def history(row: asyncpg.Record | None) -> list[list[str]]:

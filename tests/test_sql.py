@@ -175,7 +175,9 @@ def calls(checkout: Path) -> Iterator[tuple[str, set[str] | None]]:
     for path in (checkout / "chat_api").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Attribute(attr="row" | "rows"), args=[ast.Constant(str(name))]):
+                case ast.Call(
+                    func=ast.Attribute(attr="row" | "rows" | "stream"), args=[ast.Constant(str(name))]
+                ):
                     words = {keyword.arg for keyword in node.keywords}
                     yield name, None if None in words else {word for word in words if word}
 

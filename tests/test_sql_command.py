@@ -118,7 +118,9 @@ def test_who_calls_a_query_is_who_hands_its_name_to_the_database(checkout: Path)
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Attribute(attr="row" | "rows"), args=[ast.Constant(str(name))]):
+                case ast.Call(
+                    func=ast.Attribute(attr="row" | "rows" | "stream"), args=[ast.Constant(str(name))]
+                ):
                     module = ".".join(path.relative_to(package).with_suffix("").parts)
                     calls.setdefault(name, set()).add(module)
     assert {name: set(query.callers) for name, query in read_catalog().items()} == calls
@@ -210,7 +212,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         (
             "drop index idx_conversations_user_updated",
             (
-                "index idx_conversations_user_updated is missing; needed by conversations.page\n"
+                "index idx_conversations_user_updated is missing; needed by conversations.page,"
+                " users.count, users.stop_answers, users.delete, users.export\n"
                 "    CREATE INDEX CONCURRENTLY idx_conversations_user_updated"
                 " ON conversations USING btree (user_id, updated_at DESC, id DESC)"
             ),
@@ -228,7 +231,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "update pg_index set indisvalid = false where indexrelid = 'uq_generations_running'::regclass",
             (
                 "index uq_generations_running is invalid: its build broke off; needed by conversations.get,"
-                " generations.start, generations.stop\n    REINDEX INDEX CONCURRENTLY uq_generations_running"
+                " generations.start, generations.stop, retention.sweep, users.stop_answers\n"
+                "    REINDEX INDEX CONCURRENTLY uq_generations_running"
             ),
         ),
         ("alter table messages drop constraint messages_pkey", "index messages_pkey is missing"),
@@ -257,7 +261,7 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         ),
         (
             "drop function chat_uuid7 cascade",
-            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:64)",
+            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:66)",
         ),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value)[:60],

@@ -17,8 +17,8 @@ APPLICATION = "chat-api sql"
 
 
 @contextmanager
-def connected(database_url: str) -> Iterator[psycopg.Connection[Any]]:
-    """An autocommit session.
+def connected(database_url: str, application: str = APPLICATION) -> Iterator[psycopg.Connection[Any]]:
+    """An autocommit session, known to DBAs as `application`.
 
     Raises:
         FailedError: the database can't be reached, or refuses what is asked in here.
@@ -26,7 +26,7 @@ def connected(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     try:
         with (
             migrate.errors_told("cannot work with the database"),
-            migrate.connected(parse_dsn(database_url), APPLICATION) as connection,
+            migrate.connected(parse_dsn(database_url), application) as connection,
         ):
             yield connection
     except migrate.MigrationError as error:

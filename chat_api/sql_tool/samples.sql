@@ -111,7 +111,14 @@ usual (name, value) as (
     ('slices', '{"[{\"token\": \"chickpeas\"}]"}'),
     ('journal.read.next_seqs', '{0}'),
     ('journal.prune.seconds', '600'),
-    ('journal.prune.max_rows', '5000')
+    ('journal.prune.max_rows', '5000'),
+    -- retention
+    ('after', '00000000-0000-0000-0000-000000000000'),
+    ('days', '365'),
+    ('generation_days', '365'),
+    ('favourites', 'false'),
+    ('first_block', '0'),
+    ('blocks', '1000')
 )
 
 select

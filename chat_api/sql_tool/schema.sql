@@ -1,9 +1,11 @@
 -- What the schema consists of, a line each: the columns, indexes and constraints of all tables on the search path.
--- Reads catalogues alone; needs no right on the tables.
+-- Reads catalogues alone; needs no right on the tables. A table that a DBA partitioned reads as if it weren't: its
+-- indexes without ONLY, its primary key without what it is partitioned by. The partitions are the DBA's own.
 with tables as (
     select
         oid,
-        relname
+        relname,
+        substring(pg_get_partkeydef(oid) from '\((.+)\)') as partition_key
     from pg_class
     where
         relkind in ('r', 'p')
@@ -26,7 +28,14 @@ union all
 select
     'index' as kind,
     c.relname as name,
-    pg_get_indexdef(i.indexrelid, 0, true) as definition,
+    case
+        when t.partition_key is null then pg_get_indexdef(i.indexrelid, 0, true)
+        else replace(
+            replace(pg_get_indexdef(i.indexrelid, 0, true), ' ON ONLY ', ' ON '),
+            case when i.indisprimary then ', ' || t.partition_key || ')' else '' end,
+            ')'
+        )
+    end as definition,
     i.indisvalid and i.indisready as is_valid
 from tables as t
 inner join pg_index as i on t.oid = i.indrelid

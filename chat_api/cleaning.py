@@ -1,0 +1,140 @@
+"""Cleaning: what one worker, the eldest, does for all of them. Old rows go, in small batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import structlog
+
+from chat_api.errors import DatabaseUnavailable, describe
+
+if TYPE_CHECKING:
+    from chat_api.db import Database
+    from chat_api.relay import Journal
+    from chat_api.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+BEGINNING = UUID(int=0)
+
+PRUNE_ROWS = 5000  # 10 ms of the database's time
+AGAIN_SECONDS = 300  # after which the journal is walked from its beginning: some answers take long
+
+SWEEP_ROWS, SWEEP_BLOCKS = 100, 1000  # conversations, with all their messages; pages, 8 MB of the table
+RETRY_SECONDS = 60  # after a batch that took too long
+FORGET_ROWS = 1000
+REST_SECONDS = 3600  # from the end of a walk to the next one: what is counted in days may wait for an hour
+GENTLE = 9  # a tenth of one connection's time
+
+
+class Cleaning:
+    """Takes old rows out of the journal, and of what RETENTION_DAYS and GENERATION_DAYS say."""
+
+    def __init__(self, database: Database, journal: Journal, worker_id: UUID, settings: Settings) -> None:
+        self._database = database
+        self._journal = journal
+        self._worker_id = worker_id
+        self._settings = settings
+        self._every = settings.worker_lease / 3
+        self._pruned = self._forgotten = BEGINNING
+        self._block = 0
+        self._sweep_rows = SWEEP_ROWS
+        self._prune_again = self._sweep_again = self._forget_again = 0.0
+        self._swept = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="cleaning")
+
+    async def close(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._journal.held()  # who isn't on the list isn't the eldest
+                eldest = await self._database.row("maintenance.eldest")
+                if eldest is not None and eldest["id"] == self._worker_id:
+                    await self._clean()
+            except DatabaseUnavailable:
+                pass  # logged by the database; the next round tries again
+            except Exception as error:  # the task must outlive what nobody foresaw
+                logger.exception("cleaning_failed", reason=describe(error))
+            await asyncio.sleep(self._every)
+
+    async def _clean(self) -> None:
+        await self._repeat(self._prune, 1)
+        now = asyncio.get_running_loop().time()
+        if self._settings.retention_days and now >= self._sweep_again:
+            await self._repeat(self._sweep, GENTLE)
+        if self._settings.generation_days and now >= self._forget_again:
+            await self._repeat(self._forget, GENTLE)
+
+    async def _repeat(self, batch: Callable[[], Awaitable[bool]], rest: float) -> None:
+        """Batches while there is more, for about a round's time; each is followed by `rest` times its own."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._every
+        is_more = True
+        while is_more and (began := loop.time()) < end:
+            is_more = await batch()
+            await asyncio.sleep((loop.time() - began) * rest)
+
+    async def _prune(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        after = self._pruned
+        if now >= self._prune_again:
+            self._prune_again = now + AGAIN_SECONDS
+            after = BEGINNING
+        row = await self._database.row(
+            "journal.prune", after=after, seconds=self._settings.replay_seconds, max_rows=PRUNE_ROWS
+        )
+        assert row is not None  # noqa: S101 - it counts
+        self._pruned = row["last_id"] or self._pruned
+        return bool(row["gone"] >= PRUNE_ROWS)
+
+    async def _sweep(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        # Some conversations are so large that a hundred of them take longer than a statement may.
+        rows, self._sweep_rows = self._sweep_rows, max(1, self._sweep_rows // 10)
+        self._sweep_again = now + RETRY_SECONDS
+        row = await self._database.row(
+            "retention.sweep",
+            first_block=self._block,
+            blocks=SWEEP_BLOCKS,
+            days=self._settings.retention_days,
+            favourites=self._settings.retention_favourites == "delete",
+            max_rows=rows,
+        )
+        assert row is not None  # noqa: S101 - it counts
+        self._sweep_rows = min(SWEEP_ROWS, rows * 2)
+        self._swept += row["gone"]
+        self._block = row["next_block"] or 0
+        if row["next_block"] is not None:
+            self._sweep_again = now
+            return True
+        self._sweep_again = now + REST_SECONDS
+        logger.info("conversations_swept", conversations=self._swept, days=self._settings.retention_days)
+        self._swept = 0
+        return False
+
+    async def _forget(self) -> bool:
+        row = await self._database.row(
+            "retention.forget",
+            after=self._forgotten,
+            days=self._settings.generation_days,
+            max_rows=FORGET_ROWS,
+        )
+        assert row is not None  # noqa: S101 - it counts
+        self._forgotten = row["last_id"] or BEGINNING
+        if row["gone"] >= FORGET_ROWS:
+            return True
+        self._forgotten = BEGINNING
+        self._forget_again = asyncio.get_running_loop().time() + REST_SECONDS
+        return False

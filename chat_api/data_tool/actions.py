@@ -1,0 +1,111 @@
+"""What `chat-api user` and `chat-api retention` do; their exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from chat_api.data_tool.erase import Amount, erase
+from chat_api.data_tool.export import export, whole_file
+from chat_api.data_tool.session import Session, session
+from chat_api.settings import load_settings
+from chat_api.sql_tool.errors import MisusedError
+
+REFUSED = 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.json and options.output is None:
+        raise MisusedError("--json tells how much went into --output FILE; the lines are JSON anyway")
+    with session(load_settings().database_url) as db:
+        if options.output is None:
+            amount = export(db, options.user_id, sys.stdout.buffer.write)
+            if amount == Amount():
+                sys.stderr.write(f"chat-api: nothing is stored of {options.user_id}\n")
+            return 0
+        with whole_file(options.output) as file:
+            amount = export(db, options.user_id, file.write)
+    _tell(options, amount, f"exported {_words(amount)} of {options.user_id} to {options.output}")
+    return 0
+
+
+def _delete(options: argparse.Namespace) -> int:
+    with session(load_settings().database_url) as db:
+        if not options.yes and not _confirmed(db, options):
+            return REFUSED
+        amount = erase(db, options.user_id)
+    _tell(options, amount, f"deleted {_words(amount)} of {options.user_id}")
+    return 0
+
+
+def _confirmed(db: Session, options: argparse.Namespace) -> bool:
+    if not sys.stdin.isatty():
+        raise MisusedError("there is no terminal to ask at: give --yes")
+    stored = Amount(**db.row("users.count", user_id=options.user_id))
+    # To stderr, which is read when the standard output goes to a program.
+    sys.stderr.write(f"Delete {_words(stored)} of {options.user_id} for good? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    sys.stderr.write("chat-api: nothing was deleted\n")
+    return False
+
+
+def _retention(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    days = settings.retention_days if options.days is None else options.days
+    kept = settings.generation_days if options.generation_days is None else options.generation_days
+    favourites = (options.favourites or settings.retention_favourites) == "delete"
+    with session(settings.database_url) as db:
+        due = db.row("retention.due", days=days, favourites=favourites, generation_days=kept)
+    if options.json:
+        _print_json({"retention_days": days, "generation_days": kept, **due})
+        return 0
+    if days:
+        oldest = f", the oldest of {due['oldest']:%Y-%m-%d}" if due["oldest"] else ""
+        spared = f"; starred ones that stay: {due['favourites']}" if due["favourites"] else ""
+        sys.stdout.write(
+            f"after {days} days: {_number(due['conversations'], 'conversation')} with "
+            f"{_number(due['messages'], 'message')} would go{oldest}{spared}\n"
+        )
+    else:
+        sys.stdout.write("RETENTION_DAYS is 0: conversations stay\n")
+    if kept:
+        sys.stdout.write(f"after {kept} days: {_number(due['generations'], 'answer record')} would go\n")
+    else:
+        sys.stdout.write("GENERATION_DAYS is 0: answer records stay as long as their conversations\n")
+    return 0
+
+
+def _tell(options: argparse.Namespace, amount: Amount, sentence: str) -> None:
+    if options.json:
+        _print_json({"user_id": options.user_id, **asdict(amount)})
+    else:
+        sys.stdout.write(f"{sentence}\n")
+
+
+def _words(amount: Amount) -> str:
+    return (
+        f"{_number(amount.conversations, 'conversation')}, {_number(amount.messages, 'message')} and "
+        f"{_number(amount.generations, 'answer record')}"
+    )
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "export": _export,
+    "delete": _delete,
+    "retention": _retention,
+}

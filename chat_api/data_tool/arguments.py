@@ -1,0 +1,86 @@
+"""The commands on the command line. Loaded with every other one, so it knows nothing of the database."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+MOST_DAYS = 36_500
+
+
+def add_data_commands(commands: Any, command: Callable[[argparse.Namespace], int]) -> None:
+    """Add `user` and `retention`, run by `command`, to argparse's subparsers; `action` is one of ACTIONS."""
+    user = commands.add_parser(
+        "user",
+        help="all that is stored of one user: export it, delete it",
+        description="Export or delete all that DATABASE_URL's database holds of one user: conversations, "
+        "messages, records of answers. The account itself belongs to the auth service.",
+        epilog="docs/operations/retention.md tells more, and how to do the same by psql.",
+    )
+    actions = user.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    export = actions.add_parser(
+        "export",
+        help="write everything as JSON Lines",
+        description="Write everything that is stored of a user as UTF-8 JSON Lines, one object a line, with "
+        'its "type": each conversation, oldest first, then its messages, then the records of its answers '
+        "(generation). Nothing stored: nothing written, exit status 0.",
+    )
+    _add_user(export)
+    export.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write there instead of to the standard output, and say how much; the file appears when it is "
+        "complete, readable for its owner alone, in place of one of that name",
+    )
+    export.add_argument("--json", action="store_true", help="with --output: say how much as JSON")
+    export.set_defaults(command=command, action="export")
+
+    delete = actions.add_parser(
+        "delete",
+        help="delete everything, for good",
+        description="Delete everything that is stored of a user, and say how much it was. Answers that are "
+        "being written are stopped first. Safe to repeat: then it was nothing. End the user's sign-in "
+        "before: what he sends afterwards is stored as ever.",
+    )
+    _add_user(delete)
+    delete.add_argument("--yes", action="store_true", help="don't ask; wanted where there is no terminal")
+    delete.add_argument("--json", action="store_true", help="say how much as JSON")
+    delete.set_defaults(command=command, action="delete")
+
+    retention = commands.add_parser(
+        "retention",
+        help="what RETENTION_DAYS and GENERATION_DAYS would delete now",
+        description="Count what retention would delete now, with the environment's settings or other ones. "
+        "Deletes nothing: the service does, once an hour, where the settings say so.",
+    )
+    retention.add_argument("--days", type=_days, help="instead of RETENTION_DAYS; 0: never")
+    retention.add_argument("--generation-days", type=_days, metavar="DAYS", help="instead of GENERATION_DAYS")
+    retention.add_argument("--favourites", choices=("keep", "delete"), help="instead of RETENTION_FAVOURITES")
+    retention.add_argument("--json", action="store_true", help="for programs")
+    retention.set_defaults(command=command, action="retention")
+
+
+def _add_user(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "user_id", type=_uuid, metavar="UUID", help="the user's id, as the auth service has it"
+    )
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no user id: give a UUID such as 00000000-0000-4000-8000-000000000001"
+        ) from None
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= MOST_DAYS):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days: give 0 to {MOST_DAYS}")
+    return int(text)

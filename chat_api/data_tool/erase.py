@@ -1,0 +1,42 @@
+"""Deleting all that is stored of one user, in batches, with the answers stopped that are being written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from chat_api.data_tool.session import Session
+
+STOP_SECONDS = 10
+"""What workers get to stop and store; who takes longer finds its conversation gone, and stores nothing."""
+
+_LOOK_SECONDS = 0.1
+_ROWS = 100  # conversations, with all their messages
+
+
+@dataclass(slots=True)
+class Amount:
+    """How much of a user."""
+
+    conversations: int = 0
+    messages: int = 0
+    generations: int = 0
+
+
+def erase(session: Session, user_id: UUID) -> Amount:
+    """Delete everything, in batches that are committed one by one: broken off, it may be run again.
+
+    It ends when a batch finds nothing more, so that what a user sends meanwhile goes too.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    while session.rows("users.stop_answers", user_id=user_id) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    amount = Amount()
+    while True:
+        batch = session.row("users.delete", user_id=user_id, max_rows=_ROWS)
+        if not batch["conversations"]:
+            return amount
+        amount.conversations += batch["conversations"]
+        amount.messages += batch["messages"]
+        amount.generations += batch["generations"]

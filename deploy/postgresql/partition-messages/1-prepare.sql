@@ -1,0 +1,141 @@
+-- Makes the table messages_partitioned beside messages, empty, and has it follow: from here on every message that is
+-- written or deleted is so in both. Takes moments; back: undo.sql.
+--   psql "$DATABASE_URL" -f 1-prepare.sql                  8 partitions
+--   psql "$DATABASE_URL" -v partitions=16 -f 1-prepare.sql
+-- Run it as the owner of messages, who must be allowed to see all rows (row-level security doesn't hold for him).
+\set ON_ERROR_STOP on
+\if :{?partitions}
+\else
+\set partitions 8
+\endif
+
+begin;
+set local client_min_messages = 'warning';
+-- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+set local lock_timeout = '5s';
+lock table conversations in share update exclusive mode;
+-- The foreign key waits for the transactions that write to conversations just now, and new ones wait for it meanwhile. No
+-- longer than this, which is less than deadlock_timeout: never shall the service be the one that is sent away.
+set local lock_timeout = '500ms';
+
+do $$
+begin
+    if (select relkind from pg_class where oid = 'messages'::regclass) <> 'r' then
+        raise exception 'messages is partitioned already';
+    end if;
+    if to_regclass('messages_partitioned') is not null then
+        raise exception 'messages_partitioned is there already: run undo.sql first';
+    end if;
+end
+$$;
+
+create table messages_partitioned (
+    like messages including defaults including constraints including comments including storage including compression
+) partition by hash (conversation_id);
+
+-- A key of a partitioned table must hold what it is partitioned by. Ids are unique without it, as chat_uuid7() makes them.
+alter table messages_partitioned add constraint messages_partitioned_pkey primary key (id, conversation_id);
+
+create index idx_messages_partitioned_conversation_created
+on messages_partitioned (conversation_id, created_at, id);
+
+select format(
+    'create table messages_p%s partition of messages_partitioned for values with (modulus %s, remainder %s)',
+    remainder, :partitions, remainder
+)
+from generate_series(0, :partitions - 1) as remainder
+\gexec
+
+-- While it is empty: this looks at no row. The name is that of the other table's, which callers' errors go by.
+alter table messages_partitioned add constraint messages_conversation_id_fkey
+foreign key (conversation_id) references conversations (id) on delete cascade;
+
+-- What the table messages has: owner, autovacuum's settings, comment, rights, row-level security.
+select format('alter table %s owner to %I', t.relid, pg_get_userbyid(m.relowner))
+from pg_class as m cross join pg_partition_tree('messages_partitioned') as t
+where m.oid = 'messages'::regclass
+\gexec
+
+select format('alter table %s set (%s)', t.relid, array_to_string(m.reloptions, ', '))
+from pg_class as m cross join pg_partition_tree('messages_partitioned') as t
+where m.oid = 'messages'::regclass and m.reloptions is not null and t.isleaf
+\gexec
+
+select format('comment on table messages_partitioned is %L', obj_description('messages'::regclass, 'pg_class'))
+\gexec
+
+select format(
+    'grant %s on messages_partitioned to %s%s',
+    g.privilege_type,
+    case when g.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end,
+    case when g.is_grantable then ' with grant option' else '' end
+)
+from pg_class as m cross join aclexplode(m.relacl) as g
+where m.oid = 'messages'::regclass and g.grantee <> m.relowner
+\gexec
+
+select format(
+    'create policy %I on messages_partitioned as %s for %s to %s%s%s',
+    policyname, permissive, cmd, (select string_agg(case role when 'public' then role else quote_ident(role) end, ', ') from unnest(roles) as role),
+    ' using (' || qual || ')', ' with check (' || with_check || ')'
+)
+from pg_policies where schemaname = current_schema() and tablename = 'messages'
+\gexec
+
+select format('alter table messages_partitioned %s row level security', what)
+from pg_class as m
+cross join lateral (values ('enable', m.relrowsecurity), ('force', m.relforcerowsecurity)) as v (what, is_so)
+where m.oid = 'messages'::regclass and is_so
+\gexec
+
+-- Does to the table that the trigger names what was done to its own. As its owner: the service needs no right on the
+-- table that follows. All columns, in their order, which is that of both tables: yours as well.
+create function messages_follow() returns trigger language plpgsql security definer set search_path from current as $$
+begin
+    if tg_op in ('DELETE', 'UPDATE') then
+        execute format(
+            'delete from %I as m using gone where m.id = gone.id and m.conversation_id = gone.conversation_id', tg_argv[0]
+        );
+    end if;
+    if tg_op in ('INSERT', 'UPDATE') then
+        execute format('insert into %I select come.* from come on conflict do nothing', tg_argv[0]);
+    end if;
+    return null;
+end
+$$;
+
+-- Where the copy is: all messages up to here, in this order, are copied.
+create table messages_copied (
+    conversation_id uuid not null,
+    created_at timestamptz not null,
+    id uuid not null,
+    messages bigint not null,
+    is_complete boolean not null
+);
+
+insert into messages_copied values
+('00000000-0000-0000-0000-000000000000', '-infinity', '00000000-0000-0000-0000-000000000000', 0, false);
+
+commit;
+
+-- A transaction of its own: one that held both conversations and messages could wait for the service in a circle.
+begin;
+set local lock_timeout = '5s';
+lock table messages in share update exclusive mode;
+set local lock_timeout = '500ms';
+
+create trigger messages_follow_insert after insert on messages
+referencing new table as come
+for each statement execute function messages_follow('messages_partitioned');
+
+create trigger messages_follow_update after update on messages
+referencing old table as gone new table as come
+for each statement execute function messages_follow('messages_partitioned');
+
+create trigger messages_follow_delete after delete on messages
+referencing old table as gone
+for each statement execute function messages_follow('messages_partitioned');
+
+commit;
+
+\echo messages_partitioned follows messages; next: 2-copy.sql

@@ -1,0 +1,77 @@
+-- Copies what messages holds to messages_partitioned, conversation by conversation, in batches that are committed one by
+-- one. Broken off, it goes on where it was. Slower, to leave the disk to others: -v rest=0.5 (seconds after each batch).
+--   psql "$DATABASE_URL" -f 2-copy.sql
+\set ON_ERROR_STOP on
+\if :{?batch}
+\else
+\set batch 10000
+\endif
+\if :{?rest}
+\else
+\set rest 0
+\endif
+
+do $$
+begin
+    if not exists (
+        select from pg_trigger where tgrelid = to_regclass('messages') and tgname = 'messages_follow_delete'
+    ) or to_regclass('messages_partitioned') is null then
+        raise exception 'messages_partitioned doesn''t follow messages: run undo.sql, then 1-prepare.sql';
+    end if;
+end
+$$;
+
+create or replace procedure messages_copy(batch integer, rest double precision) language plpgsql as $$
+declare
+    at messages_copied;
+    copied bigint;
+begin
+    loop
+        select * into strict at from messages_copied for update;
+        -- Locked: whoever deletes one of these waits for its copy, and then deletes that as well. A batch waits for
+        -- a deletion in the same way, and doesn't see the row any more.
+        with part as materialized (
+            select m.*
+            from messages as m
+            where (m.conversation_id, m.created_at, m.id) > (at.conversation_id, at.created_at, at.id)
+            order by m.conversation_id, m.created_at, m.id
+            limit batch
+            for key share
+        ),
+        written as (
+            insert into messages_partitioned select part.* from part on conflict do nothing
+        )
+        select count(*), (array_agg(p.conversation_id order by n desc))[1], (array_agg(p.created_at order by n desc))[1],
+            (array_agg(p.id order by n desc))[1]
+        into copied, at.conversation_id, at.created_at, at.id
+        from (select conversation_id, created_at, id, row_number() over () as n from part) as p;
+        exit when copied = 0;
+        update messages_copied set conversation_id = at.conversation_id, created_at = at.created_at, id = at.id,
+            messages = messages + copied;
+        commit;
+        perform pg_sleep(rest);
+    end loop;
+end
+$$;
+
+\timing on
+call messages_copy(:batch, :rest);
+\timing off
+
+-- Autovacuum looks at each partition, and never at all of them together: the planner's figures of the whole are of now.
+vacuum (analyze) messages_partitioned;
+
+\echo copied; comparing both tables, as of one moment
+select a.*, b.*, a is not distinct from b as is_equal
+from (select count(*) as messages, bit_xor(hashtextextended(m::text, 0)) as sum from messages as m) as a
+cross join (
+    select count(*) as partitioned, bit_xor(hashtextextended(m::text, 0)) as partitioned_sum from messages_partitioned as m
+) as b
+\gset
+\echo :messages messages, :partitioned in partitions
+update messages_copied set is_complete = :'is_equal';
+\if :is_equal
+\echo they are the same; next: 3-swap.sql
+\else
+do $$ begin raise exception 'they differ: run undo.sql, and begin again'; end $$;
+\endif

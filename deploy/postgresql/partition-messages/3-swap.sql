@@ -1,0 +1,48 @@
+-- Gives messages_partitioned the name messages, in one short transaction; the old table follows from here on, as
+-- messages_unpartitioned. Where a transaction holds messages for longer than half a second, it gives up: run it again.
+--   psql "$DATABASE_URL" -f 3-swap.sql
+\set ON_ERROR_STOP on
+
+begin;
+-- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+set local lock_timeout = '5s';
+lock table messages, messages_partitioned in share update exclusive mode;
+set local lock_timeout = '500ms'; -- less than deadlock_timeout: the service shall not be the one that is sent away
+
+lock table messages, messages_partitioned in access exclusive mode;
+
+do $$
+begin
+    if not (select is_complete from messages_copied) then
+        raise exception 'the copy isn''t complete: run 2-copy.sql';
+    end if;
+end
+$$;
+
+drop trigger messages_follow_insert on messages;
+drop trigger messages_follow_update on messages;
+drop trigger messages_follow_delete on messages;
+
+alter table messages rename to messages_unpartitioned;
+alter index messages_pkey rename to messages_unpartitioned_pkey;
+alter index idx_messages_conversation_created rename to idx_messages_unpartitioned_conversation_created;
+
+alter table messages_partitioned rename to messages;
+alter index messages_partitioned_pkey rename to messages_pkey;
+alter index idx_messages_partitioned_conversation_created rename to idx_messages_conversation_created;
+
+create trigger messages_follow_insert after insert on messages
+referencing new table as come
+for each statement execute function messages_follow('messages_unpartitioned');
+
+create trigger messages_follow_update after update on messages
+referencing old table as gone new table as come
+for each statement execute function messages_follow('messages_unpartitioned');
+
+create trigger messages_follow_delete after delete on messages
+referencing old table as gone
+for each statement execute function messages_follow('messages_unpartitioned');
+
+commit;
+
+\echo messages is partitioned; the way back is swap-back.sql, until 4-finish.sql

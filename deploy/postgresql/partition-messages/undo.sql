@@ -1,0 +1,35 @@
+-- Takes back 1-prepare.sql and 2-copy.sql, before 3-swap.sql or after swap-back.sql.
+--   psql "$DATABASE_URL" -f undo.sql
+\set ON_ERROR_STOP on
+
+do $$
+begin
+    if to_regclass('messages_partitioned') is null then
+        raise exception 'there is no messages_partitioned: swap-back.sql goes before this';
+    end if;
+end
+$$;
+
+set client_min_messages = 'warning';
+
+-- With its triggers on messages. Where this gave up half way, it may be run again.
+begin;
+-- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+set local lock_timeout = '5s';
+lock table messages in share update exclusive mode;
+set local lock_timeout = '500ms'; -- less than deadlock_timeout: the service shall not be the one that is sent away
+drop function if exists messages_follow() cascade;
+commit;
+
+-- In the order in which a deletion takes them.
+begin;
+set local lock_timeout = '5s';
+lock table conversations in share update exclusive mode;
+set local lock_timeout = '500ms';
+lock table conversations in access exclusive mode;
+drop table messages_partitioned;
+drop table messages_copied;
+drop procedure if exists messages_copy(integer, double precision);
+commit;
+
+\echo messages is as it was

@@ -1,0 +1,28 @@
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+alter table if exists messages reset (
+    autovacuum_vacuum_insert_scale_factor, autovacuum_vacuum_insert_threshold, autovacuum_freeze_min_age,
+    autovacuum_vacuum_scale_factor, autovacuum_analyze_scale_factor
+);
+
+alter table if exists conversations reset (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold);
+
+-- In a block, because sqlfluff doesn't know -1, and PostgreSQL 14 to 16 don't know the word default.
+do $$
+begin
+    alter table if exists generations alter column status set statistics -1;
+end
+$$;
+
+alter table if exists generations reset (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold);
+
+alter table if exists journal reset (
+    autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold, autovacuum_vacuum_cost_delay,
+    autovacuum_vacuum_insert_threshold, autovacuum_analyze_scale_factor
+);
+
+alter table if exists workers reset (
+    fillfactor, autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold, autovacuum_analyze_scale_factor,
+    autovacuum_analyze_threshold
+);

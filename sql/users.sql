@@ -1,0 +1,159 @@
+-- name: count(user_id)^
+-- How much of a user is stored; by hand (`chat-api user delete`), before it asks whether to go on.
+-- idx_conversations_user_updated, then an entry for each message (idx_messages_conversation_created) and record
+-- (idx_generations_conversation).
+select -- users.count
+    count(*) as conversations,
+    cast(coalesce(sum(m.messages), 0) as bigint) as messages,
+    cast(coalesce(sum(g.generations), 0) as bigint) as generations
+from conversations as c
+cross join
+    lateral (
+        select count(*) as messages
+        from messages
+        where conversation_id = c.id
+    ) as m
+cross join
+    lateral (
+        select count(*) as generations
+        from generations
+        where conversation_id = c.id
+    ) as g
+where c.user_id = :user_id and (select chat_for_everyone());
+
+-- name: stop_answers(user_id)
+-- Asks the workers to stop all answers to a user, before what is his is deleted; by hand, so seldom, and safe to repeat:
+-- returns those that still run. idx_conversations_user_updated, uq_generations_running.
+with marked as ( -- users.stop_answers
+    update generations as g
+    set stop_requested_at = coalesce(g.stop_requested_at, now())
+    from conversations as c
+    where c.user_id = :user_id and g.conversation_id = c.id and g.status = 'running'
+    returning g.id
+)
+
+select
+    id,
+    pg_notify('chat_stop', cast(id as text)) as told
+from marked
+where (select chat_for_everyone());
+
+-- name: delete(user_id, max_rows)^
+-- Deletes so many of a user's conversations with all that belongs to them, what the journal has of them too, and returns
+-- how much that was; by hand, again until no conversation is left. A worker that still writes an answer there hears of
+-- it, or misses its row, and stores nothing. A message that is being stored is waited for, and goes as well.
+-- idx_conversations_user_updated, then the cascade as in conversations.delete.
+with batch as materialized ( -- users.delete
+    select id
+    from conversations
+    where user_id = :user_id
+    order by updated_at desc, id desc
+    limit :max_rows
+    for update
+),
+
+answers as materialized (
+    select
+        g.id,
+        g.status
+    from generations as g
+    inner join batch as b on g.conversation_id = b.id
+),
+
+forgotten as (
+    delete from journal
+    where generation_id in (select id from answers)
+),
+
+deleted as (
+    delete from conversations
+    where id in (select id from batch)
+    returning id
+)
+
+select
+    (select count(*) from deleted) as conversations,
+    (
+        select count(*)
+        from messages as m
+        where m.conversation_id in (select b.id from batch as b)
+    ) as messages,
+    count(a.id) as generations,
+    count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as told
+from answers as a
+where (select chat_for_everyone());
+
+-- name: export(user_id)
+-- All that is stored of a user, a JSON text a row: each conversation, oldest first, followed by its messages and by the
+-- records of its answers, both oldest first. By hand (`chat-api user export`), through a cursor: as long as it is read,
+-- autovacuum can't take away what died since. idx_conversations_user_updated, idx_messages_conversation_created,
+-- idx_generations_conversation; sorted a conversation at a time.
+select l.line -- users.export
+from conversations as c
+cross join
+    lateral (
+        select
+            0 as part,
+            c.created_at as at,
+            c.id,
+            cast(row_to_json(o) as text) as line
+        from (
+            select
+                'conversation' as type,
+                c.id,
+                c.user_id,
+                coalesce(c.title, 'New conversation') as title,
+                coalesce(c.model_tag, 'default') as model_tag,
+                c.is_favorited,
+                c.created_at,
+                c.updated_at
+        ) as o
+        union all
+        select
+            1 as part,
+            m.created_at as at,
+            m.id,
+            cast(row_to_json(m) as text) as line
+        from (
+            select
+                'message' as type,
+                id,
+                conversation_id,
+                role,
+                content,
+                coalesce(token_count, 0) as token_count,
+                coalesce(model_tag, '') as model_tag,
+                coalesce(inference_time_ms, 0) as inference_time_ms,
+                created_at,
+                case when role = 'assistant' then coalesce(finish_reason, 'stop') end as finish_reason
+            from messages
+            where conversation_id = c.id
+        ) as m
+        union all
+        select
+            2 as part,
+            g.started_at as at,
+            g.id,
+            cast(row_to_json(g) as text) as line
+        from (
+            select
+                'generation' as type,
+                id,
+                conversation_id,
+                kind,
+                user_message_id,
+                message_id,
+                idempotency_key,
+                status,
+                finish_reason,
+                error_code,
+                token_count,
+                inference_time_ms,
+                started_at,
+                finished_at
+            from generations
+            where conversation_id = c.id
+        ) as g
+    ) as l
+where c.user_id = :user_id and (select chat_for_everyone())
+order by c.created_at, c.id, l.part, l.at, l.id;

@@ -1,0 +1,451 @@
+"""`chat-api user` and `chat-api retention`, as an operator runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from chat_api.cli import main
+from chat_api.data_tool import erase
+from chat_api.dev.installation import binaries
+from chat_api.models import Conversation, Message
+from tests.chat import Chat as OpenChat
+from tests.chat import Client, no_answer_lives, open_chat, somebody_waits
+from tests.model_server import ModelServer
+from tests.queries import Chat, Connection, one
+from tests.reader import read_events
+
+NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
+
+
+@pytest.fixture
+def configured(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A migrated, empty database, which the environment names."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    return database_url
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], configured: str) -> Run:
+    """Run `chat-api …` without a terminal; its exit status, and what it wrote to either side."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with Path(os.devnull).open() as nothing, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stdin", nothing)
+            try:
+                status = main([str(each) for each in arguments])
+            except SystemExit as refused:
+                status = int(refused.code or 0)
+        written = capfd.readouterr()
+        return status, written.out, written.err
+
+    return run
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    """The objects of JSON Lines."""
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+async def talked(sql: Connection, user_id: UUID, *questions: str) -> Chat:
+    """A conversation of a user with these questions, each answered."""
+    chat = await Chat(user_id=user_id).open(sql)
+    for number, question in enumerate(questions):
+        key = f"key {number}"
+        generation_id = await chat.begin(sql, content=question, title=question[:80], idempotency_key=key)
+        await chat.speak(sql, (generation_id, 0, [{"token": "a"}]))
+        await chat.finish(sql, generation_id, content=f"{question}!")
+    return chat
+
+
+async def rows(sql: Connection, user_id: UUID | None = None) -> dict[str, int]:
+    """How much is stored, of one user or of all."""
+    whose = "" if user_id is None else f"where user_id = '{user_id}'"
+    of = f"(select id from conversations {whose})"
+    counts = {"conversations": await sql.fetchval(f"select count(*) from conversations {whose}")}
+    for table in ("messages", "generations"):
+        counts[table] = await sql.fetchval(f"select count(*) from {table} where conversation_id in {of}")
+    return counts
+
+
+# export
+
+
+def files(folder: Path) -> list[Path]:
+    """What lies there."""
+    return list(folder.iterdir())
+
+
+async def test_an_export_has_every_line_in_order(run: Run, sql: Connection) -> None:
+    user_id = uuid4()
+    first = await talked(sql, user_id, "one", "two")
+    second = await talked(sql, user_id, "three")
+    await talked(sql, uuid4(), "another's")
+    status, text, said = run("user", "export", user_id)
+    assert (status, said) == (0, "")
+    told = lines(text)
+    assert [(line["type"], line.get("content") or line.get("kind")) for line in told] == [
+        ("conversation", None),
+        *[("message", content) for content in ("one", "one!", "two", "two!")],
+        ("generation", "send"),
+        ("generation", "send"),
+        ("conversation", None),
+        *[("message", content) for content in ("three", "three!")],
+        ("generation", "send"),
+    ]
+    assert [line["conversation_id"] for line in told if line["type"] != "conversation"] == [
+        *[str(first.id)] * 6,
+        *[str(second.id)] * 3,
+    ]
+    keys = [line["idempotency_key"] for line in told if line["type"] == "generation"]
+    assert keys == ["key 0", "key 1", "key 0"]
+
+
+async def test_an_export_speaks_as_the_api_does(
+    run: Run, client: Client, user: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    chat = await open_chat(client, user, title="नमस्ते 🥟")
+    got = await chat.get()
+    capfd.readouterr()  # the log
+    (conversation,) = lines(run("user", "export", got["user_id"])[1])
+    assert conversation.pop("type") == "conversation"
+    assert list(conversation) == list(Conversation.model_fields)
+    assert conversation == {key: got[key] for key in conversation}
+
+
+async def test_every_text_comes_out_as_it_went_in(run: Run, sql: Connection) -> None:
+    user_id = uuid4()
+    texts = ["", "\n\r\t\\\"'\u2028\u2029\x01", "🥟 e\u0301 \u202eשל", "%s $1 :name {} |", "x" * 200_000]
+    chat = await Chat(user_id=user_id).open(sql, title=None)
+    for at, content in enumerate(texts):
+        await chat.say(sql, "assistant" if at % 2 else "user", content, at)
+    conversation, *messages = lines(run("user", "export", user_id)[1])
+    assert (conversation["title"], conversation["model_tag"]) == ("New conversation", "default")
+    assert [message["content"] for message in messages] == texts
+    for message in messages:
+        assert message.pop("type") == "message"
+        assert list(message) == list(Message.model_fields)
+        Message.model_validate_json(json.dumps(message), strict=True)
+        assert message["created_at"].endswith("+00:00")
+
+
+async def test_an_export_to_a_file_appears_whole_and_for_its_owner_alone(
+    run: Run, sql: Connection, tmp_path: Path
+) -> None:
+    user_id, path = uuid4(), tmp_path / "all of it.jsonl"
+    await talked(sql, user_id, "hi 🥟")
+    _, text, _ = run("user", "export", user_id)
+    path.write_text("of yesterday")
+    status, told, said = run("user", "export", user_id, "--output", path)
+    assert (status, said) == (0, "")
+    assert told == (f"exported 1 conversation, 2 messages and 1 answer record of {user_id} to {path}\n")
+    assert path.read_text(encoding="utf-8") == text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert files(tmp_path) == [path]
+    status, told, _ = run("user", "export", user_id, "--output", path, "--json")
+    assert json.loads(told) == {
+        "user_id": str(user_id),
+        "conversations": 1,
+        "messages": 2,
+        "generations": 1,
+    }
+
+
+async def test_an_export_that_breaks_leaves_what_was_there(
+    run: Run, sql: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id, path = uuid4(), tmp_path / "export.jsonl"
+    await talked(sql, user_id, "hi")
+    path.write_text("of yesterday")
+    await sql.execute("alter table generations rename to elsewhere")
+    status, text, said = run("user", "export", user_id, "--output", path)
+    assert (status, text) == (1, "")
+    assert 'relation "generations" does not exist' in said
+    status, _, said = run("user", "export", user_id, "--output", tmp_path / "nowhere" / "export.jsonl")
+    assert (status, said) == (
+        1,
+        f"chat-api: cannot write {tmp_path}/nowhere/export.jsonl: No such file or directory\n",
+    )
+    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+    status, _, said = run("user", "export", user_id, "--output", path)
+    assert status == 1
+    assert "cannot connect" in said
+    assert "hunter2" not in said
+    assert path.read_text() == "of yesterday"
+    assert files(tmp_path) == [path]
+
+
+def test_an_export_of_nobody_is_empty_and_says_so(run: Run, tmp_path: Path) -> None:
+    nobody = uuid4()
+    assert run("user", "export", nobody) == (0, "", f"chat-api: nothing is stored of {nobody}\n")
+    status, told, _ = run("user", "export", nobody, "--output", tmp_path / "export.jsonl")
+    assert (status, (tmp_path / "export.jsonl").read_text()) == (0, "")
+    assert told.startswith("exported 0 conversations, 0 messages")
+
+
+def test_the_wrong_use_is_told(run: Run) -> None:
+    for arguments in (("user", "export", "me"), ("user", "delete", "1"), ("user", "delete")):
+        status, _, said = run(*arguments)
+        assert (status, "UUID" in said) == (2, True)
+    status, _, said = run("user", "export", uuid4(), "--json")
+    assert (status, "--output" in said) == (2, True)
+    status, _, said = run("user", "delete", uuid4())
+    assert (status, said) == (2, "chat-api: there is no terminal to ask at: give --yes\n")
+
+
+MEASURED = """
+import resource, sys
+from chat_api.cli import main
+status = main(sys.argv[1:])
+sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+sys.exit(status)
+"""
+
+
+async def test_an_export_of_100_000_messages_takes_no_more_memory_than_one_of_a_few(
+    sql: Connection, configured: str, tmp_path: Path
+) -> None:
+    few, many = await talked(sql, uuid4(), "hi"), await talked(sql, uuid4(), "hi")
+    await sql.execute(
+        "insert into messages (conversation_id, role, content)"
+        " select $1, 'user', repeat('word ', 200) from generate_series(1, 100000)",
+        many.id,
+    )
+    used = {}
+    for chat in (few, many):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", MEASURED, "user", "export", str(chat.user_id),
+             "--output", tmp_path / "export.jsonl"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        used[chat.id] = int(done.stderr)  # KiB
+    assert (tmp_path / "export.jsonl").stat().st_size > 100_000_000
+    assert used[many.id] < used[few.id] + 16_000
+
+
+async def test_psql_exports_the_same(run: Run, sql: Connection, configured: str) -> None:
+    user_id = uuid4()
+    await talked(sql, user_id, "one\n\\two", "🥟")
+    _, text, _ = run("user", "export", user_id)
+    _, script, _ = run("sql", "show", "users.export")
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [binaries(None) / "psql", "-XAtq", "-v", f"user_id='{user_id}'", "-v", "FETCH_COUNT=1", configured],
+        input=script, capture_output=True, text=True, timeout=30, check=True,
+        env={**os.environ, "PSQLRC": os.devnull, "PGTZ": "UTC"},
+    )  # fmt: skip
+    assert done.stdout == text
+
+
+def test_a_reader_that_leaves_is_no_error(run: Run, configured: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "chat_api", "retention"],
+            stdout=writing, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+# delete
+
+
+async def test_a_deletion_takes_all_of_one_user_and_nothing_of_another(run: Run, sql: Connection) -> None:
+    user_id, other = uuid4(), uuid4()
+    for owner in (user_id, other):
+        for number in range(3):
+            await talked(sql, owner, f"question {number}", "and?")
+    before = await rows(sql, other)
+    status, told, said = run("user", "delete", user_id, "--yes")
+    assert (status, said) == (0, "")
+    assert told == f"deleted 3 conversations, 12 messages and 6 answer records of {user_id}\n"
+    assert await rows(sql) == await rows(sql, other) == before
+    assert await sql.fetchval("select count(*) from journal") == before["generations"]
+    status, told, _ = run("user", "delete", user_id, "--yes", "--json")
+    assert (status, json.loads(told)) == (
+        0,
+        {"user_id": str(user_id), "conversations": 0, "messages": 0, "generations": 0},
+    )
+
+
+async def test_what_was_exported_is_what_was_deleted(
+    run: Run, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erase, "_ROWS", 2)
+    user_id = uuid4()
+    for number in range(5):
+        await talked(sql, user_id, *[f"question {each}" for each in range(number)])
+    types = [line["type"] for line in lines(run("user", "export", user_id)[1])]
+    told = json.loads(run("user", "delete", user_id, "--yes", "--json")[1])
+    assert {kind: types.count(kind) for kind in ("conversation", "message", "generation")} == {
+        "conversation": told["conversations"],
+        "message": told["messages"],
+        "generation": told["generations"],
+    }
+    assert told["conversations"] == 5
+    assert lines(run("user", "export", user_id)[1]) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "is_deleted"), [("y", 0, True), ("yes", 0, True), ("n", 1, False), ("", 1, False)]
+)
+async def test_on_a_terminal_it_asks(
+    sql: Connection, configured: str, answer: str, status: int, is_deleted: bool
+) -> None:
+    chat = await talked(sql, uuid4(), "hi")
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "chat_api", "user", "delete", str(chat.user_id)],
+            stdin=theirs, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == status
+    assert done.stderr.startswith(
+        f"Delete 1 conversation, 2 messages and 1 answer record of {chat.user_id} for good? [y/N] "
+    )
+    assert (await rows(sql, chat.user_id))["conversations"] == (0 if is_deleted else 1)
+    assert (done.stdout != "") == is_deleted
+
+
+async def delete(user_id: str) -> tuple[int, dict[str, Any]]:
+    """`chat-api user delete --yes --json` in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "chat_api", "user", "delete", user_id, "--yes", "--json",
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    told, _ = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode or 0, json.loads(told)
+
+
+@pytest.mark.usefixtures("configured")
+async def test_an_answer_on_its_way_is_stopped_first(chat: OpenChat, model: ModelServer) -> None:
+    response, call, _ = await chat.begin(model, "Once ", "upon ")
+    user_id = (await chat.get())["user_id"]
+    status, told = await delete(user_id)
+    assert (status, told["conversations"], told["messages"], told["generations"]) == (0, 1, 2, 1)
+    await asyncio.wait_for(call.closed.wait(), 5)
+    *_, last = await read_events(response)
+    assert (last.data["done"], last.data["finish_reason"]) == (True, "stopped")
+
+
+async def test_a_late_end_brings_nothing_back(chat: OpenChat, model: ModelServer, sql: Connection) -> None:
+    """The worker stores its answer at the very moment of the deletion, and is told nothing."""
+    response, call, _ = await chat.begin(model, "Once ")
+    user_id = UUID((await chat.get())["user_id"])
+    async with sql.transaction():
+        row = await one(sql, "users.delete", user_id=user_id, max_rows=100)
+        assert row is not None
+        assert (row["conversations"], row["told"]) == (1, 1)
+        call.finish("upon a time")
+        await somebody_waits(sql)
+    *_, last = await read_events(response)
+    assert (last.data["done"], last.data["message_id"]) == (True, None)
+    await no_answer_lives()
+    assert await rows(sql) == {"conversations": 0, "messages": 0, "generations": 0}
+
+
+@pytest.mark.usefixtures("configured")
+async def test_who_sends_while_he_is_deleted_gets_an_answer_or_404(
+    client: Client, user: dict[str, str], sql: Connection, model: ModelServer
+) -> None:
+    model.say = ["ok"]
+    chats = [await open_chat(client, user) for _ in range(4)]
+    user_id = (await chats[0].get())["user_id"]
+    statuses: list[int] = []
+    ended = asyncio.Event()
+
+    async def send(chat: OpenChat) -> None:
+        while not ended.is_set():
+            response = await chat.send()
+            statuses.append(response.status)
+            await response.read()
+            if response.status == 404:
+                chat = await open_chat(client, user)
+
+    senders = [asyncio.create_task(send(chat)) for chat in chats]
+    told = [await delete(user_id) for _ in range(2)]
+    ended.set()
+    await asyncio.gather(*senders)
+    await no_answer_lives()
+    told.append(await delete(user_id))
+    assert {status for status, _ in told} == {0}
+    assert {200, 404} >= set(statuses) >= {200}
+    assert await rows(sql) == {"conversations": 0, "messages": 0, "generations": 0}
+    assert (await delete(user_id))[1]["conversations"] == 0
+
+
+# retention
+
+
+async def test_what_retention_would_delete_is_told(run: Run, sql: Connection) -> None:
+    status, told, _ = run("retention")
+    assert status == 0
+    assert told == (
+        "RETENTION_DAYS is 0: conversations stay\n"
+        "GENERATION_DAYS is 0: answer records stay as long as their conversations\n"
+    )
+    old, starred = await talked(sql, uuid4(), "hi"), await talked(sql, uuid4(), "hi")
+    await sql.execute(
+        "update conversations set updated_at = '2024-02-29', is_favorited = id = $1", starred.id
+    )
+    await sql.execute("update generations set id = gen_random_uuid(), finished_at = '2024-02-29'")
+    await sql.execute(
+        "update generations set id = '00000000-0000-7000-8000-000000000000' where conversation_id = $1",
+        old.id,
+    )
+    before = await rows(sql)
+    status, told, _ = run("retention", "--days", "90", "--generation-days", "60")
+    assert status == 0
+    assert told == (
+        "after 90 days: 1 conversation with 2 messages would go, the oldest of 2024-02-29; starred ones that "
+        "stay: 1\nafter 60 days: 1 answer record would go\n"
+    )
+    _, told, _ = run("retention", "--days", "90", "--favourites", "delete", "--json")
+    assert json.loads(told) == {
+        "retention_days": 90,
+        "generation_days": 0,
+        "conversations": 2,
+        "messages": 4,
+        "favourites": 0,
+        "oldest": "2024-02-29T00:00:00+00:00",
+        "generations": 0,
+    }
+    assert await rows(sql) == before
+    status, _, said = run("retention", "--days", "-1")
+    assert (status, "is no number of days" in said) == (2, True)
+
+
+async def test_retention_reads_the_services_settings(
+    run: Run, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETENTION_DAYS", "30")
+    monkeypatch.setenv("RETENTION_FAVOURITES", "delete")
+    monkeypatch.setenv("GENERATION_DAYS", "7")
+    await talked(sql, uuid4(), "hi")
+    assert run("retention")[1] == (
+        "after 30 days: 0 conversations with 0 messages would go\nafter 7 days: 0 answer records would go\n"
+    )
