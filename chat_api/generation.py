@@ -12,6 +12,7 @@ import structlog
 from chat_api import errors, events, prompt
 from chat_api.answer import DRAINED, LOST, STOPPED, Answer
 from chat_api.housekeeping import Housekeeping
+from chat_api.limits import SendLimits, refused
 from chat_api.models import MessageCreate, Regenerate
 from chat_api.reading import Readers, Reading
 from chat_api.relay import Follower, Hints, Hub, Journal, Watch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+TRIES = 10  # of a beginning that others' get in the way of; each time one of them has got through
 STORING_SECONDS = 5  # what answers that were cut short get to be stored, and a stop to be confirmed
 
 
@@ -59,8 +61,14 @@ class Generations:
                 "chat_stop": self._hear_stop,
             },
         )
+        self._limits = SendLimits(settings)
         self._housekeeping = Housekeeping(
-            database, self._journal, metrics, settings.worker_lease / 3, settings.replay_seconds
+            database,
+            self._journal,
+            metrics,
+            settings.worker_lease / 3,
+            settings.replay_seconds,
+            counts_limits=self._limits.are_counted,
         )
         self._hub = Hub(self._follower)
         self.readers = Readers(database, self._hub, settings.replay_seconds)
@@ -80,11 +88,13 @@ class Generations:
         conversation_id: UUID,
         asked: MessageCreate | Regenerate,
         idempotency_key: str | None = None,
+        address: str | None = None,
     ) -> Reading:
         """Store the question and begin its answer, or find the answer that the same key began.
 
-        Once this returns, the question is stored. Raises ConversationNotFound, GenerationRunning,
-        NothingToRegenerate, Invalid (the key was used for another message), Draining, DatabaseUnavailable.
+        Once this returns, the question is stored. `address`: whom the limits count it for, beside the user.
+        Raises ConversationNotFound, GenerationRunning, NothingToRegenerate, Invalid (the key was used for
+        another message), LimitReached, Draining, DatabaseUnavailable.
         """
         if self.draining:
             raise errors.Draining
@@ -95,18 +105,23 @@ class Generations:
             "user_id": user_id,
             "kind": "regenerate" if content is None else "send",
             "content": content,
-            "title": prompt.title(content or ""),
+            "title": prompt.title(content or "")[: self._settings.max_title_characters],
             "idempotency_key": idempotency_key,
             "worker_id": self._worker_id,
             "max_messages": self._settings.max_conversation_history,
             "max_characters": self._settings.max_token_budget,
             "tell": self._journal.has_company,
+            **self._limits.parameters(user_id, address),
         }
         row = await self._begin(parameters)
         if row is None:
             raise errors.ConversationNotFound
         if row["outcome"] == "nothing":
             raise errors.NothingToRegenerate
+        if row["outcome"] == "limited":
+            raise refused(row)
+        if row["outcome"] == "crowded":
+            raise errors.RequestRepeated
         generation_id: UUID = row["generation_id"]
         if row["outcome"] == "running":
             raise errors.GenerationRunning(generation_id=str(generation_id))
@@ -228,12 +243,13 @@ class Generations:
                 self._end_stopped(generation_id)
 
     async def _begin(self, parameters: Mapping[str, object]) -> asyncpg.Record | None:
-        """Asked again where a request with the same key came in between: only then is seen what it sent."""
-        try:
-            row = await self._database.row("generations.start", **parameters)
-        except errors.RequestRepeated:
-            pass  # its generation has ended already
-        else:
-            if row is None or row["outcome"] != "existed" or row["is_other_content"] is not None:
+        """Asked again where another request came in between: only then is seen what it did."""
+        for _ in range(TRIES):
+            try:
+                row = await self._database.row("generations.start", **parameters)
+            except errors.RequestRepeated:
+                continue
+            is_late = row is not None and row["outcome"] == "existed" and row["is_other_content"] is None
+            if row is None or not (is_late or row["outcome"] == "crowded"):
                 return row
         return await self._database.row("generations.start", **parameters)

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 from chat_api.dsn import parse_dsn
 from chat_api.proxies import Proxies
+from chat_api.rate import Rate
 
 
 class SettingsError(Exception):
@@ -62,6 +63,11 @@ def _proxies(value: str) -> str:
     return value
 
 
+def _rate(value: str) -> str:
+    Rate.parse(value)
+    return value
+
+
 def _sendable(value: SecretStr) -> SecretStr:
     secret = value.get_secret_value()
     if not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
@@ -84,6 +90,7 @@ def _token_url(value: str) -> str:
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Key = Annotated[SecretStr, AfterValidator(_sendable)]
+RateText = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
@@ -161,6 +168,32 @@ class Settings(BaseSettings):
     max_frame_bytes: int = Field(
         262_144, ge=1024, le=16_777_216, description="a larger WebSocket message ends the socket with 1009"
     )
+    max_header_bytes: int = Field(
+        8190, ge=1024, le=65_536, description="a request line or a header field that is larger gets 431"
+    )
+    request_timeout: Seconds = Field(
+        30, description="seconds that a client may take to send a request's headers, and again for its body"
+    )
+    sends_per_user: RateText = Field(
+        "0",
+        description="messages sent or answered anew by one user: `30/minute` is 30 at once, and 30 again in "
+        "the course of a minute; `second`, `hour`, `day` too; `0`: no limit",
+    )
+    sends_per_address: RateText = Field(
+        "0", description="the same for one network address; set `TRUSTED_PROXIES` first"
+    )
+    sign_in_failures_per_address: RateText = Field(
+        "0",
+        description="tokens from one address that the auth service refuses, before its unknown ones aren't "
+        "checked for a while; each worker counts; set `TRUSTED_PROXIES` first",
+    )
+    max_answers_per_user: int = Field(
+        0, ge=0, le=1000, description="answers of one user that are being written at once; `0`: no limit"
+    )
+    max_conversations_per_user: int = Field(
+        0, ge=0, le=1_000_000, description="conversations that one user may have; `0`: no limit"
+    )
+    max_title_characters: int = Field(500, ge=20, le=500, description="a longer title gets 422")
     max_subscriptions: int = Field(
         100, ge=1, le=10_000, description="conversations that a WebSocket may follow at once"
     )

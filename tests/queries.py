@@ -84,6 +84,11 @@ class Chat:
             "max_messages": 50,
             "max_characters": 6000,
             "tell": True,
+            "max_running": 0,
+            "limits": [],
+            "subjects": [],
+            "everies": [],
+            "periods": [],
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 

@@ -25,13 +25,13 @@ LAYERS = [
     {"transports"},
     {"generation"},
     {"answer", "housekeeping", "reading"},
-    {"prompt", "relay"},
+    {"limits", "prompt", "relay"},
     {"auth", "db", "inference", "migrate"},
-    {"events"},
+    {"events", "refusals", "sign_in"},
     {"errors", "logs", "metrics", "migration_backend", "models"},
     {"settings"},
     {"assets"},
-    {"dsn", "listeners", "proxies", "resources", "signals", "systemd", "worker_process"},
+    {"dsn", "listeners", "proxies", "rate", "resources", "signals", "systemd", "worker_process"},
     {"dsn_hosts", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

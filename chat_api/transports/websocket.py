@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from chat_api import errors
 from chat_api.events import kind
@@ -102,6 +102,11 @@ class Socket:
     def response(self) -> web.StreamResponse:
         """What an aiohttp handler returns in the end."""
         return self._response
+
+    @property
+    def was_too_large(self) -> bool:
+        """Whether a message over `max_frame_bytes` has ended it."""
+        return self._response.close_code == WSCloseCode.MESSAGE_TOO_BIG
 
     def end(self, why: Close) -> None:
         """Receive no more; the first reason counts."""

@@ -1,0 +1,11 @@
+-- Everybody's allowance is whole again, and running answers aren't counted.
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+drop function if exists chat_admit(uuid, uuid, integer, varchar[], varchar[], interval[], interval[]);
+
+alter table generations
+drop column if exists holder_id;
+
+drop table if exists allowances;
