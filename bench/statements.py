@@ -44,18 +44,15 @@ _SEND = {
     "max_characters": 6000,
     "tell": True,
     "max_running": 0,
-    "limits": [],
-    "subjects": [],
-    "everies": [],
-    "periods": [],
+    "limits": None,
 }
 _LIMITED = {
     **_SEND,
     "max_running": 100,
-    "limits": ["sends_per_address", "sends_per_user"],
-    "subjects": ["203.0.113.9", str(USER)],
-    "everies": ["2s", "2s"],
-    "periods": ["1min", "1min"],
+    "limits": f"""[
+        {{"name": "sends_per_address", "subject": "203.0.113.9", "every": "2 s", "period": "60 s"}},
+        {{"name": "sends_per_user", "subject": "{USER}", "every": "2 s", "period": "60 s"}}
+    ]""",
 }
 _FINISH = {
     "generation_id": SENT,
@@ -98,7 +95,7 @@ HOT: dict[str, Parameters] = {
     "conversations.get, running": {"id": RUNNING, "user_id": USER},
     "conversations.get, long": _IN_LONG,
     "conversations.create": _CREATE,
-    "conversations.create, limited": {**_CREATE, "max_conversations": 1000},
+    "conversations.create, limited": {**_CREATE, "max_conversations": 200},
     "conversations.update": {**_IN_LONG, "title": "T", "is_favorited": None},
     "generations.start": _SEND,
     "generations.start, limited": _LIMITED,

@@ -169,12 +169,6 @@ class LimitReached(ChatError):
     status, retry_after = 429, 1
 
 
-class RateLimited(LimitReached):
-    """Too many commands at once: wait a moment."""
-
-    code, limit = "rate_limited", "commands_per_minute"
-
-
 class _Paced(LimitReached):
     """A limit that knows when it will let the next one through."""
 
@@ -183,6 +177,12 @@ class _Paced(LimitReached):
         super().__init__(
             f"{' '.join((type(self).__doc__ or '').split())[:-1]} in {_spoken(self.retry_after)}."
         )
+
+
+class RateLimited(_Paced):
+    """You have sent many commands in a short time: try again."""
+
+    code, limit = "rate_limited", "commands_per_minute"
 
 
 class SendingTooFast(_Paced):

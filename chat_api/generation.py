@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -11,15 +10,14 @@ import structlog
 
 from chat_api import errors, events, prompt
 from chat_api.answer import DRAINED, LOST, STOPPED, Answer
+from chat_api.beginning import begin
 from chat_api.housekeeping import Housekeeping
-from chat_api.limits import SendLimits, refused
+from chat_api.limits import SendLimits
 from chat_api.models import MessageCreate, Regenerate
 from chat_api.reading import Readers, Reading
 from chat_api.relay import Follower, Hints, Hub, Journal, Watch
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from chat_api.db import Database
     from chat_api.inference import Inference
     from chat_api.metrics import Metrics
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-TRIES = 10  # of a beginning that others' get in the way of; each time one of them has got through
 STORING_SECONDS = 5  # what answers that were cut short get to be stored, and a stop to be confirmed
 
 
@@ -93,8 +90,7 @@ class Generations:
         """Store the question and begin its answer, or find the answer that the same key began.
 
         Once this returns, the question is stored. `address`: whom the limits count it for, beside the user.
-        Raises ConversationNotFound, GenerationRunning, NothingToRegenerate, Invalid (the key was used for
-        another message), LimitReached, Draining, DatabaseUnavailable.
+        Raises Draining, and what `begin` raises.
         """
         if self.draining:
             raise errors.Draining
@@ -113,25 +109,9 @@ class Generations:
             "tell": self._journal.has_company,
             **self._limits.parameters(user_id, address),
         }
-        row = await self._begin(parameters)
-        if row is None:
-            raise errors.ConversationNotFound
-        if row["outcome"] == "nothing":
-            raise errors.NothingToRegenerate
-        if row["outcome"] == "limited":
-            raise refused(row)
-        if row["outcome"] == "crowded":
-            raise errors.RequestRepeated
+        row = await begin(self._database, parameters)
         generation_id: UUID = row["generation_id"]
-        if row["outcome"] == "running":
-            raise errors.GenerationRunning(generation_id=str(generation_id))
         if row["outcome"] == "existed":
-            if row["is_other_content"]:
-                raise errors.Invalid.of(
-                    "idempotency_key_reused",
-                    ("header", "Idempotency-Key"),
-                    "this key belongs to another message of this conversation; use a new one",
-                )
             log = await self._hub.find(generation_id, conversation_id)
             return Reading(log, user_message_id=row["user_message_id"])
         log = self._hub.open(generation_id, conversation_id)
@@ -241,15 +221,3 @@ class Generations:
         for generation_id in list(self._running):
             if str(generation_id) == text:
                 self._end_stopped(generation_id)
-
-    async def _begin(self, parameters: Mapping[str, object]) -> asyncpg.Record | None:
-        """Asked again where another request came in between: only then is seen what it did."""
-        for _ in range(TRIES):
-            try:
-                row = await self._database.row("generations.start", **parameters)
-            except errors.RequestRepeated:
-                continue
-            is_late = row is not None and row["outcome"] == "existed" and row["is_other_content"] is None
-            if row is None or not (is_late or row["outcome"] == "crowded"):
-                return row
-        return await self._database.row("generations.start", **parameters)

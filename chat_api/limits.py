@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from chat_api import errors
+import orjson
+
 from chat_api.rate import Rate
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from chat_api.settings import Settings
 
 
 class SendLimits:
-    """The settings' limits, as `generations.start` takes them, and its refusals as errors."""
+    """The settings' limits, as `generations.start` takes them."""
 
     def __init__(self, settings: Settings) -> None:
         self._max_running = settings.max_answers_per_user
@@ -29,23 +28,17 @@ class SendLimits:
 
     def parameters(self, user_id: UUID, address: str | None) -> dict[str, Any]:
         """For a message of this user, from this address (None: one that isn't counted)."""
-        rates = [
-            ("sends_per_address", address, self._per_address),
-            ("sends_per_user", str(user_id), self._per_user),
-        ]
-        counted = [(name, subject, rate) for name, subject, rate in rates if subject and rate]
+        limits = []
+        if self._per_address is not None and address is not None:
+            limits.append(_limit("sends_per_address", address, self._per_address))
+        if self._per_user is not None:
+            limits.append(_limit("sends_per_user", str(user_id), self._per_user))
         return {
             "max_running": self._max_running,
-            "limits": [name for name, _, _ in counted],
-            "subjects": [subject for _, subject, _ in counted],
-            "everies": [rate.every for _, _, rate in counted],
-            "periods": [rate.period for _, _, rate in counted],
+            "limits": orjson.dumps(limits).decode() if limits else None,
         }
 
 
-def refused(row: asyncpg.Record) -> errors.LimitReached:
-    """Why `generations.start` said `limited`."""
-    if row["limited_by"] == errors.TooManyAnswers.limit:
-        return errors.TooManyAnswers()
-    by_user = row["limited_by"] == errors.SendingTooFast.limit
-    return (errors.SendingTooFast if by_user else errors.AddressSendingTooFast)(row["seconds_to_wait"])
+def _limit(name: str, subject: str, rate: Rate) -> dict[str, str]:
+    every, period = (f"{time.total_seconds():f} s" for time in (rate.every, rate.period))
+    return {"name": name, "subject": subject, "every": every, "period": period}

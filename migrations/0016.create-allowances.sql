@@ -40,8 +40,7 @@ comment on column generations.holder_id is
 -- had: within one statement, a look is as old as its beginning. And where nothing is limited, it isn't called and costs
 -- nothing. Whoever waits for a lock waits for one statement of another's, a millisecond or two.
 create or replace function chat_admit(
-    in whose uuid, in conversation uuid, in max_running integer,
-    in limits varchar[], in subjects varchar[], in everies interval[], in periods interval[],
+    in whose uuid, in conversation uuid, in max_running integer, in limits json,
     out limited_by varchar, out seconds_to_wait double precision
 )
 language plpgsql volatile
@@ -54,7 +53,7 @@ begin
         select r.name, r.seconds into limited_by, seconds_to_wait
         from (
             select l.name, extract(epoch from a.full_at + l.every - l.period - now()) as seconds
-            from unnest(limits, subjects, everies, periods) as l (name, subject, every, period)
+            from json_to_recordset(limits) as l (name varchar, subject varchar, every interval, period interval)
             cross join lateral (
                 select full_at from allowances where name = l.name and subject = l.subject limit 1
             ) as a
@@ -74,7 +73,7 @@ begin
 
         -- Addresses first, then the user: in one order, none waits for one who waits for him.
         perform pg_advisory_xact_lock(hashtext('chat sends_per_address'), hashtext(l.subject))
-        from unnest(limits, subjects) as l (name, subject)
+        from json_to_recordset(limits) as l (name varchar, subject varchar)
         where l.name = 'sends_per_address';
         perform pg_advisory_xact_lock(hashtext('chat sends_per_user'), hashtext(cast(whose as text)));
         is_alone := true;
@@ -88,14 +87,14 @@ begin
     if limited_by is null then
         insert into allowances as a (name, subject, every, period, full_at)
         select l.name, l.subject, l.every, l.period, now() + l.every
-        from unnest(limits, subjects, everies, periods) as l (name, subject, every, period)
+        from json_to_recordset(limits) as l (name varchar, subject varchar, every interval, period interval)
         on conflict (name, subject) do update
         set every = excluded.every, period = excluded.period, full_at = greatest(a.full_at, now()) + excluded.every;
     end if;
 end
 $$;
 
-comment on function chat_admit(uuid, uuid, integer, varchar[], varchar[], interval[], interval[]) is
+comment on function chat_admit(uuid, uuid, integer, json) is
 'Takes what a new answer costs of the limits, exactly, whoever else asks at the same moment; generations.start calls '
 'it. limited_by: null, it was taken; else nothing was, and it names the limit, or is crowded: another answer has just '
 'begun in this conversation. seconds_to_wait: until that limit lets one through; null where nobody knows.';

@@ -1,4 +1,4 @@
--- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters, tell, max_running, limits, subjects, everies, periods)^
+-- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters, tell, max_running, limits)^
 -- Begins an answer: everything that must happen before the model is asked, once a message sent or regenerated.
 -- Stores the question, titles the conversation by its first one, and returns what the model is to be sent: the newest
 -- messages within both budgets, newest first. A second running generation is refused by uq_generations_running, not by
@@ -8,9 +8,9 @@
 -- again); limited (by the limit that `limited_by` names; a null `seconds_to_wait`: nobody knows); crowded (another began
 -- here at this very moment, so ask again). `tell`: notify listening workers, whose readers may watch this conversation;
 -- false where this worker is the only one, since notifications make commits wait for each other.
--- Limits: the user may have `max_running` answers at once (0: any number; idx_generations_holder), and the subjects of
--- `limits` (of these names, by the same places in the arrays) take one each of as many in `periods` as `everies` fit in
--- (allowances_pkey); empty arrays: any number. Only what is started counts. See chat_admit in migration 0016.
+-- Limits: the user may have `max_running` answers at once (0: any number; idx_generations_holder), and takes one of each
+-- of `limits`, [{"name": "sends_per_user", "subject": "…", "every": "2 s", "period": "60 s"}, …]: as many in a period as
+-- `every` fits in (allowances_pkey); null: any number. Only what is started counts. See chat_admit in migration 0016.
 with conversation as ( -- generations.start
     select
         id,
@@ -81,12 +81,9 @@ verdict as materialized (
         v.limited_by,
         v.seconds_to_wait
     from conversation as c
-    cross join
-        lateral chat_admit(
-            :user_id, c.id, :max_running, :limits, :subjects, :everies, :periods
-        ) as v
+    cross join lateral chat_admit(:user_id, c.id, :max_running, :limits) as v
     where
-        (cardinality(cast(:limits as varchar[])) > 0 or cast(:max_running as integer) > 0)
+        (cast(:limits as json) is not null or cast(:max_running as integer) > 0)
         and exists (select from question)
         and not exists (select from earlier)
         and not exists (select from running)

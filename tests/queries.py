@@ -85,10 +85,7 @@ class Chat:
             "max_characters": 6000,
             "tell": True,
             "max_running": 0,
-            "limits": [],
-            "subjects": [],
-            "everies": [],
-            "periods": [],
+            "limits": None,
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 

@@ -76,12 +76,13 @@ class Session:
             await self._subscriptions.pop(conversation_id).close()
 
     async def _take(self, message: str | bytes) -> None:
-        allowed = self._rate.take(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        seconds_to_wait = 0.0 if self._rate.take(now) else self._rate.wait(now)
         ref: Ref | None = None
         try:
             envelope = Envelope.read(message)
             ref = envelope.ref
-            await self._do(self._read(envelope, message, allowed))
+            await self._do(self._read(envelope, message, seconds_to_wait))
         except errors.ChatError as error:
             await self._refuse(ref, error)
         except ConnectionResetError:
@@ -90,11 +91,11 @@ class Session:
             logger.exception("command_failed")
             await self._refuse(ref, errors.ChatError("Something went wrong in this service; try again."))
 
-    def _read(self, envelope: Envelope, message: str | bytes, allowed: bool) -> Asked:
+    def _read(self, envelope: Envelope, message: str | bytes, seconds_to_wait: float) -> Asked:
         known = isinstance(envelope.type, str) and envelope.type in KINDS
         self._commands.labels(envelope.type if known else "unknown").inc()
-        if not allowed:
-            raise errors.RateLimited
+        if seconds_to_wait:
+            raise errors.RateLimited(seconds_to_wait)
         return read_command(envelope.type, message)
 
     async def _refuse(self, ref: Ref | None, error: errors.ChatError) -> None:

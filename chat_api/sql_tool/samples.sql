@@ -105,10 +105,7 @@ usual (name, value) as (
     -- limits: as in a service that limits nothing
     ('max_running', '0'),
     ('max_conversations', '0'),
-    ('limits', '{}'),
-    ('subjects', '{}'),
-    ('everies', '{}'),
-    ('periods', '{}'),
+    ('limits', null),
     -- journal: numbers behind everything that an answer may have
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),
