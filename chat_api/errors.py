@@ -2,15 +2,18 @@
 
 ChatError
 ├── BadRequest 400 ── NothingToRegenerate
+├── NotHttp 400
 ├── Unauthorized 401
 ├── Forbidden 403
 ├── NotFound 404 ── ConversationNotFound
 ├── MethodNotAllowed 405
+├── RequestTimeout 408
 ├── GenerationRunning 409
 ├── BodyTooLarge 413
 ├── NotJson 415
 ├── Invalid 422
 ├── UpgradeRequired 426
+├── HeadersTooLarge 431
 ├── LimitReached 429 ── RateLimited, SendingTooFast, AddressSendingTooFast, TooManySignInFailures,
 │                       TooManyAnswers, TooManyConversations, TooManySubscriptions
 ├── NotSupported 501
@@ -55,6 +58,12 @@ class BadRequest(ChatError):
     """The request body is not valid JSON."""
 
     status, code = 400, "invalid_json"
+
+
+class NotHttp(ChatError):
+    """This is no HTTP request."""
+
+    status, code = 400, "not_http"
 
 
 class NothingToRegenerate(BadRequest):
@@ -125,6 +134,12 @@ class GenerationRunning(ChatError):
     status, code = 409, "generation_running"
 
 
+class RequestTimeout(ChatError):
+    """The request took too long to come: send it again."""
+
+    status, code, limit = 408, "request_timeout", "request_timeout"
+
+
 class BodyTooLarge(ChatError):
     """The request body is too large."""
 
@@ -150,6 +165,12 @@ class Invalid(ChatError):
     def of(cls, kind: str, loc: tuple[str, ...], msg: str) -> Invalid:
         """One problem in pydantic's form."""
         return cls([{"type": kind, "loc": list(loc), "msg": msg}])
+
+
+class HeadersTooLarge(ChatError):
+    """The request's address or headers are too large."""
+
+    status, code, limit = 431, "headers_too_large", "max_header_bytes"
 
 
 class UpgradeRequired(ChatError):

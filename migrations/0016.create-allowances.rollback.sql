@@ -3,7 +3,7 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-drop function if exists chat_admit(uuid, uuid, integer, json);
+drop function if exists chat_admit(uuid, uuid, varchar, integer, json);
 
 alter table generations
 drop column if exists holder_id;

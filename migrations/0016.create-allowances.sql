@@ -40,7 +40,7 @@ comment on column generations.holder_id is
 -- had: within one statement, a look is as old as its beginning. And where nothing is limited, it isn't called and costs
 -- nothing. Whoever waits for a lock waits for one statement of another's, a millisecond or two.
 create or replace function chat_admit(
-    in whose uuid, in conversation uuid, in max_running integer, in limits json,
+    in whose uuid, in conversation uuid, in key varchar, in max_running integer, in limits json,
     out limited_by varchar, out seconds_to_wait double precision
 )
 language plpgsql volatile
@@ -67,6 +67,15 @@ begin
         order by r.seconds desc nulls first
         limit 1;
 
+        -- Looked for after that, so that whoever took what is missing there is seen here.
+        if exists (
+            select from generations
+            where conversation_id = conversation and (status = 'running' or idempotency_key = key)
+        ) then
+            limited_by := 'crowded';
+            seconds_to_wait := null;
+        end if;
+
         if limited_by is not null or is_alone then
             exit;
         end if;
@@ -77,11 +86,6 @@ begin
         where l.name = 'sends_per_address';
         perform pg_advisory_xact_lock(hashtext('chat sends_per_user'), hashtext(cast(whose as text)));
         is_alone := true;
-
-        if exists (select from generations where conversation_id = conversation and status = 'running') then
-            limited_by := 'crowded';
-            exit;
-        end if;
     end loop;
 
     if limited_by is null then
@@ -94,7 +98,7 @@ begin
 end
 $$;
 
-comment on function chat_admit(uuid, uuid, integer, json) is
+comment on function chat_admit(uuid, uuid, varchar, integer, json) is
 'Takes what a new answer costs of the limits, exactly, whoever else asks at the same moment; generations.start calls '
 'it. limited_by: null, it was taken; else nothing was, and it names the limit, or is crowded: another answer has just '
-'begun in this conversation. seconds_to_wait: until that limit lets one through; null where nobody knows.';
+'begun in this conversation, or with this key. seconds_to_wait: until that limit lets one through; null: nobody knows.';

@@ -81,7 +81,7 @@ verdict as materialized (
         v.limited_by,
         v.seconds_to_wait
     from conversation as c
-    cross join lateral chat_admit(:user_id, c.id, :max_running, :limits) as v
+    cross join lateral chat_admit(:user_id, c.id, :idempotency_key, :max_running, :limits) as v
     where
         (cast(:limits as json) is not null or cast(:max_running as integer) > 0)
         and exists (select from question)

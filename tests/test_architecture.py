@@ -25,7 +25,7 @@ LAYERS = [
     {"transports"},
     {"generation"},
     {"answer", "beginning", "housekeeping", "reading"},
-    {"limits", "prompt", "relay"},
+    {"connection", "limits", "prompt", "relay"},
     {"auth", "db", "inference", "migrate"},
     {"events", "refusals", "sign_in"},
     {"errors", "logs", "metrics", "migration_backend", "models"},

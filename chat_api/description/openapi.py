@@ -29,7 +29,7 @@ SIGNED_IN = (
     errors.AuthBroken,
     errors.AuthUnavailable,
 )
-READS_BODY = (errors.BadRequest, errors.BodyTooLarge, errors.NotJson, errors.Invalid)
+READS_BODY = (errors.BadRequest, errors.RequestTimeout, errors.BodyTooLarge, errors.NotJson, errors.Invalid)
 CONVERSATION_ID = Parameter("path", "id", "The conversation's id.", {"type": "string", "format": "uuid"})
 TRACE_ID = Parameter(
     "header",

@@ -14,7 +14,8 @@ A conversation holds messages; a message is answered by a model, word by word, a
 - **Errors** are `{"detail": …, "code": …}` with a code that stays the same; with 422, `detail` lists each
   field. A 503 or 429 may be tried again after `Retry-After` seconds. At another address there is nothing:
   without a token 401 (`unauthorized`), with one 404 (`not_found`). Another method gets 405
-  (`method_not_allowed`) and `Allow`.
+  (`method_not_allowed`) and `Allow`; a request line or header that is too large 431 (`headers_too_large`),
+  and what is no HTTP request 400 (`not_http`).
 - Times are ISO 8601 with an offset, ids lower-case UUIDs. Fields that the service doesn't know are ignored,
   and it may add fields to its answers. Somebody else's conversation is answered like one that doesn't
   exist.
