@@ -127,7 +127,7 @@ async def test_only_what_opens_something_is_called_so(openapi: Document) -> None
     assert [path for (_, path), summary in summaries.items() if summary.startswith("Open ")] == ["/api/ws"]
 
 
-# No operation's: a socket's commands, other methods, what is no request, a kind that comes as one of its parts.
+# No operation's: socket commands, other methods, what is no request, a kind that comes as one of its parts.
 ELSEWHERE = {"rate_limited", "too_many_subscriptions", "method_not_allowed", "unavailable"}
 ELSEWHERE |= {"not_http", "headers_too_large"}
 
