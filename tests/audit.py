@@ -1,8 +1,8 @@
 """What is known against the packages that are pinned, and against the page's libraries: `make audit`.
 
 pip-audit compares constraints.txt, and npm the files vendor.json, with the advisories of their registries.
-Exit status 0: all were asked about, and nothing is known. 1: something is known. 2: not all could be asked about,
-and of the others nothing is known; what isn't known for certain is no clean bill.
+Exit status 0: all were asked about, and nothing is known. 1: something is known. 2: not all could be asked
+about, and of the others nothing is known; what isn't known for certain is no clean bill.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ NPM_BAD = {"vulnerabilities": {"marked": {"via": [VIA, "another"]}}}
 NPM_REFUSED = {"message": "405 Method Not Allowed", "error": {"summary": ""}}
 
 
-# The registries' answers, as these programs give them on: which advisories there are can't be chosen for a test.
+# What the programs said when they were asked: which advisories there are can't be chosen for a test.
 @pytest.mark.parametrize(
     ("packages", "npm", "status", "told"),
     [
