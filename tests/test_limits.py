@@ -6,12 +6,14 @@ import asyncio
 import re
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
 from structlog.testing import capture_logs
 
+from chat_api.description.problems import all_errors
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
 from tests.chat import Chat, Client, Sql, no_answer_lives, open_chat, until
@@ -350,6 +352,33 @@ async def test_a_title_is_as_long_as_the_setting_says(limited: Any, user: User, 
     first = await open_chat(client, user)
     await (await first.send("word " * 30, **WHOLE)).read()
     assert 0 < len((await first.get())["title"]) <= 20
+
+
+async def test_what_the_page_for_operators_shows_is_true(
+    limited: Any, user: User, model: ModelServer, sql: Sql, checkout: Path
+) -> None:
+    model.say = ["a"]
+    text = (checkout / "docs" / "operations" / "limits.md").read_text()
+    look, *changes = re.findall(r'psql "\$DATABASE_URL" -c "(.*?)"', text, re.DOTALL)
+    assert len(changes) == 2
+    chat = await open_chat(await limited(sends_per_user="3/hour"), user)
+    for left in (2, 1, 0):
+        assert (await chat.send(**WHOLE)).status == 200
+        assert [row["left"] for row in await sql.fetch(look)] == [left]
+    await refused(await chat.send(), "sending_too_fast")
+    for change in changes:
+        await sql.execute(re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", (await chat.get())["user_id"], change))
+        assert await sql.fetch(look) == []
+        assert (await chat.send(**WHOLE)).status == 200
+
+
+async def test_every_limit_stands_on_the_page_for_operators(checkout: Path) -> None:
+    text = (checkout / "docs" / "operations" / "limits.md").read_text()
+    for kind in all_errors():
+        if kind.limit is not None:
+            assert kind.limit in Settings.model_fields
+            assert f"`{kind.limit.upper()}`" in text
+            assert f"{kind.status} `{kind.code}`" in text
 
 
 async def test_without_limits_nothing_is_counted(chat: Chat, model: ModelServer, sql: Sql) -> None:

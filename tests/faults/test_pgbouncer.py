@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,3 +120,25 @@ def test_a_dba_looks_at_the_queries_through_it(
             assert main(["sql", "explain", name, *options]) == 0, capsys.readouterr()
     with psycopg.connect(pooled_url.partition("?")[0], prepare_threshold=None) as connection:
         assert connection.execute("select name from pg_prepared_statements").fetchall() == []
+
+
+async def test_limits_are_exact_through_it(
+    pooled_url: str, settings: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    model.say = ["a"]
+    limits = {"sends_per_user": "7/hour", "max_answers_per_user": 3, "database_url": pooled_url}
+    settings = settings.model_copy(update=limits)
+    async with Service(settings) as one, Service(settings) as other:
+        paths = [await open_conversation(one.session, user) for _ in range(20)]
+
+        async def ask(number: int, path: str) -> int:
+            session = (one, other)[number % 2].session
+            body = {"content": "hi", "stream": False}
+            async with session.post(f"{path}/messages", json=body, headers=user) as response:
+                await response.read()
+                return response.status
+
+        statuses = []
+        for _ in range(4):
+            statuses += await asyncio.gather(*(ask(*each) for each in enumerate(paths)))
+        assert Counter(statuses) == {200: 7, 429: 73}
