@@ -18,6 +18,7 @@ from chat_api.settings import Settings
 from tests.auth_service import AuthService
 from tests.chat import Chat, Client, Sql, no_answer_lives, open_chat, until
 from tests.conftest import Start
+from tests.database_proxy import DatabaseProxy
 from tests.model_server import ModelServer
 from tests.queries import run
 from tests.reader import read_events
@@ -352,6 +353,24 @@ async def test_a_title_is_as_long_as_the_setting_says(limited: Any, user: User, 
     first = await open_chat(client, user)
     await (await first.send("word " * 30, **WHOLE)).read()
     assert 0 < len((await first.get())["title"]) <= 20
+
+
+async def test_while_the_database_is_away_nothing_passes_uncounted(
+    limited: Any, database_url: str, user: User, model: ModelServer
+) -> None:
+    model.say = ["a"]
+    async with DatabaseProxy(database_url) as wire:
+        client = await limited(sends_per_user="2/hour", database_url=wire.url, database_timeout=0.5)
+        chat = await open_chat(client, user)
+        assert (await chat.send(**WHOLE)).status == 200
+        wire.cut()
+        for _ in range(3):
+            response = await chat.send()
+            assert (response.status, (await response.json())["code"]) == (503, "database_unavailable")
+        wire.mend()
+        assert (await chat.send(**WHOLE)).status == 200
+        await refused(await chat.send(), "sending_too_fast")
+        await client.close()
 
 
 async def test_what_the_page_for_operators_shows_is_true(

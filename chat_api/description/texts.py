@@ -55,8 +55,8 @@ SOCKET = """\
 One connection for all of a user's conversations; the rest of the API is in [openapi.json](openapi.json).
 
 Frames are JSON text. Each command has a `ref`, a string or number of the client's choice, that comes back
-with its answer: `ack`, or `error` if it is refused, which leaves the socket open. The limits of messages
-count both ways of sending together; a refusal by one has the `status` 429 and `retry_after`. A `send` or `regenerate`
+with its answer: `ack`, or `error` if it is refused, which leaves the socket open. Limits count messages
+however they are sent; a refusal by one has the `status` 429 and `retry_after`. A `send` or `regenerate`
 follows its conversation too: its answer's events come by themselves, and those of any later answer that
 another tab begins. After a break, `subscribe` with `after`, `<generation_id>:<seq>` of the last event,
 continues without a gap or a double."""
