@@ -38,12 +38,16 @@ comment on column generations.holder_id is
 
 -- A function, because each statement in it sees what was committed before, and so what others did until the locks were
 -- had: within one statement, a look is as old as its beginning. And where nothing is limited, it isn't called and costs
--- nothing. Whoever waits for a lock waits for one statement of another's, a millisecond or two.
+-- nothing. Whoever waits for a lock waits for one statement of another's, a millisecond or two. It works with its owner's
+-- rights: the service's role needs none to write here, and where row-level security shows that role one conversation at a
+-- time, the user's answers in all of them are counted still.
 create or replace function chat_admit(
     in whose uuid, in conversation uuid, in key varchar, in max_running integer, in limits json,
     out limited_by varchar, out seconds_to_wait double precision
 )
 language plpgsql volatile
+security definer
+set search_path from current
 as $$
 declare
     is_alone boolean := false;

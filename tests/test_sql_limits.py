@@ -181,3 +181,30 @@ async def test_pruning_leaves_what_still_counts(sql: Connection, chats: list[Cha
     (row,) = await run(sql, "limits.prune", max_rows=10)
     assert row["pruned"] == 1
     assert await used(sql) == {str(one.user_id): 1}
+
+
+async def test_it_counts_with_its_owners_rights_and_eyes(
+    sql: Connection, second: Connection, chats: list[Chat]
+) -> None:
+    """A role that may not write allowances, and that row-level security shows one conversation at a time."""
+    one, other, *_ = chats
+    role = f"limited_{one.id.hex}"
+    await sql.execute(
+        f"create role {role};"
+        f"grant select, insert, update, delete on conversations, messages, generations to {role};"
+        f"grant usage on schema public to {role};"
+        "alter table generations enable row level security;"
+        f"create policy one on generations to {role} using (conversation_id = '{other.id}') with check (true)"
+    )
+    try:
+        await one.begin(sql, limits=limits(one, most=3), max_running=1)
+        await second.execute(f"set role {role}")
+        assert await second.fetchval("select count(*) from generations") == 0
+        row = await other.start(second, limits=limits(other, most=3), max_running=1)
+        assert row is not None
+        assert (row["outcome"], row["limited_by"]) == ("limited", "max_answers_per_user")
+        await other.begin(second, limits=limits(other, most=3), max_running=2)
+        assert await used(sql) == {str(one.user_id): 2}
+    finally:
+        await second.execute("reset role")
+        await sql.execute(f"drop policy one on generations; drop owned by {role}; drop role {role}")
