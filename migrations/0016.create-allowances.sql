@@ -72,7 +72,7 @@ begin
         limit 1;
 
         -- Looked for after that, so that whoever took what is missing there is seen here.
-        if exists (
+        if (limited_by is not null or is_alone) and exists (
             select from generations
             where conversation_id = conversation and (status = 'running' or idempotency_key = key)
         ) then
