@@ -21,7 +21,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-api test-browser chaos bench vendor screenshots schema packages browser lint format lock clean
+.PHONY: help dev test test-api test-browser chaos bench audit vendor screenshots schema packages browser lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,10 @@ chaos: $(VENV)/test-installed ## kill everything at random under load and count 
 
 bench: packages $(VENV)/test-installed ## measure what a token, a request and a stream cost (ARGS="--write" fills bench/README.md)
 	@exec $(BIN)/python -m bench $(ARGS)
+
+# Not part of .ci/run: what is published tomorrow must not fail the commit of today. Run it on a timer.
+audit: $(VENV)/audit-installed ## ask what is known against the pinned packages (status 1: something; 2: not all asked)
+	@exec $(BIN)/python -m tests.audit $(ARGS)
 
 vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as chat_api/web/vendor/vendor.json says
 	@$(BIN)/python -m tests.vendored
@@ -111,9 +115,11 @@ $(VENV)/dev-installed: EXTRAS = dev-stack
 $(VENV)/test-installed: EXTRAS = dev-stack,test
 $(VENV)/test-api-installed: EXTRAS = dev-stack,test,test-api
 $(VENV)/browser-test-installed: EXTRAS = dev-stack,test,browser-test
+$(VENV)/audit-installed: EXTRAS = audit
 
 # Of what pip says, errors come through, and each download, so that a slow line is seen to move.
-$(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/browser-test-installed: \
+$(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/browser-test-installed \
+		$(VENV)/audit-installed: \
 		$(VENV)/made setup.cfg pyproject.toml constraints.txt
 	@rm -f $@
 	@echo "Installing [$(EXTRAS)] into $(VENV)"

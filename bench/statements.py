@@ -31,6 +31,7 @@ PLACE = f"from conversations where user_id = '{USER}' order by updated_at desc, 
 
 _TOP = {"user_id": USER, "before_updated_at": None, "before_id": None, "max_rows": MOST, "skip": 0}
 _IN_LONG = {"id": LONG, "user_id": USER}
+_CREATE = {"user_id": USER, "title": "T", "model_tag": "default", "max_conversations": 0}
 _SEND = {
     "conversation_id": LONG,
     "user_id": USER,
@@ -42,6 +43,16 @@ _SEND = {
     "max_messages": HISTORY,
     "max_characters": 6000,
     "tell": True,
+    "max_running": 0,
+    "limits": None,
+}
+_LIMITED = {
+    **_SEND,
+    "max_running": 100,
+    "limits": f"""[
+        {{"name": "sends_per_address", "subject": "203.0.113.9", "every": "2 s", "period": "60 s"}},
+        {{"name": "sends_per_user", "subject": "{USER}", "every": "2 s", "period": "60 s"}}
+    ]""",
 }
 _FINISH = {
     "generation_id": SENT,
@@ -83,9 +94,11 @@ HOT: dict[str, Parameters] = {
     "conversations.get": {"id": f"select id {PLACE}", "user_id": USER},
     "conversations.get, running": {"id": RUNNING, "user_id": USER},
     "conversations.get, long": _IN_LONG,
-    "conversations.create": {"user_id": USER, "title": "T", "model_tag": "default"},
+    "conversations.create": _CREATE,
+    "conversations.create, limited": {**_CREATE, "max_conversations": 200},
     "conversations.update": {**_IN_LONG, "title": "T", "is_favorited": None},
     "generations.start": _SEND,
+    "generations.start, limited": _LIMITED,
     "generations.start, key used": {**_SEND, "idempotency_key": KEY},
     "generations.start, while one runs": {**_SEND, "conversation_id": RUNNING},
     "generations.start, regenerate": {**_SEND, "kind": "regenerate", "content": None},

@@ -18,6 +18,7 @@ from chat_api.context import (
     INFERENCE,
     METRICS,
     PROXIES,
+    REFUSALS,
     ROUTES,
     SETTINGS,
     SOCKETS,
@@ -28,6 +29,7 @@ from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.metrics import Metrics
 from chat_api.proxies import Proxies
+from chat_api.refusals import Refusals
 from chat_api.routes import TABLES, web_page
 from chat_api.settings import Settings
 from chat_api.transports.websocket import GOING_AWAY
@@ -46,6 +48,7 @@ def create_app(settings: Settings, more: Iterable[web.AbstractRouteDef] = ()) ->
     )
     app[SETTINGS] = settings
     app[METRICS] = Metrics()
+    app[REFUSALS] = Refusals(app[METRICS])
     app[SOCKETS] = set()
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
     app[ROUTES] = _add_routes(app, settings, more)

@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chat_api import errors
 from chat_api.errors import describe
 from chat_api.metrics import Metrics
+from chat_api.rate import Rate
 from chat_api.settings import Settings
+from chat_api.sign_in import SignInFailures
 
 log = structlog.get_logger(__name__)
 
@@ -91,19 +93,22 @@ class TokenVerifier:
         self._now = now
         self._cache = SimpleMemoryCache(timeout=None, plugins=[_SizeLimit(settings.auth_cache_size)])
         self._calls: dict[str, asyncio.Task[Principal | None]] = {}
+        self._failures = SignInFailures(Rate.parse(settings.sign_in_failures_per_address))
 
-    async def verify(self, token: str) -> Principal:
+    async def verify(self, token: str, whose: Callable[[], str | None] = lambda: None) -> Principal:
         """The token's user.
 
         Raises InvalidToken when it is refused or expired, AuthBroken and AuthUnavailable when it can't be
-        checked.
+        checked, and TooManySignInFailures when it won't be, because the auth service has refused so many
+        from the address that `whose` tells. Tokens that are known, good or bad, are answered all the same:
+        who shares the address and is signed in goes on, and who repeats one bad token is no attacker.
         """
         if not token or len(token) > MAX_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():
             raise errors.InvalidToken
         digest = hashlib.blake2b(token.encode(), digest_size=32).hexdigest()
         known = await self._cache.get(digest)
         if known is None:
-            principal = await self._ask_once(digest, token)
+            principal = await self._ask_once(digest, token, whose())
         else:
             self._metrics.auth_lookups.labels("cache").inc()
             principal = known or None
@@ -118,11 +123,12 @@ class TokenVerifier:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
 
-    async def _ask_once(self, digest: str, token: str) -> Principal | None:
+    async def _ask_once(self, digest: str, token: str, address: str | None) -> Principal | None:
+        self._failures.check(address)
         call = self._calls.get(digest)
         self._metrics.auth_lookups.labels("service" if call is None else "shared").inc()
         if call is None:
-            call = asyncio.create_task(self._ask(digest, token), name="auth-validate")
+            call = asyncio.create_task(self._ask(digest, token, address), name="auth-validate")
             self._calls[digest] = call
             call.add_done_callback(lambda done: self._forget(digest, done))
         # Shielded: one caller that leaves must not fail the others that wait for the same answer.
@@ -133,7 +139,7 @@ class TokenVerifier:
         if not call.cancelled():
             call.exception()  # seen, though everyone who waited may have left
 
-    async def _ask(self, digest: str, token: str) -> Principal | None:
+    async def _ask(self, digest: str, token: str, address: str | None) -> Principal | None:
         try:
             principal = await self._call(token)
         except errors.ChatError as error:
@@ -141,6 +147,7 @@ class TokenVerifier:
             raise
         self._metrics.auth_calls.labels("refused" if principal is None else "valid").inc()
         if principal is None:
+            self._failures.note(address)
             seconds = self._settings.auth_negative_cache_seconds
         else:
             seconds = min(self._settings.auth_cache_seconds, principal.expires_at - self._now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -21,6 +22,7 @@ logger = structlog.get_logger(__name__)
 BEGINNING = UUID(int=0)
 
 PRUNE_ROWS = 5000  # 10 ms of the database's time
+LIMITS_SECONDS = 60
 AGAIN_SECONDS = 300  # after which the journal is walked from its beginning: some answers take long
 
 SWEEP_ROWS, SWEEP_BLOCKS = 100, 1000  # conversations, with all their messages; pages, 8 MB of the table
@@ -31,9 +33,17 @@ GENTLE = 9  # a tenth of one connection's time
 
 
 class Cleaning:
-    """Takes old rows out of the journal, and of what RETENTION_DAYS and GENERATION_DAYS say."""
+    """Takes old rows out of the journal and the limits, and what RETENTION_DAYS and GENERATION_DAYS say."""
 
-    def __init__(self, database: Database, journal: Journal, worker_id: UUID, settings: Settings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        worker_id: UUID,
+        settings: Settings,
+        *,
+        counts_limits: bool,
+    ) -> None:
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
@@ -42,7 +52,9 @@ class Cleaning:
         self._pruned = self._forgotten = BEGINNING
         self._block = 0
         self._sweep_rows = SWEEP_ROWS
-        self._prune_again = self._sweep_again = self._forget_again = 0.0
+        self._counts_limits = counts_limits
+        # At first in any case: what was counted before the limits were taken away.
+        self._prune_again = self._limits_again = self._sweep_again = self._forget_again = 0.0
         self._swept = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -72,6 +84,9 @@ class Cleaning:
     async def _clean(self) -> None:
         await self._repeat(self._prune, 1)
         now = asyncio.get_running_loop().time()
+        if now >= self._limits_again:
+            self._limits_again = now + LIMITS_SECONDS if self._counts_limits else math.inf
+            await self._repeat(self._prune_limits, 1)
         if self._settings.retention_days and now >= self._sweep_again:
             await self._repeat(self._sweep, GENTLE)
         if self._settings.generation_days and now >= self._forget_again:
@@ -98,6 +113,10 @@ class Cleaning:
         assert row is not None  # noqa: S101 - it counts
         self._pruned = row["last_id"] or self._pruned
         return bool(row["gone"] >= PRUNE_ROWS)
+
+    async def _prune_limits(self) -> bool:
+        row = await self._database.row("limits.prune", max_rows=PRUNE_ROWS)
+        return row is not None and bool(row["pruned"] >= PRUNE_ROWS)
 
     async def _sweep(self) -> bool:
         now = asyncio.get_running_loop().time()

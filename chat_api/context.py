@@ -10,6 +10,7 @@ from chat_api.generation import Generations
 from chat_api.inference import Inference
 from chat_api.metrics import Metrics
 from chat_api.proxies import Proxies
+from chat_api.refusals import Refusals
 from chat_api.settings import Settings
 from chat_api.transports.websocket import Socket
 
@@ -22,6 +23,7 @@ VERIFIER = web.AppKey("verifier", TokenVerifier)
 INFERENCE: web.AppKey[Inference] = web.AppKey("inference", Inference)
 GENERATIONS = web.AppKey("generations", Generations)
 METRICS = web.AppKey("metrics", Metrics)
+REFUSALS = web.AppKey("refusals", Refusals)
 SOCKETS: web.AppKey[set[Socket]] = web.AppKey("sockets", set)
 
 TRACE_ID = web.RequestKey("trace_id", str)

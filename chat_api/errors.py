@@ -2,24 +2,29 @@
 
 ChatError
 ├── BadRequest 400 ── NothingToRegenerate
+├── NotHttp 400
 ├── Unauthorized 401
 ├── Forbidden 403
 ├── NotFound 404 ── ConversationNotFound
 ├── MethodNotAllowed 405
+├── RequestTimeout 408
 ├── GenerationRunning 409
 ├── BodyTooLarge 413
 ├── NotJson 415
 ├── Invalid 422
 ├── UpgradeRequired 426
-├── RateLimited, TooManySubscriptions 429
+├── HeadersTooLarge 431
+├── LimitReached 429 ── RateLimited, SendingTooFast, AddressSendingTooFast, TooManySignInFailures,
+│                       TooManyAnswers, TooManyConversations, TooManySubscriptions
 ├── NotSupported 501
 ├── AuthBroken, InferenceError (Rejected, Broken, Interrupted) 502
-└── Unavailable 503 ── AuthUnavailable, DatabaseUnavailable, Draining, GenerationElsewhere, RequestRepeated,
-                        InferenceUnavailable, InferenceTimeout
+└── Unavailable 503 ── AuthUnavailable, DatabaseUnavailable, Draining, GenerationElsewhere,
+                        RequestRepeated, InferenceUnavailable, InferenceTimeout
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -30,7 +35,8 @@ class ChatError(Exception):
     # A subclass's docstring is the sentence that callers read, so it says what a person can do.
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    retry_after: ClassVar[int | None] = None  # seconds; set where a retry helps
+    retry_after: int | None = None  # seconds; set where a retry helps
+    limit: ClassVar[str | None] = None  # the setting that refused it, in lower case
 
     def __init__(self, detail: str | None = None, **extra: str) -> None:
         self.detail: Any = detail or " ".join((type(self).__doc__ or "").split())
@@ -52,6 +58,12 @@ class BadRequest(ChatError):
     """The request body is not valid JSON."""
 
     status, code = 400, "invalid_json"
+
+
+class NotHttp(ChatError):
+    """This is no HTTP request."""
+
+    status, code = 400, "not_http"
 
 
 class NothingToRegenerate(BadRequest):
@@ -122,10 +134,16 @@ class GenerationRunning(ChatError):
     status, code = 409, "generation_running"
 
 
+class RequestTimeout(ChatError):
+    """The request took too long to come: send it again."""
+
+    status, code, limit = 408, "request_timeout", "request_timeout"
+
+
 class BodyTooLarge(ChatError):
     """The request body is too large."""
 
-    status, code = 413, "body_too_large"
+    status, code, limit = 413, "body_too_large", "max_body_bytes"
 
 
 class NotJson(ChatError):
@@ -149,6 +167,12 @@ class Invalid(ChatError):
         return cls([{"type": kind, "loc": list(loc), "msg": msg}])
 
 
+class HeadersTooLarge(ChatError):
+    """The request's address or headers are too large."""
+
+    status, code, limit = 431, "headers_too_large", "max_header_bytes"
+
+
 class UpgradeRequired(ChatError):
     """This address speaks WebSocket, version 13, only."""
 
@@ -160,16 +184,62 @@ class UpgradeRequired(ChatError):
         return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
 
-class RateLimited(ChatError):
-    """Too many commands at once: wait a moment."""
+class LimitReached(ChatError):
+    """Too much at once: wait a moment."""
 
-    status, code, retry_after = 429, "rate_limited", 1
+    status, retry_after = 429, 1
 
 
-class TooManySubscriptions(ChatError):
+class _Paced(LimitReached):
+    """A limit that knows when it will let the next one through."""
+
+    def __init__(self, seconds: float = 1) -> None:
+        self.retry_after = max(1, math.ceil(seconds))
+        super().__init__(
+            f"{' '.join((type(self).__doc__ or '').split())[:-1]} in {_spoken(self.retry_after)}."
+        )
+
+
+class RateLimited(_Paced):
+    """You have sent many commands in a short time: try again."""
+
+    code, limit = "rate_limited", "commands_per_minute"
+
+
+class SendingTooFast(_Paced):
+    """You have sent many messages in a short time: try again."""
+
+    code, limit = "sending_too_fast", "sends_per_user"
+
+
+class AddressSendingTooFast(_Paced):
+    """Many messages have come from your network address in a short time: try again."""
+
+    code, limit = "address_sending_too_fast", "sends_per_address"
+
+
+class TooManySignInFailures(_Paced):
+    """Many sign-ins from your network address have failed: try again."""
+
+    code, limit = "too_many_sign_in_failures", "sign_in_failures_per_address"
+
+
+class TooManyAnswers(LimitReached):
+    """Too many of your answers are being written at once: wait for one, or stop one."""
+
+    code, retry_after, limit = "too_many_answers", 5, "max_answers_per_user"
+
+
+class TooManyConversations(LimitReached):
+    """You have as many conversations as you may have: delete one first."""
+
+    code, retry_after, limit = "too_many_conversations", 60, "max_conversations_per_user"
+
+
+class TooManySubscriptions(LimitReached):
     """This connection follows too many conversations: unsubscribe from one first."""
 
-    status, code = 429, "too_many_subscriptions"
+    code, retry_after, limit = "too_many_subscriptions", 60, "max_subscriptions"
 
 
 class NotSupported(ChatError):
@@ -227,7 +297,7 @@ class AuthUnavailable(Unavailable):
 
 
 class RequestRepeated(Unavailable):
-    """Another request with this Idempotency-Key came at the same moment; try again."""
+    """Another request came to this conversation at the same moment; try again."""
 
     code = "request_repeated"
 
@@ -268,6 +338,14 @@ def from_code(code: str | None) -> ChatError:
     for error in known:
         known.extend(error.__subclasses__())
     return next((error() for error in known if error.code == code), ChatError())
+
+
+def _spoken(seconds: int) -> str:
+    """A time to wait, for people: rounded up, so that it suffices."""
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds > 2 * length:
+            return f"{math.ceil(seconds / length)} {unit}s"
+    return "a second" if seconds == 1 else f"{seconds} seconds"
 
 
 def describe(error: BaseException) -> str:

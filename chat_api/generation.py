@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -11,15 +10,15 @@ import structlog
 
 from chat_api import errors, events, prompt
 from chat_api.answer import DRAINED, LOST, STOPPED, Answer
+from chat_api.beginning import begin
 from chat_api.cleaning import Cleaning
 from chat_api.housekeeping import Housekeeping
+from chat_api.limits import SendLimits
 from chat_api.models import MessageCreate, Regenerate
 from chat_api.reading import Readers, Reading
 from chat_api.relay import Follower, Hints, Hub, Journal, Watch
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from chat_api.db import Database
     from chat_api.inference import Inference
     from chat_api.metrics import Metrics
@@ -60,8 +59,11 @@ class Generations:
                 "chat_stop": self._hear_stop,
             },
         )
+        self._limits = SendLimits(settings)
         self._housekeeping = Housekeeping(database, self._journal, metrics, settings.worker_lease / 3)
-        self._cleaning = Cleaning(database, self._journal, self._worker_id, settings)
+        self._cleaning = Cleaning(
+            database, self._journal, self._worker_id, settings, counts_limits=self._limits.are_counted
+        )
         self._hub = Hub(self._follower)
         self.readers = Readers(database, self._hub, settings.replay_seconds)
         self.draining = False
@@ -81,11 +83,12 @@ class Generations:
         conversation_id: UUID,
         asked: MessageCreate | Regenerate,
         idempotency_key: str | None = None,
+        address: str | None = None,
     ) -> Reading:
         """Store the question and begin its answer, or find the answer that the same key began.
 
-        Once this returns, the question is stored. Raises ConversationNotFound, GenerationRunning,
-        NothingToRegenerate, Invalid (the key was used for another message), Draining, DatabaseUnavailable.
+        Once this returns, the question is stored. `address`: whom the limits count it for, beside the user.
+        Raises Draining, and what `begin` raises.
         """
         if self.draining:
             raise errors.Draining
@@ -96,28 +99,17 @@ class Generations:
             "user_id": user_id,
             "kind": "regenerate" if content is None else "send",
             "content": content,
-            "title": prompt.title(content or ""),
+            "title": prompt.title(content or "")[: self._settings.max_title_characters],
             "idempotency_key": idempotency_key,
             "worker_id": self._worker_id,
             "max_messages": self._settings.max_conversation_history,
             "max_characters": self._settings.max_token_budget,
             "tell": self._journal.has_company,
+            **self._limits.parameters(user_id, address),
         }
-        row = await self._begin(parameters)
-        if row is None:
-            raise errors.ConversationNotFound
-        if row["outcome"] == "nothing":
-            raise errors.NothingToRegenerate
+        row = await begin(self._database, parameters)
         generation_id: UUID = row["generation_id"]
-        if row["outcome"] == "running":
-            raise errors.GenerationRunning(generation_id=str(generation_id))
         if row["outcome"] == "existed":
-            if row["is_other_content"]:
-                raise errors.Invalid.of(
-                    "idempotency_key_reused",
-                    ("header", "Idempotency-Key"),
-                    "this key belongs to another message of this conversation; use a new one",
-                )
             log = await self._hub.find(generation_id, conversation_id)
             return Reading(log, user_message_id=row["user_message_id"])
         log = self._hub.open(generation_id, conversation_id)
@@ -228,14 +220,3 @@ class Generations:
         for generation_id in list(self._running):
             if str(generation_id) == text:
                 self._end_stopped(generation_id)
-
-    async def _begin(self, parameters: Mapping[str, object]) -> asyncpg.Record | None:
-        """Asked again where a request with the same key came in between: only then is seen what it sent."""
-        try:
-            row = await self._database.row("generations.start", **parameters)
-        except errors.RequestRepeated:
-            pass  # its generation has ended already
-        else:
-            if row is None or row["outcome"] != "existed" or row["is_other_content"] is not None:
-                return row
-        return await self._database.row("generations.start", **parameters)

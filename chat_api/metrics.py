@@ -64,6 +64,12 @@ class Metrics:
             ["type"],
             registry=registry,
         )
+        self.refusals = Counter(
+            "chat_refusals",
+            "What limits refused, by the setting that names the limit, in lower case.",
+            ["limit"],
+            registry=registry,
+        )
         self.auth_lookups = Counter(
             "chat_auth_lookups",
             "Tokens checked, by where the answer came from.",

@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, web
 
 from chat_api import errors, proxies
 from chat_api.auth import Principal
-from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, PROXIES, ROUTES, TRACE_ID, VERIFIER
+from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, PROXIES, REFUSALS, ROUTES, TRACE_ID, VERIFIER
 
 log = structlog.get_logger(__name__)
 
@@ -76,13 +76,13 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except errors.ChatError as error:
-        return answer(error)
+        return refuse(request, error)
     except web.HTTPMethodNotAllowed as error:
         return answer(errors.MethodNotAllowed(error.allowed_methods))
     except web.HTTPNotFound:
         return answer(errors.NotFound())
     except web.HTTPRequestEntityTooLarge:
-        return answer(errors.BodyTooLarge())
+        return refuse(request, errors.BodyTooLarge())
     except web.HTTPException:
         raise  # aiohttp's own answers, such as a refused CORS preflight
     except Exception as error:
@@ -104,11 +104,14 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 async def verify_bearer(request: web.Request) -> Principal:
-    """Who sent the `Authorization` header. Raises Unauthorized, AuthBroken, AuthUnavailable."""
+    """Who sent the `Authorization` header.
+
+    Raises Unauthorized, TooManySignInFailures, AuthBroken, AuthUnavailable.
+    """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise errors.Unauthorized
-    return await request.app[VERIFIER].verify(token.strip())
+    return await request.app[VERIFIER].verify(token.strip(), lambda: customer(request))
 
 
 async def expect(request: web.Request) -> None:
@@ -140,6 +143,11 @@ def client(request: web.Request) -> str:
     return request.app[PROXIES].client(peer, said) if said and _is_proxied(request) else peer
 
 
+def customer(request: web.Request) -> str | None:
+    """Whom the limits of an address count a request for, see Proxies.customer."""
+    return request.app[PROXIES].customer(client(request))
+
+
 def origin(request: web.Request) -> str:
     """The origin of this service's own pages, as their browser sees it: scheme, host and port."""
     scheme, host = request.scheme, request.host
@@ -153,6 +161,15 @@ def _is_proxied(request: web.Request) -> bool:
     # Not by a clone of the request, which has the client's address: an application around this one may have
     # read the body, and then aiohttp makes none.
     return request.app[PROXIES].trust(request.remote)
+
+
+def refuse(request: web.Request, error: errors.ChatError) -> web.Response:
+    """An error as a response; where it is a limit's, it is counted."""
+    if error.limit is not None:
+        principal = request.get(PRINCIPAL)
+        user_id = None if principal is None else str(principal.user_id)
+        request.app[REFUSALS].note(error.limit, client(request), user_id)
+    return answer(error)
 
 
 def answer(error: errors.ChatError) -> web.Response:

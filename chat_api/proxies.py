@@ -60,6 +60,19 @@ class Proxies:
                 break
         return client
 
+    def customer(self, client: str) -> str | None:
+        """Whom limits count for this client: its IPv4 address, or its network of IPv6, one of 64 bits.
+
+        Of these each customer has at least one to himself. None: it is one of the trusted, so a proxy that
+        doesn't say for whom it speaks, or a program of the house. Behind it may be everybody.
+        """
+        address = _address(client)
+        if address is None or self._know(address):
+            return None
+        if isinstance(address, IPv4Address):
+            return str(address)
+        return str(ip_network((int(address) >> 64 << 64, 64)))
+
     def _know(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self.networks)
 

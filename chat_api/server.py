@@ -14,7 +14,8 @@ from aiohttp import web
 
 from chat_api import listeners
 from chat_api.app import create_app
-from chat_api.context import GENERATIONS
+from chat_api.connection import Runner
+from chat_api.context import GENERATIONS, REFUSALS
 from chat_api.listeners import ServeError
 from chat_api.settings import Settings
 from chat_api.signals import signalled
@@ -88,8 +89,10 @@ async def serve_on(
 ) -> None:
     """Serve on listening sockets until `ending` says how to end; `ready` is called once it serves."""
     app = create_app(settings, more)
-    runner = web.AppRunner(
+    runner = Runner(
         app,
+        settings,
+        app[REFUSALS].note,
         access_log=None,  # middlewares.trace writes the line, with its ids
         keepalive_timeout=75,
         shutdown_timeout=LAST_WORDS_SECONDS,

@@ -5,92 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
-from chat_api.dsn import parse_dsn
-from chat_api.proxies import Proxies
+from chat_api.setting_types import (
+    BasePath,
+    DatabaseUrl,
+    HttpUrl,
+    Key,
+    Level,
+    Origins,
+    ProxyList,
+    RateText,
+    Role,
+    Seconds,
+    TokenUrl,
+    split_origins,
+)
 
 
 class SettingsError(Exception):
     """Settings that can't be used; the text names each variable, its value and what is allowed."""
-
-
-def _http_url(value: str) -> str:
-    try:
-        url = urlsplit(value)
-        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError("must be a URL such as http://host:8000")
-    return value.rstrip("/")
-
-
-def _database_url(value: str) -> str:
-    parse_dsn(value)
-    return value
-
-
-def _role(value: str) -> str:
-    if "\0" in value or len(value.encode()) > 63:
-        raise ValueError("must be a role of PostgreSQL, of at most 63 bytes")
-    return value
-
-
-def _origins(value: str) -> str:
-    for origin in _split(value):
-        url = urlsplit(_http_url(origin))
-        if url.path or url.query or url.fragment or "@" in url.netloc:
-            raise ValueError("must be origins such as https://chat.example, separated by commas")
-    return value
-
-
-def _split(origins: str) -> list[str]:
-    return [origin.strip().rstrip("/").lower() for origin in origins.split(",") if origin.strip()]
-
-
-def _path(value: str) -> str:
-    path = value.rstrip("/")
-    segments = path.split("/")
-    # Unreserved characters alone (RFC 3986 section 2.3): never escaped, and no pattern to aiohttp.
-    fits = re.fullmatch("(/[A-Za-z0-9._~-]+)*", path, re.ASCII)
-    if not fits or "." in segments or ".." in segments:
-        raise ValueError("must be a path such as /chat, of letters, digits and ._~-")
-    return path
-
-
-def _proxies(value: str) -> str:
-    Proxies.parse(value)
-    return value
-
-
-def _sendable(value: SecretStr) -> SecretStr:
-    secret = value.get_secret_value()
-    if not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
-        raise ValueError("must be printable ASCII without spaces around it, as HTTP headers are")
-    return value
-
-
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _token_url(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme or url.netloc:
-        return _http_url(value)
-    if value and (not value.isascii() or not value.isprintable() or " " in value):
-        raise ValueError("must be a URL such as https://chat.example/token, or a path such as /token")
-    return value
-
-
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Key = Annotated[SecretStr, AfterValidator(_sendable)]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -100,7 +37,7 @@ class Settings(BaseSettings):
         env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
     )
 
-    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+    database_url: DatabaseUrl = Field(
         "postgresql+asyncpg://localhost/samosachaat",
         description="PostgreSQL; `postgresql://` too, SQLAlchemy's query options are understood",
     )
@@ -119,26 +56,24 @@ class Settings(BaseSettings):
         6000, ge=1, le=10_000_000, description="characters an inference call carries at most"
     )
     system_prompt: str = Field("", description="instructions put before every conversation")
-    frontend_url: Annotated[str, AfterValidator(_origins)] = Field(
+    frontend_url: Origins = Field(
         "http://localhost:3000", description="allowed browser origins, comma-separated (CORS, WebSocket)"
     )
     web_ui: Literal["on", "off"] = Field("on", description="`off` leaves the web page out")
-    web_token_url: Annotated[str, AfterValidator(_token_url)] = Field(
+    web_token_url: TokenUrl = Field(
         "",
         description="where the web page fetches its token, with the site's cookies: answers "
         '`{"token": "…"}`; empty: the page asks for one',
     )
-    base_path: Annotated[str, AfterValidator(_path)] = Field(
+    base_path: BasePath = Field(
         "", description="path below which everything lies, such as `/chat`; empty: the root"
     )
-    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+    trusted_proxies: ProxyList = Field(
         "127.0.0.1,::1,unix",
         description="whose `X-Forwarded-*` headers are believed: addresses, networks such as `10.0.0.0/8`, "
         "`unix` for the unix socket; `none`: nobody's",
     )
-    log_level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
-    ] = Field("INFO", description="least severe log line that is written")
+    log_level: Level = Field("INFO", description="least severe log line that is written")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`auto`: text on a terminal, else JSON"
     )
@@ -162,7 +97,7 @@ class Settings(BaseSettings):
 
     database_pool_max: int = Field(10, ge=1, le=1000, description="connections opened at most")
     database_timeout: Seconds = Field(10, description="seconds for a statement, and for a free connection")
-    service_role: Annotated[str, AfterValidator(_role)] = Field(
+    service_role: Role = Field(
         "",
         description="role that `chat-api migrate` gives the rights that `serve` needs, see "
         "docs/operations/privileges.md; empty: whoever has them keeps them",
@@ -172,6 +107,32 @@ class Settings(BaseSettings):
     max_frame_bytes: int = Field(
         262_144, ge=1024, le=16_777_216, description="a larger WebSocket message ends the socket with 1009"
     )
+    max_header_bytes: int = Field(
+        8190, ge=1024, le=65_536, description="a request line or a header field that is larger gets 431"
+    )
+    request_timeout: Seconds = Field(
+        30, description="seconds that a client may take to send a request's headers, and again for its body"
+    )
+    sends_per_user: RateText = Field(
+        "0",
+        description="messages sent or answered anew by one user: `30/minute` is 30 at once, and 30 again in "
+        "the course of a minute; `second`, `hour`, `day` too; `0`: no limit",
+    )
+    sends_per_address: RateText = Field(
+        "0", description="the same for one network address; set `TRUSTED_PROXIES` first"
+    )
+    sign_in_failures_per_address: RateText = Field(
+        "0",
+        description="tokens from one address that the auth service refuses, before its unknown ones aren't "
+        "checked for a while; each worker counts; set `TRUSTED_PROXIES` first",
+    )
+    max_answers_per_user: int = Field(
+        0, ge=0, le=1000, description="answers of one user that are being written at once; `0`: no limit"
+    )
+    max_conversations_per_user: int = Field(
+        0, ge=0, le=1_000_000, description="conversations that one user may have; `0`: no limit"
+    )
+    max_title_characters: int = Field(500, ge=20, le=500, description="a longer title gets 422")
     max_subscriptions: int = Field(
         100, ge=1, le=10_000, description="conversations that a WebSocket may follow at once"
     )
@@ -215,7 +176,7 @@ class Settings(BaseSettings):
     @property
     def origins(self) -> list[str]:
         """The allowed browser origins, as browsers write them: lower case, no slash at the end."""
-        return _split(self.frontend_url)
+        return split_origins(self.frontend_url)
 
 
 def load_settings(**overrides: Any) -> Settings:

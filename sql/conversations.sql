@@ -35,11 +35,30 @@ from (
 ) as c
 where (select chat_for_user(:user_id, null));
 
--- name: create(user_id, title, model_tag)^
--- Opens an empty conversation for a user; once a conversation.
+-- name: create(user_id, title, model_tag, max_conversations)^
+-- Opens an empty conversation for a user; once a conversation. No row: the user has `max_conversations` (0: any number).
+-- These are counted in idx_conversations_user_updated, and not beyond that number. Requests of one user at the very same
+-- moment don't see each other's: so many more may get in.
 with created as ( -- conversations.create
     insert into conversations (user_id, title, model_tag)
-    values (:user_id, :title, :model_tag)
+    select
+        :user_id,
+        :title,
+        :model_tag
+    where
+        case
+            when cast(:max_conversations as integer) = 0 then true
+            else (
+                select count(*)
+                from (
+                    select
+                    from conversations
+                    where user_id = :user_id
+                    order by updated_at desc, id desc
+                    limit :max_conversations
+                ) as c
+            ) < :max_conversations
+        end
     returning id, user_id, title, model_tag, is_favorited, created_at, updated_at
 )
 

@@ -1,12 +1,16 @@
--- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters, tell)^
+-- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters, tell, max_running, limits)^
 -- Begins an answer: everything that must happen before the model is asked, once a message sent or regenerated.
 -- Stores the question, titles the conversation by its first one, and returns what the model is to be sent: the newest
 -- messages within both budgets, newest first. A second running generation is refused by uq_generations_running, not by
 -- the look before it (which only spares the common case a write). No row: not this user's conversation.
 -- `outcome`: started; existed (this key was used before: attach to generation_id; `is_other_content`: for something
--- else, null: at this very moment, so ask again); running (generation_id is in the way); nothing (no question to
--- answer again). `tell`: notify listening workers, whose readers may watch this conversation; false where this worker is
--- the only one, since notifications make commits wait for each other.
+-- else, null: at this very moment, so ask again); running (generation_id is in the way); nothing (no question to answer
+-- again); limited (by the limit that `limited_by` names; a null `seconds_to_wait`: nobody knows); crowded (another began
+-- here at this very moment, so ask again). `tell`: notify listening workers, whose readers may watch this conversation;
+-- false where this worker is the only one, since notifications make commits wait for each other.
+-- Limits: the user may have `max_running` answers at once (0: any number; idx_generations_holder), and takes one of each
+-- of `limits`, [{"name": "sends_per_user", "subject": "…", "every": "2 s", "period": "60 s"}, …]: as many in a period as
+-- `every` fits in (allowances_pkey); null: any number. Only what is started counts. See chat_admit in migration 0016.
 with conversation as ( -- generations.start
     select
         id,
@@ -71,20 +75,41 @@ running as (
     where g.status = 'running'
 ),
 
+-- Not called where nothing is limited, nor for what won't begin in any case.
+verdict as materialized (
+    select
+        v.limited_by,
+        v.seconds_to_wait
+    from conversation as c
+    cross join lateral chat_admit(:user_id, c.id, :idempotency_key, :max_running, :limits) as v
+    where
+        (cast(:limits as json) is not null or cast(:max_running as integer) > 0)
+        and exists (select from question)
+        and not exists (select from earlier)
+        and not exists (select from running)
+),
+
 -- The update changes nothing: it is there to return the generation that won, which this snapshot can't see.
 entered as (
-    insert into generations as g (id, conversation_id, kind, user_message_id, idempotency_key, worker_id)
+    insert into generations as g (id, conversation_id, kind, user_message_id, idempotency_key, worker_id, holder_id)
     select
         p.id,
         c.id,
         :kind,
         q.id,
         :idempotency_key,
-        :worker_id
+        :worker_id,
+        case when :max_running > 0 then cast(:user_id as uuid) end
     from conversation as c
     cross join proposed as p
     cross join question as q
-    where not exists (select from earlier) and not exists (select from running)
+    where
+        not exists (select from earlier)
+        and not exists (select from running)
+        and not exists (
+            select from verdict as v
+            where v.limited_by is not null
+        )
     on conflict (conversation_id) where status = 'running'
     do update set status = g.status
     returning g.id, g.conversation_id, g.user_message_id, g.idempotency_key
@@ -189,8 +214,12 @@ select
         when s.id is not null then 'started'
         when n.idempotency_key = :idempotency_key then 'existed'
         when n.id is not null or r.id is not null then 'running'
+        when v.limited_by = 'crowded' then 'crowded'
+        when v.limited_by is not null then 'limited'
         else 'nothing'
     end as outcome,
+    v.limited_by,
+    v.seconds_to_wait,
     case
         when s.id is not null and :tell
             then pg_notify('chat_started', concat_ws(' ', cast(:worker_id as uuid), c.id, s.id))
@@ -200,6 +229,7 @@ left join earlier as e on true
 left join entered as n on true
 left join started as s on true
 left join running as r on true
+left join verdict as v on true
 where (select chat_for_user(:user_id, :conversation_id));
 
 -- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, tell)^

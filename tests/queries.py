@@ -125,6 +125,8 @@ class Chat:
             "max_messages": 50,
             "max_characters": 6000,
             "tell": True,
+            "max_running": 0,
+            "limits": None,
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 

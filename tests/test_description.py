@@ -127,8 +127,9 @@ async def test_only_what_opens_something_is_called_so(openapi: Document) -> None
     assert [path for (_, path), summary in summaries.items() if summary.startswith("Open ")] == ["/api/ws"]
 
 
-# No operation's responses: a socket's commands, other methods, a kind that only comes as one of its parts.
+# No operation's: socket commands, other methods, what is no request, a kind that comes as one of its parts.
 ELSEWHERE = {"rate_limited", "too_many_subscriptions", "method_not_allowed", "unavailable"}
+ELSEWHERE |= {"not_http", "headers_too_large"}
 
 
 async def test_every_code_appears(openapi: Document, asyncapi: Document) -> None:

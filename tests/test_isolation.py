@@ -59,6 +59,8 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str,
                 "max_messages": 50,
                 "max_characters": 6000,
                 "tell": True,
+                "max_running": 9,
+                "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }
             return [
                 {**common, "kind": kind, "content": content, "idempotency_key": key}

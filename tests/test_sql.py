@@ -95,7 +95,8 @@ async def test_the_readmes_commands_work_and_show_every_name_in_pg_stat_statemen
 
 async def test_what_queries_return_is_what_callers_are_promised(sql: Connection) -> None:
     chat = Chat()
-    created = await one(sql, "conversations.create", user_id=chat.user_id, title="T", model_tag="default")
+    made = {"user_id": chat.user_id, "title": "T", "model_tag": "default", "max_conversations": 0}
+    created = await one(sql, "conversations.create", **made)
     assert created is not None
     chat.id = UUID(orjson.loads(created["conversation"])["id"])
     finished = await chat.begin(sql)

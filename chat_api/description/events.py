@@ -138,6 +138,10 @@ class RefusalFrame(_Answering):
         description="a sentence; for `validation_failed` a list of problems",
         examples=["An answer is being written in this conversation: wait for it or stop it first."],
     )
+    status: int = Field(description="what HTTP would have answered", examples=[409])
+    retry_after: int | None = Field(
+        description="seconds to wait before trying again; null where waiting doesn't help", examples=[None]
+    )
     generation_id: UUID | None = Field(
         None, description="of `generation_running`: the one", examples=[GENERATION]
     )

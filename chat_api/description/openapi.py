@@ -22,8 +22,14 @@ from chat_api.description.declare import (
 )
 from chat_api.description.schemas import Mode, Schema, example, refer, schemas
 
-SIGNED_IN = (errors.Unauthorized, errors.InvalidToken, errors.AuthBroken, errors.AuthUnavailable)
-READS_BODY = (errors.BadRequest, errors.BodyTooLarge, errors.NotJson, errors.Invalid)
+SIGNED_IN = (
+    errors.Unauthorized,
+    errors.InvalidToken,
+    errors.TooManySignInFailures,
+    errors.AuthBroken,
+    errors.AuthUnavailable,
+)
+READS_BODY = (errors.BadRequest, errors.RequestTimeout, errors.BodyTooLarge, errors.NotJson, errors.Invalid)
 CONVERSATION_ID = Parameter("path", "id", "The conversation's id.", {"type": "string", "format": "uuid"})
 TRACE_ID = Parameter(
     "header",

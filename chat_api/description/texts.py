@@ -14,7 +14,8 @@ A conversation holds messages; a message is answered by a model, word by word, a
 - **Errors** are `{"detail": …, "code": …}` with a code that stays the same; with 422, `detail` lists each
   field. A 503 or 429 may be tried again after `Retry-After` seconds. At another address there is nothing:
   without a token 401 (`unauthorized`), with one 404 (`not_found`). Another method gets 405
-  (`method_not_allowed`) and `Allow`.
+  (`method_not_allowed`) and `Allow`; a request line or header that is too large 431 (`headers_too_large`),
+  and what is no HTTP request 400 (`not_http`).
 - Times are ISO 8601 with an offset, ids lower-case UUIDs. Fields that the service doesn't know are ignored,
   and it may add fields to its answers. Somebody else's conversation is answered like one that doesn't
   exist.
@@ -54,7 +55,8 @@ SOCKET = """\
 One connection for all of a user's conversations; the rest of the API is in [openapi.json](openapi.json).
 
 Frames are JSON text. Each command has a `ref`, a string or number of the client's choice, that comes back
-with its answer: `ack`, or `error` if it is refused, which leaves the socket open. A `send` or `regenerate`
+with its answer: `ack`, or `error` if it is refused, which leaves the socket open. Limits count messages
+however they are sent; a refusal by one has the `status` 429 and `retry_after`. A `send` or `regenerate`
 follows its conversation too: its answer's events come by themselves, and those of any later answer that
 another tab begins. After a break, `subscribe` with `after`, `<generation_id>:<seq>` of the last event,
 continues without a gap or a double."""

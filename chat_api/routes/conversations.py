@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL
+from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import Answer, Operation, describe
 from chat_api.models import (
@@ -80,7 +80,7 @@ async def page(request: web.Request) -> web.Response:
         TAG,
         [Answer(201, "The new conversation.", Conversation)],
         "Its first message makes its title, unless you give one.",
-        errors=[*declare.DATABASE, errors.UnknownUser],
+        errors=[*declare.DATABASE, errors.UnknownUser, errors.TooManyConversations],
         body=ConversationCreate,
     )
 )
@@ -90,9 +90,12 @@ async def create(request: web.Request) -> web.Response:
     row = await request.app[DATABASE].row(
         "conversations.create",
         user_id=request[PRINCIPAL].user_id,
-        title=body.title or "New conversation",
+        title=_title(request, body.title) or "New conversation",
         model_tag=body.model_tag or "default",
+        max_conversations=request.app[SETTINGS].max_conversations_per_user,
     )
+    if row is None:
+        raise errors.TooManyConversations
     return _one(row, 201)
 
 
@@ -150,7 +153,7 @@ async def update(request: web.Request) -> web.Response:
         "conversations.update",
         id=conversation_id,
         user_id=request[PRINCIPAL].user_id,
-        title=body.title,
+        title=_title(request, body.title),
         is_favorited=body.is_favorited,
     )
     return _one(row)
@@ -169,6 +172,15 @@ async def delete(request: web.Request) -> web.Response:
     if row["generation_id"] is not None:
         await request.app[GENERATIONS].stopped(row["generation_id"], conversation_id)
     return web.Response(status=204)
+
+
+def _title(request: web.Request, title: str | None) -> str | None:
+    most = request.app[SETTINGS].max_title_characters
+    if title is not None and len(title) > most:
+        raise errors.Invalid.of(
+            "string_too_long", ("body", "title"), f"String should have at most {most} characters"
+        )
+    return title
 
 
 def _one(row: asyncpg.Record | None, status: int = 200) -> web.Response:

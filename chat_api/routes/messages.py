@@ -10,6 +10,7 @@ from chat_api import errors
 from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_STREAM, Answer, Operation, Parameter, describe
+from chat_api.middlewares import customer
 from chat_api.models import Exchange, MessageCreate, Regenerate
 from chat_api.routes.requests import read_body, read_id, respond
 from chat_api.transports import sse
@@ -41,6 +42,9 @@ ERRORS: list[type[errors.ChatError]] = [
     *declare.DATABASE,
     errors.GenerationRunning,
     errors.RequestRepeated,
+    errors.SendingTooFast,
+    errors.AddressSendingTooFast,
+    errors.TooManyAnswers,
     errors.Draining,
     # of an answer in one piece, in which nothing was said
     errors.InferenceError,
@@ -92,7 +96,7 @@ async def _answer(request: web.Request, model: type[MessageCreate | Regenerate])
     conversation_id = read_id(request)
     asked = await read_body(request, model)
     reading = await request.app[GENERATIONS].start(
-        request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request)
+        request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request), customer(request)
     )
     if asked.stream:
         return await sse.stream(request, reading, request.app[SETTINGS], request[PRINCIPAL].expires_at)

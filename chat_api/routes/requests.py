@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
@@ -22,10 +23,13 @@ JSON = {"Content-Type": "application/json; charset=utf-8"}
 async def read_body(request: web.Request, model: type[Model]) -> Model:
     """The JSON body, validated. No body at all is an empty object.
 
-    Raises NotJson, BodyTooLarge, BadRequest (no JSON), Invalid.
+    Raises NotJson, BodyTooLarge, RequestTimeout, BadRequest (no JSON), Invalid.
     """
     try:
-        data = await request.read()
+        async with asyncio.timeout(request.app[SETTINGS].request_timeout):
+            data = await request.read()
+    except TimeoutError:
+        raise errors.RequestTimeout from None
     except web.RequestPayloadError:
         raise errors.BadRequest("The request body is not what its Content-Encoding says.") from None
     # aiohttp has looked already, unless this application lies within another one, whose limit counted.

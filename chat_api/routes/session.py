@@ -12,7 +12,8 @@ import orjson
 import structlog
 
 from chat_api import errors
-from chat_api.context import GENERATIONS, METRICS, SETTINGS, VERIFIER
+from chat_api.context import GENERATIONS, METRICS, REFUSALS, SETTINGS, VERIFIER
+from chat_api.rate import PERIODS, Rate, TokenBucket
 from chat_api.routes.commands import (
     KINDS,
     Asked,
@@ -26,7 +27,6 @@ from chat_api.routes.commands import (
     Unsubscribe,
     read_command,
 )
-from chat_api.routes.rate import TokenBucket
 from chat_api.transports.subscription import Subscription
 from chat_api.transports.websocket import UNAUTHENTICATED, Socket, frame
 
@@ -44,15 +44,24 @@ class Session:
     A refused command gets an error frame and leaves the socket open, unless it isn't known yet who asks.
     """
 
-    def __init__(self, socket: Socket, app: web.Application) -> None:
+    def __init__(self, socket: Socket, app: web.Application, remote: str, address: str | None) -> None:
+        """`remote`: the client's address for the log; `address`: whom limits count it for, if anybody."""
         self._socket = socket
+        self._remote = remote
+        self._address = address
+        self._refusals = app[REFUSALS]
         self._verifier = app[VERIFIER]
         self._generations = app[GENERATIONS]
         self._commands = app[METRICS].socket_commands
         self._max_subscriptions = app[SETTINGS].max_subscriptions
-        self._rate = TokenBucket(app[SETTINGS].commands_per_minute, 60)
+        self._rate = TokenBucket(Rate(app[SETTINGS].commands_per_minute, PERIODS["minute"]))
         self._principal: Principal | None = None
         self._subscriptions: dict[UUID, Subscription] = {}
+
+    @property
+    def user_id(self) -> str | None:
+        """Who has authenticated."""
+        return None if self._principal is None else str(self._principal.user_id)
 
     async def run(self, principal: Principal | None) -> None:
         """Serve until the socket ends. Raises ConnectionResetError when it broke off."""
@@ -67,12 +76,13 @@ class Session:
             await self._subscriptions.pop(conversation_id).close()
 
     async def _take(self, message: str | bytes) -> None:
-        allowed = self._rate.take(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        seconds_to_wait = 0.0 if self._rate.take(now) else self._rate.wait(now)
         ref: Ref | None = None
         try:
             envelope = Envelope.read(message)
             ref = envelope.ref
-            await self._do(self._read(envelope, message, allowed))
+            await self._do(self._read(envelope, message, seconds_to_wait))
         except errors.ChatError as error:
             await self._refuse(ref, error)
         except ConnectionResetError:
@@ -81,17 +91,20 @@ class Session:
             logger.exception("command_failed")
             await self._refuse(ref, errors.ChatError("Something went wrong in this service; try again."))
 
-    def _read(self, envelope: Envelope, message: str | bytes, allowed: bool) -> Asked:
+    def _read(self, envelope: Envelope, message: str | bytes, seconds_to_wait: float) -> Asked:
         known = isinstance(envelope.type, str) and envelope.type in KINDS
         self._commands.labels(envelope.type if known else "unknown").inc()
-        if not allowed:
-            raise errors.RateLimited
+        if seconds_to_wait:
+            raise errors.RateLimited(seconds_to_wait)
         return read_command(envelope.type, message)
 
     async def _refuse(self, ref: Ref | None, error: errors.ChatError) -> None:
-        if self._principal is None and error.status < 500:
+        if error.limit is not None:
+            self._refusals.note(error.limit, self._remote, self.user_id)
+        is_unchecked = error.status >= 500 or isinstance(error, errors.TooManySignInFailures)
+        if self._principal is None and not is_unchecked:
             self._socket.end(UNAUTHENTICATED)
-        else:  # also where the token can't be checked just now: the client may send it again
+        else:  # also where the token isn't checked just now: the client may send it again
             told = {
                 "status": error.status,
                 "retry_after": error.retry_after,
@@ -116,7 +129,7 @@ class Session:
 
     async def _authenticate(self, token: str) -> None:
         try:
-            principal = await self._verifier.verify(token)
+            principal = await self._verifier.verify(token, lambda: self._address)
         except errors.Unauthorized:
             self._socket.end(UNAUTHENTICATED)
             return
@@ -137,7 +150,7 @@ class Session:
         subscription = followed or self._new_subscription(conversation_id)
         try:
             reading = await self._generations.start(
-                user_id, conversation_id, command, command.idempotency_key
+                user_id, conversation_id, command, command.idempotency_key, self._address
             )
             # Where this conversation is followed already, its subscription has just heard of the generation,
             # and has its turn after this task waits for the first time: the acknowledgement goes before.

@@ -6,9 +6,9 @@ import structlog
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.context import METRICS, SETTINGS, SOCKETS
+from chat_api.context import METRICS, REFUSALS, SETTINGS, SOCKETS
 from chat_api.description.declare import Answer, Operation, describe
-from chat_api.middlewares import origin, public, verify_bearer
+from chat_api.middlewares import client, customer, origin, public, verify_bearer
 from chat_api.routes.session import Session
 from chat_api.transports.websocket import (
     FAILED,
@@ -34,13 +34,19 @@ AUTHENTICATION_SECONDS = 10
         [Answer(101, "A WebSocket; its frames are described in [asyncapi.json](asyncapi.json).")],
         "A program sends its token in the header `Authorization`, a browser in its first frame. Where the "
         "token or the page's `Origin` is refused, the socket opens and is closed with a code that says so.",
-        errors=[errors.UpgradeRequired, errors.AuthBroken, errors.AuthUnavailable],
+        errors=[
+            errors.UpgradeRequired,
+            errors.TooManySignInFailures,
+            errors.AuthBroken,
+            errors.AuthUnavailable,
+        ],
     )
 )
 async def connect(request: web.Request) -> web.StreamResponse:
     """Serve a socket until either side ends it."""
     socket = Socket(request, request.app[SETTINGS])
-    session = Session(socket, request.app)
+    remote = client(request)
+    session = Session(socket, request.app, remote, customer(request))
     request.app[SOCKETS].add(socket)
     request.app[METRICS].sockets.inc()
     try:
@@ -67,6 +73,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
         request.app[METRICS].sockets.dec()
         await session.close()
         await socket.close()
+        if socket.was_too_large:
+            request.app[REFUSALS].note("max_frame_bytes", remote, session.user_id)
     return socket.response
 
 

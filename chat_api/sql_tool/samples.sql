@@ -102,6 +102,10 @@ usual (name, value) as (
     ('start_seconds', '10'),
     ('hint', 'many'),
     ('tell', 'true'),
+    -- limits: as in a service that limits nothing
+    ('max_running', '0'),
+    ('max_conversations', '0'),
+    ('limits', null),
     -- journal: numbers behind everything that an answer may have
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from chat_api import errors
 from chat_api.events import kind
@@ -93,6 +93,7 @@ class Socket:
         self._deadline: float | None = None
         self._why_then = FAILED
         self._receiving: asyncio.Timeout | None = None
+        self.was_too_large = False  # a message over `max_frame_bytes` has ended it
 
     async def open(self) -> None:
         """Take the connection over from HTTP."""
@@ -134,6 +135,8 @@ class Socket:
         if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
             data: str | bytes = message.data
             return data
+        if isinstance(message.data, WebSocketError):
+            self.was_too_large = message.data.code == WSCloseCode.MESSAGE_TOO_BIG
         return None  # closed, broken off, or not as the protocol wants it: aiohttp has seen to it
 
     async def send(self, frames: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,3 +67,25 @@ def test_a_dba_looks_at_the_queries_through_it(
             assert main(["sql", "explain", name, *options]) == 0, capsys.readouterr()
     with psycopg.connect(pooled_url.partition("?")[0], prepare_threshold=None) as connection:
         assert connection.execute("select name from pg_prepared_statements").fetchall() == []
+
+
+async def test_limits_are_exact_through_it(
+    pooled_url: str, settings: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    model.say = ["a"]
+    limits = {"sends_per_user": "7/hour", "max_answers_per_user": 3, "database_url": pooled_url}
+    settings = settings.model_copy(update=limits)
+    async with Service(settings) as one, Service(settings) as other:
+        paths = [await open_conversation(one.session, user) for _ in range(20)]
+
+        async def ask(number: int, path: str) -> int:
+            session = (one, other)[number % 2].session
+            body = {"content": "hi", "stream": False}
+            async with session.post(f"{path}/messages", json=body, headers=user) as response:
+                await response.read()
+                return response.status
+
+        statuses = []
+        for _ in range(4):
+            statuses += await asyncio.gather(*(ask(*each) for each in enumerate(paths)))
+        assert Counter(statuses) == {200: 7, 429: 73}

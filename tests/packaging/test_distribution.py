@@ -40,8 +40,16 @@ def test_sdist_carries_what_building_and_testing_need(distribution: Distribution
     with tarfile.open(distribution.sdist) as sdist:
         held = {str(Path(*Path(member.name).parts[1:])) for member in sdist.getmembers() if member.isfile()}
     wanted = files("chat_api", "**/*") | files("sql", "*") | files("migrations", "*") | files("tests", "**/*")
-    wanted |= files("bench", "**/*")
-    wanted |= {"LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml", "setup.cfg"}
+    wanted |= files("bench", "**/*") | files("docs", "**/*")
+    wanted |= {
+        "LICENSE",
+        "Makefile",
+        "README.md",
+        "SECURITY.md",
+        "constraints.txt",
+        "pyproject.toml",
+        "setup.cfg",
+    }
     assert wanted <= held
     assert not [name for name in held if "__pycache__" in name or name.startswith(".")]
 

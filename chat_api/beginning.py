@@ -1,0 +1,64 @@
+"""The beginning of an answer: one statement, repeated where others get in its way; why it may be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from chat_api import errors
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from chat_api.db import Database
+
+TRIES = 10  # each time another request has got through
+
+
+async def begin(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record:
+    """The row of `generations.start`, whose outcome is `started` or `existed`.
+
+    Raises ConversationNotFound, GenerationRunning, NothingToRegenerate, Invalid (the key was used for another
+    message), LimitReached, RequestRepeated, DatabaseUnavailable.
+    """
+    row = await _asked(database, parameters)
+    if row is None:
+        raise errors.ConversationNotFound
+    outcome = row["outcome"]
+    if outcome == "nothing":
+        raise errors.NothingToRegenerate
+    if outcome == "running":
+        raise errors.GenerationRunning(generation_id=str(row["generation_id"]))
+    if outcome == "limited":
+        raise _limit(row)
+    if outcome == "crowded":
+        raise errors.RequestRepeated
+    if outcome == "existed" and row["is_other_content"]:
+        raise errors.Invalid.of(
+            "idempotency_key_reused",
+            ("header", "Idempotency-Key"),
+            "this key belongs to another message of this conversation; use a new one",
+        )
+    return row
+
+
+async def _asked(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record | None:
+    """Asked again where another request came in between: only then is seen what it did."""
+    for _ in range(TRIES):
+        try:
+            row = await database.row("generations.start", **parameters)
+        except errors.RequestRepeated:
+            continue  # the generation of the same key has ended already
+        if row is None:
+            return None
+        is_late = row["outcome"] == "existed" and row["is_other_content"] is None
+        if not (is_late or row["outcome"] == "crowded"):
+            return row
+    return await database.row("generations.start", **parameters)
+
+
+def _limit(row: asyncpg.Record) -> errors.LimitReached:
+    if row["limited_by"] == errors.TooManyAnswers.limit:
+        return errors.TooManyAnswers()
+    by_user = row["limited_by"] == errors.SendingTooFast.limit
+    return (errors.SendingTooFast if by_user else errors.AddressSendingTooFast)(row["seconds_to_wait"])

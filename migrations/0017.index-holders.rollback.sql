@@ -1,0 +1,12 @@
+-- Mirrors 0017, see 0007.
+
+set lock_timeout = '10min';
+set statement_timeout = '2h';
+
+do $$
+begin
+    perform set_config('lock_timeout', '5s', true);
+end
+$$;
+
+drop index concurrently if exists idx_generations_holder;

@@ -1,0 +1,24 @@
+-- A user's running answers, to be counted where their number is limited.
+-- depends: 0016.create-allowances
+-- transactional: false
+-- squawk-disable-assume-in-transaction
+
+-- For the two files, and the reasons, see 0007: they mirror each other, statement by statement.
+
+set lock_timeout = '10min';
+set statement_timeout = '2h';
+
+do $$
+begin
+    perform set_config('lock_timeout', '5s', true);
+    if exists (
+        select from pg_index where indexrelid = to_regclass('idx_generations_holder') and not indisvalid
+    ) then
+        drop index idx_generations_holder;
+    end if;
+end
+$$;
+
+-- Holds running answers alone, and none while their number isn't limited.
+create index concurrently if not exists idx_generations_holder
+on generations (holder_id) where status = 'running' and holder_id is not null;
