@@ -116,13 +116,14 @@ select
 from wanted as w
 left join asked as g on w.id = g.id
 left join messages as m on g.message_id = m.id and g.conversation_id = m.conversation_id
-cross join lateral (
-    select
-        array_agg(j.first_seq order by j.next_seq) as first_seqs,
-        array_agg(cast(j.events as text) order by j.next_seq) as slices
-    from journal as j
-    where j.generation_id = w.id and j.next_seq > w.next_seq
-) as s
+cross join
+    lateral (
+        select
+            array_agg(j.first_seq order by j.next_seq) as first_seqs,
+            array_agg(cast(j.events as text) order by j.next_seq) as slices
+        from journal as j
+        where j.generation_id = w.id and j.next_seq > w.next_seq
+    ) as s
 where (select chat_for_everyone());
 
 -- name: prune(after, seconds, max_rows)^
