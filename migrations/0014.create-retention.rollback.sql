@@ -2,11 +2,12 @@ set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 do $$
+declare
+    service_role name;
 begin
-    execute (
-        select string_agg(format('revoke delete on generations from %I', service_role), ';')
-        from chat_service_roles() as service_role
-    );
+    for service_role in select chat_service_roles() loop
+        execute format('revoke delete on generations from %I', service_role);
+    end loop;
 end
 $$;
 

@@ -193,6 +193,7 @@ async def test_it_counts_with_its_owners_rights_and_eyes(
         f"create role {role};"
         f"grant select, insert, update, delete on conversations, messages, generations to {role};"
         f"grant usage on schema public to {role};"
+        f"grant execute on function chat_admit(uuid, uuid, varchar, integer, json) to {role};"
         "alter table generations enable row level security;"
         f"create policy one on generations to {role} using (conversation_id = '{other.id}') with check (true)"
     )

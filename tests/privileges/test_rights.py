@@ -56,11 +56,13 @@ def refused(sql: psycopg.Connection[Any]) -> list[str]:
     sql.execute(f"set local role {SERVICE}")
     for name in QUERIES:
         query = load_queries()[name]
-        nulls = f"({', '.join(['null'] * len(query.parameters))})" if query.parameters else ""
+        # What a null leaves out of the plan is not looked at.
+        values = ["1" if name in ("max_running", "seconds") else "null" for name in query.parameters]
+        given = f"({', '.join(values)})" if values else ""
         try:
             with sql.transaction(force_rollback=True):
                 sql.execute(f"prepare p as {query.text}".encode())
-                sql.execute(f"explain execute p{nulls}".encode())
+                sql.execute(f"explain execute p{given}".encode())
         except psycopg.errors.InsufficientPrivilege:
             names.append(name)
         finally:
@@ -107,7 +109,6 @@ FORBIDDEN = [
     "insert into conversations (id, user_id) values (gen_random_uuid(), gen_random_uuid())",
     "update messages set content = 'other'",
     "update messages set role = 'system'",
-    "delete from generations",
     "update generations set conversation_id = gen_random_uuid()",
     "update generations set idempotency_key = 'k'",
     "update journal set events = '[]'",
