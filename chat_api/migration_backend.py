@@ -42,6 +42,8 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
         connection = connect(dburi)
         try:
             connection.execute("select pg_advisory_lock_shared(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
+            # yoyo's first session idles while a second one runs a migration, which may take hours.
+            connection.execute("set idle_session_timeout = 0")
         except BaseException:
             connection.close()
             raise
