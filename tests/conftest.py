@@ -26,7 +26,13 @@ from tests.chat import Chat, Client, open_chat
 from tests.model_server import ModelServer
 
 TEMPLATE = "chat_api_template"
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_prepared_transactions": "4",
+}
 
 
 @pytest.fixture(scope="session")
