@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -102,6 +103,11 @@ async def test_readers_on_other_workers_are_served_by_polling_alone(
                     assert await read_events(remote) == await read_events(local)
         rows = await sql.fetch("select content from messages where role = 'assistant' order by created_at")
         assert [row["content"] for row in rows] == ["a b c d", "a b c d", "a b c "]
+    # The sessions are everybody's: none of them has the service's limit.
+    with ExitStack() as stack:
+        for _ in range(3):
+            session = stack.enter_context(psycopg.connect(pooled_url.partition("?")[0]))
+            assert session.execute("show statement_timeout").fetchone() == ("0",)
 
 
 @pytest.mark.parametrize("options", [(), ("--generic",)])
