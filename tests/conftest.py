@@ -26,6 +26,8 @@ from tests.chat import Chat, Client, open_chat
 from tests.model_server import ModelServer
 
 TEMPLATE = "chat_api_template"
+# Another PostgreSQL than the one that comes with the packages: `make test-pg15`.
+PROGRAMS = Path(os.environ["POSTGRES"]) if os.environ.get("POSTGRES") else None
 FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -45,7 +47,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         prefix="chat-api-tests-", dir=memory if has_room else tmp_path_factory.getbasetemp()
     ) as folder:
         Path(folder).chmod(0o755)  # PostgreSQL may have to run as another user
-        with Postgres(Path(folder) / "data", settings=FAST) as server:
+        with Postgres(Path(folder) / "data", settings=FAST, programs=PROGRAMS) as server:
             yield server
 
 
