@@ -17,8 +17,8 @@ from chat_api.settings import Settings
 from tests.processes import ROOT, environment
 
 PREVIOUS = "3eec5ebf9414334880c00dcff633633a224dec6b"
-"""The commit of the release before this one. Set it to the tag when a release is out (docs/releasing.md): from
-then on the tests hold the next one to working beside it.
+"""The commit of the release before this one. When a release is out, set it to that one's (docs/releasing.md):
+from then on the tests hold the next one to working beside it.
 """
 
 CODE = ("chat_api", "migrations", "sql")

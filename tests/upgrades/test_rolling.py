@@ -261,7 +261,7 @@ async def test_servers_are_replaced_one_by_one_without_a_lost_token(
 async def test_a_sighup_after_the_codes_replacement_brings_the_new_release(
     old: Path, tmp_path: Path, settings: Settings, user: Headers, model: ModelServer
 ) -> None:
-    """`pip install --upgrade`, `chat-api migrate`, `systemctl reload`: the old supervisor, with new workers."""
+    """`pip install --upgrade`, `chat-api migrate`, `systemctl reload`: an old supervisor, new workers."""
     new = releases.following(tmp_path / "new", "9.9.9")
     place = tmp_path / "place"
     shutil.copytree(old, place)
