@@ -161,4 +161,4 @@ def _size(size: Size) -> str:
             break
         amount, unit = amount / 1024, larger
     rows = "" if size.rows is None else f", about {size.rows:,} rows"
-    return f"{amount:.3g} {unit}{rows}"
+    return f"{amount:.0f} {unit}{rows}" if amount >= 100 else f"{amount:.3g} {unit}{rows}"

@@ -10,8 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from chat_api import migration_report
 from chat_api.cli import main
 from chat_api.migrate import apply_migrations, known_migrations, rollback_migrations
+from chat_api.migration_report import Size
 from tests.migrations import earlier
 
 Connection = psycopg.Connection[Any]
@@ -148,3 +150,17 @@ def test_a_file_that_says_nothing_of_its_locks_is_not_taken_for_harmless(
     (migrations_copy / "9999.a-test.sql").write_text("select 1;\n")
     _, found, _ = status()
     assert found["9999.a-test"] == ["pending", "its file does not say what it locks"]
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (Size(0, None), "0 bytes"),
+        (Size(8192, 1), "8 kB, about 1 rows"),
+        (Size(1023 * 1024, None), "1023 kB"),
+        (Size(12_900_000_000, 104_000_000), "12 GB, about 104,000,000 rows"),
+        (Size(3 * 1024**5, None), "3072 TB"),
+    ],
+)
+def test_sizes_are_written_as_people_read_them(size: Size, words: str) -> None:
+    assert migration_report._size(size) == words
