@@ -76,7 +76,7 @@ def compare(found: Schema, catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
 
 
 def _same(definition: str, wanted: str) -> bool:
-    """Whether they say the same: PostgreSQL moves the casts of a check's words about in a dump and restore."""
+    """Whether they say the same: a dump and restore moves the casts of a check's words about."""
     return _CASTS.sub("", definition) == _CASTS.sub("", wanted)
 
 
