@@ -24,12 +24,8 @@ HINDERS = {
 }
 """Table locks that can be in somebody's way, the weakest first (PostgreSQL documentation, 13.3.1)."""
 
-LASTS = {
-    "a moment": False,
-    "reads every row": True,
-    "builds an index": True,
-}
-"""How long a lock is held, and whether that grows with the table."""
+LASTS = {"a moment": "", "reads every row": "of", "builds an index": "on"}
+"""How long a lock is held; where that grows with the table, the word before its size."""
 
 _LOCKS = re.compile(r"^-- locks: (.*)$", re.MULTILINE)
 _TIMEOUT = "^set (?:local )?{} = '(.*)';$"
@@ -50,10 +46,9 @@ class TableLock:
         """Who waits meanwhile, in words."""
         return HINDERS[self.mode]
 
-    @property
-    def grows(self) -> bool:
-        """Whether it lasts the longer the larger the table is."""
-        return LASTS[self.lasts]
+    def lasts_with(self, size: str) -> str:
+        """How long it lasts on a table of that size, in words."""
+        return f"{self.lasts} {LASTS[self.lasts]} {size}" if LASTS[self.lasts] else self.lasts
 
 
 @dataclass(frozen=True, slots=True)

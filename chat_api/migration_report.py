@@ -142,10 +142,7 @@ def _in_words(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> It
     elif not locks:
         yield "locks nothing that is there already"
     for lock, size in locks:
-        lasts = f"{lock.lasts} of {_size(size)}" if lock.lasts == "reads every row" else lock.lasts
-        if lock.lasts == "builds an index":
-            lasts = f"builds an index on {_size(size)}"
-        yield f"{lock.table}: {lock.mode}, {lasts}; {lock.hinders}"
+        yield f"{lock.table}: {lock.mode}, {lock.lasts_with(_size(size))}; {lock.hinders}"
     if locks:
         undone = "is undone" if demands.transactional else "can be run again"
         yield (
