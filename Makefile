@@ -21,16 +21,29 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-api test-browser chaos bench audit vendor screenshots schema packages browser lint format lock clean
+.PHONY: help dev test test-pg15 test-api test-browser chaos bench audit vendor screenshots schema packages browser lint \
+	format lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
 
 dev: $(VENV)/dev-installed ## run everything on this machine and print its address (make dev ARGS="--port 9000")
 	@exec $(BIN)/python -m chat_api dev $(ARGS)
 
 test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+# What depends on the server: the schema, each query with its plans and races, and the service's way through them.
+# Left out: the buffers of a large history (sql/README.md tells what differs), and commands that bring their own server.
+POSTGRES15 = /usr/lib/postgresql/15/bin
+test-pg15: $(VENV)/test-installed ## run the tests of schema and queries on Debian's PostgreSQL 15
+	@test -x $(POSTGRES15)/postgres || { echo "No PostgreSQL in $(POSTGRES15): make packages," \
+		"or name the folder of its programs: make test-pg15 POSTGRES15=..." >&2; exit 1; }
+	@POSTGRES=$(POSTGRES15) exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal \
+		--deselect tests/test_sql.py::test_the_readmes_commands_work_and_show_every_name_in_pg_stat_statements \
+		--deselect tests/test_sql_buffers.py \
+		tests/migrations $(wildcard tests/test_sql*.py) \
+		$(addprefix tests/,test_conversations.py test_send.py test_attach.py test_stop.py test_regenerate.py) $(ARGS)
 
 # Files by their names: `make test` shall leave them out. Each bounds its own time.
 test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold the answers against the API's description
@@ -61,10 +74,15 @@ screenshots: browser $(VENV)/browser-test-installed ## draw the README's picture
 schema: $(VENV)/test-installed ## write down what the migrations make, for `chat-api sql check` (after a new migration)
 	@exec $(BIN)/python -m tests.schema
 
-packages: ## install what tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
+# Debian makes and starts a database with the package, unless its configuration says otherwise meanwhile.
+NO_CLUSTER = /etc/postgresql-common/createcluster.d/chat-api.conf
+packages: ## install what tests want beside: pgbouncer, nginx, curl, PostgreSQL 15 (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
 	for each in pgbouncer nginx curl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	test -x $(POSTGRES15)/postgres || missing="$$missing postgresql-15"; \
 	test -z "$$missing" || { \
+		trap 'rm -f $(NO_CLUSTER)' EXIT; \
+		mkdir -p $(dir $(NO_CLUSTER)) && echo 'create_main_cluster = false' >$(NO_CLUSTER) && \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
 

@@ -8,15 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from chat_api import __version__
 from chat_api.data_tool.arguments import add_data_commands
+from chat_api.migrate_command import add_migrate_command
+from chat_api.migrate_command import run as run_migrate
+from chat_api.newer import FLAG
 from chat_api.settings import SettingsError, load_settings
 from chat_api.sql_tool.arguments import add_sql_command
-
-if TYPE_CHECKING:
-    from chat_api.settings import Settings
 
 FAILED, MISUSED = 1, 2
 UNREAD = 128 + 13  # as a shell tells that SIGPIPE ended a command
@@ -55,7 +54,14 @@ def _serve(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     configure_logging(settings)
-    where = {"host": options.host, "port": options.port, "unix_socket": options.unix_socket}
+    from chat_api.schema_guard import SchemaGuard  # noqa: PLC0415
+
+    where = {
+        "host": options.host,
+        "port": options.port,
+        "unix_socket": options.unix_socket,
+        "guard": None if options.allow_newer_schema else SchemaGuard(settings),
+    }
     try:
         if options.workers > 1:
             from chat_api.supervisor import supervise  # noqa: PLC0415 - which knows nothing of the server
@@ -66,41 +72,6 @@ def _serve(options: argparse.Namespace) -> int:
         run(serve(settings, **where))
     except ServeError as error:
         return _fail(str(error))
-    return 0
-
-
-def _migrate(options: argparse.Namespace) -> int:
-    from chat_api.migrate import MigrationError  # noqa: PLC0415 - serve needs no yoyo
-
-    settings = load_settings()
-    try:
-        return int(options.action(settings, options))
-    except MigrationError as error:
-        return _fail(str(error))
-
-
-def _apply(settings: Settings, _: argparse.Namespace) -> int:
-    from chat_api.migrate import apply_migrations, grant_rights  # noqa: PLC0415
-
-    role = settings.service_role
-    _tell(apply_migrations(settings.database_url, role), "applied", "nothing to apply")
-    return _tell(grant_rights(settings.database_url, role), "done:", "") if role else 0
-
-
-def _rollback(settings: Settings, options: argparse.Namespace) -> int:
-    from chat_api.migrate import rollback_migrations  # noqa: PLC0415
-
-    return _tell(
-        rollback_migrations(settings.database_url, options.count), "rolled back", "nothing to roll back"
-    )
-
-
-def _status(settings: Settings, _: argparse.Namespace) -> int:
-    from chat_api.migrate import migration_status  # noqa: PLC0415
-
-    for state in migration_status(settings.database_url):
-        when = "pending" if state.applied_at is None else f"applied {state.applied_at:%Y-%m-%d %H:%M:%S%z}"
-        sys.stdout.write(f"{state.id:<40} {when}\n")
     return 0
 
 
@@ -130,14 +101,6 @@ def _act(action: Callable[[argparse.Namespace], int], options: argparse.Namespac
         return _fail(str(error), MISUSED)
     except FailedError as error:
         return _fail(str(error))
-
-
-def _tell(migrations: Sequence[str], done: str, nothing: str) -> int:
-    for migration in migrations:
-        sys.stdout.write(f"{done} {migration}\n")
-    if nothing and not migrations:
-        sys.stdout.write(f"{nothing}\n")
-    return 0
 
 
 def _fail(reason: str, status: int = FAILED) -> int:
@@ -207,24 +170,15 @@ def _parser() -> argparse.ArgumentParser:
         help="processes that share the work, one for each core; those that die are started again, and SIGHUP "
         "restarts one after the other (default: %(default)s)",
     )
+    serve.add_argument(
+        FLAG,
+        action="store_true",
+        help="start also where a later release has migrated the database, as its release notes may allow: "
+        "for restarts of the old release in the middle of a rolling upgrade",
+    )
     serve.set_defaults(command=_serve)
 
-    migrate = commands.add_parser(
-        "migrate",
-        help="bring the database's schema up to date",
-        description="Bring the schema of DATABASE_URL up to date, as the role that owns it, and give "
-        "SERVICE_ROLE, where it is set, the rights that the service needs. Safe when several start at once.",
-    )
-    migrate.set_defaults(command=_migrate, action=_apply)
-    actions = migrate.add_subparsers(title="actions", metavar="ACTION")
-    actions.add_parser("apply", help="apply what is missing (the default)").set_defaults(action=_apply)
-    actions.add_parser("status", help="show what is applied and what is missing").set_defaults(action=_status)
-    rollback = actions.add_parser("rollback", help="take the newest back, one unless told otherwise")
-    rollback.add_argument(
-        "--count", type=_count, default=1, help="how many to take back (default: %(default)s)"
-    )
-    rollback.set_defaults(action=_rollback)
-
+    add_migrate_command(commands, run_migrate)
     add_sql_command(commands, _sql)
     add_data_commands(commands, _data)
     return parser

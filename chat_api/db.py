@@ -37,10 +37,15 @@ UNREACHABLE = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby, until the fail-over is through
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+    asyncpg.LockNotAvailableError,  # a lock_timeout that a DBA has set
+    asyncpg.TransactionRollbackError,  # a deadlock with a DBA's transaction
 )
 # asyncpg's own state is out of order, as when a connection was cut in the middle of an answer.
 BROKEN = (asyncpg.InternalClientError, asyncpg.InterfaceError)
 NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
+
+GRACE_SECONDS = 1
+"""What the server gives a statement beyond the time after which the worker itself cancels it."""
 
 # A violated constraint that says something to the caller.
 CONSTRAINTS: dict[str, type[errors.ChatError]] = {
@@ -97,6 +102,8 @@ class Database:
             min_size=0,  # so that the service starts, and says what is wrong, without its database
             max_size=settings.database_pool_max,
             max_inactive_connection_lifetime=300,
+            # Behind a pooler in transaction mode a session is everybody's.
+            init=None if self._connect.get("statement_cache_size") == 0 else self._limit_statements,
             reset=_keep_session,
         )
         # Taken from the pool, and kept: its way to hand a connection on costs as much as a statement.
@@ -193,6 +200,10 @@ class Database:
                 error.detail = None  # the row itself, which may hold a message: not for the log
                 raise
             raise known from error
+
+    async def _limit_statements(self, connection: Any) -> None:
+        seconds = float(self._connect["command_timeout"] + GRACE_SECONDS)
+        await connection.execute(self._queries["maintenance.limit_statements"].text, seconds)
 
     async def _take(self) -> PoolConnectionProxy[asyncpg.Record]:
         """The connection that was used last, of those that are idle; else one from the pool."""

@@ -5,6 +5,8 @@ The files and the tables of record are yoyo's own, so its command line works on 
 - Several processes may start at once: they take turns by an advisory lock, which ends with its session.
   yoyo's own lock is a table row that outlives a killed process; whoever has the turn removes it.
 - A killed process can leave a statement running on the server. The next turn waits for its end.
+- A lock that isn't to be had: who holds it is told, and on demand the migration tries again.
+- What a later release applied is known for what it is, see `newer`.
 - Every failure is one MigrationError.
 
 Advisory locks belong to sessions: a pooler in transaction mode is to be gone around here.
@@ -14,37 +16,44 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 from yoyo import default_migration_table, read_migrations
-from yoyo.exceptions import BadMigration, LockTimeout
 from yoyo.migrations import Migration, MigrationList
 
-from chat_api.dsn import Dsn, parse_dsn
-from chat_api.migration_backend import (
-    CHAT_LOCK,
-    SESSION_LOCK,
-    TURN_LOCK,
-    MigrationBackend,
-    connect,
-)
+from chat_api.dsn import parse_dsn
+from chat_api.lock_holders import Holders, watched
+from chat_api.migration_backend import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, MigrationBackend
+from chat_api.migration_session import LockHeldError, MigrationError, NewerSchemaError, connected, errors_told
+from chat_api.newer import explain_newer, newer_migrations
 from chat_api.resources import migration_ids, migrations_dir
+
+__all__ = [
+    "MigrationError",
+    "MigrationState",
+    "NewerSchemaError",
+    "apply_migrations",
+    "connected",
+    "errors_told",
+    "grant_rights",
+    "known_migrations",
+    "migration_status",
+    "rollback_migrations",
+]
 
 TURN_SECONDS = 15 * 60
 """How long to wait for another process that is migrating: an index on a big table takes minutes."""
 
+PAUSE_SECONDS = 5.0
+"""Between two tries for a lock: the service's statements, which waited behind the first, come through now."""
+
 _POLL_SECONDS = 0.1
-_OLDEST_SERVER = 14
-
-
-class MigrationError(Exception):
-    """The database couldn't be migrated; the text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,7 @@ def known_migrations() -> list[str]:
 
 
 def migration_status(database_url: str) -> list[MigrationState]:
-    """The known migrations in order, then those that a newer version applied. Only reads."""
+    """The known migrations in order, then all others in the database's record. Only reads."""
     known = known_migrations()
     with (
         errors_told("cannot read the state of the database"),
@@ -75,26 +84,58 @@ def migration_status(database_url: str) -> list[MigrationState]:
     return [MigrationState(name, applied.get(name)) for name in known + unknown]
 
 
-def apply_migrations(database_url: str, service_role: str = "") -> list[str]:
+def apply_migrations(
+    database_url: str,
+    service_role: str = "",
+    *,
+    wait_seconds: float = 0,
+    allow_newer: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+) -> list[str]:
     """Apply what is missing, in order; return the ids applied by this call.
 
-    Blocks. What was applied before a failure stays, and the next call goes on from there. `service_role` gets
-    the rights on what is made, as whoever has them already does; see `grant_rights`.
+    Blocks. What was applied before a failure stays, and the next call goes on from there. A migration that
+    doesn't get a lock in its own lock_timeout tries again for `wait_seconds`; `told` hears of each time.
+    `service_role` gets the rights on what is made, as whoever has them already does; see `grant_rights`.
 
     Raises:
         ValueError: the URL is none (see `parse_dsn`).
-        MigrationError: with the sentence to show.
+        NewerSchemaError: a later release migrated the database; not with `allow_newer`.
+        MigrationError: anything else, with the sentence to show.
     """
+    states = migration_status(database_url)
+    if not allow_newer and (newer := newer_migrations(state.id for state in states)):
+        raise NewerSchemaError(explain_newer(newer))
     # The usual case at a server's start: no lock, no write, not even the right to.
-    if all(state.applied_at for state in migration_status(database_url)):
+    if all(state.applied_at for state in states):
         return []
     done: list[str] = []
-    with _turn(database_url, service_role) as (backend, migrations):
+    with _turn(database_url, service_role) as (backend, migrations, holders):
         for migration in backend.to_apply(migrations):
-            with errors_told(f"migration {migration.id} failed"):
-                backend.apply_one(migration)
+            deadline = time.monotonic() + wait_seconds
+            while not _applied_now(backend, migration, holders, deadline, told):
+                time.sleep(PAUSE_SECONDS)
             done.append(migration.id)
     return done
+
+
+def _applied_now(
+    backend: MigrationBackend,
+    migration: Migration,
+    holders: Holders,
+    deadline: float,
+    told: Callable[[str], None],
+) -> bool:
+    """False where a lock isn't to be had, and there is time to try again."""
+    try:
+        with errors_told(f"migration {migration.id} failed", holders):
+            backend.apply_one(migration)
+    except LockHeldError as error:
+        if time.monotonic() + PAUSE_SECONDS > deadline:
+            raise
+        told(f"{error} - trying again in {PAUSE_SECONDS:.0f} s")
+        return False
+    return True
 
 
 def rollback_migrations(database_url: str, count: int = 1) -> list[str]:
@@ -104,19 +145,17 @@ def rollback_migrations(database_url: str, count: int = 1) -> list[str]:
 
     Raises:
         ValueError: the URL is none, or `count` is less than 1.
-        MigrationError: with the sentence to show; also where a newer version's migrations are applied.
+        NewerSchemaError: a later release's migrations are applied.
+        MigrationError: anything else, with the sentence to show.
     """
     if count < 1:
         raise ValueError("the number of migrations to roll back must be 1 or more")
     done: list[str] = []
-    with _turn(database_url) as (backend, migrations):
-        unknown = sorted(_applied(backend.connection).keys() - set(known_migrations()))
-        if unknown:
-            raise MigrationError(
-                f"a newer version migrated the database ({', '.join(unknown)}); roll back with that version"
-            )
+    with _turn(database_url) as (backend, migrations, holders):
+        if newer := newer_migrations(_applied(backend.connection)):
+            raise NewerSchemaError(explain_newer(newer))
         for migration in list(backend.to_rollback(migrations))[:count]:
-            with errors_told(f"rolling back migration {migration.id} failed"):
+            with errors_told(f"rolling back migration {migration.id} failed", holders):
                 backend.rollback_one(migration)
             done.append(migration.id)
     return done
@@ -140,7 +179,7 @@ def grant_rights(database_url: str, service_role: str) -> list[str]:
         if _one(connection, "select count(*) from chat_missing_rights(%s)", service_role) == 0:
             return []
     with (
-        _turn(database_url) as (backend, _),
+        _turn(database_url) as (backend, *_),
         errors_told(f"cannot grant rights to {service_role}"),
     ):
         rows = backend.connection.execute("select chat_grant(%s)", (service_role,))
@@ -148,8 +187,10 @@ def grant_rights(database_url: str, service_role: str) -> list[str]:
 
 
 @contextmanager
-def _turn(database_url: str, service_role: str = "") -> Iterator[tuple[MigrationBackend, MigrationList]]:
-    """The only migrating process of this database; yields a backend, and the migrations in order."""
+def _turn(
+    database_url: str, service_role: str = ""
+) -> Iterator[tuple[MigrationBackend, MigrationList, Holders]]:
+    """The only migrating process of this database: a backend, the migrations in order, who holds up locks."""
     dsn = parse_dsn(database_url)
     with errors_told("cannot migrate the database"), connected(dsn) as connection:
         if service_role:
@@ -158,50 +199,13 @@ def _turn(database_url: str, service_role: str = "") -> Iterator[tuple[Migration
         # Sessions of a killed process share this one until the server notices. Ours share it later.
         _wait_for(connection, SESSION_LOCK)
         connection.execute("select pg_advisory_unlock(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
+        # It idles too, with the lock, and a role may have another time-out.
+        connection.execute("set idle_session_timeout = 0")
         with MigrationBackend(dsn, default_migration_table, service_role) as backend:
             backend.make_lock_table()
             backend.break_lock()
-            with backend.lock():
-                yield backend, _migrations()
-
-
-@contextmanager
-def connected(dsn: Dsn, application: str = "chat-api migrate") -> Iterator[psycopg.Connection[Any]]:
-    """An autocommit session, known to DBAs as `application`.
-
-    Raises:
-        MigrationError: the server can't be reached, or is too old; with the sentence to show.
-    """
-    try:
-        connection = connect(dsn, application)
-    except psycopg.OperationalError as error:
-        raise MigrationError(
-            f"cannot connect to the database at {dsn.redacted()}: {_reason(error)}; "
-            "check DATABASE_URL, and that PostgreSQL runs there"
-        ) from error
-    with connection:
-        if connection.info.server_version // 10000 < _OLDEST_SERVER:
-            raise MigrationError(f"PostgreSQL {_OLDEST_SERVER} or newer is needed")
-        yield connection
-
-
-@contextmanager
-def errors_told(what: str) -> Iterator[None]:
-    """Every failure of the database or of yoyo in here becomes a MigrationError that says `what` failed."""
-    try:
-        yield
-    except errors.LockNotAvailable as error:
-        raise MigrationError(
-            f"{what}: it waited too long for a lock that another transaction holds; "
-            "pg_stat_activity shows which; end it and try again"
-        ) from error
-    except (psycopg.Error, BadMigration, LockTimeout) as error:
-        raise MigrationError(f"{what}: {_reason(error)}; put that right and try again") from error
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what the server or the driver said: the rest is context."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+            with backend.lock(), watched(dsn) as holders:
+                yield backend, _migrations(), holders
 
 
 def _migrations() -> MigrationList:

@@ -51,6 +51,8 @@ class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo 
         try:
             connection.execute("select pg_advisory_lock_shared(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
             connection.execute("select set_config('chat.service_role', %s, false)", (self._service_role,))
+            # yoyo's first session idles while a second one runs a migration, which may take hours.
+            connection.execute("set idle_session_timeout = 0")
         except BaseException:
             connection.close()
             raise

@@ -17,6 +17,7 @@ from chat_api.app import create_app
 from chat_api.connection import Runner
 from chat_api.context import GENERATIONS, REFUSALS
 from chat_api.listeners import ServeError
+from chat_api.schema_guard import SchemaGuard
 from chat_api.settings import Settings
 from chat_api.signals import signalled
 from chat_api.systemd import notify
@@ -56,17 +57,21 @@ async def serve(
     unix_socket: Path | None = None,
     ready: Callable[[], None] | None = None,
     stop: asyncio.Event | None = None,
+    guard: SchemaGuard | None = None,
     more: Iterable[web.AbstractRouteDef] = (),
 ) -> None:
     """Serve, `more` routes too, until `stop` is set; without `stop`, until SIGTERM or SIGINT.
 
     On the way out new answers are refused while the running ones get `drain_seconds`; the listener stays open
     until then, so that readers can come for them and load balancers see /api/ready turn to 503. Raises
-    ServeError.
+    ServeError; with a `guard` also for a database that is newer than this code.
     """
+    if guard is not None:
+        await guard.check()
 
     async def ending() -> Ending:
-        await (signalled() if stop is None else stop.wait())
+        end = signalled() if stop is None else stop.wait()
+        await (end if guard is None else guard.until(end))
         notify("STOPPING=1")
         return Ending.DRAIN
 

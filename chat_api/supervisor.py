@@ -17,6 +17,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from chat_api.listeners import Place, ServeError, places
 from chat_api.metrics import FOLDER
+from chat_api.schema_guard import SchemaGuard
 from chat_api.signals import signalled
 from chat_api.systemd import notify, notify_reloading
 from chat_api.worker_process import WorkerProcess
@@ -30,10 +31,18 @@ STOP_SECONDS = 20  # what a worker gets beyond DRAIN_SECONDS to store its answer
 FAILED, MISUSED = 1, 2  # a worker's exit status is that of `chat-api serve`
 
 
-def supervise(count: int, drain_seconds: float, *, host: str, port: int, unix_socket: Path | None) -> int:
+def supervise(
+    count: int,
+    drain_seconds: float,
+    *,
+    host: str,
+    port: int,
+    unix_socket: Path | None,
+    guard: SchemaGuard | None = None,
+) -> int:
     """Keep `count` workers on an address until SIGTERM or SIGINT; the exit status.
 
-    Raises ServeError.
+    Raises ServeError; with a `guard` also for a database that is newer than this code.
     """
     with ExitStack() as stack:
         found = stack.enter_context(places(count, host, port, unix_socket))
@@ -43,14 +52,17 @@ def supervise(count: int, drain_seconds: float, *, host: str, port: int, unix_so
             )
         except OSError as error:
             raise ServeError(f"{error.strerror}: set TMPDIR to a folder for the workers' figures") from error
-        return asyncio.run(Supervisor(found, drain_seconds, metrics).run())
+        return asyncio.run(Supervisor(found, drain_seconds, metrics, guard).run())
 
 
 class Supervisor:
     """Starts workers, starts them again, replaces them one by one, and ends them."""
 
-    def __init__(self, places: list[Place], drain_seconds: float, metrics: str) -> None:
+    def __init__(
+        self, places: list[Place], drain_seconds: float, metrics: str, guard: SchemaGuard | None
+    ) -> None:
         self._places = places
+        self._guard = guard
         self._patience = drain_seconds + STOP_SECONDS
         self._metrics = metrics
         self._workers: dict[Place, WorkerProcess] = {}
@@ -59,13 +71,21 @@ class Supervisor:
         self._rolling: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
-        """Until a signal, or until the first workers can't start; the exit status."""
+        """Until a signal, or until the first workers can't start; the exit status. Raises ServeError."""
+        if self._guard is not None:
+            await self._guard.check()
+        signals = signalled(self._kill)
         working = asyncio.create_task(self._work(), name="supervise")
-        ending = asyncio.create_task(signalled(self._kill), name="signals")
+        ending = asyncio.create_task(
+            signals if self._guard is None else self._guard.until(signals), name="ending"
+        )
         try:
             await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
             notify("STOPPING=1")
-            return working.result() if working.done() else 0
+            if working.done():
+                return working.result()
+            await ending
+            return 0
         finally:
             tasks = [task for task in (working, self._rolling) if task is not None]
             for task in tasks:

@@ -1,6 +1,8 @@
 -- The table conversations: made in a fresh database, adopted with every row where samosaChaat made it before.
 -- That service goes on working on it meanwhile, so nothing is renamed and nothing new has to be given on insert.
 -- One file locks one existing table: two ACCESS EXCLUSIVE locks in one transaction could deadlock with the service.
+-- locks: conversations, access exclusive, a moment
+-- locks: users, share row exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

@@ -1,6 +1,8 @@
 -- The table messages: made in a fresh database, adopted with every row where samosaChaat made it before. New in it is
 -- why an answer ended, kept with the answer.
 -- depends: 0001.adopt-conversations
+-- locks: messages, access exclusive, a moment
+-- locks: conversations, share row exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

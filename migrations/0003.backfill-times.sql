@@ -1,6 +1,8 @@
 -- Times that an adopted database left null. Only such rows are written, and they are few: the columns always had a
 -- default. New nulls can't come in between, the checks of 0001 and 0002 are in force.
 -- depends: 0002.adopt-messages
+-- locks: messages, row exclusive, reads every row
+-- locks: conversations, row exclusive, reads every row
 
 set local lock_timeout = '5s';
 set local statement_timeout = '30min';

@@ -1,6 +1,7 @@
 -- conversations.created_at and updated_at become not null. 0004 has looked at every row, so that SET NOT NULL doesn't
 -- look again, and its lock is a short one. It must come before the checks go, in a statement of its own.
 -- depends: 0004.validate-checks
+-- locks: conversations, access exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

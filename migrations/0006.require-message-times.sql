@@ -1,5 +1,6 @@
 -- messages.created_at becomes not null, as in 0005.
 -- depends: 0005.require-conversation-times
+-- locks: messages, access exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

@@ -1,5 +1,6 @@
 -- A user's list pages by keyset on (updated_at, id), newest first; the id decides between equal times.
 -- depends: 0006.require-message-times
+-- locks: conversations, share update exclusive, builds an index
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 

@@ -1,6 +1,7 @@
 -- A conversation reads by (created_at, id), oldest first; the id decides between equal times. Deleting a
 -- conversation finds its messages here too.
 -- depends: 0007.index-conversations
+-- locks: messages, share update exclusive, builds an index
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 

@@ -1,5 +1,6 @@
 -- Who is alive, among the server processes that share this database.
 -- depends: 0008.index-messages
+-- locks: nothing
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

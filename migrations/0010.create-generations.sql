@@ -1,5 +1,6 @@
 -- One row for each run of the model: its state machine, and what makes retries and many workers safe.
 -- depends: 0009.create-workers
+-- locks: conversations, share row exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

@@ -1,5 +1,6 @@
 -- What readers of an answer saw, kept for the replay window: any worker serves any reader from here.
 -- depends: 0010.create-generations
+-- locks: nothing
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

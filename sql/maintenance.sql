@@ -126,6 +126,13 @@ from ended
 where (select chat_for_everyone());
 
 -- name: applied_migrations()
--- The migrations that this database has seen, for the readiness check; every few seconds a load balancer.
+-- The migrations that this database has seen, for the readiness check and the server's start; every few seconds a load
+-- balancer.
 select migration_id -- maintenance.applied_migrations
 from _yoyo_migration;
+
+-- name: limit_statements(seconds)!
+-- Lets the server end a session's statements by itself, a little after their worker would have: one that was killed or
+-- cut off can't any more; once a connection. A limit that the role, the database or the URL sets already stays.
+select set_config('statement_timeout', cast(1000 * cast(:seconds as float) as text), false) -- maintenance.limit_statements
+where current_setting('statement_timeout') = '0';

@@ -26,7 +26,15 @@ from tests.chat import Chat, Client, open_chat
 from tests.model_server import ModelServer
 
 TEMPLATE = "chat_api_template"
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+# Another PostgreSQL than the one that comes with the packages: `make test-pg15`.
+PROGRAMS = Path(os.environ["POSTGRES"]) if os.environ.get("POSTGRES") else None
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "max_prepared_transactions": "4",
+}
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +47,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         prefix="chat-api-tests-", dir=memory if has_room else tmp_path_factory.getbasetemp()
     ) as folder:
         Path(folder).chmod(0o755)  # PostgreSQL may have to run as another user
-        with Postgres(Path(folder) / "data", settings=FAST) as server:
+        with Postgres(Path(folder) / "data", settings=FAST, programs=PROGRAMS) as server:
             yield server
 
 

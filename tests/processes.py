@@ -39,7 +39,8 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
 class Service:
     """`python -m chat_api serve` in a folder, on a unix socket or a port, until its context or test ends.
 
-    `session` speaks to it, a connection for each request, so that any of its workers may answer.
+    `session` speaks to it, a connection for each request, so that any of its workers may answer. `tree` has
+    the code.
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class Service:
         settings: Settings,
         *options: str,
         port: int | None = None,
-        folder: Path = ROOT,
+        tree: Path = ROOT,
         **variables: str,
     ) -> None:
         self._settings = settings
         self._options = options
         self._port = port
-        self._folder = folder
+        self._tree = tree
         self._variables = variables
         self._stack = AsyncExitStack()
         self._states = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -87,7 +88,7 @@ class Service:
         command = [sys.executable, "-m", "chat_api", "serve", *where, *self._options]
         self._process = await asyncio.create_subprocess_exec(
             *tethered(command, signal.SIGKILL),
-            cwd=self._folder,
+            cwd=self._tree,
             env=environment(
                 self._settings,
                 NOTIFY_SOCKET=str(folder / "notify"),

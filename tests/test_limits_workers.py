@@ -40,7 +40,7 @@ async def test_sighup_takes_the_limits_of_now(
     model.say = ["a"]
     file = tmp_path / ".env"
     file.write_text("SENDS_PER_USER=2/hour\nMAX_CONVERSATIONS_PER_USER=1\n")
-    async with Service(settings, "--workers", "2", port=free_port(), folder=tmp_path) as service:
+    async with Service(settings, "--workers", "2", port=free_port(), tree=tmp_path) as service:
         path = await open_conversation(service.session, user)
         assert [await ask(service, user, path) for _ in range(4)] == [200, 200, 429, 429]
         file.write_text("SENDS_PER_USER=0\n")

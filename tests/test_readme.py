@@ -87,6 +87,20 @@ async def test_the_websocket_example_works(
 
 
 def test_every_link_into_the_tree_leads_somewhere(checkout: Path) -> None:
-    readme = (checkout / "README.md").read_text()
-    links = re.findall(r"\]\(([^)#]+)\)", readme) + re.findall(r'(?:src|srcset)="([^"]+)"', readme)
-    assert [link for link in links if "://" not in link and not (checkout / link).exists()] == []
+    pages = [checkout / "README.md", checkout / "sql" / "README.md", *(checkout / "docs").rglob("*.md")]
+    dead = []
+    for page in pages:
+        text = page.read_text()
+        links = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
+        for link in links:
+            path, _, heading = link.partition("#")
+            target = page.parent / path if path else page
+            if "://" not in link and not (target.exists() and (not heading or heading in headings(target))):
+                dead.append(f"{page.relative_to(checkout)}: {link}")
+    assert dead == []
+
+
+def headings(page: Path) -> set[str]:
+    """What links into a page may name, as GitHub writes it."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

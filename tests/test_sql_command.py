@@ -118,8 +118,11 @@ def test_who_calls_a_query_is_who_hands_its_name_to_the_database(checkout: Path)
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(
-                    func=ast.Attribute(attr="row" | "rows" | "stream"), args=[ast.Constant(str(name))]
+                case (
+                    ast.Call(
+                        func=ast.Attribute(attr="row" | "rows" | "stream"), args=[ast.Constant(str(name))]
+                    )
+                    | ast.Subscript(value=ast.Attribute(attr="_queries"), slice=ast.Constant(str(name)))
                 ):
                     module = ".".join(path.relative_to(package).with_suffix("").parts)
                     calls.setdefault(name, set()).add(module)
@@ -402,7 +405,7 @@ async def test_every_query_is_explained_on_real_rows_and_changes_none(
     status, text = run("explain", name, *options)
     assert status == 0, text
     assert text.startswith(f"-- {name}, executed and rolled back\n")
-    assert "Buffers: shared hit" in text
+    assert "Buffers: shared hit" in text or name == "maintenance.limit_statements"  # which reads no table
     assert "made up" not in text
     status, text = run("explain", name, "--json", *options)
     assert status == 0

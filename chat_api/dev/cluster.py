@@ -64,8 +64,10 @@ def named_for(user: User, folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]
             os.close(descriptor)
 
 
-def create(data_dir: Path, binaries: Path, user: User, *, sync: bool) -> None:
+def create(data_dir: Path, binaries: Path, user: User, *, sync: bool, builtin: bool) -> None:
     """Make a new cluster: superuser `postgres`, trust, UTF-8 and C.UTF-8, the same on every machine.
+
+    `builtin`: PostgreSQL's own C.UTF-8, which 17 and newer have, instead of the system's.
 
     It is made beside `data_dir` and renamed when it is whole: `data_dir` never holds a half-made one.
     Raises PostgresError with initdb's own reason.
@@ -76,8 +78,9 @@ def create(data_dir: Path, binaries: Path, user: User, *, sync: bool) -> None:
     fresh.mkdir(mode=0o700, parents=True)
     if user is not None:
         os.chown(fresh, *user)
-    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-    options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", *([] if sync else ["--no-sync"])]
+    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", *([] if sync else ["--no-sync"])]
+    own = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    options += own if builtin else ["--locale=C.UTF-8"]
     with named_for(user, fresh) as (name, descriptors):
         initdb = subprocess.run(  # noqa: PLW1510 - its own words are wanted
             tethered([str(binaries / "initdb"), "-D", name, *options], SIGINT, user),

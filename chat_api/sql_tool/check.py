@@ -11,6 +11,7 @@ from psycopg import errors
 
 from chat_api.db import Query, load_queries
 from chat_api.migrate import migration_status
+from chat_api.newer import newer_migrations
 from chat_api.sql_tool.catalog import NamedQuery, read_catalog
 from chat_api.sql_tool.database import connected
 from chat_api.sql_tool.rights import Rights, read_rights
@@ -38,9 +39,11 @@ def check(database_url: str) -> list[Finding]:
         # One of them reads the migrations' table: from here on it is known that nobody has that locked.
         refused = list(_refused(connection, catalog, rights))
         states = [] if rights and not rights.sees_migrations else migration_status(database_url)
-        pending = [state.id for state in states if state.applied_at is None]
+    pending = [state.id for state in states if state.applied_at is None]
+    newer = newer_migrations(state.id for state in states)
     return [
         *(Finding("migration", name, "is pending", "chat-api migrate") for name in pending),
+        *(Finding("migration", name, "is a later release's: use that one", None) for name in newer),
         *compare(schema, catalog),
         *refused,
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -51,6 +52,11 @@ async def test_readers_on_other_workers_are_served_by_polling_alone(
                     assert await read_events(remote) == await read_events(local)
         rows = await sql.fetch("select content from messages where role = 'assistant' order by created_at")
         assert [row["content"] for row in rows] == ["a b c d", "a b c d", "a b c "]
+    # The sessions are everybody's: none of them has the service's limit.
+    with ExitStack() as stack:
+        for _ in range(3):
+            session = stack.enter_context(psycopg.connect(pooled_url.partition("?")[0]))
+            assert session.execute("show statement_timeout").fetchone() == ("0",)
 
 
 @pytest.mark.parametrize("options", [(), ("--generic",)])

@@ -1,13 +1,17 @@
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from chat_api import migrate, migration_file, resources
 from chat_api.dsn import parse_dsn
+from chat_api.resources import migrations_dir
 
 
 @pytest.fixture
@@ -37,3 +41,12 @@ def connection(empty_database: str) -> Iterator[psycopg.Connection[Any]]:
     """An autocommit session in `empty_database`."""
     with psycopg.connect(empty_database, autocommit=True) as session:
         yield session
+
+
+@pytest.fixture
+def migrations_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of `migrations/`, whose name would be a pattern."""
+    folder = Path(shutil.copytree(migrations_dir(), tmp_path / "migrations [copy]*"))
+    for module in (migrate, migration_file, resources):
+        monkeypatch.setattr(module, "migrations_dir", lambda: folder)
+    return folder

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_api import migrate, resources
+from chat_api import migrate
 from chat_api.dsn import parse_dsn
 from chat_api.migrate import (
     MigrationError,
@@ -25,7 +25,6 @@ from chat_api.migrate import (
     rollback_migrations,
 )
 from chat_api.migration_backend import CHAT_LOCK, TURN_LOCK
-from chat_api.resources import migrations_dir
 from tests.migrations import earlier
 from tests.migrations.catalog import catalog
 
@@ -50,15 +49,6 @@ def wait_until(connection: Connection, query: str, **parameters: object) -> None
 
 def times(connection: Connection) -> list[Any]:
     return connection.execute("select id, to_jsonb(m) from messages as m order by created_at, id").fetchall()
-
-
-@pytest.fixture
-def migrations_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in place of `migrations/`, whose name would be a pattern."""
-    folder = Path(shutil.copytree(migrations_dir(), tmp_path / "migrations [copy]*"))
-    for module in (migrate, resources):
-        monkeypatch.setattr(module, "migrations_dir", lambda: folder)
-    return folder
 
 
 def test_the_migrations_are_applied_in_order_and_once(empty_database: str) -> None:
@@ -245,15 +235,6 @@ def test_a_package_without_its_migrations_says_so(empty_database: str, migration
     shutil.rmtree(migrations_copy)
     with pytest.raises(MigrationError, match=r"there are no migrations in .*install the package again"):
         apply_migrations(empty_database)
-
-
-def test_what_a_newer_version_applied_is_left_to_it(connection: Connection, empty_database: str) -> None:
-    apply_migrations(empty_database)
-    connection.execute("insert into _yoyo_migration values ('hash', '9999.from-the-future', now())")
-    assert apply_migrations(empty_database) == []
-    assert migration_status(empty_database)[-1].id == "9999.from-the-future"
-    with pytest.raises(MigrationError, match=r"newer version.*9999\.from-the-future"):
-        rollback_migrations(empty_database)
 
 
 @pytest.fixture

@@ -50,6 +50,9 @@ def taken_one_by_one(sql: psycopg.Connection[Any]) -> list[str]:
     ]
 
 
+PLANNED = {"max_running": "1", "seconds": "1", "days": "1", "after": "'00000000-0000-0000-0000-000000000000'"}
+
+
 def refused(sql: psycopg.Connection[Any]) -> list[str]:
     """The queries that the service's role may not plan."""
     names = []
@@ -57,7 +60,7 @@ def refused(sql: psycopg.Connection[Any]) -> list[str]:
     for name in QUERIES:
         query = load_queries()[name]
         # What a null leaves out of the plan is not looked at.
-        values = ["1" if name in ("max_running", "seconds") else "null" for name in query.parameters]
+        values = [PLANNED.get(name, "null") for name in query.parameters]
         given = f"({', '.join(values)})" if values else ""
         try:
             with sql.transaction(force_rollback=True):

@@ -1,0 +1,152 @@
+"""`chat-api migrate` on the command line. Loaded with every command, so it knows nothing of the database."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from chat_api.newer import FLAG, explain_newer, with_flag
+from chat_api.settings import Settings, load_settings
+
+FAILED, PENDING = 1, 3
+LONGEST_WAIT = 86_400
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_migrate_command(commands: Any, command: Command) -> None:
+    """Add `migrate`, run by `command`, to argparse's subparsers; `action` becomes a function here."""
+    parser = commands.add_parser(
+        "migrate",
+        help="bring the database's schema up to date",
+        description="Bring the schema of DATABASE_URL up to date, as the role that owns it, and give "
+        "SERVICE_ROLE, where it is set, the rights that the service needs. Safe when several start at once, "
+        "and while the service runs, of this release or of the one before. A database that a later release "
+        "has migrated is left alone.",
+        epilog="docs/operations/upgrades-and-backups.md tells how a release is replaced by the next.",
+    )
+    parser.set_defaults(command=command, action=_apply)
+    _add_apply_options(parser, wait=0, allow=False)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+
+    apply = actions.add_parser(
+        "apply",
+        help="apply what is missing (the default)",
+        description="Apply what is missing, in order.",
+    )
+    # The same two, after the action: one that isn't given there leaves the value from before it.
+    _add_apply_options(apply, wait=argparse.SUPPRESS, allow=argparse.SUPPRESS)
+    apply.set_defaults(action=_apply)
+
+    status = actions.add_parser(
+        "status",
+        help="show what is applied, what is pending, and what that will lock",
+        description="Show what is applied, and for what is pending: which tables it locks, how, what it "
+        "reads of the data of now, who waits meanwhile, and when it gives up. Changes nothing. Exit status: "
+        "0 nothing is pending, 3 something is, 1 it can't be told, or a later release has migrated it.",
+    )
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(action=_status)
+
+    rollback = actions.add_parser(
+        "rollback",
+        help="take the newest back, one unless told otherwise",
+        description="Take the newest migrations back. Conversations and messages stay; the first lines of "
+        "each .rollback.sql say what goes. Stop the service of the newer release first.",
+    )
+    rollback.add_argument(
+        "--count", type=_natural(1), default=1, help="how many to take back (default: %(default)s)"
+    )
+    rollback.set_defaults(action=_rollback)
+
+
+def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any) -> None:
+    parser.add_argument(
+        "--wait",
+        type=_natural(0),
+        default=wait,
+        metavar="SECONDS",
+        help="where a lock isn't to be had, try again for so long (default: one try)",
+    )
+    parser.add_argument(
+        FLAG, action="store_true", default=allow, help="go on where a later release has migrated the database"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the chosen action; its exit status. Raises MigrationError, SettingsError."""
+    from chat_api.migrate import MigrationError, NewerSchemaError  # noqa: PLC0415 - serve needs no yoyo
+
+    try:
+        return int(options.action(load_settings(), options))
+    except NewerSchemaError as error:
+        return _fail(with_flag(str(error)) if options.action is _apply else str(error))
+    except MigrationError as error:
+        return _fail(str(error))
+
+
+def _apply(settings: Settings, options: argparse.Namespace) -> int:
+    from chat_api.migrate import apply_migrations, grant_rights  # noqa: PLC0415
+
+    role = settings.service_role
+    done = apply_migrations(
+        settings.database_url,
+        role,
+        wait_seconds=options.wait,
+        allow_newer=options.allow_newer_schema,
+        told=_warn,
+    )
+    _tell(done, "applied", "nothing to apply")
+    return _tell(grant_rights(settings.database_url, role), "done:", "") if role else 0
+
+
+def _rollback(settings: Settings, options: argparse.Namespace) -> int:
+    from chat_api.migrate import rollback_migrations  # noqa: PLC0415
+
+    return _tell(
+        rollback_migrations(settings.database_url, options.count), "rolled back", "nothing to roll back"
+    )
+
+
+def _status(settings: Settings, options: argparse.Namespace) -> int:
+    from chat_api import migration_report  # noqa: PLC0415
+
+    report = migration_report.read_report(settings.database_url)
+    if options.json:
+        text = orjson.dumps(migration_report.as_json(report), option=orjson.OPT_INDENT_2).decode()
+        sys.stdout.write(f"{text}\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in migration_report.as_text(report))
+    if newer := report.of("newer"):
+        return _fail(explain_newer(newer))
+    return PENDING if report.of("pending") else 0
+
+
+def _tell(migrations: Sequence[str], done: str, nothing: str) -> int:
+    for migration in migrations:
+        sys.stdout.write(f"{done} {migration}\n")
+    if nothing and not migrations:
+        sys.stdout.write(f"{nothing}\n")
+    return 0
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"chat-api: {text}\n")
+
+
+def _fail(text: str) -> int:
+    _warn(text)
+    return FAILED
+
+
+def _natural(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= LONGEST_WAIT):
+            raise argparse.ArgumentTypeError(f"{text!r}: give a number from {least} to {LONGEST_WAIT}")
+        return int(text)
+
+    return read

@@ -1,0 +1,161 @@
+"""`chat-api migrate status`: what is applied, what is pending, and what that will cost a live database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from chat_api.dsn import parse_dsn
+from chat_api.migrate import MigrationState, migration_status
+from chat_api.migration_file import Demands, TableLock, read_demands
+from chat_api.migration_session import connected, errors_told
+from chat_api.newer import newer_migrations
+from chat_api.resources import migration_ids
+
+State = Literal["applied", "pending", "newer", "foreign"]
+"""newer: a later release of this service applied it. foreign: another program's, in the same record."""
+
+# Sizes without the table's indexes; estimates of rows, as the planner has them, -1 before the first analyze.
+_SIZES = """
+select relname, pg_table_size(oid), reltuples::bigint from pg_class
+where relname = any(%s) and relkind in ('r', 'p') and pg_table_is_visible(oid)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is in a table now."""
+
+    bytes: int
+    rows: int | None
+    """An estimate; None where PostgreSQL hasn't one yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A migration, and where it is pending what it demands."""
+
+    id: str
+    state: State
+    applied_at: datetime | None
+    demands: Demands | None
+    locks: tuple[tuple[TableLock, Size], ...]
+    """On tables that this database has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The state of a database."""
+
+    database: str
+    entries: tuple[Entry, ...]
+
+    def of(self, state: State) -> list[str]:
+        """The ids of the migrations in that state."""
+        return [entry.id for entry in self.entries if entry.state == state]
+
+
+def read_report(database_url: str) -> Report:
+    """Look; changes nothing. Raises ValueError, MigrationError as `migration_status` does."""
+    states = migration_status(database_url)
+    pending = {state.id: read_demands(state.id) for state in states if state.applied_at is None}
+    locks = {name: demands.locks or () for name, demands in pending.items()}
+    sizes = _sizes(database_url, {lock.table for each in locks.values() for lock in each})
+    newer = newer_migrations(state.id for state in states)
+    return Report(
+        parse_dsn(database_url).redacted(),
+        tuple(
+            Entry(
+                state.id,
+                _state(state, newer),
+                state.applied_at,
+                pending.get(state.id),
+                tuple((lock, sizes[lock.table]) for lock in locks.get(state.id, ()) if lock.table in sizes),
+            )
+            for state in states
+        ),
+    )
+
+
+def _state(state: MigrationState, newer: list[str]) -> State:
+    if state.applied_at is None:
+        return "pending"
+    if state.id in newer:
+        return "newer"
+    return "applied" if state.id in migration_ids() else "foreign"
+
+
+def _sizes(database_url: str, tables: Iterable[str]) -> dict[str, Size]:
+    with errors_told("cannot read the sizes of the tables"), connected(parse_dsn(database_url)) as connection:
+        # pg_table_size() waits for a table that is being changed.
+        connection.execute("set lock_timeout = '5s'")
+        rows = connection.execute(_SIZES, (sorted(tables),))
+        return {table: Size(size, count if count >= 0 else None) for table, size, count in rows}
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "database": report.database,
+        "pending": report.of("pending"),
+        "newer": report.of("newer"),
+        "migrations": [
+            {
+                "id": entry.id,
+                "state": entry.state,
+                "applied_at": entry.applied_at and entry.applied_at.isoformat(),
+                **(_as_json(entry.demands, entry.locks) if entry.demands else {}),
+            }
+            for entry in report.entries
+        ],
+    }
+
+
+def _as_json(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> dict[str, Any]:
+    return {
+        "transactional": demands.transactional,
+        "lock_timeout": demands.lock_timeout,
+        "statement_timeout": demands.statement_timeout,
+        "locks": None
+        if demands.locks is None
+        else [{**asdict(lock), "hinders": lock.hinders, **asdict(size)} for lock, size in locks],
+    }
+
+
+def as_text(report: Report) -> Iterator[str]:
+    """For people: a line a migration, indented ones for what a pending one demands."""
+    words = {"applied": "applied", "newer": "by a later release", "foreign": "another program's, applied"}
+    for entry in report.entries:
+        if entry.applied_at is None:
+            yield f"{entry.id:<40} pending"
+        else:
+            yield f"{entry.id:<40} {words[entry.state]} {entry.applied_at:%Y-%m-%d %H:%M:%S%z}"
+        if entry.demands is not None:
+            yield from (f"    {line}" for line in _in_words(entry.demands, entry.locks))
+
+
+def _in_words(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> Iterator[str]:
+    if demands.locks is None:
+        yield "its file does not say what it locks"
+    elif not locks:
+        yield "locks nothing that is there already"
+    for lock, size in locks:
+        yield f"{lock.table}: {lock.mode}, {lock.lasts_with(_size(size))}; {lock.hinders}"
+    if locks:
+        undone = "is undone" if demands.transactional else "can be run again"
+        yield (
+            f"gives up after waiting {demands.lock_timeout or 'without end'} for a lock, or when a statement "
+            f"takes {demands.statement_timeout or 'no limit'}; then it {undone}"
+        )
+
+
+def _size(size: Size) -> str:
+    amount, unit = float(size.bytes), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    rows = "" if size.rows is None else f", about {size.rows:,} rows"
+    return f"{amount:.0f} {unit}{rows}" if amount >= 100 else f"{amount:.3g} {unit}{rows}"
