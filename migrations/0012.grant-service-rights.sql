@@ -1,5 +1,6 @@
 -- What the service's role may do, and no more. The role itself is the DBA's: no role is made or named here.
 -- depends: 0011.create-journal
+-- locks: nothing
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

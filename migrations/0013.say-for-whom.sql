@@ -1,6 +1,7 @@
 -- Each statement says for whom it works. Nothing asks, until a DBA puts the second wall between users up, policies of
 -- row-level security: deploy/postgresql/row-security.sql, and docs/operations/privileges.md for what it costs.
 -- depends: 0012.grant-service-rights
+-- locks: service_rights, row exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

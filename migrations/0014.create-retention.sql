@@ -1,5 +1,6 @@
 -- What retention asks for: the ids that are older than a given time.
 -- depends: 0013.say-for-whom
+-- locks: service_rights, row exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

@@ -1,6 +1,11 @@
 -- When autovacuum comes to each table, and how full its pages are made: by what the service does to it. What was measured
 -- stands in docs/operations/retention.md. All tables at once, because these locks hinder no reading and no writing.
 -- depends: 0014.create-retention
+-- locks: workers, share update exclusive, a moment
+-- locks: journal, share update exclusive, a moment
+-- locks: generations, share update exclusive, a moment
+-- locks: conversations, share update exclusive, a moment
+-- locks: messages, share update exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

@@ -1,5 +1,7 @@
 -- Limits, counted for all workers together: what was lately used of the rates, and whose the running answers are.
 -- depends: 0015.tune-tables
+-- locks: generations, access exclusive, a moment
+-- locks: service_rights, row exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

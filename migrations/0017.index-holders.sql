@@ -1,5 +1,6 @@
 -- A user's running answers, to be counted where their number is limited.
 -- depends: 0016.create-allowances
+-- locks: generations, share update exclusive, builds an index
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import asyncpg
 import pytest
 
 from chat_api.dev.postgres import Postgres
-from chat_api.dsn import parse_dsn
 from chat_api.migrate import apply_migrations
 from chat_api.settings import Settings
 from tests.conftest import FAST
@@ -56,24 +54,6 @@ async def test_the_flag_starts_it_and_it_is_ready(
         async with service.session.get("/api/ready") as response:
             assert (response.status, (await response.json())["checks"]["migrations"]) == (200, "ok")
         await open_conversation(service.session, user)
-
-
-@either
-async def test_a_role_that_may_not_look_is_told_so(
-    settings: Settings, sql: Any, options: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
-    database = await sql.fetchval("select current_database()")
-    await sql.execute(f"create role {database} login")
-    try:
-        url = replace(parse_dsn(settings.database_url), user=database).libpq()
-        service = Service(settings.model_copy(update={"database_url": url}), *options)
-        await service.launch()
-        assert await service.ended() == 1
-        await service.__aexit__()
-    finally:
-        await sql.execute(f"drop role {database}")
-    complaint = "can't read which migrations the database has: permission denied for table _yoyo_migration"
-    assert f"chat-api: {complaint}" in capfd.readouterr().err
 
 
 async def test_what_runs_goes_on_and_replaces_its_workers(
