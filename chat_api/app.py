@@ -9,7 +9,8 @@ import aiohttp
 import aiohttp_cors
 from aiohttp import web
 
-from chat_api import middlewares
+from chat_api import errors, middlewares
+from chat_api.answer import CUT_SHORT
 from chat_api.assets import load_assets
 from chat_api.auth import TokenVerifier
 from chat_api.context import (
@@ -29,8 +30,10 @@ from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.metrics import Metrics
 from chat_api.proxies import Proxies
 from chat_api.routes import TABLES, web_page
+from chat_api.routes.commands import KINDS
 from chat_api.settings import Settings
 from chat_api.transports.websocket import GOING_AWAY
+from chat_api.vitals import Vitals
 
 PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "openai": OpenAI}
 
@@ -45,7 +48,7 @@ def create_app(settings: Settings, more: Iterable[web.AbstractRouteDef] = ()) ->
         client_max_size=settings.max_body_bytes,
     )
     app[SETTINGS] = settings
-    app[METRICS] = Metrics()
+    app[METRICS] = _metrics()
     app[SOCKETS] = set()
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
     app[ROUTES] = _add_routes(app, settings, more)
@@ -54,6 +57,27 @@ def create_app(settings: Settings, more: Iterable[web.AbstractRouteDef] = ()) ->
     app.on_shutdown.append(_drain)
     _allow_origins(app, settings.origins)
     return app
+
+
+def _metrics() -> Metrics:
+    """The figures, those that tell of trouble from 0 on."""
+    metrics = Metrics()
+    codes = {error.code for error in errors.kinds()}
+    metrics.expect(metrics.errors, *codes)
+    metrics.expect(
+        metrics.auth_calls, "valid", "refused", errors.AuthBroken.code, errors.AuthUnavailable.code
+    )
+    metrics.expect(metrics.socket_commands, *KINDS, "unknown")
+    metrics.expect(
+        metrics.generations,
+        ("completed", "stop"),
+        ("completed", "length"),
+        ("stopped", "stopped"),
+        ("failed", errors.ChatError.code),
+        *(("failed", error.code) for error in errors.kinds(errors.InferenceError) if error not in CUT_SHORT),
+        *(("interrupted", error.code) for error in CUT_SHORT),
+    )
+    return metrics
 
 
 def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
@@ -89,10 +113,14 @@ def _add_routes(
 async def _parts(app: web.Application) -> AsyncIterator[None]:
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
-        database = app[DATABASE] = Database(settings)
+        database = app[DATABASE] = Database(settings, metrics)
         await database.open()
         stack.push_async_callback(database.close)
-        metrics.watch_pool(lambda: database.connections)
+        metrics.watch_pool(settings.database_pool_max, lambda: database.connections)
+
+        vitals = Vitals(metrics)
+        vitals.open()
+        stack.push_async_callback(vitals.close)
 
         session = await stack.enter_async_context(
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from chat_api.errors import DatabaseUnavailable, describe
+from chat_api.errors import DatabaseUnavailable, WorkerLost, describe
 
 if TYPE_CHECKING:
     from chat_api.db import Database
@@ -20,7 +20,7 @@ PRUNE_ROWS = 5000
 
 
 class Housekeeping:
-    """Ends the generations of dead workers, takes old rows out of the journal, and looks at the figures."""
+    """Ends the generations of dead workers, and takes old rows out of the journal."""
 
     def __init__(
         self, database: Database, journal: Journal, metrics: Metrics, every: float, replay_seconds: float
@@ -44,7 +44,6 @@ class Housekeeping:
 
     async def _run(self) -> None:
         while True:
-            self._metrics.look()
             try:
                 await self._database.trim()
                 # Own lease first: no worker shall take itself for dead after the database was away.
@@ -53,7 +52,9 @@ class Housekeeping:
                     logger.warning(
                         "generation_interrupted", generation_id=str(orphan["id"]), reason="worker lost"
                     )
+                    self._metrics.generations.labels("interrupted", WorkerLost.code).inc()
                 await self._database.row("journal.prune", seconds=self._replay_seconds, max_rows=PRUNE_ROWS)
+                self._metrics.housekept()
             except DatabaseUnavailable:
                 pass  # logged by the database; the next round tries again
             except Exception as error:  # the task must outlive what nobody foresaw

@@ -102,7 +102,7 @@ async def serve_on(
         gc.freeze()  # what the start made stays: no collection needs to look at it again
         ready()
         end = await ending()
-        log.info("draining", seconds=settings.drain_seconds)
+        log.info("draining", grace_seconds=settings.drain_seconds)
         if end is Ending.RETIRE:
             for site in list(runner.sites):
                 await site.stop()

@@ -82,7 +82,7 @@ class Supervisor:
             serve = await asyncio.gather(*(worker.serves(START_SECONDS) for worker in workers))
         statuses = [await worker.end() for worker, serves in zip(workers, serve, strict=True) if not serves]
         if statuses:  # a later one that fails is tried again: there are others then
-            log.error("workers_failed", statuses=statuses)
+            log.error("workers_failed", exit_statuses=statuses)
             return MISUSED if MISUSED in statuses else FAILED
         log.info("serving", workers=len(workers))
         notify("READY=1")
@@ -103,7 +103,7 @@ class Supervisor:
                     delay = FIRST_DELAY
                 if status == MISUSED:  # that is for a person to mend
                     delay = LONGEST_DELAY
-                log.error("worker_died", pid=worker.pid, status=status, restart_in=delay)
+                log.error("worker_died", pid=worker.pid, exit_status=status, restart_in_seconds=delay)
                 if delay > FIRST_DELAY:  # not the first time: nobody shall wait for its successor
                     place.close()
                 await asyncio.sleep(delay)

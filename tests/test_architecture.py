@@ -26,7 +26,7 @@ LAYERS = [
     {"generation"},
     {"answer", "housekeeping", "reading"},
     {"prompt", "relay"},
-    {"auth", "db", "inference", "migrate"},
+    {"auth", "db", "inference", "migrate", "vitals"},
     {"events"},
     {"errors", "logs", "metrics", "migration_backend", "models"},
     {"settings"},

@@ -13,6 +13,7 @@ import pytest
 
 from chat_api import db, errors
 from chat_api.db import Database, Query
+from chat_api.metrics import Metrics
 from chat_api.settings import Settings
 from tests.chat import Sql
 
@@ -28,7 +29,7 @@ MORE = {
 async def opened(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     queries = {**db.load_queries(), **MORE}
     monkeypatch.setattr(db, "load_queries", lambda: queries)
-    database = Database(settings.model_copy(update={"database_pool_max": CONNECTIONS}))
+    database = Database(settings.model_copy(update={"database_pool_max": CONNECTIONS}), Metrics())
     await database.open()
     try:
         yield database

@@ -49,6 +49,7 @@ class Session:
         self._verifier = app[VERIFIER]
         self._generations = app[GENERATIONS]
         self._commands = app[METRICS].socket_commands
+        self._errors = app[METRICS].errors
         self._max_subscriptions = app[SETTINGS].max_subscriptions
         self._rate = TokenBucket(app[SETTINGS].commands_per_minute, 60)
         self._principal: Principal | None = None
@@ -89,6 +90,7 @@ class Session:
         return read_command(envelope.type, message)
 
     async def _refuse(self, ref: Ref | None, error: errors.ChatError) -> None:
+        self._errors.labels(error.code).inc()
         if self._principal is None and error.status < 500:
             self._socket.end(UNAUTHENTICATED)
         else:  # also where the token can't be checked just now: the client may send it again

@@ -39,7 +39,7 @@ AUTHENTICATION_SECONDS = 10
 )
 async def connect(request: web.Request) -> web.StreamResponse:
     """Serve a socket until either side ends it."""
-    socket = Socket(request, request.app[SETTINGS])
+    socket = Socket(request, request.app[SETTINGS], request.app[METRICS])
     session = Session(socket, request.app)
     request.app[SOCKETS].add(socket)
     request.app[METRICS].sockets.inc()

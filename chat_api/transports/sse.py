@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.abc import AbstractStreamWriter
 
+    from chat_api.metrics import Metrics
     from chat_api.reading import Reading
     from chat_api.relay import Encode
     from chat_api.settings import Settings
@@ -60,7 +61,7 @@ def portion(frames: list[bytes]) -> list[bytes]:
 
 
 async def stream(
-    request: web.Request, reading: Reading, settings: Settings, expires_at: float
+    request: web.Request, reading: Reading, settings: Settings, metrics: Metrics, expires_at: float
 ) -> web.StreamResponse:
     """Send a log from a place on until its last event; events that wait together go out in one write.
 
@@ -75,6 +76,7 @@ async def stream(
         ping_interval=settings.keepalive_interval,
         send_timeout=settings.slow_reader_timeout,
     )
+    metrics.streams.inc()
     try:
         connection = await response.prepare(request)
         async with response:
@@ -92,8 +94,11 @@ async def stream(
         logger.debug("reader_left")
     except TimeoutError:
         logger.info("reader_cut", reason="it took nothing for too long")
+        metrics.readers_cut.labels("sse").inc()
         if request.transport is not None:
             request.transport.abort()
+    finally:
+        metrics.streams.dec()
     return response
 
 
