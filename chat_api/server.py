@@ -19,6 +19,7 @@ from chat_api.listeners import ServeError
 from chat_api.settings import Settings
 from chat_api.signals import signalled
 from chat_api.systemd import notify
+from chat_api.tracing import load_tracing
 
 __all__ = ["Ending", "ServeError", "run", "serve", "serve_on"]
 
@@ -86,7 +87,7 @@ async def serve_on(
     more: Iterable[web.AbstractRouteDef] = (),
 ) -> None:
     """Serve on listening sockets until `ending` says how to end; `ready` is called once it serves."""
-    app = create_app(settings, more)
+    app = create_app(settings, more, load_tracing())
     runner = web.AppRunner(
         app,
         access_log=None,  # middlewares.trace writes the line, with its ids

