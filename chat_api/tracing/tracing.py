@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation._semconv import _StabilityMode  # a public argument's only type
 from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chat_api import __version__, middlewares
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-# Exceptions have texts, which may tell what the user wrote: spans tell the kind alone.
-request_span = partial(
-    trace.use_span, end_on_exit=True, record_exception=False, set_status_on_exception=False
-)
 
 PROBES = ("/api/health", "/api/ready", "/metrics")  # asked every few seconds, by nobody who waits
 CLOSING_SECONDS = 5  # what the collector gets to take the last spans
@@ -103,7 +98,7 @@ class Tracing:
                 },
             )
         is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
-        with note_trace(span), socket_span(span) if is_socket else request_span(span):
+        with note_trace(span), socket_span(span) if is_socket else _request_span(span):
             response = await handler(request)
             span.set_attribute("http.response.status_code", response.status)
             if (principal := request.get(PRINCIPAL)) is not None:
@@ -111,3 +106,8 @@ class Tracing:
             if response.status >= 500:
                 span.set_status(StatusCode.ERROR)
             return response
+
+
+def _request_span(span: Span) -> AbstractContextManager[object]:
+    # Exceptions have texts, which may tell what the user wrote: spans tell the kind alone.
+    return trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)
