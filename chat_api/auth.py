@@ -134,11 +134,14 @@ class TokenVerifier:
             call.exception()  # seen, though everyone who waited may have left
 
     async def _ask(self, digest: str, token: str) -> Principal | None:
+        began = time.perf_counter()
         try:
             principal = await self._call(token)
         except errors.ChatError as error:
             self._metrics.auth_calls.labels(error.code).inc()
             raise
+        finally:
+            self._metrics.auth_call_duration.observe(time.perf_counter() - began)
         self._metrics.auth_calls.labels("refused" if principal is None else "valid").inc()
         if principal is None:
             seconds = self._settings.auth_negative_cache_seconds

@@ -278,6 +278,8 @@ async def test_a_reader_that_takes_nothing_is_told_so_or_cut_and_disturbs_nobody
             *_, last = [chunk async for chunk in _chunks(reader)]
         assert (b"\x03\xf5The client reads too slowly" in last) is wakes
     await no_socket_is_left(client)
+    figures = await (await client.get("/metrics")).text()
+    assert 'chat_readers_cut_total{transport="websocket"} 1.0' in figures.splitlines()
     async with open_tab(client, user) as tab:
         assert (await tab.ask("subscribe", conversation))["type"] == "ack"
         call.finish()
