@@ -185,14 +185,15 @@ class Metrics:
         self._in_flight.set(self.in_flight)
         self._tasks.set(len(asyncio.all_tasks()))
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """All figures in Prometheus' text format, whichever worker is asked."""
         self.look()
-        if FOLDER not in os.environ:
-            return generate_latest(self.registry)
-        everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        registry = self.registry
+        if FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        # 11 ms for four workers' figures: in a thread, streams go on meanwhile.
+        return await asyncio.to_thread(generate_latest, registry)
 
     def _begin(self) -> None:
         self._build.labels(__version__, platform.python_version()).set(1)
