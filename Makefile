@@ -57,9 +57,10 @@ screenshots: browser $(VENV)/browser-test-installed ## draw the README's picture
 schema: $(VENV)/test-installed ## write down what the migrations make, for `chat-api sql check` (after a new migration)
 	@exec $(BIN)/python -m tests.schema
 
-packages: ## install what tests want and pip doesn't have: pgbouncer, nginx, curl (Debian, as root)
+packages: ## install what tests want and pip doesn't have: nginx, prometheus and more (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
-	for each in pgbouncer nginx curl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	for each in pgbouncer nginx curl prometheus; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	test -z "$$missing" || { \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
