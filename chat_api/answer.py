@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
@@ -92,13 +91,13 @@ class Answer:
         self._settings = settings
         self._max_characters = settings.max_answer_characters
         self._loop = asyncio.get_running_loop()
-        self._text = io.StringIO()  # the smallest form of many short strings
+        self._text = bytearray()  # UTF-8: many short strings would take ten times as much
         self._tokens = self._characters = self._bytes = 0
         self._called = self._began = self._heard = 0.0  # when the call, the first and the last token came
         self.report: Report | None = None  # at the end
         self._timer: asyncio.TimerHandle | None = None
         self._ending: Outcome | None = None
-        self._feeding: asyncio.Task[Outcome] | None = None
+        self._feeding: asyncio.Task[None] | None = None  # the task of `run`, while the model speaks
 
     async def run(self) -> None:
         """From the first token to `done`."""
@@ -117,14 +116,16 @@ class Answer:
                 self._feeding.cancel()
 
     async def _fed(self) -> Outcome:
-        self._feeding = asyncio.create_task(self._feed(), name=f"feed-{self.log.generation_id}")
+        self._feeding = task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one
         try:
-            return await self._feeding
+            return await self._feed()
         except asyncio.CancelledError:
-            self._feeding.cancel()
-            if self._ending is None:  # nobody asked for an end: this task itself is cancelled
+            if self._ending is None or task.uncancel() > 0:  # this task itself is to end
                 raise
             return self._ending
+        finally:
+            self._feeding = None
 
     async def _feed(self) -> Outcome:
         self._called = self._heard = self._loop.time()
@@ -151,7 +152,7 @@ class Answer:
             self._began = self._heard
             self._metrics.time_to_first_token.observe(self._began - self._called)
             self._watch()  # from here on the time between two tokens counts
-        self._text.write(text)
+        self._text += text.encode()
         self.log.append(data)
         self._characters += len(text)
         self._bytes += len(data)
@@ -223,7 +224,7 @@ class Answer:
                     status=outcome.status,
                     finish_reason=outcome.finish_reason,
                     error_code=None if outcome.error is None else outcome.error.code,
-                    content=self._text.getvalue(),
+                    content=self._text.decode(),
                     model_tag=self._model(outcome),
                     token_count=token_count,
                     inference_time_ms=milliseconds,

@@ -111,8 +111,8 @@ class Readers:
         log = await self._hub.find(after.generation_id, conversation_id, after.seq)
         place = log.place_after(after.seq)
         if self._hub.get(after.generation_id) is log:
-            place = min(place, len(log.events))  # nobody has seen more of it than it has
-        return Reading(log, place) if place < len(log.events) or not log.closed else None
+            place = min(place, log.count)  # nobody has seen more of it than it has
+        return Reading(log, place) if place < log.count or not log.closed else None
 
     async def _look(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None) -> asyncpg.Record:
         row = await self._database.row(

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chat_api.relay import Encode, Hub, Log
+from chat_api.relay import EVENTS_A_WRITE, Encode, Hub, Log
+from chat_api.relay.log import PACKED
 
 
 def numbered(_: UUID, __: UUID) -> Encode:
@@ -51,7 +52,7 @@ class TestLog:
         log = filled(b"a", last=True)
         with pytest.raises(ValueError, match="closed"):
             log.append(b"b")
-        assert log.events == [b"a"]
+        assert log.events(0) == [b"a"]
 
     @pytest.mark.parametrize(("seq", "place"), [(-1, 0), (0, 1), (4, 1), (5, 2), (6, 3), (99, 3)])
     def test_a_reader_continues_after_what_it_saw_though_numbers_are_missing(
@@ -74,6 +75,28 @@ class TestLog:
         assert log.read(0, 2, numbered) == [b"0:a", b"1:b"]
         assert log.read(2, 2, numbered) == [b"2:c"]
         assert log.read(3, 2, numbered) == []
+
+    @pytest.mark.parametrize("count", [0, 1, PACKED - 1, PACKED, PACKED + 1, 3 * PACKED, 3 * PACKED + 5])
+    @pytest.mark.parametrize("together", [True, False])
+    def test_every_slice_of_a_packed_log_is_what_was_said(self, count: int, together: bool) -> None:
+        said = [b"%d" % number if number % 7 else b"" for number in range(count)]
+        log = Log(uuid4(), uuid4())
+        if together:
+            log.extend(said)
+        else:
+            for data in said:
+                log.append(data)
+        assert log.count == count
+        for place in range(count + 2):
+            assert log.events(place) == said[place:]
+            for limit in (1, 2, PACKED, PACKED + 1, 2 * PACKED + 3):
+                assert log.events(place, limit) == said[place : place + limit]
+
+    def test_more_than_a_write_can_hold_is_left_to_the_readers(self) -> None:
+        log = filled(b"a")
+        reader = Joined(log)
+        log.extend([b"x"] * (EVENTS_A_WRITE + 1))
+        assert (reader.taken, reader.ended) == ([], True)
 
     def test_an_event_is_encoded_once_however_many_joined(self) -> None:
         log = filled(b"a")

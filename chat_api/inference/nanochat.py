@@ -38,14 +38,7 @@ class Nanochat(Inference):
 
     async def stream(self, prompt: Prompt, take: Take) -> End:
         """See Inference."""
-        options = prompt.options
-        payload = {
-            "messages": [{"role": turn.role, "content": turn.content} for turn in fit(prompt)],
-            "temperature": options.temperature,
-            "max_tokens": options.max_tokens,
-            "top_k": self._settings.default_top_k if options.top_k is None else options.top_k,
-        }
-        return await self._upstream.post(orjson.dumps(payload), _Answer(take))
+        return await self._upstream.post(self._body(prompt), _Answer(take))
 
     async def models(self) -> bytes:
         """See Inference."""
@@ -62,6 +55,17 @@ class Nanochat(Inference):
         )
         read_object(body)
         return status, body
+
+    def _body(self, prompt: Prompt) -> bytes:
+        options = prompt.options
+        return orjson.dumps(
+            {
+                "messages": [{"role": turn.role, "content": turn.content} for turn in fit(prompt)],
+                "temperature": options.temperature,
+                "max_tokens": options.max_tokens,
+                "top_k": self._settings.default_top_k if options.top_k is None else options.top_k,
+            }
+        )
 
 
 class _Answer:

@@ -51,19 +51,8 @@ class OpenAI(Inference):
 
     async def stream(self, prompt: Prompt, take: Take) -> End:
         """See Inference."""
-        options = prompt.options
-        system = [Turn("system", prompt.system)] if prompt.system else []
-        payload: dict[str, Any] = {
-            "model": await self._model(prompt.model_tag),
-            "messages": [{"role": turn.role, "content": turn.content} for turn in [*system, *prompt.turns]],
-            "temperature": options.temperature,
-            "max_tokens": options.max_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if options.top_k is not None:  # no part of OpenAI's own API, which refuses what it doesn't know
-            payload["top_k"] = options.top_k
-        return await self._upstream.post(orjson.dumps(payload), _Answer(take))
+        model = await self._model(prompt.model_tag)
+        return await self._upstream.post(_body(model, prompt), _Answer(take))
 
     async def models(self) -> bytes:
         """See Inference; the current one is INFERENCE_MODEL, else the first that the server lists."""
@@ -97,6 +86,22 @@ class OpenAI(Inference):
         return [
             model["id"] for model in models if isinstance(model, dict) and isinstance(model.get("id"), str)
         ]
+
+
+def _body(model: str, prompt: Prompt) -> bytes:
+    options = prompt.options
+    system = [Turn("system", prompt.system)] if prompt.system else []
+    payload: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": turn.role, "content": turn.content} for turn in [*system, *prompt.turns]],
+        "temperature": options.temperature,
+        "max_tokens": options.max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if options.top_k is not None:  # no part of OpenAI's own API, which refuses what it doesn't know
+        payload["top_k"] = options.top_k
+    return orjson.dumps(payload)
 
 
 class _Answer:

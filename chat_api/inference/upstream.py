@@ -74,8 +74,8 @@ class Upstream:
         InferenceBroken (no HTTP, or nothing that was asked for), InferenceInterrupted.
         """
         head = self._head + MORE_HEADERS.get()
-        request = b"%s\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
-        connection = _Connection(request, reader)
+        connection = _Connection(b"%s\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body), reader)
+        del body  # it may be large, and the answer long
         try:
             try:
                 async with asyncio.timeout(self._connect_timeout):
@@ -92,16 +92,17 @@ class Upstream:
         host, port = self._url.raw_host, self._url.port
         # Not create_connection(host), for uvloop's tries one address after the other.
         addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        tls = _ssl_context() if self._url.scheme == "https" else None
+        name = host if tls else None
+        if len(addresses) == 1 and addresses[0][0] == socket.AF_INET:  # nothing to race, and half the price
+            address, port = addresses[0][4][:2]
+            await loop.create_connection(lambda: connection, address, port, ssl=tls, server_hostname=name)
+            return
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_SECONDS, interleave=1, loop=loop
         )
-        secure = self._url.scheme == "https"
-        await loop.create_connection(  # it closes the socket if it fails or is cancelled
-            lambda: connection,
-            sock=sock,
-            ssl=_ssl_context() if secure else None,
-            server_hostname=host if secure else None,
-        )
+        # It closes the socket if it fails or is cancelled.
+        await loop.create_connection(lambda: connection, sock=sock, ssl=tls, server_hostname=name)
 
 
 class _Connection(asyncio.Protocol, Generic[T]):

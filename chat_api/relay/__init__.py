@@ -4,7 +4,18 @@ from chat_api.relay.follower import Follower
 from chat_api.relay.hints import Hints
 from chat_api.relay.hub import Hub
 from chat_api.relay.journal import Journal
-from chat_api.relay.log import Encode, Encoding, Log, Reader
+from chat_api.relay.log import EVENTS_A_WRITE, Encode, Encoding, Log, Reader
 from chat_api.relay.watch import Watch
 
-__all__ = ["Encode", "Encoding", "Follower", "Hints", "Hub", "Journal", "Log", "Reader", "Watch"]
+__all__ = [
+    "EVENTS_A_WRITE",
+    "Encode",
+    "Encoding",
+    "Follower",
+    "Hints",
+    "Hub",
+    "Journal",
+    "Log",
+    "Reader",
+    "Watch",
+]

@@ -139,7 +139,7 @@ def _end(log: Log, row: asyncpg.Record) -> None:
     if log.next_seq == row["last_seq"]:
         log.append(_done(row), last=True)
         return
-    if not log.events:
+    if not log.count:
         log.append(events.start(log.generation_id, row["conversation_id"], row["user_message_id"]))
     _retell(log, row, log.next_seq - 1)
 

@@ -175,6 +175,6 @@ class Journal:
 
 def _slice(log: Log, written: int) -> Slice | None:
     """The events from the number `written` on; a growing log's numbers are its places."""
-    if written == len(log.events):
+    if written == log.count:
         return None
-    return Slice(written, len(log.events), f"[{b','.join(log.events[written:]).decode()}]")
+    return Slice(written, log.count, f"[{b','.join(log.events(written)).decode()}]")

@@ -7,6 +7,11 @@ from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID
 
+# So many events become one object, since an object's own 33 bytes and its place in a list are more than what
+# most events say. The newest ones, up to so many, are objects of their own.
+PACKED = 32
+EVENTS_A_WRITE = 1000  # what a reader that was far behind is handed at once
+
 Encode = Callable[[int, bytes], bytes]
 """An event's number and data, to its form on the wire."""
 
@@ -21,11 +26,11 @@ class Reader(Protocol):
         """Take the next event, or several, in their form on the wire."""
 
     def end(self) -> None:
-        """Be handed nothing more: the log is closed, or parted."""
+        """Be handed nothing more: the log is closed or parted, or gets more than one write can hold."""
 
 
 class Log:
-    """An append-only list of events with a last one: `events` holds their data, JSON objects in UTF-8.
+    """An append-only list of events with a last one: their data, JSON objects of one line in UTF-8.
 
     A reader keeps its place in the list, so that what was and what comes are read in the same way: nothing
     can fall between replay and live, and a reader that falls behind costs no memory. One that keeps up joins
@@ -41,10 +46,12 @@ class Log:
         "_channels",
         "_endings",
         "_gap",
+        "_newest",
+        "_packs",
         "_skipped",
         "closed",
         "conversation_id",
-        "events",
+        "count",
         "generation_id",
         "parted",
     )
@@ -52,7 +59,9 @@ class Log:
     def __init__(self, generation_id: UUID, conversation_id: UUID) -> None:
         self.generation_id = generation_id
         self.conversation_id = conversation_id
-        self.events: list[bytes] = []
+        self.count = 0  # of the events there are
+        self._packs: list[bytes] = []  # PACKED events each, a line for each
+        self._newest: list[bytes] = []
         self.closed = False
         self.parted = False  # this worker ends: readers go on at another one
         self._gap = self._skipped = 0  # from this place on, numbers are so much higher than places
@@ -62,7 +71,7 @@ class Log:
     @property
     def next_seq(self) -> int:
         """The number that the next event gets."""
-        return len(self.events) + self._skipped
+        return self.count + self._skipped
 
     def append(self, data: bytes, *, last: bool = False) -> None:
         """Add an event under the next number; `last` closes the log.
@@ -72,8 +81,12 @@ class Log:
         """
         if self.closed:
             raise ValueError("the log is closed")
-        seq = len(self.events) + self._skipped
-        self.events.append(data)
+        seq = self.count + self._skipped
+        self.count += 1
+        newest = self._newest
+        newest.append(data)
+        if len(newest) == PACKED:
+            self._pack()
         for encode, readers in self._channels.values():
             if readers:
                 frame = encode(seq, data)
@@ -87,8 +100,12 @@ class Log:
         """Add events that came together; they go out together."""
         if not events:
             return
-        place = len(self.events)
-        self.events += events
+        if len(events) > EVENTS_A_WRITE:  # too much for one write: each reads it in portions, in its own task
+            self._send_on()
+        place = self.count
+        self.count += len(events)
+        self._newest += events
+        self._pack()
         for encoding, (_, readers) in self._channels.items():
             if readers:
                 frames = b"".join(self.read(place, len(events), encoding))
@@ -97,7 +114,7 @@ class Log:
 
     def skip_to(self, seq: int) -> None:
         """Give the next event this number, which is at least the next one; once in a log's life."""
-        self._gap, self._skipped = len(self.events), seq - len(self.events)
+        self._gap, self._skipped = self.count, seq - self.count
 
     def part(self) -> None:
         """Send the readers away before the last event: they find it elsewhere, with the number they have."""
@@ -123,14 +140,24 @@ class Log:
         place = seq + 1
         if place > self._gap:  # beyond the last number that is also a place
             place = max(self._gap, place - self._skipped)
-        return min(place, len(self.events)) if self.closed else place
+        return min(place, self.count) if self.closed else place
+
+    def events(self, place: int, limit: int | None = None) -> list[bytes]:
+        """The data of up to `limit` events from a place on."""
+        end = self.count if limit is None else min(place + limit, self.count)
+        first, last = place // PACKED, -(-end // PACKED)
+        found = b"\n".join(self._packs[first:last]).split(b"\n") if first < len(self._packs) else []
+        if last > len(self._packs):
+            found += self._newest
+            first = min(first, len(self._packs))
+        return found[place - first * PACKED : end - first * PACKED]
 
     def read(self, place: int, limit: int, encoding: Encoding) -> list[bytes]:
         """Up to `limit` events from a place on, encoded; empty when there is nothing new."""
         encode = self._encode(encoding)
         return [
-            encode(each + (self._skipped if each >= self._gap else 0), self.events[each])
-            for each in range(place, min(place + limit, len(self.events)))
+            encode(each + (self._skipped if each >= self._gap else 0), data)
+            for each, data in enumerate(self.events(place, limit), place)
         ]
 
     async def wait_closed(self) -> bool:
@@ -144,14 +171,23 @@ class Log:
                 self._endings.discard(ending)
         return self.closed
 
+    def _pack(self) -> None:
+        while len(self._newest) >= PACKED:
+            self._packs.append(b"\n".join(self._newest[:PACKED]))
+            del self._newest[:PACKED]
+
     def _encode(self, encoding: Encoding) -> Encode:
         known = self._channels.get(encoding)
         return known[0] if known else encoding(self.generation_id, self.conversation_id)
 
-    def _end(self) -> None:
-        for _, readers in self._channels.values():
+    def _send_on(self) -> None:
+        for encoding, (encode, readers) in self._channels.items():
+            self._channels[encoding] = encode, ()
             for reader in readers:
                 reader.end()
+
+    def _end(self) -> None:
+        self._send_on()
         for ending in self._endings:
             if not ending.done():
                 ending.set_result(None)

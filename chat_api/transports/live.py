@@ -34,7 +34,7 @@ class LiveReader(abc.ABC):
         A reader that comes from another worker may be ahead of this one's log: it has its turn at each event.
         """
         left = self._left = asyncio.get_running_loop().create_future()
-        ahead = self.place > len(self.log.events)
+        ahead = self.place > self.log.count
         reader = _Ahead(self) if ahead else self
         self.log.join(reader, self.encoding)
         try:
@@ -44,7 +44,7 @@ class LiveReader(abc.ABC):
 
     def end(self) -> None:
         """Go on in the reader's own task, after the newest event."""
-        self.place = max(self.place, len(self.log.events))
+        self.place = max(self.place, self.log.count)
         self.log.leave(self, self.encoding)
         if self._left is not None and not self._left.done():
             self._left.set_result(None)

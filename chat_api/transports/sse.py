@@ -12,6 +12,7 @@ import structlog
 from aiohttp import HttpVersion11
 from aiohttp_sse import EventSourceResponse
 
+from chat_api.relay import EVENTS_A_WRITE
 from chat_api.transports.live import LiveReader
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-# What a reader that was far behind is handed at once: it has to take this within `slow_reader_timeout`.
-EVENTS_A_WRITE = 1000
-BYTES_A_WRITE = 131_072
+BYTES_A_WRITE = 131_072  # about what a reader has to take within `slow_reader_timeout`
 EARLY_SECONDS = 30
 
 
@@ -159,7 +158,7 @@ class _Writer(LiveReader):
         """Whether the last event that comes here is written, and taken. Raises ConnectionResetError."""
         if self._transport.is_closing():
             raise ConnectionResetError
-        caught_up = self.place >= len(self.log.events)
+        caught_up = self.place >= self.log.count
         return caught_up and (self.log.closed or self.log.parted) and not self._protocol.writing_paused
 
     async def keep_up(self) -> None:
@@ -172,7 +171,7 @@ class _Writer(LiveReader):
         if frames := portion(log.read(self.place, EVENTS_A_WRITE, self.encoding)):
             self._transport.write(b"".join(frames))
             self.place += len(frames)
-        if log.closed or log.parted or self._protocol.writing_paused or self.place < len(log.events):
+        if log.closed or log.parted or self._protocol.writing_paused or self.place < log.count:
             await asyncio.sleep(0)  # far behind: others have their turn between two portions
         else:
             await self.stay()

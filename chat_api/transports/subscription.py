@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from chat_api.errors import DatabaseUnavailable
+from chat_api.relay import EVENTS_A_WRITE
 from chat_api.transports.live import LiveReader
 from chat_api.transports.websocket import FAILED, GOING_AWAY, Socket, framed
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-EVENTS_A_WRITE = 1000  # bounds what a client that was far behind is handed at once
 KNOWN_GENERATIONS = 100
 RETRY_SECONDS = 1
 

@@ -57,7 +57,11 @@ class Prometheus:
             *tethered(command, signal.SIGKILL), cwd=folder, stdin=subprocess.DEVNULL
         )
         self._session = aiohttp.ClientSession(f"http://127.0.0.1:{self._port}")
-        await until(self._scraped)
+        try:
+            await until(self._scraped)
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -87,9 +91,12 @@ class Prometheus:
 
     async def _scraped(self) -> bool:
         try:
-            return bool(await self.query('up{job="chat-api"} == 1'))
+            async with self._session.get("/-/ready") as response:
+                if response.status != 200:
+                    return False
         except aiohttp.ClientConnectionError:
             return False  # not there yet
+        return bool(await self.query('up{job="chat-api"} == 1'))
 
     async def _get(self, path: str, **parameters: str) -> dict[str, Any]:
         async with self._session.get(path, params=parameters) as response:
