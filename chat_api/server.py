@@ -18,7 +18,7 @@ from chat_api.context import GENERATIONS
 from chat_api.listeners import ServeError
 from chat_api.settings import Settings
 from chat_api.signals import signalled
-from chat_api.systemd import notify
+from chat_api.systemd import notify, watchdog
 from chat_api.tracing import load_tracing
 
 __all__ = ["Ending", "ServeError", "run", "serve", "serve_on"]
@@ -77,7 +77,8 @@ async def serve(
 
     where = listeners.on_port(host, port) if unix_socket is None else listeners.on_path(unix_socket)
     with where as sockets:
-        await serve_on(sockets, settings, listening, ending, more)
+        async with watchdog():
+            await serve_on(sockets, settings, listening, ending, more)
 
 
 async def serve_on(

@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from chat_api.listeners import Place, ServeError, places
 from chat_api.metrics import FOLDER
 from chat_api.signals import signalled
-from chat_api.systemd import notify, notify_reloading
+from chat_api.systemd import notify, notify_reloading, watchdog
 from chat_api.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
@@ -60,6 +60,10 @@ class Supervisor:
 
     async def run(self) -> int:
         """Until a signal, or until the first workers can't start; the exit status."""
+        async with watchdog():
+            return await self._run()
+
+    async def _run(self) -> int:
         working = asyncio.create_task(self._work(), name="supervise")
         ending = asyncio.create_task(signalled(self._kill), name="signals")
         try:
