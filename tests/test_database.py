@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -121,3 +122,16 @@ async def test_a_trim_that_is_cancelled_loses_no_connection(database: Database) 
     trimming.cancel()
     await asyncio.gather(trimming, return_exceptions=True)
     await all_work(database)
+
+
+async def test_a_value_that_the_database_refuses_is_not_in_the_errors_text(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = "klaatu"
+    async with opened(settings, monkeypatch) as database:
+        with pytest.raises(asyncpg.DataError) as refused:
+            await database.row("test.fail", zero=value)
+        assert value not in "".join(traceback.format_exception(refused.value)).replace(
+            f'value = "{value}"', ""
+        )
+        assert str(refused.value) == "DataError in test.fail"

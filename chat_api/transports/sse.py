@@ -89,7 +89,7 @@ async def stream(
                 logger.info("reader_sent_away", reason="its token ends")
             async with asyncio.timeout(settings.slow_reader_timeout):
                 await response.write_eof()  # it may have stopped reading just now
-    except ConnectionError:
+    except ConnectionError:  # also where the kernel gave it up: `send_timeout` sets TCP_USER_TIMEOUT
         logger.debug("reader_left")
     except TimeoutError:
         logger.info("reader_cut", reason="it took nothing for too long")
@@ -107,22 +107,10 @@ async def _send(
     writer = _Writer(request, reading)
     while connection is not None and not writer.ended:
         if request.protocol.writing_paused:
-            await _drain(connection, patience)
+            async with asyncio.timeout(patience):
+                await connection.drain()
         else:
             await writer.keep_up()
-
-
-async def _drain(connection: AbstractStreamWriter, patience: float) -> None:
-    """Until the reader takes more. Raises TimeoutError when it doesn't, ConnectionError when it left."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    try:
-        async with asyncio.timeout(patience):
-            await connection.drain()
-    except ConnectionError:
-        if loop.time() - began > patience / 2:  # the kernel was quicker: `send_timeout` sets TCP_USER_TIMEOUT
-            raise TimeoutError from None
-        raise
 
 
 def allowed_seconds(seconds: float) -> float | None:

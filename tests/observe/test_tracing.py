@@ -157,6 +157,7 @@ async def test_no_span_tells_a_text_or_a_token(
     await traced.span("PUT /api/conversations/{id}")
     spans = traced.exporter.get_finished_spans()
     assert len(spans) > 15
+    assert [span.name for span in spans if span.events] == [], "exceptions, which have texts"
     words = [SECRET, told.user["Authorization"].partition(" ")[2], auth.internal_key, "insert into"]
     assert [span.name for span in spans if any(word in span.to_json() for word in words)] == []
 
