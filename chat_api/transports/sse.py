@@ -89,11 +89,13 @@ async def stream(
                 logger.info("reader_sent_away", reason="its token ends")
             async with asyncio.timeout(settings.slow_reader_timeout):
                 await response.write_eof()  # it may have stopped reading just now
-    except ConnectionError:  # also where the kernel gave it up: `send_timeout` sets TCP_USER_TIMEOUT
-        logger.debug("reader_left")
-    except TimeoutError:
-        logger.info("reader_cut", reason="it took nothing for too long")
-        metrics.readers_cut.labels("sse").inc()
+    except (ConnectionError, TimeoutError) as error:
+        # The cause, where the kernel gave it up first: `send_timeout` sets TCP_USER_TIMEOUT.
+        if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
+            logger.info("reader_cut", reason="it took nothing for too long")
+            metrics.readers_cut.labels("sse").inc()
+        else:
+            logger.debug("reader_left")
         if request.transport is not None:
             request.transport.abort()
     finally:
