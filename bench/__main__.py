@@ -34,6 +34,7 @@ FOLDER = Path(__file__).parent
 TOKENS, RATE, RUNS = 150, 30.0, 3
 OLD_SERVICE = {"list": 3.1, "get": 4.0, "create": 4.7}  # milliseconds of processor time a request
 STATEMENTS = 1500
+LONG_TOKENS, BUSY_RATE = 600, 150.0
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class Row:
     figure: str
     goal: str
     measured: str
-    met: bool
+    met: bool | None  # None: for comparison
 
     def __str__(self) -> str:
-        return f"| {self.figure} | {self.goal} | {self.measured} | {'yes' if self.met else '**no**'} |"
+        met = {True: "yes", False: "**no**", None: ""}[self.met]
+        return f"| {self.figure} | {self.goal} | {self.measured} | {met} |"
 
 
 Points = dict[str, list[tuple[float, float]]]
@@ -55,10 +57,11 @@ Points = dict[str, list[tuple[float, float]]]
 def tokens(database_url: str, folder: Path, runs: int) -> tuple[list[Row], Points]:
     """What a relayed token costs: one reader over either transport, further readers, many streams."""
     rows: list[Row] = []
-    points: Points = {"nginx": [], "server-sent events": [], "WebSocket": []}
+    points: Points = {}
     with (
         parts.neighbours(TOKENS, RATE) as model,
         parts.nginx(folder, model) as proxy,
+        parts.floor("relay", model) as copy,
         parts.service(database_url, model) as chat,
     ):
         parts.load(*chat, streams=50, tokens=TOKENS)  # connections and statements are made once
@@ -75,9 +78,10 @@ def tokens(database_url: str, folder: Path, runs: int) -> tuple[list[Row], Point
                 ("nginx", proxy, {}),
                 ("server-sent events", chat, {}),
                 ("WebSocket", chat, {"websocket": True}),
+                ("copying", copy, {}),
             ):
                 costs[name], missing = measure(where, times, streams=count, **more)
-                points[name].append((count, costs[name]))
+                points.setdefault(name, []).append((count, costs[name]))
                 lost += missing
             if count == 25:
                 continue
@@ -91,6 +95,14 @@ def tokens(database_url: str, folder: Path, runs: int) -> tuple[list[Row], Point
                         ratio <= goal and not lost,
                     )
                 )
+            rows.append(
+                Row(
+                    f"CPU a token, a relay on uvloop that only copies bytes, {count} streams",
+                    "",
+                    f"{costs['copying'] / costs['nginx']:.2f} × ({costs['copying']:.1f} µs)",
+                    None,
+                )
+            )
             if count == 100:
                 three, missing = measure(chat, times, streams=count, readers=3)
                 # Counted a token and reader: three readers cost one and two further ones.
@@ -104,6 +116,31 @@ def tokens(database_url: str, folder: Path, runs: int) -> tuple[list[Row], Point
                     )
                 )
     return rows, points
+
+
+def busy(database_url: str, folder: Path) -> list[Row]:
+    """Where the time goes: a token without its answer's beginning and end, at two paces."""
+    rows = []
+    for rate, count in ((RATE, LONG_TOKENS), (BUSY_RATE, LONG_TOKENS)):
+        with (
+            parts.neighbours(count, rate) as model,
+            parts.nginx(folder, model) as proxy,
+            parts.service(database_url, model) as chat,
+        ):
+            parts.load(*chat, streams=50, tokens=count)
+            cost, least = (
+                (each := parts.load(*where, streams=100, tokens=count))["cpu"] / each["tokens"] * 1e6
+                for where in (chat, proxy)
+            )
+        rows.append(
+            Row(
+                f"CPU a token of answers with {count} tokens, 100 streams at {rate:.0f} tokens/s",
+                "",
+                f"{cost / least:.2f} × ({cost:.1f} µs, nginx {least:.1f} µs)",
+                None,
+            )
+        )
+    return rows
 
 
 def many(database_url: str) -> tuple[list[Row], float]:
@@ -156,7 +193,11 @@ def requests(database_url: str, runs: int) -> list[Row]:
     """List, get and create, beside the bare statement on a held connection."""
     user = uuid4()
     rows = []
-    with parts.neighbours(1, RATE) as model, parts.service(database_url, model) as chat:
+    with (
+        parts.neighbours(1, RATE) as model,
+        parts.service(database_url, model) as chat,
+        parts.floor("handler", database_url, user) as plain,
+    ):
         conversation = uvloop.run(_fill(database_url, user))
         for kind, path in (
             ("create", "/api/conversations"),
@@ -164,9 +205,10 @@ def requests(database_url: str, runs: int) -> list[Row]:
             ("get", f"/api/conversations/{conversation}"),
         ):
             parts.load(*chat, requests=kind, path=path, user=user, seconds=0.5)
-            asked, bare = [], []
+            asked, alone, bare = [], [], []
             for _ in range(runs):
                 asked.append(parts.load(*chat, requests=kind, path=path, user=user, seconds=3)["cpu"] * 1e6)
+                alone.append(parts.load(*plain, requests=kind, path=path, user=user, seconds=3)["cpu"] * 1e6)
                 bare.append(uvloop.run(_bare(database_url, kind, user, conversation)))
             cost, statement = statistics.median(asked), statistics.median(bare)
             goal = OLD_SERVICE[kind] * 1000 / 8
@@ -176,6 +218,15 @@ def requests(database_url: str, runs: int) -> list[Row]:
                     f"≤ {goal:.0f} µs (1/8 of the old service's) and ≤ 2.5 × the bare statement",
                     f"{cost:.0f} µs; {cost / statement:.1f} × ({statement:.0f} µs)",
                     cost <= goal and cost <= 2.5 * statement,
+                )
+            )
+            libraries = statistics.median(alone)
+            rows.append(
+                Row(
+                    f"CPU a request, {kind}: aiohttp and asyncpg alone, with the same statement",
+                    "",
+                    f"{libraries:.0f} µs; {libraries / statement:.1f} ×",
+                    None,
                 )
             )
     return rows
@@ -316,6 +367,8 @@ def main() -> None:
         if "tokens" in options.only:
             found, points = tokens(dsn, folder, options.runs)
             rows += found
+        if "busy" in options.only:
+            rows += busy(dsn, folder)
         if "many" in options.only:
             found, cost = many(dsn)
             rows += found
@@ -352,7 +405,7 @@ def main() -> None:
             )
 
 
-PARTS = ["tokens", "many", "first-token", "requests", "queries", "start"]
+PARTS = ["tokens", "busy", "many", "first-token", "requests", "queries", "start"]
 
 if __name__ == "__main__":
     main()

@@ -40,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[Any] | None = None
         self._received = b""
         self._stream: Stream | None = None
+        self.heard = asyncio.Event()  # the first token that came on this connection
         self._mark, self._end = MARK_SSE, END_SSE
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         if count := data.count(self._mark):
             stream.tokens += count
             stream.times.append(time.perf_counter())
+            self.heard.set()
         # Of what a read may cut in two, the end alone matters: a token's mark is in one write of the server.
         self._received = (self._received + data)[-400:]
         if self._end in self._received and self._waiting is not None and not self._waiting.done():

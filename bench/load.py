@@ -80,7 +80,7 @@ async def streams(
             connections[number].stream("POST", path, user, {"content": "hello there"})
         )
         if others[number]:
-            await asyncio.sleep(0.1)  # the answer has begun by then
+            await connections[number].heard.wait()  # else there may be nothing to attach to
         rest = [each.stream("GET", f"{below}/stream", user) for each in others[number]]
         return list(await asyncio.gather(first, *rest))
 

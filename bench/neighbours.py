@@ -2,7 +2,8 @@
 
 Raw protocol, one TCP write a token, so that its own cost stays small beside what is measured.
 
-    POST /generate        nanochat's stream: `tokens` tokens at `rate` tokens a second (0: all at once)
+    POST /generate        nanochat's stream: `tokens` tokens at `rate` tokens a second (0: all at once);
+                          the same at …/messages, for who passes on what a client asks
     POST /auth/validate   every token `user-<uuid>` is that user's
     GET /late             the longest that a token was late since the last time this was asked, in seconds
 """
@@ -62,7 +63,7 @@ class Neighbour(asyncio.Protocol):
             self._answer(head.split(b" ", 2)[1], body)
 
     def _answer(self, path: bytes, body: bytes) -> None:
-        if path == b"/generate":
+        if path == b"/generate" or path.endswith(b"/messages"):
             self._transport.write(HEAD)
             self._sent, self._next = 0, self._loop.time()
             self._speak()

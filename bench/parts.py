@@ -74,6 +74,15 @@ def service(database_url: str, neighbours_port: int) -> Iterator[tuple[int, int]
 
 
 @contextlib.contextmanager
+def floor(kind: str, *arguments: object) -> Iterator[tuple[int, int]]:
+    """A relay or handler of `bench.floor`; its port and process id."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.floor", kind, str(port), *map(str, arguments)]
+    with process(command, port) as pid:
+        yield port, pid
+
+
+@contextlib.contextmanager
 def nginx(folder: Path, neighbours_port: int) -> Iterator[tuple[int, int]]:
     """nginx as a mere proxy of the model server; its port and process id."""
     port = free_port()

@@ -1,4 +1,4 @@
-"""The web page's files: read, compressed and tagged once, then served from memory."""
+"""Bodies that are the same for everybody: compressed and tagged once, then served from memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from chat_api.resources import web_dir
 
-_TYPES = {
+TYPES = {
     ".css": "text/css",
     ".html": "text/html",
     ".js": "text/javascript",
@@ -28,7 +28,7 @@ _TOKEN_URL = b'<meta name="token-url" content="">'
 # A file below vendor/ has its version in its name: it is asked for once. The others are asked for each time,
 # and mostly answered with 304: so a page never runs with modules of two versions after an update.
 _VENDOR = "vendor/"
-_FOREVER, _ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
+_FOREVER, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,18 @@ class Asset:
     etag: str
     content_type: str
     cache_control: str
+
+    @classmethod
+    def of(cls, body: bytes, suffix: str, cache_control: str = ASK_AGAIN) -> Asset:
+        """Some bytes of the type that names with this suffix have."""
+        gzipped = gzip.compress(body, mtime=0)
+        return cls(
+            body=body,
+            gzipped=gzipped if len(gzipped) < len(body) else None,
+            etag=hashlib.sha256(body).hexdigest()[:32],
+            content_type=TYPES[suffix],
+            cache_control=cache_control,
+        )
 
 
 @cache
@@ -58,19 +70,9 @@ def load_page(token_url: str) -> Asset:
     filled = _TOKEN_URL.replace(b'""', b'"%s"' % html.escape(token_url).encode())
     if source.count(_TOKEN_URL) != 1:
         raise ValueError(f"{_INDEX} has no place for the token's address")
-    return _asset(_INDEX, source.replace(_TOKEN_URL, filled))
+    return Asset.of(source.replace(_TOKEN_URL, filled), ".html")
 
 
 def _read(name: str, path: Path) -> Asset:
-    return _asset(name, path.read_bytes())
-
-
-def _asset(name: str, body: bytes) -> Asset:
-    gzipped = gzip.compress(body, mtime=0)
-    return Asset(
-        body=body,
-        gzipped=gzipped if len(gzipped) < len(body) else None,
-        etag=hashlib.sha256(body).hexdigest()[:32],
-        content_type=_TYPES[Path(name).suffix],
-        cache_control=_FOREVER if name.startswith(_VENDOR) and name.endswith(".js") else _ASK_AGAIN,
-    )
+    is_versioned = name.startswith(_VENDOR) and path.suffix == ".js"
+    return Asset.of(path.read_bytes(), path.suffix, _FOREVER if is_versioned else ASK_AGAIN)

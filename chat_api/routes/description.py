@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 from chat_api import errors
+from chat_api.assets import TYPES, Asset
 from chat_api.description.declare import Answer, Operation, Parameter, describe
 from chat_api.middlewares import is_public, public
+from chat_api.routes.files import answer
 
 routes = web.RouteTableDef()
 
 PAGE = Path(__file__).parent.parent / "description" / "page"
 TAG = "Description"
-KINDS = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".txt": "text/plain"}
+SUFFIXES = (".css", ".html", ".js", ".txt")
 # Nothing but the page's own files, and no script in the page itself. Of the viewer's style elements these are
 # allowed, as they are: its colours with docs.css in light and in dark, and bold code. Its style attributes
 # can't run anything.
@@ -34,19 +35,6 @@ POLICY = (
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 KNOWN = Answer(304, "It is still the one that `If-None-Match` names.")
-
-
-class Document(NamedTuple):
-    """A body that is the same for everybody, and its ETag."""
-
-    body: bytes
-    digest: str
-    content_type: str
-
-    @classmethod
-    def of(cls, body: bytes, content_type: str) -> Document:
-        """With the ETag that its text gives."""
-        return cls(body, hashlib.sha256(body).hexdigest()[:32], content_type)
 
 
 @routes.get("/api/openapi.json")
@@ -83,7 +71,7 @@ async def page(request: web.Request) -> web.Response:
     Operation(
         "The page's files",
         TAG,
-        [Answer(200, "The file.", *sorted(KINDS.values())), KNOWN],
+        [Answer(200, "The file.", *sorted(TYPES[suffix] for suffix in SUFFIXES)), KNOWN],
         errors=[errors.NotFound],
         parameters=[Parameter("path", "name", "The file's name.", {"type": "string"}, "docs.css")],
     )
@@ -96,35 +84,24 @@ async def page_file(request: web.Request) -> web.Response:
     return await _answer(request, partial(_file, path))
 
 
-async def _answer(request: web.Request, make: Callable[[], Document]) -> web.Response:
+async def _answer(request: web.Request, make: Callable[[], Asset]) -> web.Response:
     # Made once, when somebody asks for it: not at start, and in a thread, so that no token waits for it.
-    document = await asyncio.to_thread(make)
-    known = {tag.value for tag in request.if_none_match or ()}
-    if known & {document.digest, "*"}:
-        response = web.Response(status=304)
-    else:
-        response = web.Response(body=document.body, content_type=document.content_type, charset="utf-8")
-    response.etag = document.digest
-    response.headers["Cache-Control"] = "no-cache"  # keep it, but ask whether it is still the same
-    response.headers["Content-Security-Policy"] = POLICY
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return answer(request, await asyncio.to_thread(make), POLICY)
 
 
 @cache
-def _openapi() -> Document:
+def _openapi() -> Asset:
     from chat_api.description.asyncapi import readable  # noqa: PLC0415
     from chat_api.description.openapi import openapi  # noqa: PLC0415 - see _answer
     from chat_api.routes import TABLES  # noqa: PLC0415 - of which this module's table is one
 
     more = {"/api/ws": readable(_make_asyncapi())}
-    return Document.of(orjson.dumps(openapi(TABLES, is_public, more)), "application/json")
+    return Asset.of(orjson.dumps(openapi(TABLES, is_public, more)), ".json")
 
 
 @cache
-def _asyncapi() -> Document:
-    return Document.of(orjson.dumps(_make_asyncapi()), "application/json")
+def _asyncapi() -> Asset:
+    return Asset.of(orjson.dumps(_make_asyncapi()), ".json")
 
 
 def _make_asyncapi() -> dict[str, Any]:
@@ -135,10 +112,12 @@ def _make_asyncapi() -> dict[str, Any]:
 
 
 @cache
-def _file(path: Path) -> Document:
-    return Document.of(path.read_bytes(), KINDS[path.suffix])
+def _file(path: Path) -> Asset:
+    return Asset.of(path.read_bytes(), path.suffix)
 
 
 @cache
 def _files() -> dict[str, Path]:
-    return {path.name: path for path in PAGE.rglob("*") if path.suffix in KINDS and path.name != "index.html"}
+    return {
+        path.name: path for path in PAGE.rglob("*") if path.suffix in SUFFIXES and path.name != "index.html"
+    }

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.assets import Asset, load_assets, load_page
+from chat_api.assets import load_assets, load_page
 from chat_api.context import SETTINGS
 from chat_api.middlewares import public
+from chat_api.routes.files import answer
 from chat_api.settings import Settings
 
 routes = web.RouteTableDef()
@@ -20,9 +21,7 @@ routes = web.RouteTableDef()
 async def page(request: web.Request) -> web.Response:
     """The page. Each address in it is relative, so that it works below any path."""
     settings = request.app[SETTINGS]
-    response = _answer(request, load_page(settings.web_token_url))
-    response.headers["Content-Security-Policy"] = content_security_policy(settings)
-    return response
+    return answer(request, load_page(settings.web_token_url), content_security_policy(settings))
 
 
 @routes.get("/web/{path:.+}")
@@ -32,7 +31,7 @@ async def asset(request: web.Request) -> web.Response:
     found = load_assets().get(request.match_info["path"])
     if found is None:
         raise errors.NotFound
-    return _answer(request, found)
+    return answer(request, found)
 
 
 def content_security_policy(settings: Settings) -> str:
@@ -53,25 +52,3 @@ def content_security_policy(settings: Settings) -> str:
         "trusted-types": "dompurify",
     }
     return "; ".join(f"{name} {value.strip()}" for name, value in directives.items())
-
-
-def _answer(request: web.Request, found: Asset) -> web.Response:
-    body, etag = found.body, found.etag
-    headers = {
-        "Cache-Control": found.cache_control,
-        "Vary": "Accept-Encoding",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
-    if found.gzipped is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
-        body, etag = found.gzipped, f"{etag}-gzip"
-        headers["Content-Encoding"] = "gzip"
-    known = {tag.value for tag in request.if_none_match or ()}
-    if known & {etag, "*"}:
-        headers.pop("Content-Encoding", None)
-        response = web.Response(status=304, headers=headers)
-    else:
-        response = web.Response(body=body, headers=headers, content_type=found.content_type, charset="utf-8")
-    response.etag = etag
-    return response

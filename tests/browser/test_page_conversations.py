@@ -195,6 +195,25 @@ async def test_one_that_is_no_more_says_so(chat: ChatPage, service: Served, cons
     await expect(chat.page.get_by_text("What's on your mind?")).to_be_visible()
 
 
+async def test_an_address_that_says_nothing_is_a_new_conversation(
+    context: BrowserContext, service: Served
+) -> None:
+    chat = await open_with(context, service, "tea")
+    await chat.row("tea").click()
+    await chat.page.goto(f"{service.address}/#/garbage")
+    await expect(chat.page.get_by_text("What's on your mind?")).to_be_visible()
+    assert chat.page.url == f"{service.address}/#/"
+
+
+async def test_back_closes_a_dialog(context: BrowserContext, service: Served) -> None:
+    chat = await open_with(context, service, "tea")
+    await chat.row("tea").click()
+    await chat.button("Settings").click()
+    await expect(chat.page.get_by_role("dialog")).to_be_visible()
+    await chat.page.go_back()
+    await expect(chat.page.get_by_role("dialog")).to_have_count(0)
+
+
 async def test_deleted_in_one_tab_it_leaves_the_other(context: BrowserContext, service: Served) -> None:
     token = service.token()
     await fill(service, token, "tea", "coffee")

@@ -12,7 +12,7 @@ export function openDialog(title, content, { required = false, wide = false } = 
   const heading = h("h2", { text: title, id: `dialog-${++opened}` });
   const dialog = h(
     "dialog",
-    { class: wide ? "dialog wide" : "dialog", "aria-labelledby": heading.id },
+    { class: wide ? "dialog wide" : "dialog", "aria-labelledby": heading.id, "data-required": required },
     h("div", { class: "dialog-head" }, heading, !required && iconButton("close", "Close", () => dialog.close())),
     ...content,
   );
@@ -27,6 +27,11 @@ export function openDialog(title, content, { required = false, wide = false } = 
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
+}
+
+/** Closes those that needn't be answered: what is below them changes. */
+export function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog[open]:not([data-required])")) dialog.close();
 }
 
 let opened = 0;

@@ -5,6 +5,7 @@ import { watchConnection } from "./banner.js";
 import { copyText } from "./code.js";
 import { Composer } from "./composer.js";
 import { Conversations } from "./conversations.js";
+import { closeDialogs } from "./dialogs.js";
 import { drawIcons, find, h } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { Follow } from "./follow.js";
@@ -58,6 +59,14 @@ const models = new ModelMenu(find("model-button"), chat, (tag) => {
 
 /** #/ is a new conversation, #/<id> is one that exists. */
 const idInAddress = () => /^#\/([0-9a-f-]{36})$/i.exec(location.hash)?.[1] ?? null;
+
+/** An address that says nothing is a new conversation's. */
+function openAddress() {
+  const id = idInAddress();
+  if (id === null && location.hash.length > 2) history.replaceState(null, "", "#/");
+  closeDialogs();
+  open(id);
+}
 
 function open(id) {
   thread.modelTag = "";
@@ -136,7 +145,7 @@ thread.addEventListener("created", ({ detail: id }) => {
   sidebar.current = id;
 });
 thread.addEventListener("returned", ({ detail: { id, text } }) => composer.takeBack(id, text));
-addEventListener("hashchange", () => open(idInAddress())); // back, forward, an address that was typed
+addEventListener("hashchange", openAddress); // back, forward, an address that was typed
 chat.addEventListener("transport", ({ detail }) => {
   if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here: server-sent events are used.");
 });
@@ -166,6 +175,6 @@ listenToKeys({
   help: openHelp,
 });
 
-open(idInAddress()); // first: a list that changes would show the message box without its draft, and so lose it
+openAddress(); // first: a list that changes would show the message box without its draft, and so lose it
 conversations.load();
 models.load();
