@@ -97,9 +97,6 @@ async def test_a_slow_reader_is_cut_and_nobody_else_notices(
             except ConnectionError:
                 pass
     assert got < 20_000_000  # cut long before the end
-    metrics = await (await client.get("/metrics")).text()
-    assert 'chat_readers_cut_total{transport="sse"} 1.0' in metrics.splitlines()
-    assert "chat_streams 0.0" in metrics.splitlines()
     assert "request_failed" not in capsys.readouterr().out
     assert (await chat.messages())[1][2] == "stop"
     again = await chat.attach(seen[0].id)
