@@ -76,9 +76,10 @@ schema: $(VENV)/test-installed ## write down what the migrations make, for `chat
 
 # Debian makes and starts a database with the package, unless its configuration says otherwise meanwhile.
 NO_CLUSTER = /etc/postgresql-common/createcluster.d/chat-api.conf
-packages: ## install what tests want beside: pgbouncer, nginx, curl, PostgreSQL 15 (Debian, as root)
+packages: ## install what tests want and pip doesn't have: nginx, prometheus and more (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
-	for each in pgbouncer nginx curl; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	for each in pgbouncer nginx curl prometheus; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	test -x $(POSTGRES15)/postgres || missing="$$missing postgresql-15"; \
 	test -z "$$missing" || { \
 		trap 'rm -f $(NO_CLUSTER)' EXIT; \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -37,11 +37,26 @@ class Outcome:
     model: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a generation, in words and figures that log, metrics and traces may tell: no text."""
+
+    outcome: Status
+    finish_reason: str
+    error: str | None
+    model: str
+    token_count: int
+    inference_time_ms: int
+    first_token_ms: int | None
+
+
 STOPPED = Outcome("stopped", "stopped")
 DRAINED = Outcome("interrupted", "interrupted", errors.Draining())
 LOST = Outcome("interrupted", "interrupted", errors.WorkerLost())
 TIMED_OUT = Outcome("interrupted", "interrupted", errors.InferenceTimeout())
 TOO_LONG = Outcome("completed", "length")
+# Why an answer may be interrupted, with the text so far.
+CUT_SHORT = (errors.InferenceInterrupted, errors.Draining, errors.WorkerLost, errors.InferenceTimeout)
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5
 
 MAX_EVENTS_BYTES = 64 * 1024 * 1024  # of one answer's events, whatever else they carry than text
@@ -78,7 +93,8 @@ class Answer:
         self._loop = asyncio.get_running_loop()
         self._text = bytearray()  # UTF-8: many short strings would take ten times as much
         self._tokens = self._characters = self._bytes = 0
-        self._heard = 0.0  # when the model server was called, or sent its last token
+        self._called = self._began = self._heard = 0.0  # when the call, the first and the last token came
+        self.report: Report | None = None  # at the end
         self._timer: asyncio.TimerHandle | None = None
         self._ending: Outcome | None = None
         self._feeding: asyncio.Task[None] | None = None  # the task of `run`, while the model speaks
@@ -112,7 +128,7 @@ class Answer:
             self._feeding = None
 
     async def _feed(self) -> Outcome:
-        self._heard = self._loop.time()
+        self._called = self._heard = self._loop.time()
         self._watch()
         try:
             end = await self._inference.stream(self._prompt, self._take)
@@ -130,10 +146,11 @@ class Answer:
         """One chunk of the answer, in the very call that received its bytes: see Take."""
         if self._ending is not None:
             return
-        before, self._heard = self._heard, self._loop.time()
+        self._heard = self._loop.time()
         self._tokens += 1
         if self._tokens == 1:
-            self._metrics.first_token_seconds.observe(self._heard - before)
+            self._began = self._heard
+            self._metrics.time_to_first_token.observe(self._began - self._called)
             self._watch()  # from here on the time between two tokens counts
         self._text += text.encode()
         self.log.append(data)
@@ -170,18 +187,29 @@ class Answer:
             finish_reason, message_id = row["finish_reason"], row["message_id"]
             if not row["is_mine"]:
                 self.log.append(events.reset(row["content"] or ""))
-        # Counted first: who sees the end finds it in the figures.
-        self._metrics.generations.labels(outcome.status).inc()
-        self._metrics.tokens.inc(self._tokens)
-        self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
-        logger.info(
-            "generation_ended",
-            status=outcome.status,
+        self.report = Report(
+            outcome=outcome.status,
             finish_reason=finish_reason,
             error=None if outcome.error is None else outcome.error.code,
-            tokens=token_count,
+            model=self._model(outcome),
+            token_count=token_count,
             inference_time_ms=milliseconds,
+            first_token_ms=round((self._began - self._called) * 1000) if self._tokens else None,
         )
+        self._count(self.report)  # first: who sees the end finds it in the figures
+        self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
+        logger.info("generation_ended", conversation_id=str(self.log.conversation_id), **asdict(self.report))
+
+    def _count(self, report: Report) -> None:
+        metrics = self._metrics
+        metrics.generations.labels(report.outcome, report.error or report.finish_reason).inc()
+        metrics.generation_duration.observe(report.inference_time_ms / 1000)
+        metrics.tokens.inc(self._tokens)
+        if self._tokens > 1:
+            metrics.time_per_token.observe((self._heard - self._began) / (self._tokens - 1))
+
+    def _model(self, outcome: Outcome) -> str:
+        return (outcome.model or self._prompt.model_tag)[:100]
 
     async def _store(self, outcome: Outcome, token_count: int, milliseconds: int) -> asyncpg.Record | None:
         """Tried until its commit is known: the statement may be repeated."""
@@ -197,7 +225,7 @@ class Answer:
                     finish_reason=outcome.finish_reason,
                     error_code=None if outcome.error is None else outcome.error.code,
                     content=self._text.decode(),
-                    model_tag=(outcome.model or self._prompt.model_tag)[:100],
+                    model_tag=self._model(outcome),
                     token_count=token_count,
                     inference_time_ms=milliseconds,
                     first_seq=rest.first_seq if rest else None,
@@ -208,7 +236,7 @@ class Answer:
             except errors.DatabaseUnavailable:
                 pass  # logged there; the text is safe here
             except Exception:
-                logger.exception("generation_not_stored", retry_in=delay)
+                logger.exception("generation_not_stored", retry_in_seconds=delay)
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_RETRY_SECONDS)
 

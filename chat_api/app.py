@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import aiohttp
 import aiohttp_cors
 from aiohttp import web
 
-from chat_api import middlewares
+from chat_api import errors, middlewares
+from chat_api.answer import CUT_SHORT
 from chat_api.assets import load_assets
 from chat_api.auth import TokenVerifier
 from chat_api.context import (
@@ -31,32 +33,65 @@ from chat_api.metrics import Metrics
 from chat_api.proxies import Proxies
 from chat_api.refusals import Refusals
 from chat_api.routes import TABLES, web_page
+from chat_api.routes.commands import KINDS
 from chat_api.settings import Settings
 from chat_api.transports.websocket import GOING_AWAY
+from chat_api.vitals import Vitals
+
+if TYPE_CHECKING:
+    from chat_api.tracing.tracing import Tracing
 
 PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "openai": OpenAI}
 
 
-def create_app(settings: Settings, more: Iterable[web.AbstractRouteDef] = ()) -> web.Application:
-    """The service as an aiohttp application, with `more` routes if wanted.
+def create_app(
+    settings: Settings, more: Iterable[web.AbstractRouteDef] = (), tracing: Tracing | None = None
+) -> web.Application:
+    """The service as an aiohttp application, with `more` routes and with traces if wanted.
 
     It connects to nothing before it is started.
     """
     app = web.Application(
-        middlewares=[middlewares.trace, middlewares.explain, middlewares.authenticate],
+        middlewares=[
+            middlewares.trace,
+            *([tracing.middleware] if tracing else ()),
+            middlewares.explain,
+            middlewares.authenticate,
+        ],
         client_max_size=settings.max_body_bytes,
     )
     app[SETTINGS] = settings
-    app[METRICS] = Metrics()
+    app[METRICS] = _metrics()
     app[REFUSALS] = Refusals(app[METRICS])
     app[SOCKETS] = set()
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
     app[ROUTES] = _add_routes(app, settings, more)
     app.on_response_prepare.append(middlewares.add_headers)
-    app.cleanup_ctx.append(_parts)
+    app.cleanup_ctx.append(lambda app: _parts(app, tracing))
     app.on_shutdown.append(_drain)
     _allow_origins(app, settings.origins)
     return app
+
+
+def _metrics() -> Metrics:
+    """The figures, those that tell of trouble from 0 on."""
+    metrics = Metrics()
+    codes = {error.code for error in errors.kinds()}
+    metrics.expect(metrics.errors, *codes)
+    metrics.expect(
+        metrics.auth_calls, "valid", "refused", errors.AuthBroken.code, errors.AuthUnavailable.code
+    )
+    metrics.expect(metrics.socket_commands, *KINDS, "unknown")
+    metrics.expect(
+        metrics.generations,
+        ("completed", "stop"),
+        ("completed", "length"),
+        ("stopped", "stopped"),
+        ("failed", errors.ChatError.code),
+        *(("failed", error.code) for error in errors.kinds(errors.InferenceError) if error not in CUT_SHORT),
+        *(("interrupted", error.code) for error in CUT_SHORT),
+    )
+    return metrics
 
 
 def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
@@ -89,16 +124,25 @@ def _add_routes(
     return names
 
 
-async def _parts(app: web.Application) -> AsyncIterator[None]:
+async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator[None]:
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
-        database = app[DATABASE] = Database(settings)
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
+        make = tracing.database if tracing else Database
+        database = app[DATABASE] = make(settings, metrics)
         await database.open()
         stack.push_async_callback(database.close)
-        metrics.watch_pool(lambda: database.connections)
+        metrics.watch_pool(settings.database_pool_max, lambda: database.connections)
+
+        vitals = Vitals(metrics)
+        vitals.open()
+        stack.push_async_callback(vitals.close)
 
         session = await stack.enter_async_context(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True)
+            aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True, trace_configs=_watched(tracing)
+            )
         )
         verifier = app[VERIFIER] = TokenVerifier(settings, session, metrics)
         stack.push_async_callback(verifier.close)
@@ -109,14 +153,21 @@ async def _parts(app: web.Application) -> AsyncIterator[None]:
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept-Encoding": "identity"},
+                trace_configs=_watched(tracing),
             )
         )
-        inference = app[INFERENCE] = PROTOCOLS[settings.inference_protocol](settings, streaming)
+        inference = PROTOCOLS[settings.inference_protocol](settings, streaming)
+        app[INFERENCE] = inference = tracing.inference(inference, settings) if tracing else inference
 
-        generations = app[GENERATIONS] = Generations(settings, database, inference, metrics)
+        begin = tracing.generations if tracing else Generations
+        generations = app[GENERATIONS] = begin(settings, database, inference, metrics)
         generations.open()
         stack.push_async_callback(generations.close)
         yield
+
+
+def _watched(tracing: Tracing | None) -> list[aiohttp.TraceConfig]:
+    return [tracing.client()] if tracing else []
 
 
 async def _drain(app: web.Application) -> None:

@@ -140,11 +140,14 @@ class TokenVerifier:
             call.exception()  # seen, though everyone who waited may have left
 
     async def _ask(self, digest: str, token: str, address: str | None) -> Principal | None:
+        began = time.perf_counter()
         try:
             principal = await self._call(token)
         except errors.ChatError as error:
             self._metrics.auth_calls.labels(error.code).inc()
             raise
+        finally:
+            self._metrics.auth_call_duration.observe(time.perf_counter() - began)
         self._metrics.auth_calls.labels("refused" if principal is None else "valid").inc()
         if principal is None:
             self._failures.note(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from chat_api.errors import describe
 from chat_api.resources import sql_dir
 
 if TYPE_CHECKING:
+    from chat_api.metrics import Metrics
     from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -86,8 +88,10 @@ class Database:
     constraint that means something to the caller (CONSTRAINTS); other database errors pass unchanged.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._queries = load_queries()
+        self._metrics = metrics
+        self._took = {name: metrics.statement_duration.labels(name) for name in self._queries}
         self._timeout = settings.database_timeout
         dsn = parse_dsn(settings.database_url)
         self.address = dsn.redacted()
@@ -166,6 +170,7 @@ class Database:
         arguments = [parameters[parameter] for parameter in query.parameters]
         try:
             connection = await self._take()
+            began = time.perf_counter()
             try:
                 result = await fetch(connection, query.text, *arguments)
             except BaseException as error:
@@ -173,17 +178,25 @@ class Database:
                     connection.terminate()  # the pool's reset, which would find this out, is left out
                 await self._pool.release(connection)  # which looks at what a cancelled query left
                 raise
+            finally:
+                self._took[name].observe(time.perf_counter() - began)
             if self._waiting:
                 await self._pool.release(connection)
             else:
                 self._idle.append(connection)
             return result
         except UNREACHABLE as error:
-            log.warning("database_unavailable", database=self.address, reason=describe(error))
+            self._metrics.database_errors.labels("unavailable").inc()
+            log.warning("database_unavailable", database=self.address, query=name, reason=describe(error))
             raise errors.DatabaseUnavailable from error
         except NOT_MIGRATED as error:
+            self._metrics.database_errors.labels("not_migrated").inc()
             log.error(
-                "database_not_migrated", database=self.address, reason=describe(error), do="chat-api migrate"
+                "database_not_migrated",
+                database=self.address,
+                query=name,
+                reason=describe(error),
+                do="chat-api migrate",
             )
             raise errors.DatabaseNotMigrated from error
         except asyncpg.InsufficientPrivilegeError as error:
@@ -197,9 +210,15 @@ class Database:
         except asyncpg.IntegrityConstraintViolationError as error:
             known = CONSTRAINTS.get(error.constraint_name or "")
             if known is None:
+                self._metrics.database_errors.labels("failed").inc()
                 error.detail = None  # the row itself, which may hold a message: not for the log
                 raise
             raise known from error
+        except asyncpg.PostgresError as error:
+            self._metrics.database_errors.labels("failed").inc()
+            if isinstance(error, asyncpg.DataError):
+                error.args = (f"{type(error).__name__} in {name}",)  # its text quotes the value
+            raise
 
     async def _limit_statements(self, connection: Any) -> None:
         seconds = float(self._connect["command_timeout"] + GRACE_SECONDS)
@@ -214,10 +233,12 @@ class Database:
                 return connection
             await self._pool.release(connection)
         self._waiting += 1
+        began = time.perf_counter()
         try:
             return await self._pool.acquire(timeout=self._timeout)
         finally:
             self._waiting -= 1
+            self._metrics.connection_wait.observe(time.perf_counter() - began)
 
 
 async def _keep_session(_: object) -> None:

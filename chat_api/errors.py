@@ -332,12 +332,17 @@ class InferenceTimeout(Unavailable, InferenceError):
     code = "inference_timeout"
 
 
-def from_code(code: str | None) -> ChatError:
-    """The error whose code is stored with a generation that failed."""
-    known: list[type[ChatError]] = [ChatError]
+def kinds(root: type[ChatError] = ChatError) -> list[type[ChatError]]:
+    """A kind of error and all that are of it."""
+    known = [root]
     for error in known:
         known.extend(error.__subclasses__())
-    return next((error() for error in known if error.code == code), ChatError())
+    return known
+
+
+def from_code(code: str | None) -> ChatError:
+    """The error whose code is stored with a generation that failed."""
+    return next((error() for error in kinds() if error.code == code), ChatError())
 
 
 def _spoken(seconds: int) -> str:

@@ -48,6 +48,7 @@ class Generations:
             settings.database_timeout + 1,  # then a statement is heard of, or given up
             on_stop=self._end_stopped,
             on_lost=self._end_lost,
+            metrics=metrics,
         )
         self._follower = Follower(database)
         self.watch = Watch(database, self._worker_id)

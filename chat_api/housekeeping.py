@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from chat_api.errors import DatabaseUnavailable, describe
+from chat_api.errors import DatabaseUnavailable, WorkerLost, describe
 
 if TYPE_CHECKING:
     from chat_api.db import Database
@@ -18,7 +18,7 @@ logger = structlog.get_logger(__name__)
 
 
 class Housekeeping:
-    """Ends the generations of dead workers, lets go of idle connections, and looks at the figures."""
+    """Ends the generations of dead workers, and lets go of idle connections."""
 
     def __init__(self, database: Database, journal: Journal, metrics: Metrics, every: float) -> None:
         self._database = database
@@ -39,7 +39,6 @@ class Housekeeping:
 
     async def _run(self) -> None:
         while True:
-            self._metrics.look()
             try:
                 await self._database.trim()
                 # Own lease first: no worker shall take itself for dead after the database was away.
@@ -48,6 +47,8 @@ class Housekeeping:
                     logger.warning(
                         "generation_interrupted", generation_id=str(orphan["id"]), reason="worker lost"
                     )
+                    self._metrics.generations.labels("interrupted", WorkerLost.code).inc()
+                self._metrics.housekept()
             except DatabaseUnavailable:
                 pass  # logged by the database; the next round tries again
             except Exception as error:  # the task must outlive what nobody foresaw

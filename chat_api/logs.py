@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import sys
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor
 
 from chat_api.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 
 def configure_logging(settings: Settings) -> None:
@@ -58,6 +61,8 @@ def configure_logging(settings: Settings) -> None:
     logging.getLogger("aiohttp.server").addFilter(_without_bytes)
     if settings.log_level != "DEBUG":
         logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    sys.excepthook = _crashed
 
 
 class _Lines:
@@ -73,6 +78,14 @@ class _Lines:
             sys.stderr.flush()
 
     debug = info = warning = error = critical = exception = msg
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends the process is an event in one line, too."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        log.critical("crashed", exc_info=(kind, error, trace))
 
 
 def _without_bytes(record: logging.LogRecord) -> bool:

@@ -1,9 +1,15 @@
-"""The Prometheus figures: names, units, what they count. Those of a supervisor's workers are added up."""
+"""The Prometheus figures: names, units, what they count; docs/operations/metrics.md is the operators' page.
+
+Those of a supervisor's workers are added up, unless their help says otherwise. Nothing here happens for each
+token.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import platform
+import time
 from collections.abc import Callable
 from functools import cache
 
@@ -17,9 +23,15 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from chat_api import __version__
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own: where workers keep what one of them tells
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+STATEMENT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 10)
 FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
+PER_TOKEN = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
+GENERATION = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+LAG = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each one, that nobody asks for
 
@@ -28,73 +40,120 @@ class Metrics:
     """Every figure lives here, under an own registry, so that applications and tests don't share them."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "chat_requests", "Answered HTTP requests.", ["method", "route", "status"], registry=registry
+        self.registry = CollectorRegistry()
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+
+        self.requests = counter("chat_requests", "Answered HTTP requests.", "method", "route", "status")
+        self.request_duration = histogram(
+            "chat_request_duration_seconds",
+            "From a request to the end of its answer; streams and sockets are left out.",
+            LATENCY,
+            "route",
         )
-        self.request_seconds = Histogram(
-            "chat_request_seconds",
-            "Seconds from a request to the end of its answer; streams and sockets are left out.",
-            ["route"],
-            buckets=LATENCY,
-            registry=registry,
-        )
-        self.generations = Counter(
-            "chat_generations", "Ended generations by their last state.", ["status"], registry=registry
-        )
-        self.live_generations = Gauge(
-            "chat_live_generations",
-            "Generations that run now.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.first_token_seconds = Histogram(
-            "chat_first_token_seconds",
-            "Seconds from the call to the model server to its first token.",
-            buckets=FIRST_TOKEN,
-            registry=registry,
-        )
-        self.tokens = Counter(
-            "chat_tokens", "Tokens relayed; counted when a generation ends.", registry=registry
-        )
-        self.sockets = Gauge("chat_sockets", "WebSockets that are open now.", registry=registry)
-        self.socket_commands = Counter(
+        self.errors = counter("chat_errors", "Refused requests and socket commands by error code.", "code")
+        self.streams = gauge("chat_streams", "Event streams that are open now.")
+        self.sockets = gauge("chat_sockets", "WebSockets that are open now.")
+        self.socket_commands = counter(
             "chat_socket_commands",
             "Frames of WebSocket clients by type; `unknown`: not one of the contract's.",
-            ["type"],
-            registry=registry,
+            "type",
         )
-        self.refusals = Counter(
+        self.refusals = counter(
             "chat_refusals",
             "What limits refused, by the setting that names the limit, in lower case.",
-            ["limit"],
-            registry=registry,
+            "limit",
         )
-        self.auth_lookups = Counter(
-            "chat_auth_lookups",
-            "Tokens checked, by where the answer came from.",
-            ["source"],
-            registry=registry,
-        )
-        self.auth_calls = Counter(
-            "chat_auth_calls", "Calls to the auth service by outcome.", ["outcome"], registry=registry
+        self.readers_cut = counter(
+            "chat_readers_cut", "Readers that were cut because they took nothing for too long.", "transport"
         )
 
-        self._connections = Gauge(
-            "chat_database_connections",
-            "Connections of the pools by state; other workers' are a few seconds old.",
-            ["state"],
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.generations = counter(
+            "chat_generations",
+            "Ended generations by their last state, and why: a finish reason or an error code.",
+            "status",
+            "reason",
         )
-        self._tasks = Gauge(
-            "chat_tasks", "Asyncio tasks of the workers.", registry=registry, multiprocess_mode="livesum"
+        self.live_generations = gauge("chat_live_generations", "Generations that run now.")
+        self.generation_duration = histogram(
+            "chat_generation_duration_seconds", "From the call to the model server to its end.", GENERATION
         )
+        self.time_to_first_token = histogram(
+            "chat_time_to_first_token_seconds",
+            "From the call to the model server to its first token.",
+            FIRST_TOKEN,
+        )
+        self.time_per_token = histogram(
+            "chat_time_per_token_seconds",
+            "Mean time between an answer's tokens, counted when it ends.",
+            PER_TOKEN,
+        )
+        self.tokens = counter("chat_tokens", "Tokens relayed; counted when a generation ends.")
+
+        self._journal_events = counter(
+            "chat_journal_events", "Events written to the journal: tokens as they come, in steps of a tick."
+        )
+        self._last_tick = gauge(
+            "chat_journal_last_tick_timestamp_seconds",
+            "When the journal was last written; of several workers, the one that is most behind.",
+            mode="livemin",
+        )
+        self._cluster_workers = gauge(
+            "chat_cluster_workers", "Workers of all machines that hold a lease.", mode="livemax"
+        )
+        self._workers = gauge("chat_workers", "Worker processes behind this address.")
+        self._housekept = gauge(
+            "chat_housekeeping_last_run_timestamp_seconds",
+            "When housekeeping last went through, by any worker.",
+            mode="livemax",
+        )
+
+        self.auth_lookups = counter(
+            "chat_auth_lookups", "Tokens checked, by where the answer came from.", "source"
+        )
+        self.auth_calls = counter("chat_auth_calls", "Calls to the auth service by outcome.", "outcome")
+        self.auth_call_duration = histogram(
+            "chat_auth_call_duration_seconds", "Calls to the auth service.", LATENCY
+        )
+
+        self.statement_duration = histogram(
+            "chat_database_statement_duration_seconds",
+            "Statements by their names in sql/, without the wait for a connection.",
+            STATEMENT,
+            "query",
+        )
+        self.database_errors = counter(
+            "chat_database_errors",
+            "Statements that failed: unavailable (not reached, or too late), not_migrated, failed.",
+            "error",
+        )
+        self.connection_wait = histogram(
+            "chat_database_connection_wait_seconds",
+            "Waits for a connection of the pool, of those who found none idle.",
+            STATEMENT,
+        )
+        self._connections = gauge("chat_database_connections", "Connections of the pools by state.", "state")
+        self._connections_limit = gauge(
+            "chat_database_connections_limit", "Connections that the pools may open (DATABASE_POOL_MAX)."
+        )
+
+        self._in_flight = gauge(
+            "chat_requests_in_flight", "Requests being answered now, streams and sockets among them."
+        )
+        self._tasks = gauge("chat_tasks", "Asyncio tasks of the workers.")
+        self.loop_lag = histogram(
+            "chat_event_loop_lag_seconds", "How late the event loop does what is due.", LAG
+        )
+        self._build = gauge(
+            "chat_build_info", "Always 1; the labels say what runs.", "version", "python", mode="livemax"
+        )
+
+        self.in_flight = 0  # counted here, told by `look`: it costs a request next to nothing
         self._pool: Callable[[], tuple[int, int]] = lambda: (0, 0)
         # The library looks a series up by its labels under a lock, which costs more than counting. Methods,
         # routes and statuses are few: aiohttp refuses other methods before a handler sees them.
         self._answered = cache(self.requests.labels)
-        self._took = cache(self.request_seconds.labels)
+        self._took = cache(self.request_duration.labels)
+        self._begin()
 
     def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count a request; `seconds` is how long it took, None for a stream or a socket."""
@@ -102,23 +161,58 @@ class Metrics:
         if seconds is not None:
             self._took(route).observe(seconds)
 
-    def watch_pool(self, connections: Callable[[], tuple[int, int]]) -> None:
-        """Report a pool's (open, idle) connections."""
+    def ticked(self, events: int, workers: int) -> None:
+        """Count a write of the journal, which saw so many workers with a lease."""
+        self._journal_events.inc(events)
+        self._last_tick.set(time.time())
+        self._cluster_workers.set(workers)
+
+    def housekept(self) -> None:
+        """Note that housekeeping went through."""
+        self._housekept.set(time.time())
+
+    def watch_pool(self, limit: int, connections: Callable[[], tuple[int, int]]) -> None:
+        """Report a pool's (open, idle) connections, and how many it may open."""
+        self._connections_limit.set(limit)
         self._pool = connections
         self.look()
+
+    def expect(self, counter: Counter, *labels: str | tuple[str, ...]) -> None:
+        """Begin series with 0: Prometheus sees no increase in one that begins with its first event."""
+        for values in labels:
+            counter.labels(*((values,) if isinstance(values, str) else values))
 
     def look(self) -> None:
         """Note what isn't counted as it changes. Every few seconds: another worker may be asked for it."""
         opened, idle = self._pool()
         self._connections.labels("idle").set(idle)
         self._connections.labels("busy").set(opened - idle)
+        self._in_flight.set(self.in_flight)
         self._tasks.set(len(asyncio.all_tasks()))
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """All figures in Prometheus' text format, whichever worker is asked."""
         self.look()
-        if FOLDER not in os.environ:
-            return generate_latest(self.registry)
-        everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone)
+        registry = self.registry
+        if FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        # 11 ms for four workers' figures: in a thread, streams go on meanwhile.
+        return await asyncio.to_thread(generate_latest, registry)
+
+    def _begin(self) -> None:
+        self._build.labels(__version__, platform.python_version()).set(1)
+        self._workers.set(1)
+        self._last_tick.set(time.time())  # else a worker that never ticked would seem to have ticked in 1970
+        self.expect(self.readers_cut, "sse", "websocket")
+        self.expect(self.auth_lookups, "cache", "service", "shared")
+        self.expect(self.database_errors, "unavailable", "not_migrated", "failed")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str, mode: str = "livesum") -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)

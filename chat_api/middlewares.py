@@ -23,6 +23,10 @@ _Route = TypeVar("_Route", bound=Handler)
 
 LEFT = 499  # nginx's number for a caller that left before the answer
 SANE_TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+# W3C Trace Context, section 3.2: version, trace id, parent id, flags; later versions may have more.
+TRACEPARENT = re.compile(
+    "(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", re.ASCII
+)
 _public: set[Handler] = set()
 
 
@@ -40,13 +44,11 @@ def is_public(handler: Handler) -> bool:
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its trace id, and write one log line and one count when it is answered."""
-    given = (request.headers.get(name) for name in ("X-Trace-Id", "X-Request-Id"))
-    trace_id = next((text for text in given if text and SANE_TRACE_ID.fullmatch(text)), None)
-    if trace_id is None:
-        trace_id = f"{random.getrandbits(128):032x}"  # told apart, not secret
-    request[TRACE_ID] = trace_id
+    trace_id = request[TRACE_ID] = given_trace_id(request) or f"{random.getrandbits(128):032x}"  # no secret
     # A connection's requests share one context, with those of an application around this one too.
     bound = structlog.contextvars.bind_contextvars(trace_id=trace_id)
+    metrics = request.app[METRICS]
+    metrics.in_flight += 1
     began = time.perf_counter()
     status = LEFT
     try:
@@ -57,10 +59,12 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         route = request.app[ROUTES].get(request.match_info.route.resource, "unknown")
         seconds = time.perf_counter() - began
         is_whole = status not in (101, LEFT) and response.content_type != "text/event-stream"
-        request.app[METRICS].answered(request.method, route, status, seconds if is_whole else None)
+        metrics.in_flight -= 1
+        metrics.answered(request.method, route, status, seconds if is_whole else None)
         log.info(
             "request",
             method=request.method,
+            route=route,
             path=request.rel_url.raw_path,  # escaped: nobody draws on the terminal
             status=status,
             duration_ms=round(seconds * 1000, 1),
@@ -76,13 +80,13 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except errors.ChatError as error:
-        return refuse(request, error)
+        return refusal(request, error)
     except web.HTTPMethodNotAllowed as error:
-        return answer(errors.MethodNotAllowed(error.allowed_methods))
+        return refusal(request, errors.MethodNotAllowed(error.allowed_methods))
     except web.HTTPNotFound:
-        return answer(errors.NotFound())
+        return refusal(request, errors.NotFound())
     except web.HTTPRequestEntityTooLarge:
-        return refuse(request, errors.BodyTooLarge())
+        return refusal(request, errors.BodyTooLarge())
     except web.HTTPException:
         raise  # aiohttp's own answers, such as a refused CORS preflight
     except Exception as error:
@@ -90,7 +94,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         if gone and isinstance(error, ConnectionResetError):
             return web.Response(status=LEFT)
         log.exception("request_failed")
-        return answer(errors.ChatError("Something went wrong in this service; try again."))
+        return refusal(request, errors.ChatError("Something went wrong in this service; try again."))
 
 
 @web.middleware
@@ -163,17 +167,24 @@ def _is_proxied(request: web.Request) -> bool:
     return request.app[PROXIES].trust(request.remote)
 
 
-def refuse(request: web.Request, error: errors.ChatError) -> web.Response:
-    """An error as a response; where it is a limit's, it is counted."""
+def given_trace_id(request: web.Request) -> str | None:
+    """The caller's: a sane X-Trace-Id or X-Request-Id, else that of its `traceparent`."""
+    for name in ("X-Trace-Id", "X-Request-Id"):
+        text = request.headers.get(name)
+        if text and SANE_TRACE_ID.fullmatch(text):
+            return text
+    parent = request.headers.get("traceparent")
+    found = TRACEPARENT.fullmatch(parent) if parent else None
+    return found[1] if found else None
+
+
+def refusal(request: web.Request, error: errors.ChatError) -> web.Response:
+    """An error as a response, counted; a limit's is told to the log as well, once in a while."""
+    request.app[METRICS].errors.labels(error.code).inc()
     if error.limit is not None:
         principal = request.get(PRINCIPAL)
         user_id = None if principal is None else str(principal.user_id)
         request.app[REFUSALS].note(error.limit, client(request), user_id)
-    return answer(error)
-
-
-def answer(error: errors.ChatError) -> web.Response:
-    """An error as a response."""
     return web.Response(
         body=orjson.dumps(error.body),
         status=error.status,

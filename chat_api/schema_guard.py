@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from chat_api.db import Database
 from chat_api.errors import DatabaseNotMigrated, DatabaseUnavailable
 from chat_api.listeners import ServeError
+from chat_api.metrics import Metrics
 from chat_api.newer import explain_newer, newer_migrations, with_flag
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class SchemaGuard:
 
     async def _look(self) -> bool:
         """Whether the database answered."""
-        database = Database(self._settings)
+        database = Database(self._settings, Metrics())
         await database.open()
         try:
             rows = await database.rows("maintenance.applied_migrations")

@@ -20,7 +20,8 @@ from chat_api.listeners import ServeError
 from chat_api.schema_guard import SchemaGuard
 from chat_api.settings import Settings
 from chat_api.signals import signalled
-from chat_api.systemd import notify
+from chat_api.systemd import notify, watchdog
+from chat_api.tracing import load_tracing
 
 __all__ = ["Ending", "ServeError", "run", "serve", "serve_on"]
 
@@ -82,7 +83,8 @@ async def serve(
 
     where = listeners.on_port(host, port) if unix_socket is None else listeners.on_path(unix_socket)
     with where as sockets:
-        await serve_on(sockets, settings, listening, ending, more)
+        async with watchdog():
+            await serve_on(sockets, settings, listening, ending, more)
 
 
 async def serve_on(
@@ -93,7 +95,7 @@ async def serve_on(
     more: Iterable[web.AbstractRouteDef] = (),
 ) -> None:
     """Serve on listening sockets until `ending` says how to end; `ready` is called once it serves."""
-    app = create_app(settings, more)
+    app = create_app(settings, more, load_tracing())
     runner = Runner(
         app,
         settings,
@@ -111,7 +113,7 @@ async def serve_on(
         _tune_garbage_collection()
         ready()
         end = await ending()
-        log.info("draining", seconds=settings.drain_seconds)
+        log.info("draining", grace_seconds=settings.drain_seconds)
         if end is Ending.RETIRE:
             for site in list(runner.sites):
                 await site.stop()

@@ -19,7 +19,7 @@ from chat_api.listeners import Place, ServeError, places
 from chat_api.metrics import FOLDER
 from chat_api.schema_guard import SchemaGuard
 from chat_api.signals import signalled
-from chat_api.systemd import notify, notify_reloading
+from chat_api.systemd import notify, notify_reloading, watchdog
 from chat_api.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
@@ -74,6 +74,10 @@ class Supervisor:
         """Until a signal, or until the first workers can't start; the exit status. Raises ServeError."""
         if self._guard is not None:
             await self._guard.check()
+        async with watchdog():
+            return await self._run()
+
+    async def _run(self) -> int:
         signals = signalled(self._kill)
         working = asyncio.create_task(self._work(), name="supervise")
         ending = asyncio.create_task(
@@ -102,7 +106,7 @@ class Supervisor:
             serve = await asyncio.gather(*(worker.serves(START_SECONDS) for worker in workers))
         statuses = [await worker.end() for worker, serves in zip(workers, serve, strict=True) if not serves]
         if statuses:  # a later one that fails is tried again: there are others then
-            log.error("workers_failed", statuses=statuses)
+            log.error("workers_failed", exit_statuses=statuses)
             return MISUSED if MISUSED in statuses else FAILED
         log.info("serving", workers=len(workers))
         notify("READY=1")
@@ -123,7 +127,7 @@ class Supervisor:
                     delay = FIRST_DELAY
                 if status == MISUSED:  # that is for a person to mend
                     delay = LONGEST_DELAY
-                log.error("worker_died", pid=worker.pid, status=status, restart_in=delay)
+                log.error("worker_died", pid=worker.pid, exit_status=status, restart_in_seconds=delay)
                 if delay > FIRST_DELAY:  # not the first time: nobody shall wait for its successor
                     place.close()
                 await asyncio.sleep(delay)

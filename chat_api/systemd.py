@@ -1,10 +1,13 @@
-"""What systemd is told of the service, where it asks: `Type=notify`, `Type=notify-reload`."""
+"""What systemd is told of the service, where it asks: `Type=notify`, `Type=notify-reload`, `WatchdogSec`."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -23,6 +26,28 @@ def notify(state: str) -> None:
             sender.sendto(state.encode(), address)
     except OSError as error:
         log.warning("systemd_not_told", state=state, reason=str(error))
+
+
+@asynccontextmanager
+async def watchdog() -> AsyncIterator[None]:
+    """Say twice in WatchdogSec= that the event loop lives; nothing where systemd doesn't ask this process."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    asked = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    if not (asked and microseconds.isdigit()):
+        yield
+        return
+    feeding = asyncio.create_task(_feed(int(microseconds) / 2_000_000), name="watchdog")
+    try:
+        yield
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(every: float) -> None:
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(every)
 
 
 def notify_reloading() -> None:

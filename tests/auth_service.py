@@ -19,6 +19,7 @@ class AuthService:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.traceparents: list[str | None] = []
         self.replies: dict[str, tuple[int, Any]] = {}
         self._users: dict[str, dict[str, Any]] = {}
         app = web.Application()
@@ -58,6 +59,7 @@ class AuthService:
             return web.json_response({"detail": "wrong internal key"}, status=403)
         token = (await request.json())["token"]
         self.calls.append(token)
+        self.traceparents.append(request.headers.get("traceparent"))
         if token in self.replies:
             status, body = self.replies[token]
             return web.json_response(body, status=status)

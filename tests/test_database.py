@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -13,6 +14,7 @@ import pytest
 
 from chat_api import db, errors
 from chat_api.db import Database, Query
+from chat_api.metrics import Metrics
 from chat_api.settings import Settings
 from tests.chat import Sql
 
@@ -28,7 +30,7 @@ MORE = {
 async def opened(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     queries = {**db.load_queries(), **MORE}
     monkeypatch.setattr(db, "load_queries", lambda: queries)
-    database = Database(settings.model_copy(update={"database_pool_max": CONNECTIONS}))
+    database = Database(settings.model_copy(update={"database_pool_max": CONNECTIONS}), Metrics())
     await database.open()
     try:
         yield database
@@ -120,3 +122,16 @@ async def test_a_trim_that_is_cancelled_loses_no_connection(database: Database) 
     trimming.cancel()
     await asyncio.gather(trimming, return_exceptions=True)
     await all_work(database)
+
+
+async def test_a_value_that_the_database_refuses_is_not_in_the_errors_text(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = "klaatu"
+    async with opened(settings, monkeypatch) as database:
+        with pytest.raises(asyncpg.DataError) as refused:
+            await database.row("test.fail", zero=value)
+        assert value not in "".join(traceback.format_exception(refused.value)).replace(
+            f'value = "{value}"', ""
+        )
+        assert str(refused.value) == "DataError in test.fail"

@@ -322,7 +322,7 @@ async def test_a_caller_that_leaves_while_sending_is_no_failure_of_the_service(
     await raw(client, head + b'\r\n\r\n{"title"', leave=True)
     metrics = client.app[METRICS]  # type: ignore[union-attr]
     async with asyncio.timeout(5):
-        while (counted := metrics.exposition().decode()).count("POST") == 0:  # noqa: ASYNC110 - no event tells
+        while (counted := (await metrics.exposition()).decode()).count("POST") == 0:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.005)
     assert 'route="/api/conversations",status="499"' in counted
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []

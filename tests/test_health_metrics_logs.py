@@ -175,10 +175,15 @@ async def test_the_figures_of_an_exchange(
     seen = await figures(client)
     expected = {
         "chat_live_generations{}": 0,
-        "chat_generations_total{completed}": 1,
-        "chat_generations_total{failed}": 1,
+        "chat_generations_total{stop,completed}": 1,
+        "chat_generations_total{inference_rejected,failed}": 1,
         "chat_tokens_total{}": 3,
-        "chat_first_token_seconds_count{}": 1,
+        "chat_time_to_first_token_seconds_count{}": 1,
+        "chat_time_per_token_seconds_count{}": 1,
+        "chat_generation_duration_seconds_count{}": 2,
+        "chat_errors_total{unauthorized}": 1,
+        "chat_errors_total{invalid_token}": 1,
+        "chat_errors_total{not_found}": 2,
         "chat_requests_total{POST,/api/conversations,201}": 1,
         "chat_requests_total{POST,/api/conversations/{id}/messages,200}": 2,
         "chat_requests_total{GET,/api/conversations,401}": 2,
@@ -187,10 +192,12 @@ async def test_the_figures_of_an_exchange(
         "chat_auth_calls_total{refused}": 1,
         "chat_auth_lookups_total{service}": 2,
         "chat_auth_lookups_total{cache}": 4,
-        "chat_request_seconds_count{/api/conversations}": 3,
+        "chat_request_duration_seconds_count{/api/conversations}": 3,
     }
     assert {name: seen.get(name) for name in expected} == expected
-    assert "chat_request_seconds_count{/api/conversations/{id}/messages}" not in seen, "a stream's length"
+    assert "chat_request_duration_seconds_count{/api/conversations/{id}/messages}" not in seen, (
+        "a stream's length"
+    )
     # The lease may be renewed at this very moment.
     assert seen["chat_database_connections{busy}"] in (0, 1)
     assert seen["chat_database_connections{idle}"] + seen["chat_database_connections{busy}"] >= 1

@@ -21,8 +21,11 @@ def configured() -> Iterator[None]:
     """As the service's own process has it; another test finds it as it was."""
     root = logging.getLogger()
     handlers, level, before = root.handlers, root.level, structlog.get_config()
+    hook = sys.excepthook
     configure_logging(Settings(_env_file=None, log_format="json"))
     yield
+    sys.excepthook = hook
+    logging.captureWarnings(False)
     root.handlers, root.level = handlers, level
     structlog.configure(**before)
 

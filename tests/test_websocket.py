@@ -421,7 +421,7 @@ async def test_sockets_and_commands_are_counted_and_a_sockets_life_is_no_answers
 
     figures = await until(closed)
     assert "chat_sockets 0.0" in figures
-    assert 'chat_request_seconds_count{route="/api/ws"}' not in figures
+    assert 'chat_request_duration_seconds_count{route="/api/ws"}' not in figures
 
 
 async def test_a_broken_subscription_ends_the_socket_with_1011_and_says_so_in_the_log(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -278,6 +279,8 @@ async def test_a_reader_that_takes_nothing_is_told_so_or_cut_and_disturbs_nobody
             *_, last = [chunk async for chunk in _chunks(reader)]
         assert (b"\x03\xf5The client reads too slowly" in last) is wakes
     await no_socket_is_left(client)
+    figures = await (await client.get("/metrics")).text()
+    assert re.search(r'^chat_readers_cut_total{transport="websocket"} [1-9]', figures, re.MULTILINE)
     async with open_tab(client, user) as tab:
         assert (await tab.ask("subscribe", conversation))["type"] == "ack"
         call.finish()

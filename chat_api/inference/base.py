@@ -136,10 +136,10 @@ def read_object(data: bytes) -> dict[str, Any]:
         except orjson.JSONDecodeError:
             value = orjson.loads(data.decode(errors="replace"))
     except orjson.JSONDecodeError as error:
-        log.warning("inference_broken", reason=describe(error), bytes=len(data))
+        log.warning("inference_broken", reason=describe(error), size_bytes=len(data))
         raise errors.InferenceBroken from error
     if not isinstance(value, dict):
-        log.warning("inference_broken", reason="the event is not a JSON object", bytes=len(data))
+        log.warning("inference_broken", reason="the event is not a JSON object", size_bytes=len(data))
         raise errors.InferenceBroken
     return value
 

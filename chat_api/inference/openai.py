@@ -167,6 +167,6 @@ def _validate(chunk: dict[str, Any], size: int) -> _Chunk:
         log.warning(
             "inference_broken",
             problems=error.errors(include_input=False, include_url=False),
-            bytes=size,
+            size_bytes=size,
         )
         raise errors.InferenceBroken from None

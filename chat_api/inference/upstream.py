@@ -12,6 +12,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cache
 from typing import Generic, Protocol, TypeVar, cast
 
@@ -27,6 +28,9 @@ from chat_api.inference.response import Response
 log = structlog.get_logger(__name__)
 
 HAPPY_EYEBALLS_SECONDS = 0.25  # RFC 8305 section 5: until the next address is tried as well
+
+# Header lines that the calls of a context carry besides, each with its line break before it.
+MORE_HEADERS: ContextVar[bytes] = ContextVar("more_headers", default=b"")
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -69,9 +73,8 @@ class Upstream:
         Raises what the reader raises, and InferenceUnavailable (not reached, overloaded), InferenceRejected,
         InferenceBroken (no HTTP, or nothing that was asked for), InferenceInterrupted.
         """
-        connection = _Connection(
-            b"%s\r\nContent-Length: %d\r\n\r\n%s" % (self._head, len(body), body), reader
-        )
+        head = self._head + MORE_HEADERS.get()
+        connection = _Connection(b"%s\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body), reader)
         del body  # it may be large, and the answer long
         try:
             try:

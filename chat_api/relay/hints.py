@@ -55,7 +55,7 @@ class Hints:
                         await asyncio.sleep(CHECK_SECONDS)
                         await connection.fetchval("select 1 -- hints", timeout=CHECK_SECONDS)
             except UNREACHABLE as error:
-                logger.debug("not_listening", reason=describe(error), retry_in=delay)
+                logger.debug("not_listening", reason=describe(error), retry_in_seconds=delay)
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_RETRY_SECONDS)
 

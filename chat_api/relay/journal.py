@@ -13,6 +13,7 @@ from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
     from chat_api.db import Database
+    from chat_api.metrics import Metrics
     from chat_api.relay.log import Log
 
 logger = structlog.get_logger(__name__)
@@ -46,8 +47,10 @@ class Journal:
         start_seconds: float,
         on_stop: Callable[[UUID], None],
         on_lost: Callable[[UUID], None],
+        metrics: Metrics,
     ) -> None:
         self._database = database
+        self._metrics = metrics
         self._worker_id = worker_id
         self._lease_seconds = lease_seconds
         self._start_seconds = start_seconds
@@ -152,6 +155,9 @@ class Journal:
         assert row is not None  # noqa: S101 - it selects without a from
         self._held.set()
         self._others = row["other_workers"]
+        self._metrics.ticked(
+            sum(piece.next_seq - piece.first_seq for piece in slices.values()), self._others + 1
+        )
         for generation_id, piece in slices.items():
             if generation_id in self._written:  # not ended meanwhile
                 self._written[generation_id] = live[generation_id][0], piece.next_seq

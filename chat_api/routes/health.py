@@ -73,6 +73,6 @@ async def ready(request: web.Request) -> web.Response:
 async def metrics(request: web.Request) -> web.Response:
     """The figures in Prometheus' text format."""
     return web.Response(
-        body=request.app[METRICS].exposition(),
+        body=await request.app[METRICS].exposition(),
         headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
     )

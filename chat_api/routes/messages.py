@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
+from chat_api.context import DATABASE, GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_STREAM, Answer, Operation, Parameter, describe
 from chat_api.middlewares import customer
@@ -99,7 +99,9 @@ async def _answer(request: web.Request, model: type[MessageCreate | Regenerate])
         request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request), customer(request)
     )
     if asked.stream:
-        return await sse.stream(request, reading, request.app[SETTINGS], request[PRINCIPAL].expires_at)
+        return await sse.stream(
+            request, reading, request.app[SETTINGS], request.app[METRICS], request[PRINCIPAL].expires_at
+        )
     return await _whole(request, reading.log)
 
 

@@ -53,6 +53,7 @@ class Session:
         self._verifier = app[VERIFIER]
         self._generations = app[GENERATIONS]
         self._commands = app[METRICS].socket_commands
+        self._errors = app[METRICS].errors
         self._max_subscriptions = app[SETTINGS].max_subscriptions
         self._rate = TokenBucket(Rate(app[SETTINGS].commands_per_minute, PERIODS["minute"]))
         self._principal: Principal | None = None
@@ -99,6 +100,7 @@ class Session:
         return read_command(envelope.type, message)
 
     async def _refuse(self, ref: Ref | None, error: errors.ChatError) -> None:
+        self._errors.labels(error.code).inc()
         if error.limit is not None:
             self._refusals.note(error.limit, self._remote, self.user_id)
         is_unchecked = error.status >= 500 or isinstance(error, errors.TooManySignInFailures)

@@ -44,7 +44,7 @@ AUTHENTICATION_SECONDS = 10
 )
 async def connect(request: web.Request) -> web.StreamResponse:
     """Serve a socket until either side ends it."""
-    socket = Socket(request, request.app[SETTINGS])
+    socket = Socket(request, request.app[SETTINGS], request.app[METRICS])
     remote = client(request)
     session = Session(socket, request.app, remote, customer(request))
     request.app[SOCKETS].add(socket)

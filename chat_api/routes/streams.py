@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.context import GENERATIONS, PRINCIPAL, SETTINGS
+from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Answer, Operation, Parameter, describe
 from chat_api.models import Stopped
@@ -46,7 +46,9 @@ async def attach(request: web.Request) -> web.StreamResponse:
     )
     if reading is None:
         return web.Response(status=204)
-    return await sse.stream(request, reading, request.app[SETTINGS], request[PRINCIPAL].expires_at)
+    return await sse.stream(
+        request, reading, request.app[SETTINGS], request.app[METRICS], request[PRINCIPAL].expires_at
+    )
 
 
 @routes.post("/api/conversations/{id}/stop")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.abc import AbstractStreamWriter
 
+    from chat_api.metrics import Metrics
     from chat_api.reading import Reading
     from chat_api.relay import Encode
     from chat_api.settings import Settings
@@ -59,7 +60,7 @@ def portion(frames: list[bytes]) -> list[bytes]:
 
 
 async def stream(
-    request: web.Request, reading: Reading, settings: Settings, expires_at: float
+    request: web.Request, reading: Reading, settings: Settings, metrics: Metrics, expires_at: float
 ) -> web.StreamResponse:
     """Send a log from a place on until its last event; events that wait together go out in one write.
 
@@ -74,6 +75,7 @@ async def stream(
         ping_interval=settings.keepalive_interval,
         send_timeout=settings.slow_reader_timeout,
     )
+    metrics.streams.inc()
     try:
         connection = await response.prepare(request)
         async with response:
@@ -87,12 +89,17 @@ async def stream(
                 logger.info("reader_sent_away", reason="its token ends")
             async with asyncio.timeout(settings.slow_reader_timeout):
                 await response.write_eof()  # it may have stopped reading just now
-    except ConnectionError:  # also where the kernel gave it up: `send_timeout` sets TCP_USER_TIMEOUT
-        logger.debug("reader_left")
-    except TimeoutError:
-        logger.info("reader_cut", reason="it took nothing for too long")
+    except (ConnectionError, TimeoutError) as error:
+        # The cause, where the kernel gave it up first: `send_timeout` sets TCP_USER_TIMEOUT.
+        if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
+            logger.info("reader_cut", reason="it took nothing for too long")
+            metrics.readers_cut.labels("sse").inc()
+        else:
+            logger.debug("reader_left")
         if request.transport is not None:
             request.transport.abort()
+    finally:
+        metrics.streams.dec()
     return response
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
+    from chat_api.metrics import Metrics
     from chat_api.relay import Encode
     from chat_api.settings import Settings
 
@@ -75,8 +76,9 @@ class Socket:
     several tasks don't mix. Raises UpgradeRequired when the request doesn't ask for one.
     """
 
-    def __init__(self, request: web.Request, settings: Settings) -> None:
+    def __init__(self, request: web.Request, settings: Settings, metrics: Metrics) -> None:
         self._request = request
+        self._metrics = metrics
         self._protocol = request.protocol
         self._slow_reader_timeout = settings.slow_reader_timeout
         self._response = web.WebSocketResponse(
@@ -183,6 +185,8 @@ class Socket:
             # Not a time-out around it: that would cancel the one future on which all who drain wait.
             done, _ = await asyncio.wait({self._draining}, timeout=self._slow_reader_timeout)
             if not done:
+                if self._why is None:
+                    self._metrics.readers_cut.labels("websocket").inc()
                 self.end(TOO_SLOW)
                 raise ConnectionResetError
         transport = self._request.transport

@@ -63,6 +63,17 @@ async def test_on_its_own_host(front: Front, user: Headers, model: ModelServer) 
             assert await response.text() == "proof"
 
 
+async def test_a_trace_keeps_its_id(front: Front, user: Headers) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    traceparent = f"00-{trace_id}-00f067aa0ba902b7-01"
+    async with (await front()).connect() as http:
+        for path in ("/api/conversations", "/metrics"):  # the service's answer, nginx's own
+            async with http.get(path, headers={**user, "traceparent": traceparent}) as response:
+                assert response.headers["X-Trace-Id"] == trace_id
+            async with http.get(path, headers={**user, "traceparent": "00-zz"}) as response:
+                assert len(response.headers["X-Trace-Id"]) == 32
+
+
 async def test_below_a_path_of_another_site(front: Front, user: Headers, model: ModelServer) -> None:
     async with (await front("sub-path")).connect() as http:
         await converse(http, user, model, "/chat")

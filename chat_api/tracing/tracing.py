@@ -1,0 +1,113 @@
+"""The tracing of one application: what `app` makes in place of the plain parts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import aiohttp
+import structlog
+from aiohttp import web
+from opentelemetry import trace
+from opentelemetry.instrumentation._semconv import _StabilityMode  # a public argument's only type
+from opentelemetry.instrumentation.aiohttp_client import create_trace_config
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from chat_api import __version__, middlewares
+from chat_api.context import PRINCIPAL, ROUTES, TRACE_ID
+from chat_api.tracing.commands import note_trace, socket_span
+from chat_api.tracing.export import trace_id_of
+from chat_api.tracing.parts import TracedDatabase, TracedGenerations, TracedInference
+
+if TYPE_CHECKING:
+    from chat_api.db import Database
+    from chat_api.generation import Generations
+    from chat_api.inference import Inference
+    from chat_api.metrics import Metrics
+    from chat_api.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PROBES = ("/api/health", "/api/ready", "/metrics")  # asked every few seconds, by nobody who waits
+CLOSING_SECONDS = 5  # what the collector gets to take the last spans
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Tracing:
+    """Spans for requests, commands, statements, calls and generations, made with one provider's tracer."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("chat_api", __version__)
+        self._context = TraceContextTextMapPropagator()
+
+    def database(self, settings: Settings, metrics: Metrics) -> Database:
+        """The database, each statement that somebody waits for a span."""
+        return TracedDatabase(settings, metrics, self._tracer)
+
+    def inference(self, inference: Inference, settings: Settings) -> Inference:
+        """A model server, each stream a span whose id it is told."""
+        return TracedInference(inference, settings, self._tracer)
+
+    def generations(
+        self, settings: Settings, database: Database, inference: Inference, metrics: Metrics
+    ) -> Generations:
+        """The generations, each a span from its start until it is stored."""
+        return TracedGenerations(settings, database, inference, metrics, self._tracer)
+
+    def client(self) -> aiohttp.TraceConfig:
+        """For a client session: each call a span whose id the neighbour is told."""
+        return create_trace_config(
+            tracer_provider=self._provider,
+            sem_conv_opt_in_mode=_StabilityMode.HTTP,
+            request_hook=lambda span, params: span.update_name(f"{params.method} {params.url.path}"),
+        )
+
+    async def close(self) -> None:
+        """Send what is left; a collector that doesn't take it holds nobody up."""
+        sending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        sending.start()
+        await asyncio.to_thread(sending.join, CLOSING_SECONDS)
+        if sending.is_alive():
+            log.warning("traces_lost", reason="the collector didn't take the last ones in time")
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Around everything but the trace id: a span a request, the caller's `traceparent` its parent."""
+        route = request.app[ROUTES].get(request.match_info.route.resource)
+        if route in PROBES:
+            return await handler(request)
+        with trace_id_of(request[TRACE_ID]):
+            span = self._tracer.start_span(
+                f"{request.method} {route}" if route else request.method,
+                context=self._context.extract(request.headers),
+                kind=SpanKind.SERVER,
+                attributes={
+                    "http.request.method": request.method,
+                    "http.route": route or "",
+                    "url.path": request.rel_url.raw_path,
+                    "url.scheme": request.scheme,
+                    "client.address": middlewares.client(request),
+                    "chat.trace_id": request[TRACE_ID],
+                },
+            )
+        is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
+        with note_trace(span), socket_span(span) if is_socket else _request_span(span):
+            response = await handler(request)
+            span.set_attribute("http.response.status_code", response.status)
+            if (principal := request.get(PRINCIPAL)) is not None:
+                span.set_attribute("user.id", str(principal.user_id))
+            if response.status >= 500:
+                span.set_status(StatusCode.ERROR)
+            return response
+
+
+def _request_span(span: Span) -> AbstractContextManager[object]:
+    # Exceptions have texts, which may tell what the user wrote: spans tell the kind alone.
+    return trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)

@@ -1,0 +1,51 @@
+"""A collector that takes traces by OTLP over HTTP, and remembers them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+class Collector:
+    """`spans`: the names and attributes of what came; `hold` set: it answers nobody until that is set."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, dict[str, Any]]] = []
+        self.resources: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.hold: asyncio.Event | None = None
+        app = web.Application()
+        app.router.add_post("/v1/traces", self._take)
+        self._server = TestServer(app)
+
+    async def __aenter__(self) -> Self:
+        await self._server.start_server()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.close()
+
+    @property
+    def url(self) -> str:
+        """Its address, as OTEL_EXPORTER_OTLP_ENDPOINT wants it."""
+        return str(self._server.make_url("")).rstrip("/")
+
+    async def _take(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        if self.hold is not None:
+            await self.hold.wait()
+        assert request.content_type == "application/x-protobuf"
+        self.headers.append({name.lower(): text for name, text in request.headers.items()})
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            self.resources.append(_read(resource.resource.attributes))
+            for scope in resource.scope_spans:
+                self.spans += [(span.name, _read(span.attributes)) for span in scope.spans]
+        return web.Response(content_type="application/x-protobuf")
+
+
+def _read(attributes: Any) -> dict[str, Any]:
+    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
