@@ -21,8 +21,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-pg15 test-api test-browser chaos bench audit vendor screenshots schema packages browser lint \
-	format lock clean
+.PHONY: help dev test test-pg15 test-api test-browser chaos bench audit vendor screenshots schema packages browser lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile

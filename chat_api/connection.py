@@ -63,7 +63,7 @@ class Connection(web.RequestHandler):
             error = errors.HeadersTooLarge()
             self._note("max_header_bytes", request.remote or UNIX)
         # Not its text: that shows what came, and a token may be in it.
-        logger.info("request_refused", code=error.code, remote=request.remote)
+        logger.info("request_refused", error=error.code, remote=request.remote)
         response = web.Response(
             body=orjson.dumps(error.body), status=error.status, content_type="application/json"
         )

@@ -200,9 +200,11 @@ class Database:
             )
             raise errors.DatabaseNotMigrated from error
         except asyncpg.InsufficientPrivilegeError as error:
+            self._metrics.database_errors.labels("right_missing").inc()
             log.error(
                 "database_right_missing",
                 database=self.address,
+                query=name,
                 reason=describe(error),
                 do="chat-api sql check",
             )

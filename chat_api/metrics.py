@@ -123,7 +123,8 @@ class Metrics:
         )
         self.database_errors = counter(
             "chat_database_errors",
-            "Statements that failed: unavailable (not reached, or too late), not_migrated, failed.",
+            "Statements that failed: unavailable (not reached, or too late), not_migrated, right_missing, "
+            "failed.",
             "error",
         )
         self.connection_wait = histogram(

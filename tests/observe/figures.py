@@ -27,7 +27,9 @@ class Family:
 
 
 async def use(service: processes.Service, user: dict[str, str], model: ModelServer) -> None:
-    """Some of everything: requests, a stream, a socket."""
+    """Some of everything: requests, one that a limit refuses, a stream, a socket."""
+    async with service.session.get("/api/health", headers={"X-Long": "x" * 20_000}) as refused:
+        assert refused.status == 431
     model.say = ["one", "two"]
     path = await processes.open_conversation(service.session, user)
     async with service.session.post(f"{path}/messages", json={"content": "a"}, headers=user) as stream:

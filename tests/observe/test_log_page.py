@@ -82,7 +82,7 @@ def test_every_event_and_field_is_named_as_the_standard_says(code: dict[Event, s
         assert name.isascii()
         assert name.replace("_", "a").isalpha()
         assert name == name.lower()
-    counts = {"status", "exit_status", "close_code", "token_count", "workers", "pid"}
+    counts = {"status", "exit_status", "close_code", "token_count", "workers", "pid", "conversations", "days"}
     numbers = {name for name, kind in fields.items() if "integer" in kind or "number" in kind}
     assert {name for name in numbers - counts if not name.endswith(("_ms", "_seconds", "_bytes"))} == set()
     assert {name for name in fields if name.endswith(("_ms", "_seconds", "_bytes"))} <= numbers
