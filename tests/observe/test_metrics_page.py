@@ -46,7 +46,8 @@ def test_names_follow_prometheus_practices(page: dict[str, Family]) -> None:
         assert not re.search("_(ms|milliseconds|minutes|kb|mb|kilobytes|percent|count|sum|bucket)(_|$)", name)
         assert family.type != "histogram" or name.endswith("_seconds")
         assert family.labels <= {
-            "method", "route", "status", "code", "limit", "type", "transport", "reason", "source", "outcome", "query",
+            "method", "route", "status", "code", "limit", "type", "transport", "reason", "source", "outcome",
+            "query",
             "error", "state", "version", "python", "pid",
         }, "of bounded values: none may be an id, a path or a text"  # fmt: skip
 
