@@ -38,6 +38,16 @@ add column if not exists holder_id uuid;
 comment on column generations.holder_id is
 'The user, where the number of his answers at once is limited (MAX_ANSWERS_PER_USER) when this one begins; else null.';
 
+-- Temporary tables are looked for first unless they are named, and then last: else one of the caller's, called like one
+-- of these, would have its triggers run with the owner's rights.
+do $$
+begin
+    perform set_config(
+        'search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), true
+    );
+end
+$$;
+
 -- A function, because each statement in it sees what was committed before, and so what others did until the locks were
 -- had: within one statement, a look is as old as its beginning. And where nothing is limited, it isn't called and costs
 -- nothing. Whoever waits for a lock waits for one statement of another's, a millisecond or two. It works with its owner's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from tests.auth_service import AuthService
 from tests.conftest import Start
 from tests.hot_paths import walk
 from tests.model_server import ModelServer
-from tests.privileges.conftest import OWNER, SERVICE
+from tests.privileges.conftest import OWNER, SERVICE, Script
 from tests.queries import Chat, Connection, call_with_anything, run
 
 QUERIES = sorted(load_queries())
@@ -163,6 +164,30 @@ async def test_it_hands_no_right_on(service: Connection, sql: Connection) -> Non
 async def test_it_becomes_nobody_else(service: Connection, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await service.execute(statement)
+
+
+DECOY = """
+create temporary table {table} (like public.{table} including all);
+create or replace function pg_temp.whose() returns trigger language plpgsql as
+$$ begin raise exception 'with the rights of %', current_user; end $$;
+create trigger whose before insert on pg_temp.{table} for each row execute function pg_temp.whose();
+grant all on pg_temp.{table} to public
+"""
+
+
+async def test_a_table_of_its_own_is_not_taken_for_the_owners(
+    service: Connection, sql: Connection, script: Script
+) -> None:
+    """What runs with the owner's rights would run its triggers with them."""
+    script("partition-messages/1-prepare.sql")
+    await sql.execute("grant select on allowances, messages_partitioned to public")  # to be copied below
+    for table in ("allowances", "messages_partitioned"):
+        await service.execute(DECOY.format(table=table))
+    chat = await Chat().open(sql)
+    limit = {"name": "sends_per_user", "subject": str(chat.user_id), "every": "2 s", "period": "60 s"}
+    await chat.finish(service, await chat.begin(service, limits=json.dumps([limit])))
+    assert await sql.fetchval("select count(*) from allowances") == 1
+    assert await sql.fetchval("select count(*) from messages_partitioned") == 2
 
 
 async def test_deletion_of_a_conversation_takes_all_of_it_without_a_right_on_the_rest(

@@ -88,6 +88,16 @@ cross join lateral (values ('enable', m.relrowsecurity), ('force', m.relforcerow
 where m.oid = 'messages'::regclass and is_so
 \gexec
 
+-- Temporary tables are looked for first unless they are named, and then last: else one of the service's, called like one
+-- of these, would have its triggers run with the owner's rights.
+do $$
+begin
+    perform set_config(
+        'search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), true
+    );
+end
+$$;
+
 -- Does to the table that the trigger names what was done to its own. As its owner: the service needs no right on the
 -- table that follows. All columns, in their order, which is that of both tables: yours as well.
 create function messages_follow() returns trigger language plpgsql security definer set search_path from current as $$
