@@ -1,10 +1,25 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
-alter table if exists messages reset (
-    autovacuum_vacuum_insert_scale_factor, autovacuum_vacuum_insert_threshold, autovacuum_freeze_min_age,
-    autovacuum_vacuum_scale_factor, autovacuum_analyze_scale_factor
-);
+do $$
+declare
+    piece regclass;
+begin
+    for piece in
+        select oid from pg_class where oid = to_regclass('messages') and relkind = 'r'
+        union all
+        select relid from pg_partition_tree(to_regclass('messages')) where isleaf
+    loop
+        execute format(
+            'alter table %s reset (
+                autovacuum_vacuum_insert_scale_factor, autovacuum_vacuum_insert_threshold, autovacuum_freeze_min_age,
+                autovacuum_vacuum_scale_factor, autovacuum_analyze_scale_factor
+            )',
+            piece
+        );
+    end loop;
+end
+$$;
 
 alter table if exists conversations reset (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold);
 

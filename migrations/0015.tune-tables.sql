@@ -40,10 +40,26 @@ alter table generations alter column status set statistics 1000;
 alter table conversations set (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 
 -- Only added to, seldom deleted, never changed: each page is marked as visible and as frozen in one visit, soon after it
--- is full, instead of all of them at once when transaction ids run short.
-alter table messages set (
-    autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 10000,
-    autovacuum_freeze_min_age = 0,
-    autovacuum_vacuum_scale_factor = 0.05,
-    autovacuum_analyze_scale_factor = 0.02
-);
+-- is full, instead of all of them at once when transaction ids run short. A table that is partitioned has no such
+-- settings, but each of its partitions.
+do $$
+declare
+    piece regclass;
+begin
+    for piece in
+        select oid from pg_class where oid = 'messages'::regclass and relkind = 'r'
+        union all
+        select relid from pg_partition_tree('messages') where isleaf
+    loop
+        execute format(
+            'alter table %s set (
+                autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 10000,
+                autovacuum_freeze_min_age = 0,
+                autovacuum_vacuum_scale_factor = 0.05,
+                autovacuum_analyze_scale_factor = 0.02
+            )',
+            piece
+        );
+    end loop;
+end
+$$;

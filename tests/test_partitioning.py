@@ -22,12 +22,15 @@ from bench.statements import FINISHED, HOT
 from chat_api.cli import main
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
+from chat_api.migrate import apply_migrations, rollback_migrations
+from chat_api.resources import migration_ids
 from tests.chat import Client, open_chat, somebody_waits, until
 from tests.model_server import ModelServer
 from tests.queries import Chat as Stored
 from tests.queries import Connection
 
 Psql = Callable[..., Awaitable[str]]
+PIECES = {f"messages_p{number}" for number in range(8)}
 
 
 def run_script(checkout: Path, database_url: str, name: str, *options: str) -> str:
@@ -342,6 +345,18 @@ async def test_check_takes_a_partitioned_table_for_what_it_is(
     assert main(["sql", "check", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["findings"]
     assert [each["name"] for each in found] == ["idx_messages_conversation_created"]
+
+
+async def test_migrations_go_down_and_up_where_the_table_is_partitioned(
+    swapped: Connection, database_url: str
+) -> None:
+    options = "select relname, reloptions from pg_class where relname ~ '^messages' and relkind = 'r' order by 1"
+    before = await swapped.fetch(options)
+    steps = len([name for name in migration_ids() if name >= "0009"])
+    await asyncio.to_thread(rollback_migrations, database_url, steps)
+    assert not any(row["reloptions"] for row in await swapped.fetch(options) if row["relname"] in PIECES)
+    await asyncio.to_thread(apply_migrations, database_url)
+    assert await swapped.fetch(options) == before
 
 
 async def test_a_message_to_nobodys_conversation_is_told_by_the_same_constraint(swapped: Connection) -> None:
