@@ -207,7 +207,7 @@ class Metrics:
         self._last_tick.set(time.time())  # else a worker that never ticked would seem to have ticked in 1970
         self.expect(self.readers_cut, "sse", "websocket")
         self.expect(self.auth_lookups, "cache", "service", "shared")
-        self.expect(self.database_errors, "unavailable", "not_migrated", "failed")
+        self.expect(self.database_errors, "unavailable", "not_migrated", "right_missing", "failed")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

@@ -136,6 +136,8 @@ async def test_what_tells_of_trouble_is_there_from_the_beginning(client: Client)
         "chat_auth_calls_total{outcome=auth_unavailable}",
         "chat_readers_cut_total{transport=websocket}",
         "chat_database_errors_total{error=unavailable}",
+        "chat_database_errors_total{error=not_migrated}",
+        "chat_database_errors_total{error=right_missing}",
     ):
         assert seen[name] == 0, name
 
