@@ -190,6 +190,23 @@ async def test_an_export_that_breaks_leaves_what_was_there(
     assert files(tmp_path) == [path]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+async def test_an_export_takes_no_place_but_a_files(
+    run: Run, sql: Connection, tmp_path: Path, kind: str
+) -> None:
+    """/dev/stdout and /dev/null are such places: for root they would be files from then on."""
+    path = tmp_path / "export.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/null")
+    before = path.lstat()
+    status, _, said = run("user", "export", uuid4(), "--output", path)
+    assert (status, said) == (1, f"chat-api: cannot write {path}: it is there, and no regular file\n")
+    assert path.lstat() == before
+    assert files(tmp_path) == [path]
+
+
 def test_an_export_of_nobody_is_empty_and_says_so(run: Run, tmp_path: Path) -> None:
     nobody = uuid4()
     assert run("user", "export", nobody) == (0, "", f"chat-api: nothing is stored of {nobody}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,8 +32,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its name when it is complete and on the disk; until then nobody sees a part of it.
 
     Raises:
-        FailedError: it can't be written.
+        FailedError: it can't be written, or would take the place of something that is no file: a link, a device.
     """
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise FailedError(f"cannot write {path}: it is there, and no regular file")
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 600
         try:
