@@ -58,6 +58,11 @@ class TokenBucket:
         self._left -= 1
         return True
 
+    def owe(self, now: float) -> None:
+        """Take one that has been used already, if there is none as well: it is waited for, a period at most."""
+        self.wait(now)
+        self._left = max(1.0 - self._size, self._left - 1)
+
     def wait(self, now: float) -> float:
         """Seconds until there is one; 0 where there is."""
         if self._looked is not None:

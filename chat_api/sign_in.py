@@ -16,7 +16,8 @@ class SignInFailures:
 
     In this worker's memory: a count that all workers shared would cost a write for each forged token, which
     is what a flood of them wants. So an address has its allowance at each worker. A full allowance is the
-    same as none, and of the rest the oldest goes when there are too many.
+    same as none, and of the rest the oldest goes when there are too many. Tokens that came all at once were
+    let through before the first of them had failed: those beyond the allowance are owed.
     """
 
     def __init__(self, rate: Rate | None, now: Callable[[], float] = time.monotonic) -> None:
@@ -36,6 +37,6 @@ class SignInFailures:
             return
         bucket = self._buckets.pop(address, None) or TokenBucket(self._rate)
         self._buckets[address] = bucket  # now the newest
-        bucket.take(self._now())
+        bucket.owe(self._now())
         if len(self._buckets) > MOST_ADDRESSES:
             del self._buckets[next(iter(self._buckets))]

@@ -173,6 +173,22 @@ def test_waiting_as_long_as_told_suffices_and_a_second_less_does_not() -> None:
     assert waits(failures) == 9
 
 
+def test_failures_that_came_all_at_once_are_paid_for_afterwards() -> None:
+    """Else as many could come again as soon as one may; nobody waits for longer than the period."""
+    clock = Clock()
+    failures = SignInFailures(Rate.parse("5/hour"), clock)
+    for _ in range(7):
+        failures.note(HERE)
+    assert waits(failures) == 3 * 720
+    for _ in range(1000):
+        failures.note(HERE)
+    assert waits(failures) == 3600
+    clock.now += 3600
+    assert waits(failures) == 0
+    failures.note(HERE)
+    assert waits(failures) == 720
+
+
 def test_addresses_without_number_take_no_memory_without_end() -> None:
     failures = SignInFailures(Rate.parse("1/hour"), Clock())
     for number in range(MOST_ADDRESSES + 500):
