@@ -96,7 +96,10 @@ begin
             exit;
         end if;
 
-        -- Addresses first, then the user: in one order, none waits for one who waits for him.
+        -- The start will write to this row. Were it waited for then, with the locks below held already, one conversation in
+        -- somebody's hands would keep a whole network waiting.
+        perform from conversations where id = conversation for no key update;
+        -- Then addresses, and then the user: in one order, none waits for one who waits for him.
         perform pg_advisory_xact_lock(hashtext('chat sends_per_address'), hashtext(l.subject))
         from json_to_recordset(limits) as l (name varchar, subject varchar)
         where l.name = 'sends_per_address';

@@ -19,7 +19,8 @@ DESCENTS = {
     # Looks for the key and stores it, stores its place in the conversation, reads messages and adds one: 5.
     # A deep index is appended to without a descent, and ids of generations and messages only grow: -2.
     "generations.start": 9,
-    "generations.start, limited": 10,  # one more look for the key; what is counted lies in small tables
+    # One more look for the key, and one for the conversation, to lock it; what is counted lies in small tables.
+    "generations.start, limited": 11,
     # The same, with one foreign key and one append less; the question is found, and none added.
     "generations.start, regenerate": 9,
     "generations.start, key used": 3,  # the conversation, the key, the question that came with it

@@ -172,6 +172,22 @@ async def test_a_refusal_writes_nothing_and_waits_for_nobody(
     assert await sql.fetch("select xmin, ctid, * from allowances") == before
 
 
+async def test_who_waits_for_a_conversation_keeps_nobody_of_his_address_waiting(
+    sql: Connection, first: Connection, second: Connection, chats: list[Chat]
+) -> None:
+    """As where a large one is being deleted."""
+    mine, others = chats[0], chats[-1]
+    await first.execute("select from conversations where id = $1 for update", mine.id)
+    waiting = asyncio.create_task(mine.start(second, limits=limits(mine, "203.0.113.9", 3)))
+    await blocked(sql, second.get_server_pid())
+    async with asyncio.timeout(5):
+        await others.begin(sql, limits=limits(others, "203.0.113.9", 3))
+    await first.execute("rollback")
+    row = await waiting
+    assert row is not None
+    assert row["outcome"] == "started"
+
+
 async def test_pruning_leaves_what_still_counts(sql: Connection, chats: list[Chat]) -> None:
     one = chats[0]
     await one.begin(sql, limits=limits(one, "192.0.2.1"))
