@@ -190,6 +190,19 @@ async def test_a_table_of_its_own_is_not_taken_for_the_owners(
     assert await sql.fetchval("select count(*) from messages_partitioned") == 2
 
 
+async def test_what_copies_messages_with_the_owners_rights_is_no_help_to_write_elsewhere(
+    service: Connection, script: Script
+) -> None:
+    script("partition-messages/1-prepare.sql")
+    await service.execute("create temporary table mine (object text, privilege text, columns text[])")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await service.execute(
+            "create trigger mine after insert on mine referencing new table as come"
+            " for each statement execute function messages_follow('service_rights');"
+            "insert into mine values ('messages', 'update', '{}')"
+        )
+
+
 async def test_deletion_of_a_conversation_takes_all_of_it_without_a_right_on_the_rest(
     service: Connection, sql: Connection
 ) -> None:
