@@ -59,7 +59,7 @@ class TokenBucket:
         return True
 
     def owe(self, now: float) -> None:
-        """Take one that has been used already, if there is none as well: it is waited for, a period at most."""
+        """Take one that has been used already, there or not: what is owed is waited for, a period at most."""
         self.wait(now)
         self._left = max(1.0 - self._size, self._left - 1)
 

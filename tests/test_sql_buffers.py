@@ -19,7 +19,7 @@ DESCENTS = {
     # Looks for the key and stores it, stores its place in the conversation, reads messages and adds one: 5.
     # A deep index is appended to without a descent, and ids of generations and messages only grow: -2.
     "generations.start": 9,
-    # One more look for the key, and one for the conversation, to lock it; what is counted lies in small tables.
+    # A look more for the key, and one for the conversation, to lock it. What is counted lies in small tables.
     "generations.start, limited": 11,
     # The same, with one foreign key and one append less; the question is found, and none added.
     "generations.start, regenerate": 9,

@@ -32,7 +32,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file that takes its name when it is complete and on the disk; until then nobody sees a part of it.
 
     Raises:
-        FailedError: it can't be written, or would take the place of something that is no file: a link, a device.
+        FailedError: it can't be written, or would take the place of a link, a device, anything but a file.
     """
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         raise FailedError(f"cannot write {path}: it is there, and no regular file")
