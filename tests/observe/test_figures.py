@@ -138,6 +138,8 @@ async def test_what_tells_of_trouble_is_there_from_the_beginning(client: Client)
         "chat_database_errors_total{error=unavailable}",
         "chat_database_errors_total{error=not_migrated}",
         "chat_database_errors_total{error=right_missing}",
+        "chat_refusals_total{limit=sends_per_user}",
+        "chat_refusals_total{limit=max_frame_bytes}",
     ):
         assert seen[name] == 0, name
 
