@@ -79,7 +79,9 @@ def _metrics() -> Metrics:
     codes = {error.code for error in errors.kinds()}
     metrics.expect(metrics.errors, *codes)
     # A frame that is too large has no error: its socket is closed.
-    metrics.expect(metrics.refusals, "max_frame_bytes", *(each.limit for each in errors.kinds() if each.limit))
+    metrics.expect(
+        metrics.refusals, "max_frame_bytes", *(each.limit for each in errors.kinds() if each.limit)
+    )
     metrics.expect(
         metrics.auth_calls, "valid", "refused", errors.AuthBroken.code, errors.AuthUnavailable.code
     )
