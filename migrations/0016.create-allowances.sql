@@ -96,9 +96,10 @@ begin
             exit;
         end if;
 
-        -- The start will write to this row. Were it waited for then, with the locks below held already, one conversation in
-        -- somebody's hands would keep a whole network waiting.
-        perform from conversations where id = conversation for no key update;
+        -- The lock that the start's foreign key takes later on: were a deletion waited for then, with the locks below held
+        -- already, one large conversation that goes would keep a whole network waiting. No stronger one, or starts that
+        -- aren't limited, which write to the conversation last, would wait for this one in a circle.
+        perform from conversations where id = conversation for key share;
         -- Then addresses, and then the user: in one order, none waits for one who waits for him.
         perform pg_advisory_xact_lock(hashtext('chat sends_per_address'), hashtext(l.subject))
         from json_to_recordset(limits) as l (name varchar, subject varchar)
