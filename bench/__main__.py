@@ -258,7 +258,7 @@ async def _bare(database_url: str, kind: str, user: UUID, conversation: UUID) ->
     query, arguments = {
         "list": ("conversations.page", (user, None, None, 51, 0)),
         "get": ("conversations.get", (conversation, user)),
-        "create": ("conversations.create", (user, "x", "default")),
+        "create": ("conversations.create", (user, "x", "default", 0)),
     }[kind]
     text = load_queries()[query].text
     connection = await asyncpg.connect(database_url, command_timeout=10)
