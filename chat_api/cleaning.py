@@ -76,8 +76,8 @@ class Cleaning(Background):
         await self._repeat(self._prune, 1)
         now = asyncio.get_running_loop().time()
         if now >= self._limits_again:
-            self._limits_again = now + LIMITS_SECONDS if self._counts_limits else math.inf
             await self._repeat(self._prune_limits, 1)
+            self._limits_again = now + LIMITS_SECONDS if self._counts_limits else math.inf
         if self._settings.retention_days and now >= self._sweep_again:
             await self._repeat(self._sweep, GENTLE)
         if self._settings.generation_days and now >= self._forget_again:
