@@ -286,7 +286,8 @@ async def test_rights_owner_and_row_level_security_go_along(psql: Psql, sql: Con
         )
         await sql.execute(f"alter table messages owner to {owner}")
         await sql.execute(
-            f"grant select, insert, delete on messages to {role}; grant select on messages to public"
+            f"grant select, delete on messages to {role}; grant select on messages to public;"
+            f" grant insert (id, conversation_id, content), references (id) on messages to {role} with grant option"
         )
         await sql.execute(f"create policy mine on messages to {role} using (role = 'user') with check (true)")
         await sql.execute("create policy narrow on messages as restrictive for delete using (content <> '')")
@@ -300,6 +301,7 @@ async def test_rights_owner_and_row_level_security_go_along(psql: Psql, sql: Con
             await psql(step)
         assert await described(sql) == before
         assert before["policies"]
+        assert len(before["column_rights"]) == 3
         options = await sql.fetch(
             "select reloptions, relowner::regrole::text as owner from pg_class"
             " where relname ~ '^messages_p\\d' and relkind = 'r'"
@@ -316,7 +318,9 @@ async def described(sql: Connection) -> dict[str, Any]:
     row = await sql.fetchrow(
         "select relowner::regrole::text as owner, relrowsecurity, relforcerowsecurity,"
         " obj_description(oid, 'pg_class') as comment,"
-        " (select array_agg(a::text order by a::text) from aclexplode(relacl) as a) as rights"
+        " (select array_agg(a::text order by a::text) from aclexplode(relacl) as a) as rights,"
+        " (select array_agg(attname || attacl::text order by attname)"
+        " from pg_attribute where attrelid = pg_class.oid and attacl is not null) as column_rights"
         " from pg_class where oid = 'messages'::regclass"
     )
     policies = await sql.fetch(

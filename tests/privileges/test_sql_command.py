@@ -8,7 +8,7 @@ import pytest
 
 from chat_api.cli import main
 from chat_api.db import load_queries
-from tests.privileges.conftest import OWNER, SERVICE
+from tests.privileges.conftest import OWNER, SERVICE, Script
 from tests.queries import Chat, Connection
 
 
@@ -33,6 +33,15 @@ async def test_a_right_that_is_missing_is_told_once_with_the_statement_that_gran
     assert remedy == f"    select chat_grant('{SERVICE}') -- as {OWNER}"
     await owner.execute(remedy)
     assert main(["sql", "check"]) == 0
+
+
+@pytest.mark.usefixtures("wall")
+def test_with_messages_partitioned_and_behind_the_wall_it_lacks_nothing(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in ("1-prepare", "2-copy", "3-swap", "swap-back", "3-swap", "4-finish"):
+        script(f"partition-messages/{step}.sql")
+        assert main(["sql", "check"]) == 0, (step, capsys.readouterr().out)
 
 
 async def test_a_schema_that_is_closed_to_it_is_not_taken_for_an_empty_one(

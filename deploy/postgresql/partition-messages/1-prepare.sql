@@ -74,6 +74,21 @@ from pg_class as m cross join aclexplode(m.relacl) as g
 where m.oid = 'messages'::regclass and g.grantee <> m.relowner
 \gexec
 
+-- A right to columns stands with each column: the service's role may insert by these alone.
+select format(
+    'grant %s (%s) on messages_partitioned to %s%s',
+    g.privilege_type,
+    string_agg(quote_ident(a.attname), ', ' order by a.attnum),
+    case when g.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end,
+    case when g.is_grantable then ' with grant option' else '' end
+)
+from pg_class as m
+inner join pg_attribute as a on a.attrelid = m.oid and not a.attisdropped
+cross join aclexplode(a.attacl) as g
+where m.oid = 'messages'::regclass and g.grantee <> m.relowner
+group by g.privilege_type, g.grantee, g.is_grantable
+\gexec
+
 select format(
     'create policy %I on messages_partitioned as %s for %s to %s%s%s',
     policyname, permissive, cmd, (select string_agg(case role when 'public' then role else quote_ident(role) end, ', ') from unnest(roles) as role),
