@@ -266,6 +266,21 @@ def test_a_reader_that_leaves_is_no_error(run: Run, configured: str) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is Linux's")
+@pytest.mark.parametrize("command", ["user export", "retention", "migrate status"])
+async def test_a_full_disk_is_told(command: str, sql: Connection, configured: str) -> None:
+    user_id = uuid4()
+    await talked(sql, user_id, "hi")
+    with Path("/dev/full").open("w") as full:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "chat_api", *command.split(), *([str(user_id)] if "user" in command else [])],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "chat-api: cannot write all of it to the standard output: No space left on device\n"
+
+
 # delete
 
 
