@@ -287,7 +287,8 @@ async def test_rights_owner_and_row_level_security_go_along(psql: Psql, sql: Con
         await sql.execute(f"alter table messages owner to {owner}")
         await sql.execute(
             f"grant select, delete on messages to {role}; grant select on messages to public;"
-            f" grant insert (id, conversation_id, content), references (id) on messages to {role} with grant option"
+            f" grant insert (id, conversation_id, content), references (id) on messages to {role}"
+            " with grant option"
         )
         await sql.execute(f"create policy mine on messages to {role} using (role = 'user') with check (true)")
         await sql.execute("create policy narrow on messages as restrictive for delete using (content <> '')")

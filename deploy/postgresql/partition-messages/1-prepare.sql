@@ -20,6 +20,10 @@ set local lock_timeout = '500ms';
 
 do $$
 begin
+    if not (select pg_has_role(relowner, 'usage') from pg_class where oid = 'messages'::regclass) then
+        raise exception 'this is for the owner of messages, %, and you are %',
+            (select pg_get_userbyid(relowner) from pg_class where oid = 'messages'::regclass), current_user;
+    end if;
     if (select relkind from pg_class where oid = 'messages'::regclass) <> 'r' then
         raise exception 'messages is partitioned already';
     end if;
