@@ -146,7 +146,8 @@ def rollback_migrations(
 ) -> list[str]:
     """Undo the last `count` applied migrations, newest first; return their ids.
 
-    Blocks. `done_one` hears of each as soon as it is undone: a failure leaves what went before it. Conversations and messages stay; each rollback file says in its first lines what it costs.
+    Blocks. `done_one` hears of each as soon as it is undone: a failure leaves what went before it.
+    Conversations and messages stay; each rollback file says in its first lines what it costs.
 
     Raises:
         ValueError: the URL is none, or `count` is less than 1.

@@ -61,7 +61,10 @@ def add_migrate_command(commands: Any, command: Command) -> None:
         "each .rollback.sql say what goes. Stop the service of the newer release first.",
     )
     rollback.add_argument(
-        "--count", type=_natural(1, MOST_AT_ONCE), default=1, help="how many to take back (default: %(default)s)"
+        "--count",
+        type=_natural(1, MOST_AT_ONCE),
+        default=1,
+        help="how many to take back (default: %(default)s)",
     )
     rollback.set_defaults(action=_rollback)
 
@@ -113,8 +116,9 @@ def _apply(settings: Settings, options: argparse.Namespace) -> int:
 def _rollback(settings: Settings, options: argparse.Namespace) -> int:
     from chat_api.migrate import rollback_migrations  # noqa: PLC0415
 
-    count = options.count
-    if not rollback_migrations(settings.database_url, count, done_one=lambda name: _say(f"rolled back {name}")):
+    if not rollback_migrations(
+        settings.database_url, options.count, done_one=lambda name: _say(f"rolled back {name}")
+    ):
         _say("nothing to roll back")
     return 0
 

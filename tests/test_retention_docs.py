@@ -108,10 +108,10 @@ async def test_all_of_them_run_one_after_the_other(
 @pytest.mark.parametrize("only", ["retention.sweep", "users.delete"])
 def test_without_a_database_they_come_to_an_end(page: Path, tmp_path: Path, only: str) -> None:
     """Cron hears of it, and no loop goes on for ever."""
+    (block,) = (block for block in blocks_of(page) if only in block)
+    ask = 'ask() { psql "$DATABASE_URL" -XAtq -F \' \' "$@"; }\n'
     done = subprocess.run(
-        ["sh", "-c", blocks_of(page)[1] if only == "retention.sweep" else "".join(
-            ["ask() { psql \"$DATABASE_URL\" -XAtq -F ' ' \"$@\"; }\n", *(b for b in blocks_of(page) if only in b)]
-        )],
+        ["sh", "-c", block if "ask()" in block else ask + block],
         capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path,
         env={
             **os.environ, "PATH": f"{binaries(None)}:{Path(sys.executable).parent}:{os.environ['PATH']}",
