@@ -41,9 +41,25 @@ alter table conversations set (autovacuum_vacuum_scale_factor = 0.05, autovacuum
 
 -- Only added to, seldom deleted, never changed: each page is marked as visible and as frozen in one visit, soon after it
 -- is full, instead of all of them at once when transaction ids run short.
-alter table messages set (
-    autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 10000,
-    autovacuum_freeze_min_age = 0,
-    autovacuum_vacuum_scale_factor = 0.05,
-    autovacuum_analyze_scale_factor = 0.02
-);
+-- Where its owner has partitioned it, these are settings of the partitions: the table itself holds no row, and takes none.
+do $$
+declare
+    part regclass;
+begin
+    for part in
+        select oid from pg_class
+        where relkind = 'r'
+            and (oid = 'messages'::regclass or oid in (select relid from pg_partition_tree('messages')))
+    loop
+        execute format(
+            'alter table %s set (
+                autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_insert_threshold = 10000,
+                autovacuum_freeze_min_age = 0,
+                autovacuum_vacuum_scale_factor = 0.05,
+                autovacuum_analyze_scale_factor = 0.02
+            )',
+            part
+        );
+    end loop;
+end
+$$;

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from bench.statements import FINISHED, HOT
 from chat_api.cli import main
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
+from chat_api.migrate import known_migrations
 from tests.chat import Client, open_chat, somebody_waits, until
 from tests.model_server import ModelServer
 from tests.queries import Chat as Stored
@@ -353,6 +355,47 @@ async def test_a_message_to_nobodys_conversation_is_told_by_the_same_constraint(
     with pytest.raises(asyncpg.ForeignKeyViolationError) as refused:
         await Stored().say(swapped, "user", "hi")
     assert refused.value.constraint_name == "messages_conversation_id_fkey"  # type: ignore[attr-defined]
+
+
+async def test_migrations_go_back_and_up_again_under_a_partitioned_table(
+    swapped: Connection,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    set_by = (
+        "select relname, reloptions from pg_class where relname ~ '^messages_p' and relkind = 'r' order by 1"
+    )
+    before = await swapped.fetch(set_by)
+    assert all(row["reloptions"] for row in before)
+    names = [row["relname"] for row in before]
+    back = len([name for name in known_migrations() if name > "0009"])
+    assert main(["migrate", "rollback", "--count", str(back)]) == 0
+    for name in names:
+        await swapped.execute(f"alter table {name} reset (autovacuum_freeze_min_age)")
+    assert main(["migrate"]) == 0, capsys.readouterr().err
+    after = await swapped.fetch(set_by)
+    assert [sorted(row["reloptions"]) for row in after] == [sorted(row["reloptions"]) for row in before]
+    assert main(["sql", "check"]) == 0, capsys.readouterr().out
+
+
+async def test_a_step_that_cannot_be_taken_back_is_told_in_one_sentence(
+    swapped: Connection, database_url: str
+) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "chat_api", "migrate", "rollback", "--count", "99"],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "DATABASE_URL": database_url},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "rolled back 0009.create-workers"
+    assert done.stderr.startswith(
+        "chat-api: rolling back migration 0008.index-messages failed: cannot create index"
+    )
+    assert len(done.stderr.splitlines()) == 1
+    assert await kind(swapped) == "p"
 
 
 async def test_the_scripts_are_told_what_isnt_their_turn(psql: Psql, swapped: Connection) -> None:
