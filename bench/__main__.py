@@ -34,7 +34,7 @@ FOLDER = Path(__file__).parent
 TOKENS, RATE, RUNS = 150, 30.0, 3
 OLD_SERVICE = {"list": 3.1, "get": 4.0, "create": 4.7}  # milliseconds of processor time a request
 STATEMENTS = 1500
-LONG_TOKENS, BUSY_RATE = 600, 150.0
+LONG_TOKENS, BUSY_RATE, COLD_RATE = 600, 150.0, 50.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,19 @@ def busy(database_url: str, folder: Path) -> list[Row]:
                 None,
             )
         )
+    with parts.neighbours(3, 0) as model, parts.service(database_url, model) as chat:
+        parts.load(*chat, answers=200)
+        hot = parts.load(*chat, answers=1500)
+        cold = parts.load(*chat, answers=400, rate=COLD_RATE)
+    rows.append(
+        Row(
+            "CPU an answer of three tokens: beginning and end",
+            "",
+            f"{hot['cpu'] * 1000:.2f} ms without rest ({hot['rate']:.0f} a second), "
+            f"{cold['cpu'] * 1000:.2f} ms at {COLD_RATE:.0f} a second",
+            None,
+        )
+    )
     return rows
 
 
@@ -258,7 +271,7 @@ async def _bare(database_url: str, kind: str, user: UUID, conversation: UUID) ->
     query, arguments = {
         "list": ("conversations.page", (user, None, None, 51, 0)),
         "get": ("conversations.get", (conversation, user)),
-        "create": ("conversations.create", (user, "x", "default")),
+        "create": ("conversations.create", (user, "x", "default", 0)),
     }[kind]
     text = load_queries()[query].text
     connection = await asyncpg.connect(database_url, command_timeout=10)

@@ -95,7 +95,7 @@ async def handler(port: int, database_url: str, user: UUID) -> None:
         return answer
 
     app = web.Application()
-    app.router.add_post("/api/conversations", answering("conversations.create", user, "x", "default"))
+    app.router.add_post("/api/conversations", answering("conversations.create", user, "x", "default", 0))
     app.router.add_get("/api/conversations", answering("conversations.page", user, None, None, PAGE, 0))
     app.router.add_get("/api/conversations/{id}", answering("conversations.get", user))
     app.router.add_get("/api/health", lambda _: asyncio.sleep(0, web.Response()))

@@ -127,6 +127,33 @@ async def requests(port: int, pid: int, kind: str, path: str, user: str, seconds
     return Requests((cpu(pid) - used) / count, count / (time.perf_counter() - began), failed)
 
 
+async def answers(port: int, pid: int, count: int, rate: float) -> Requests:
+    """So many answers, each in its own conversation: `rate` a second, or on 16 connections without rest."""
+    users = [str(uuid4()) for _ in range(USERS)]
+    free = [await connect(port) for _ in range(16 if not rate else 100)]
+    paths = []
+    for number in range(count):
+        path = "/api/conversations"
+        _, body = await free[0].request("POST", path, users[number % USERS], {"title": "bench"})
+        paths.append(f"{path}/{json.loads(body)['id']}/messages")
+    idle = asyncio.Semaphore(len(free))
+
+    async def ask(number: int) -> None:
+        async with idle:
+            connection = free.pop()
+            await connection.stream("POST", paths[number], users[number % USERS], {"content": "hello there"})
+            free.append(connection)
+
+    used, began = cpu(pid), time.perf_counter()
+    asked = []
+    for number in range(count):
+        asked.append(asyncio.create_task(ask(number)))
+        if rate:
+            await asyncio.sleep(began + (number + 1) / rate - time.perf_counter())
+    await asyncio.gather(*asked)
+    return Requests((cpu(pid) - used) / count, count / (time.perf_counter() - began), 0)
+
+
 async def connect(port: int) -> Connection:
     """A connection to a port of this machine."""
     return (await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port))[1]
@@ -143,12 +170,16 @@ def main() -> None:
     parser.add_argument("--websocket", action="store_true")
     parser.add_argument("--direct", action="store_true", help="the port is the model server's")
     parser.add_argument("--requests", metavar="KIND", help="list, get or create, instead of streams")
+    parser.add_argument("--answers", type=int, metavar="COUNT", help="of few tokens, instead of streams")
+    parser.add_argument("--rate", type=float, default=0.0, help="of answers a second (default: no rest)")
     parser.add_argument("--path", default="/api/conversations")
     parser.add_argument("--user", default=str(uuid4()))
     parser.add_argument("--seconds", type=float, default=3.0)
     given = parser.parse_args()
     if given.requests:
         work = requests(given.port, given.pid, given.requests, given.path, given.user, given.seconds)
+    elif given.answers:
+        work = answers(given.port, given.pid, given.answers, given.rate)
     else:
         work = streams(
             given.port,

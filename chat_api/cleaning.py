@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from chat_api.background import Background
 from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ REST_SECONDS = 3600  # from the end of a walk to the next one: what is counted i
 GENTLE = 9  # a tenth of one connection's time
 
 
-class Cleaning:
+class Cleaning(Background):
     """Takes old rows out of the journal and the limits, and what RETENTION_DAYS and GENERATION_DAYS say."""
 
     def __init__(
@@ -44,6 +45,7 @@ class Cleaning:
         *,
         counts_limits: bool,
     ) -> None:
+        super().__init__("cleaning")
         self._database = database
         self._journal = journal
         self._worker_id = worker_id
@@ -56,17 +58,6 @@ class Cleaning:
         # At first in any case: what was counted before the limits were taken away.
         self._prune_again = self._limits_again = self._sweep_again = self._forget_again = 0.0
         self._swept = 0
-        self._task: asyncio.Task[None] | None = None
-
-    def open(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="cleaning")
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from chat_api.background import Background
 from chat_api.errors import DatabaseUnavailable, WorkerLost, describe
 
 if TYPE_CHECKING:
@@ -17,25 +18,15 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 
-class Housekeeping:
+class Housekeeping(Background):
     """Ends the generations of dead workers, and lets go of idle connections."""
 
     def __init__(self, database: Database, journal: Journal, metrics: Metrics, every: float) -> None:
+        super().__init__("housekeeping")
         self._database = database
         self._metrics = metrics
         self._journal = journal
         self._every = every
-        self._task: asyncio.Task[None] | None = None
-
-    def open(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="housekeeping")
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

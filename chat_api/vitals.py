@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prometheus_client import Counter, Gauge
 
+from chat_api.background import Background
 from chat_api.metrics import Metrics
 
 SAMPLE_SECONDS = 0.25  # a loop that is blocked for so long is always caught at it
@@ -17,7 +18,7 @@ LOOK_EVERY = 20  # samples
 PROC = Path("/proc/self")
 
 
-class Vitals:
+class Vitals(Background):
     """Measures while the application lives. The figures bear the names that all Prometheus clients give them.
 
     prometheus_client's own would be those of whichever worker is asked. These are told for each worker, by
@@ -26,6 +27,7 @@ class Vitals:
     """
 
     def __init__(self, metrics: Metrics) -> None:
+        super().__init__("vitals")
         self._metrics = metrics
         self._memory = self._gauge("process_resident_memory_bytes", "Resident memory of the process.")
         self._open = self._gauge("process_open_fds", "Open file descriptors.")
@@ -37,18 +39,7 @@ class Vitals:
             "process_cpu_seconds", "Processor time, of all workers.", registry=metrics.registry
         )
         self._counted = 0.0
-        self._task: asyncio.Task[None] | None = None
         self._started.set(time.time())
-
-    def open(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="vitals")
-
-    async def close(self) -> None:
-        """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def look(self) -> None:
         """Measure the process, and have the figures noted that others are asked for."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 from uuid import UUID, uuid4
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+
+from tests.scripted import Scripted
 
 
-class AuthService:
+class AuthService(Scripted):
     """Knows the tokens that `sign_in` made; `calls` lists the tokens that it was asked about.
 
     `replies` maps a token to another answer: a status and a body.
@@ -18,25 +19,12 @@ class AuthService:
     internal_key = "internal-key-of-the-tests"
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[str] = []
         self.traceparents: list[str | None] = []
         self.replies: dict[str, tuple[int, Any]] = {}
         self._users: dict[str, dict[str, Any]] = {}
-        app = web.Application()
-        app.router.add_post("/auth/validate", self._validate)
-        self._server = TestServer(app)
-
-    async def __aenter__(self) -> Self:
-        await self._server.start_server()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.close()
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return str(self._server.make_url("")).rstrip("/")
+        self.router.add_post("/auth/validate", self._validate)
 
     def sign_in(
         self, user_id: UUID | None = None, *, is_admin: bool | None = None, exp: float | None = None

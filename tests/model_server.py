@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+
+from tests.scripted import Scripted
 
 CLOSE = object()  # in a script: end the body in order
 CUT = object()  # in a script: break the connection
@@ -60,14 +61,16 @@ class Call:
             await response.write(item)
 
 
-class ModelServer:
+class ModelServer(Scripted):
     """Speaks nanochat and OpenAI. Each answer waits for its script: `call = await model.call()`.
 
     `say` set: every request is answered at once with these tokens. `refuse` set: with this status and body.
-    `models`, `openai_models` and `swap`: the answers of the other addresses, as (status, body).
+    `models`, `openai_models` and `swap`: the answers of the other addresses, as (status, body). OpenAI's lie
+    below /v1.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.say: list[str] | None = None
         self.refuse: tuple[int, str] | None = None
         self.hold_headers: asyncio.Event | None = None
@@ -79,25 +82,11 @@ class ModelServer:
         self.swap: tuple[int, Any] = (202, {"status": "ok", "current_model": "m2"})
         self.requests: list[Call] = []
         self._calls: asyncio.Queue[Call] = asyncio.Queue()
-        app = web.Application()
-        app.router.add_post("/generate", self._generate)
-        app.router.add_post("/v1/chat/completions", self._generate)
-        app.router.add_get("/models", self._models)
-        app.router.add_get("/v1/models", self._openai_models)
-        app.router.add_post("/models/swap", self._swap)
-        self._server = TestServer(app)
-
-    async def __aenter__(self) -> Self:
-        await self._server.start_server()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.close()
-
-    @property
-    def url(self) -> str:
-        """Its address; OpenAI's paths lie below /v1."""
-        return str(self._server.make_url("")).rstrip("/")
+        self.router.add_post("/generate", self._generate)
+        self.router.add_post("/v1/chat/completions", self._generate)
+        self.router.add_get("/models", self._models)
+        self.router.add_get("/v1/models", self._openai_models)
+        self.router.add_post("/models/swap", self._swap)
 
     @property
     def connections(self) -> int:

@@ -35,7 +35,17 @@ LAYERS = [
     {"errors", "logs", "metrics", "migration_backend", "migration_file", "models"},
     {"settings"},
     {"assets", "newer", "setting_types"},
-    {"dsn", "listeners", "proxies", "rate", "resources", "signals", "systemd", "worker_process"},
+    {
+        "background",
+        "dsn",
+        "listeners",
+        "proxies",
+        "rate",
+        "resources",
+        "signals",
+        "systemd",
+        "worker_process",
+    },
     {"dsn_hosts", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

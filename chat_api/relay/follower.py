@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from chat_api import errors, events
+from chat_api.background import Background
 from chat_api.errors import DatabaseUnavailable, WorkerLost, describe
 from chat_api.relay.journal import MANY
 from chat_api.relay.log import Log
@@ -28,29 +29,19 @@ POLL_SECONDS = 0.2
 LEAVING_SECONDS = 1.0  # spreads the return of all readers of a worker that ends
 
 
-class Follower:
+class Follower(Background):
     """Fills the logs that somebody reads, all in one query at each hint, and else five times a second.
 
     A log that nobody holds any more is forgotten: readers own them. While the database is away readers wait.
     """
 
     def __init__(self, database: Database) -> None:
+        super().__init__("follower")
         self._database = database
         self._logs: WeakValueDictionary[UUID, Log] = WeakValueDictionary()
         self._wanted = asyncio.Event()
         self._hinted = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._leaving = False
-
-    def open(self) -> None:
-        """Begin to follow."""
-        self._task = asyncio.create_task(self._run(), name="follower")
-
-    async def close(self) -> None:
-        """Follow no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def follow(self, generation_id: UUID, conversation_id: UUID, seen: int) -> Log:
         """The log of a generation, with all that the journal has of it by now.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from chat_api.background import Background
 from chat_api.db import UNREACHABLE
 from chat_api.errors import describe
 
@@ -22,7 +23,7 @@ CHECK_SECONDS = 30
 LONGEST_RETRY_SECONDS = 30
 
 
-class Hints:
+class Hints(Background):
     """Listens on one connection of its own, made anew whenever it breaks.
 
     Nothing depends on a notification: without them (a pooler in transaction mode, a connection that is being
@@ -30,19 +31,9 @@ class Hints:
     """
 
     def __init__(self, database: Database, channels: Mapping[str, Callable[[str], None]]) -> None:
+        super().__init__("hints")
         self._database = database
         self._channels = channels
-        self._task: asyncio.Task[None] | None = None
-
-    def open(self) -> None:
-        """Begin to listen."""
-        self._task = asyncio.create_task(self._run(), name="hints")
-
-    async def close(self) -> None:
-        """Listen no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         delay = 1

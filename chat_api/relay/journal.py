@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from chat_api.background import Background
 from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Slice(NamedTuple):
     events: str
 
 
-class Journal:
+class Journal(Background):
     """Writes every growing log's new events, all in one statement, and renews the worker's lease with it.
 
     Five times a second while anything grows, else three times in the lease's length; no connection is held
@@ -49,6 +50,7 @@ class Journal:
         on_lost: Callable[[UUID], None],
         metrics: Metrics,
     ) -> None:
+        super().__init__("journal")
         self._database = database
         self._metrics = metrics
         self._worker_id = worker_id
@@ -62,11 +64,6 @@ class Journal:
         self._added = asyncio.Event()
         self._held = asyncio.Event()
         self._others = 0
-        self._task: asyncio.Task[None] | None = None
-
-    def open(self) -> None:
-        """Begin to tick."""
-        self._task = asyncio.create_task(self._run(), name="journal")
 
     @property
     def has_company(self) -> bool:
@@ -101,10 +98,7 @@ class Journal:
 
     async def close(self) -> None:
         """Stop ticking, and give the lease back."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await super().close()
         if self._held.is_set():
             try:
                 await self._database.row("maintenance.release_lease", worker_id=self._worker_id)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from chat_api.background import Background
 from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ OVERLAP_SECONDS = 30  # started_at is older than the commit that shows it, by wh
 Tell = Callable[[UUID], None]
 
 
-class Watch:
+class Watch(Background):
     """Tells of generations in the order in which they begin, by their ids; an id may be told more than once.
 
     This worker's own are told at once; those of others by a notification, or else by one query a second for
@@ -30,21 +31,11 @@ class Watch:
     """
 
     def __init__(self, database: Database, worker_id: UUID) -> None:
+        super().__init__("watch")
         self._database = database
         self._worker_id = worker_id
         self._watchers: dict[UUID, list[Tell]] = {}
         self._wanted = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def open(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.create_task(self._run(), name="watch")
-
-    async def close(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def add(self, conversation_id: UUID, tell: Tell) -> None:
         """Call `tell` with each generation that begins from now on."""

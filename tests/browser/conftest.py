@@ -121,7 +121,7 @@ async def service(
     """The service on a port of 127.0.0.1, with a scripted model; its own pages and the site's may use it."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    allowed = settings.model_copy(update={"frontend_url": f"{address},{site.address}"})
+    allowed = settings.model_copy(update={"frontend_url": f"{address},{site.url}"})
     client = await start(allowed, port)
     yield Served(address, client, auth, model)
     console.is_over = True
@@ -138,7 +138,7 @@ async def wire(service: Served, console: Console) -> AsyncIterator[Wire]:
 @pytest.fixture
 async def embedded(page: Page, site: Site, service: Served, wire: Wire) -> Embedded:
     """The client in a page of that site, over that network, signed in."""
-    await page.goto(site.address)
+    await page.goto(site.url)
     return Embedded(page, wire.address, service.token())
 
 

@@ -4,41 +4,28 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Self
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+
+from tests.scripted import Scripted
 
 EMPTY = '<!doctype html><html lang="en"><title>A site</title>'
 
 
-class Site:
+class Site(Scripted):
     """An origin of its own: what it loads from the service goes by CORS, as from any embedding page.
 
     `pages` are more of its pages, by path; `token` is what its sign-in gives at /chat-token.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.pages = {"/": EMPTY, "/favicon.ico": ""}
         self.token = ""
-        app = web.Application()
-        app.router.add_get("/harness.js", self._harness)
-        app.router.add_static("/web", Path(str(resources.files("chat_api") / "web")))
-        app.router.add_get("/chat-token", self._token)
-        app.router.add_get("/{name:.*}", self._page)
-        self._server = TestServer(app)
-
-    async def __aenter__(self) -> Self:
-        await self._server.start_server()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.close()
-
-    @property
-    def address(self) -> str:
-        """Its origin."""
-        return str(self._server.make_url("")).rstrip("/")
+        self.router.add_get("/harness.js", self._harness)
+        self.router.add_static("/web", Path(str(resources.files("chat_api") / "web")))
+        self.router.add_get("/chat-token", self._token)
+        self.router.add_get("/{name:.*}", self._page)
 
     async def _page(self, request: web.Request) -> web.Response:
         if request.path not in self.pages:

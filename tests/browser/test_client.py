@@ -203,7 +203,7 @@ async def test_another_tab_sees_answers_live(
 ) -> None:
     conversation, answer, call = await begin(embedded, service, transport, "a")
     page = await context.new_page()
-    await page.goto(site.address)
+    await page.goto(site.url)
     other = Embedded(page, wire.address, embedded.token)
     await other.begin(transport)
     await other.follow(conversation)
@@ -287,7 +287,7 @@ async def test_page_that_attaches_and_stays_sees_each_answer_once(
 ) -> None:
     conversation, answer, call = await begin(embedded, service, transport, "a")
     page = await context.new_page()
-    await page.goto(site.address)
+    await page.goto(site.url)
     other = Embedded(page, wire.address, embedded.token)
     await other.begin(transport)
     shown = await other.get(conversation)

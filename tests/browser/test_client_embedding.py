@@ -28,7 +28,7 @@ async def test_plain_html_file_of_the_readme_is_a_streaming_chat(
     assert "https://chat.example.org" in text
     site.pages["/chat.html"] = text.replace("https://chat.example.org", service.address)
     site.token = service.token()
-    await page.goto(f"{site.address}/chat.html")
+    await page.goto(f"{site.url}/chat.html")
     await page.get_by_role("textbox").fill("Hi <b>there</b>")
     await page.get_by_role("textbox").press("Enter")
     call = await service.model.call()
@@ -47,13 +47,13 @@ async def test_readmes_example_tells_that_there_is_no_token_and_keeps_the_text(
     console.allow("401")
     site.pages["/chat.html"] = example(checkout).replace("https://chat.example.org", service.address)
     site.token = garbage
-    await page.goto(f"{site.address}/chat.html")
+    await page.goto(f"{site.url}/chat.html")
     box = page.get_by_role("textbox")
     await box.fill("My long question")
     await box.press("Enter")
     await expect(page.get_by_role("main")).to_have_text(re.compile("token|sign in", re.IGNORECASE))
     await expect(box).to_have_value("My long question")
-    assert page.url == f"{site.address}/chat.html"
+    assert page.url == f"{site.url}/chat.html"
     site.token = service.token()
     await box.press("Enter")
     call = await service.model.call()
@@ -71,7 +71,7 @@ async def test_readmes_example_tells_that_the_service_or_its_model_is_away(
     site.pages["/chat.html"] = example(checkout).replace("https://chat.example.org", service.address)
     site.token = service.token()
     await page.route("**/web/client.js", lambda route: route.abort())
-    await page.goto(f"{site.address}/chat.html")
+    await page.goto(f"{site.url}/chat.html")
     box = page.get_by_role("textbox")
     await box.fill("My long question")
     await box.press("Enter")
@@ -88,7 +88,7 @@ async def test_readmes_example_tells_that_the_service_or_its_model_is_away(
 
 
 async def test_module_knows_the_service_that_it_came_from(page: Page, site: Site, service: Served) -> None:
-    await page.goto(site.address)
+    await page.goto(site.url)
     listed = await page.evaluate(
         """async ([address, token]) => {
             const { ChatClient } = await import(`${address}/web/client.js`);
@@ -123,7 +123,7 @@ async def test_all_of_a_conversations_life(embedded: Embedded) -> None:
 
 
 async def test_lines_end_as_the_standard_allows(page: Page, site: Site) -> None:
-    await page.goto(site.address)
+    await page.goto(site.url)
     stream = ": x\r\nid: a:1\r\ndata: 1\r\n\r\nid:a:2\rdata:2\r\ndata: 2\r\rdata\n\nid: a:3\ndata:  3\n\n"
     for size in (1, 2, 3, 1000):
         events = await page.evaluate(
@@ -149,7 +149,7 @@ async def test_lines_end_as_the_standard_allows(page: Page, site: Site) -> None:
 async def test_event_that_comes_twice_is_shown_once_and_one_that_is_missing_is_noticed(
     page: Page, site: Site
 ) -> None:
-    await page.goto(site.address)
+    await page.goto(site.url)
     text, seen, error = await page.evaluate(
         """async () => {
             const { Answer } = await import("/web/client.js");
@@ -173,7 +173,7 @@ async def test_event_that_comes_twice_is_shown_once_and_one_that_is_missing_is_n
 
 
 async def test_declared_types_name_what_there_is(page: Page, site: Site, checkout: Path) -> None:
-    await page.goto(site.address)
+    await page.goto(site.url)
     declared = (checkout / "chat_api" / "web" / "client.d.ts").read_text()
     for name, body in re.findall(r"export class (\w+)[^{]*\{\n(.*?)\n\}", declared, re.DOTALL):
         members = set(re.findall(r"^  (?:readonly )?(\w+)[(:?]", body, re.MULTILINE)) - {"constructor"}

@@ -203,7 +203,7 @@ async def test_what_is_no_token_is_told(embedded: Embedded, transport: str, toke
 
 
 async def test_whatever_answers_in_the_services_place_is_told(embedded: Embedded, site: Site) -> None:
-    embedded.base_url = f"{site.address}/elsewhere"
+    embedded.base_url = f"{site.url}/elsewhere"
     await embedded.begin()
     assert short(await (await embedded.send(NOWHERE)).error()) == ("ChatError", "http_405", 405)
     assert short(await embedded.call("chat.models.list()")) == ("ChatError", "http_404", 404)

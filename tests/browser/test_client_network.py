@@ -324,8 +324,8 @@ async def test_service_that_is_restarted_in_mid_answer_tells_how_it_ended(
     page: Page, site: Site, settings: Settings, model: ModelServer, auth: AuthService, transport: str
 ) -> None:
     port = free_port()
-    settings = settings.model_copy(update={"frontend_url": site.address, "drain_seconds": 0.2})
-    await page.goto(site.address)
+    settings = settings.model_copy(update={"frontend_url": site.url, "drain_seconds": 0.2})
+    await page.goto(site.url)
     embedded = Embedded(page, f"http://127.0.0.1:{port}", token_of(auth.sign_in()))
     async with Service(settings, port=port) as first:
         await embedded.begin(transport)

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.scripted import Scripted
 
-class Collector:
+
+class Collector(Scripted):
     """`spans`: the names and attributes of what came; `hold` set: it answers nobody until that is set."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.spans: list[tuple[str, dict[str, Any]]] = []
         self.resources: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.hold: asyncio.Event | None = None
-        app = web.Application()
-        app.router.add_post("/v1/traces", self._take)
-        self._server = TestServer(app)
-
-    async def __aenter__(self) -> Self:
-        await self._server.start_server()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._server.close()
-
-    @property
-    def url(self) -> str:
-        """Its address, as OTEL_EXPORTER_OTLP_ENDPOINT wants it."""
-        return str(self._server.make_url("")).rstrip("/")
+        self.router.add_post("/v1/traces", self._take)
 
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()
