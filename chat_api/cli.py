@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from chat_api.settings import SettingsError, load_settings
 from chat_api.sql_tool.arguments import add_sql_command
 
 FAILED, MISUSED = 1, 2
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 UNREAD = 128 + 13  # as a shell tells that SIGPIPE ended a command
 
 
@@ -87,6 +89,10 @@ def _data(options: argparse.Namespace) -> int:
     return _act(ACTIONS[options.action], options)
 
 
+def _migrate(options: argparse.Namespace) -> int:
+    return _act(run_migrate, options)
+
+
 def _act(action: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     from chat_api.sql_tool.errors import FailedError, MisusedError  # noqa: PLC0415
 
@@ -97,6 +103,11 @@ def _act(action: Callable[[argparse.Namespace], int], options: argparse.Namespac
     except BrokenPipeError:  # `| head`, or a pager that was left; the interpreter's end would complain too
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(f"cannot write all of it to the standard output: {error.strerror}")
     except MisusedError as error:
         return _fail(str(error), MISUSED)
     except FailedError as error:
@@ -178,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(command=_serve)
 
-    add_migrate_command(commands, run_migrate)
+    add_migrate_command(commands, _migrate)
     add_sql_command(commands, _sql)
     add_data_commands(commands, _data)
     return parser

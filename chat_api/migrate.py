@@ -91,11 +91,13 @@ def apply_migrations(
     wait_seconds: float = 0,
     allow_newer: bool = False,
     told: Callable[[str], None] = lambda _: None,
+    done_one: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Apply what is missing, in order; return the ids applied by this call.
 
     Blocks. What was applied before a failure stays, and the next call goes on from there. A migration that
-    doesn't get a lock in its own lock_timeout tries again for `wait_seconds`; `told` hears of each time.
+    doesn't get a lock in its own lock_timeout tries again for `wait_seconds`; `told` hears of each time,
+    and `done_one` each id as soon as it is applied: a failure leaves what went before it.
     `service_role` gets the rights on what is made, as whoever has them already does; see `grant_rights`.
 
     Raises:
@@ -116,6 +118,7 @@ def apply_migrations(
             while not _applied_now(backend, migration, holders, deadline, told):
                 time.sleep(PAUSE_SECONDS)
             done.append(migration.id)
+            done_one(migration.id)
     return done
 
 
@@ -138,10 +141,13 @@ def _applied_now(
     return True
 
 
-def rollback_migrations(database_url: str, count: int = 1) -> list[str]:
+def rollback_migrations(
+    database_url: str, count: int = 1, *, done_one: Callable[[str], None] = lambda _: None
+) -> list[str]:
     """Undo the last `count` applied migrations, newest first; return their ids.
 
-    Blocks. Conversations and messages stay; each rollback file says in its first lines what it costs.
+    Blocks. `done_one` hears of each as soon as it is undone: a failure leaves what went before it.
+    Conversations and messages stay; each rollback file says in its first lines what it costs.
 
     Raises:
         ValueError: the URL is none, or `count` is less than 1.
@@ -158,6 +164,7 @@ def rollback_migrations(database_url: str, count: int = 1) -> list[str]:
             with errors_told(f"rolling back migration {migration.id} failed", holders):
                 backend.rollback_one(migration)
             done.append(migration.id)
+            done_one(migration.id)
     return done
 
 

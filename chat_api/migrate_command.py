@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from chat_api.settings import Settings, load_settings
 
 FAILED, PENDING = 1, 3
 LONGEST_WAIT = 86_400
+MOST_AT_ONCE = 9_999
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -59,7 +61,10 @@ def add_migrate_command(commands: Any, command: Command) -> None:
         "each .rollback.sql say what goes. Stop the service of the newer release first.",
     )
     rollback.add_argument(
-        "--count", type=_natural(1), default=1, help="how many to take back (default: %(default)s)"
+        "--count",
+        type=_natural(1, MOST_AT_ONCE),
+        default=1,
+        help="how many to take back (default: %(default)s)",
     )
     rollback.set_defaults(action=_rollback)
 
@@ -67,7 +72,7 @@ def add_migrate_command(commands: Any, command: Command) -> None:
 def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any) -> None:
     parser.add_argument(
         "--wait",
-        type=_natural(0),
+        type=_natural(0, LONGEST_WAIT),
         default=wait,
         metavar="SECONDS",
         help="where a lock isn't to be had, try again for so long (default: one try)",
@@ -99,17 +104,23 @@ def _apply(settings: Settings, options: argparse.Namespace) -> int:
         wait_seconds=options.wait,
         allow_newer=options.allow_newer_schema,
         told=_warn,
+        done_one=lambda name: _say(f"applied {name}"),
     )
-    _tell(done, "applied", "nothing to apply")
-    return _tell(grant_rights(settings.database_url, role), "done:", "") if role else 0
+    if not done:
+        _say("nothing to apply")
+    for statement in grant_rights(settings.database_url, role) if role else ():
+        _say(f"done: {statement}")
+    return 0
 
 
 def _rollback(settings: Settings, options: argparse.Namespace) -> int:
     from chat_api.migrate import rollback_migrations  # noqa: PLC0415
 
-    return _tell(
-        rollback_migrations(settings.database_url, options.count), "rolled back", "nothing to roll back"
-    )
+    if not rollback_migrations(
+        settings.database_url, options.count, done_one=lambda name: _say(f"rolled back {name}")
+    ):
+        _say("nothing to roll back")
+    return 0
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
@@ -126,12 +137,13 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
     return PENDING if report.of("pending") else 0
 
 
-def _tell(migrations: Sequence[str], done: str, nothing: str) -> int:
-    for migration in migrations:
-        sys.stdout.write(f"{done} {migration}\n")
-    if nothing and not migrations:
-        sys.stdout.write(f"{nothing}\n")
-    return 0
+def _say(line: str) -> None:
+    """At once: what failed afterwards is told on stderr, behind it."""
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # its reader left; what is to be done is done all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn(text: str) -> None:
@@ -143,10 +155,10 @@ def _fail(text: str) -> int:
     return FAILED
 
 
-def _natural(least: int) -> Callable[[str], int]:
+def _natural(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= LONGEST_WAIT):
-            raise argparse.ArgumentTypeError(f"{text!r}: give a number from {least} to {LONGEST_WAIT}")
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r}: give a number from {least} to {most}")
         return int(text)
 
     return read

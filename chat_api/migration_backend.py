@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import uuid
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ TURN_LOCK = 1
 """Held by the process whose turn it is to migrate."""
 SESSION_LOCK = 2
 """Shared by every session that runs migrations, until the server has seen its end."""
+
+# yoyo logs tracebacks of what it raises as well, and a sentence tells of that; without this, stderr has both.
+logging.getLogger("yoyo").addHandler(logging.NullHandler())
 
 CONNECT_SECONDS = 10
 """How long to try to reach the server, where the URL doesn't say."""

@@ -66,6 +66,11 @@ def errors_told(what: str, holders: Holders | None = None) -> Iterator[None]:
         ) from error
     except errors.QueryCanceled as error:
         raise MigrationError(f"{what}: {_reason(error)}; it is undone, and can be run again") from error
+    except errors.InsufficientPrivilege as error:
+        raise MigrationError(
+            f"{what}: {_reason(error)}; this wants the role that owns the tables, not the service's: "
+            "check the role in DATABASE_URL"
+        ) from error
     except (psycopg.Error, BadMigration, LockTimeout) as error:
         raise MigrationError(f"{what}: {_reason(error)}; put that right and try again") from error
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -289,7 +290,9 @@ async def test_rights_owner_and_row_level_security_go_along(psql: Psql, sql: Con
         )
         await sql.execute(f"alter table messages owner to {owner}")
         await sql.execute(
-            f"grant select, insert, delete on messages to {role}; grant select on messages to public"
+            f"grant select, delete on messages to {role}; grant select on messages to public;"
+            f" grant insert (id, conversation_id, content), references (id) on messages to {role}"
+            " with grant option"
         )
         await sql.execute(f"create policy mine on messages to {role} using (role = 'user') with check (true)")
         await sql.execute("create policy narrow on messages as restrictive for delete using (content <> '')")
@@ -303,6 +306,7 @@ async def test_rights_owner_and_row_level_security_go_along(psql: Psql, sql: Con
             await psql(step)
         assert await described(sql) == before
         assert before["policies"]
+        assert len(before["column_rights"]) == 3
         options = await sql.fetch(
             "select reloptions, relowner::regrole::text as owner from pg_class"
             " where relname ~ '^messages_p\\d' and relkind = 'r'"
@@ -319,7 +323,9 @@ async def described(sql: Connection) -> dict[str, Any]:
     row = await sql.fetchrow(
         "select relowner::regrole::text as owner, relrowsecurity, relforcerowsecurity,"
         " obj_description(oid, 'pg_class') as comment,"
-        " (select array_agg(a::text order by a::text) from aclexplode(relacl) as a) as rights"
+        " (select array_agg(a::text order by a::text) from aclexplode(relacl) as a) as rights,"
+        " (select array_agg(attname || attacl::text order by attname)"
+        " from pg_attribute where attrelid = pg_class.oid and attacl is not null) as column_rights"
         " from pg_class where oid = 'messages'::regclass"
     )
     policies = await sql.fetch(
@@ -364,6 +370,24 @@ async def test_a_message_to_nobodys_conversation_is_told_by_the_same_constraint(
     with pytest.raises(asyncpg.ForeignKeyViolationError) as refused:
         await Stored().say(swapped, "user", "hi")
     assert refused.value.constraint_name == "messages_conversation_id_fkey"  # type: ignore[attr-defined]
+
+
+async def test_a_step_that_cannot_be_taken_back_is_told_in_one_sentence(
+    swapped: Connection, database_url: str
+) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "chat_api", "migrate", "rollback", "--count", "99"],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "DATABASE_URL": database_url},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "rolled back 0009.create-workers"
+    assert done.stderr.startswith(
+        "chat-api: rolling back migration 0008.index-messages failed: cannot create index"
+    )
+    assert len(done.stderr.splitlines()) == 1
+    assert await kind(swapped) == "p"
 
 
 async def test_the_scripts_are_told_what_isnt_their_turn(psql: Psql, swapped: Connection) -> None:

@@ -31,7 +31,7 @@ async def run(page: Path, database_url: str, folder: Path, user_id: object, *, o
     """What the page's commands print, all of them, or those of one block and what they need."""
     blocks = blocks_of(page)
     if only:
-        blocks = ["\n".join(blocks[1].splitlines()[:3]) + "\n", *(block for block in blocks if only in block)]
+        blocks = ["\n".join(blocks[1].splitlines()[:5]) + "\n", *(block for block in blocks if only in block)]
     path = f"{binaries(None)}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = await asyncio.to_thread(
         subprocess.run,
@@ -103,6 +103,23 @@ async def test_all_of_them_run_one_after_the_other(
     assert f"exported 1 conversation, 2 messages and 1 answer record of {chat.user_id}" in printed
     assert f"deleted 1 conversation, 2 messages and 1 answer record of {chat.user_id}" in printed
     assert await sql.fetchval("select count(*) from conversations") == 0
+
+
+@pytest.mark.parametrize("only", ["retention.sweep", "users.delete"])
+def test_without_a_database_they_come_to_an_end(page: Path, tmp_path: Path, only: str) -> None:
+    """Cron hears of it, and no loop goes on for ever."""
+    (block,) = (block for block in blocks_of(page) if only in block)
+    ask = 'ask() { psql "$DATABASE_URL" -XAtq -F \' \' "$@"; }\n'
+    done = subprocess.run(
+        ["sh", "-c", block if "ask()" in block else ask + block],
+        capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path,
+        env={
+            **os.environ, "PATH": f"{binaries(None)}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "DATABASE_URL": f"postgresql:///none?host={tmp_path}", "USER_ID": str(uuid4()),
+        },
+    )  # fmt: skip
+    assert "connection to server" in done.stderr
+    assert only == "users.delete" or done.returncode == 2
 
 
 def test_every_link_and_script_that_it_names_is_there(page: Path, checkout: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from chat_api.cli import main
 from chat_api.data_tool import erase
 from chat_api.dev.installation import binaries
+from chat_api.dsn import parse_dsn
 from chat_api.models import Conversation, Message
 from tests.chat import Chat as OpenChat
 from tests.chat import Client, no_answer_lives, open_chat, somebody_waits
@@ -283,6 +284,24 @@ def test_a_reader_that_leaves_is_no_error(run: Run, configured: str) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is Linux's")
+@pytest.mark.parametrize("command", ["user export", "retention", "migrate status"])
+async def test_a_full_disk_is_told(command: str, sql: Connection, configured: str) -> None:
+    chat = await talked(sql, uuid4(), "hi")
+    user = [str(chat.user_id)] if command == "user export" else []
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "chat_api", *command.split(), *user],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(full)
+    assert done.returncode == 1
+    assert done.stderr == "chat-api: cannot write all of it to the standard output: No space left on device\n"
+
+
 # delete
 
 
@@ -342,7 +361,8 @@ async def test_on_a_terminal_it_asks(
         os.close(theirs)
     assert done.returncode == status
     assert done.stderr.startswith(
-        f"Delete 1 conversation, 2 messages and 1 answer record of {chat.user_id} for good? [y/N] "
+        f"Delete 1 conversation, 2 messages and 1 answer record of {chat.user_id} in "
+        f"{parse_dsn(configured).redacted()} for good? [y/N] "
     )
     assert (await rows(sql, chat.user_id))["conversations"] == (0 if is_deleted else 1)
     assert (done.stdout != "") == is_deleted

@@ -13,6 +13,7 @@ import orjson
 from chat_api.data_tool.erase import Amount, erase
 from chat_api.data_tool.export import export, whole_file
 from chat_api.data_tool.session import Session, session
+from chat_api.dsn import parse_dsn
 from chat_api.settings import load_settings
 from chat_api.sql_tool.errors import MisusedError
 
@@ -35,20 +36,21 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _delete(options: argparse.Namespace) -> int:
-    with session(load_settings().database_url) as db:
-        if not options.yes and not _confirmed(db, options):
+    url = load_settings().database_url
+    with session(url) as db:
+        if not options.yes and not _confirmed(db, options, parse_dsn(url).redacted()):
             return REFUSED
         amount = erase(db, options.user_id)
     _tell(options, amount, f"deleted {_words(amount)} of {options.user_id}")
     return 0
 
 
-def _confirmed(db: Session, options: argparse.Namespace) -> bool:
+def _confirmed(db: Session, options: argparse.Namespace, where: str) -> bool:
     if not sys.stdin.isatty():
         raise MisusedError("there is no terminal to ask at: give --yes")
     stored = Amount(**db.row("users.count", user_id=options.user_id))
     # To stderr, which is read when the standard output goes to a program.
-    sys.stderr.write(f"Delete {_words(stored)} of {options.user_id} for good? [y/N] ")
+    sys.stderr.write(f"Delete {_words(stored)} of {options.user_id} in {where} for good? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
@@ -70,13 +72,15 @@ def _retention(options: argparse.Namespace) -> int:
         oldest = f", the oldest of {due['oldest']:%Y-%m-%d}" if due["oldest"] else ""
         spared = f"; starred ones that stay: {due['favourites']}" if due["favourites"] else ""
         sys.stdout.write(
-            f"after {days} days: {_number(due['conversations'], 'conversation')} with "
+            f"after {_number(days, 'day')}: {_number(due['conversations'], 'conversation')} with "
             f"{_number(due['messages'], 'message')} would go{oldest}{spared}\n"
         )
     else:
         sys.stdout.write("RETENTION_DAYS is 0: conversations stay\n")
     if kept:
-        sys.stdout.write(f"after {kept} days: {_number(due['generations'], 'answer record')} would go\n")
+        sys.stdout.write(
+            f"after {_number(kept, 'day')}: {_number(due['generations'], 'answer record')} would go\n"
+        )
     else:
         sys.stdout.write("GENERATION_DAYS is 0: answer records stay as long as their conversations\n")
     return 0

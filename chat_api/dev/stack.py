@@ -160,7 +160,9 @@ class _Stack:
                 settings,
                 host="127.0.0.1",
                 port=self._options.port,
-                ready=lambda: _say(welcome(self._address, auth.token(), str(self._folder))),
+                ready=lambda: _say(
+                    welcome(self._address, auth.token(), postgres.dsn(DATABASE), str(self._folder))
+                ),
                 stop=self.ending,
                 more=[sign_in(auth.token)],
             )

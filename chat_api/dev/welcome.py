@@ -5,6 +5,7 @@ Ready. Open the page, which signs in by itself:
 
   page     {address}/
   token    {token}
+  psql     "{database}"
 
 Or ask in another terminal:
 
@@ -25,6 +26,7 @@ def curl_line(address: str, token: str) -> str:
     )
 
 
-def welcome(address: str, token: str, data_dir: str) -> str:
-    """The text with the page's address, a token and the curl line."""
-    return _WELCOME.format(address=address, token=token, curl=curl_line(address, token), data_dir=data_dir)
+def welcome(address: str, token: str, database: str, data_dir: str) -> str:
+    """The text with the addresses of page and database, a token and the curl line."""
+    curl = curl_line(address, token)
+    return _WELCOME.format(address=address, token=token, database=database, curl=curl, data_dir=data_dir)

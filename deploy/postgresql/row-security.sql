@@ -16,6 +16,10 @@ set client_min_messages = 'warning';
 -- indexes. This one is the same to the executor, and nearly always true to the planner.
 do $$
 begin
+    if not (select pg_has_role(relowner, 'usage') from pg_class where oid = 'messages'::regclass) then
+        raise exception 'this is for the owner of the tables, %, and you are %',
+            (select pg_get_userbyid(relowner) from pg_class where oid = 'messages'::regclass), current_user;
+    end if;
     if to_regoperator('===(uuid, uuid)') is null then
         create operator === (leftarg = uuid, rightarg = uuid, function = uuid_eq, restrict = neqsel);
     end if;

@@ -132,7 +132,9 @@ def test_trying_again_has_an_end(
     began = time.monotonic()
     assert main(["migrate", "apply", "--wait", "2"]) == 1
     assert 1 < time.monotonic() - began < 6
-    assert len(capsys.readouterr().err.splitlines()) >= 2
+    written = capsys.readouterr()
+    assert len(written.err.splitlines()) >= 2
+    assert written.out == f"applied {known_migrations()[0]}\n"  # what stays is told
 
 
 def test_of_two_that_wait_for_each_other_the_migration_gives_way_and_tries_again(

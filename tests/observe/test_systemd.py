@@ -104,6 +104,12 @@ def test_the_environment_is_of_settings(name: str, tmp_path: Path) -> None:
     Settings(_env_file=None, **{key.lower(): value for key, value in given.items()})  # none is refused
 
 
+def test_who_migrates_gives_the_service_its_rights() -> None:
+    service = re.search(r"^DATABASE_URL=postgresql://(\w+)@", (FOLDER / "env.example").read_text(), re.M)
+    assert service
+    assert f"\nSERVICE_ROLE={service[1]}\n" in (FOLDER / "migrate.env.example").read_text()
+
+
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "supervisor"])
 async def test_a_process_that_is_watched_says_that_it_lives(
     settings: Settings, options: tuple[str, ...]

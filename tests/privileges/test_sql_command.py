@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from chat_api.cli import main
 from chat_api.db import load_queries
-from tests.privileges.conftest import OWNER, SERVICE
+from chat_api.dev.installation import binaries
+from tests.privileges.conftest import OWNER, SERVICE, Script
 from tests.queries import Chat, Connection
 
 
@@ -33,6 +37,27 @@ async def test_a_right_that_is_missing_is_told_once_with_the_statement_that_gran
     assert remedy == f"    select chat_grant('{SERVICE}') -- as {OWNER}"
     await owner.execute(remedy)
     assert main(["sql", "check"]) == 0
+
+
+@pytest.mark.usefixtures("wall")
+def test_with_messages_partitioned_and_behind_the_wall_it_lacks_nothing(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in ("1-prepare", "2-copy", "3-swap", "swap-back", "3-swap", "4-finish"):
+        script(f"partition-messages/{step}.sql")
+        assert main(["sql", "check"]) == 0, (step, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", ["row-security.sql", "partition-messages/1-prepare.sql"])
+def test_a_script_for_the_owner_tells_anybody_else_whose_it_is(
+    checkout: Path, service_url: str, name: str
+) -> None:
+    done = subprocess.run(
+        [binaries(None) / "psql", "-X", "-q", service_url, "-f", checkout / "deploy" / "postgresql" / name],
+        capture_output=True, text=True, timeout=30, check=False, env={**os.environ, "PSQLRC": os.devnull},
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert f", {OWNER}, and you are {SERVICE}" in done.stderr
 
 
 async def test_a_schema_that_is_closed_to_it_is_not_taken_for_an_empty_one(

@@ -198,8 +198,8 @@ def debians(tmp_path: Path) -> Iterator[Postgres]:
         pytest.skip("Debian's PostgreSQL 15 is not installed: make packages")
     with Postgres(tmp_path / "debians", settings=FAST, programs=DEBIANS) as server:
         with psycopg.connect(server.dsn(), autocommit=True) as admin:
-            admin.execute("create role chat_owner login")
-            admin.execute("create database chat owner chat_owner")
+            admin.execute("create role owner_on_15 login")
+            admin.execute("create database chat owner owner_on_15")
         yield server
 
 
@@ -212,7 +212,7 @@ async def test_a_dump_of_postgresql_15_goes_into_18_and_to_another_owner(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    url = replace(parse_dsn(debians.dsn("chat")), user="chat_owner").libpq()
+    url = replace(parse_dsn(debians.dsn("chat")), user="owner_on_15").libpq()
     apply_migrations(url)
     connection: Any = await asyncpg.connect(url)
     rows = await Rows().open(connection, SAID)
@@ -224,7 +224,7 @@ async def test_a_dump_of_postgresql_15_goes_into_18_and_to_another_owner(
     await dump(url, tmp_path / "chat.dump", programs=programs)
     status, complaint = await restore(tmp_path / "chat.dump", new_database())
     assert status != 0
-    assert 'role "chat_owner" does not exist' in complaint
+    assert 'role "owner_on_15" does not exist' in complaint
     restored = new_database()
     assert await restore(tmp_path / "chat.dump", restored, "--no-owner") == (0, "")
     assert await contents(restored) == await contents(url)

@@ -20,6 +20,10 @@ set local lock_timeout = '500ms';
 
 do $$
 begin
+    if not (select pg_has_role(relowner, 'usage') from pg_class where oid = 'messages'::regclass) then
+        raise exception 'this is for the owner of messages, %, and you are %',
+            (select pg_get_userbyid(relowner) from pg_class where oid = 'messages'::regclass), current_user;
+    end if;
     if (select relkind from pg_class where oid = 'messages'::regclass) <> 'r' then
         raise exception 'messages is partitioned already';
     end if;
@@ -72,6 +76,21 @@ select format(
 )
 from pg_class as m cross join aclexplode(m.relacl) as g
 where m.oid = 'messages'::regclass and g.grantee <> m.relowner
+\gexec
+
+-- A right to columns stands with each column: the service's role may insert by these alone.
+select format(
+    'grant %s (%s) on messages_partitioned to %s%s',
+    g.privilege_type,
+    string_agg(quote_ident(a.attname), ', ' order by a.attnum),
+    case when g.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(g.grantee)) end,
+    case when g.is_grantable then ' with grant option' else '' end
+)
+from pg_class as m
+inner join pg_attribute as a on a.attrelid = m.oid and not a.attisdropped
+cross join aclexplode(a.attacl) as g
+where m.oid = 'messages'::regclass and g.grantee <> m.relowner
+group by g.privilege_type, g.grantee, g.is_grantable
 \gexec
 
 select format(
