@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import jsonschema
+import psycopg
 import pytest
 import yaml
+from psycopg.conninfo import conninfo_to_dict
 
 from chat_api import cli
+from chat_api.dev.installation import binaries
+from chat_api.dev.postgres import Postgres
+from chat_api.migrate import apply_migrations
 from chat_api.settings import Settings
 from chat_api.supervisor import STOP_SECONDS
 from tests import processes
@@ -123,8 +131,33 @@ def test_the_example_names_every_variable_and_holds_no_secret() -> None:
     for name, value in example().items():
         assert not re.search("PASSWORD|KEY", name) or value == "", name
     # A secret that is missing stops the start, instead of being empty.
-    for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "INTERNAL_API_KEY"):
+    for name in ("POSTGRES_PASSWORD", "SERVICE_PASSWORD", "GRAFANA_PASSWORD", "INTERNAL_API_KEY"):
         assert f"${{{name}:?" in text
+
+
+def test_the_services_role_is_made_with_the_database_and_runs_it(
+    services: dict[str, Any],
+) -> None:
+    """On a server of its own, for roles are a whole server's: as PostgreSQL's image runs what is there."""
+    [(script, _)] = [each for each in mounts(services["postgres"]) if "initdb" in each[1]]
+    with tempfile.TemporaryDirectory(prefix="chat-compose-") as folder:
+        Path(folder).chmod(0o755)
+        with Postgres(Path(folder) / "data", settings={"fsync": "off"}) as server:
+            place = conninfo_to_dict(server.dsn())
+            environment = {
+                "PATH": f"{binaries(None)}:{os.environ['PATH']}",
+                "PGHOST": str(place["host"]),
+                "PGPORT": str(place["port"]),
+                "POSTGRES_USER": "postgres",
+                "POSTGRES_DB": "postgres",
+                "SERVICE_PASSWORD": "it's a \\ secret",
+            }
+            subprocess.run([script], env=environment, check=True, stdout=subprocess.DEVNULL)
+            role = services["migrate"]["environment"]["SERVICE_ROLE"]
+            assert urlsplit(services["chat-api"]["environment"]["DATABASE_URL"]).username == role
+            apply_migrations(server.dsn(), role)
+            with psycopg.connect(server.dsn(), user=role) as service:
+                assert service.execute("select count(*) from conversations").fetchone() == (0,)
 
 
 def test_migrations_run_before_the_service(services: dict[str, Any]) -> None:
