@@ -90,8 +90,9 @@ def test_every_event_and_field_is_named_as_the_standard_says(code: dict[Event, s
 
 def test_nobody_writes_lines_by_another_way() -> None:
     for path in PACKAGE.rglob("*.py"):
-        if path.parent.name == "dev" or path.name == "logs.py":
-            continue  # the development stack talks to a person
+        # The development stack talks to a person; what migrates keeps yoyo from writing.
+        if path.parent.name == "dev" or path.name in ("logs.py", "migration_backend.py"):
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
