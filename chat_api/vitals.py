@@ -41,6 +41,11 @@ class Vitals(Background):
         self._counted = 0.0
         self._started.set(time.time())
 
+    def open(self) -> None:
+        """Look at once, or whoever asks before the first sample would read zeros, and go on."""
+        self.look()
+        super().open()
+
     def look(self) -> None:
         """Measure the process, and have the figures noted that others are asked for."""
         self._metrics.look()
@@ -57,9 +62,9 @@ class Vitals(Background):
         loop = asyncio.get_running_loop()
         samples = 0
         while True:
+            samples += 1
             if samples % LOOK_EVERY == 0:
                 self.look()
-            samples += 1
             due = loop.time() + SAMPLE_SECONDS
             await asyncio.sleep(SAMPLE_SECONDS)
             self._metrics.loop_lag.observe(max(0.0, loop.time() - due))
