@@ -106,7 +106,7 @@ async def test_a_step_back_under_a_running_service_holds_answers_up_until_it_is_
 ) -> None:
     stream, call, _ = await chat.begin(model, "so ", "far")
     steps = steps_before("0011.create-journal")
-    rollback_migrations(database_url, steps)
+    await asyncio.to_thread(rollback_migrations, database_url, steps)
     try:
         ready = await client.get("/api/ready")
         assert (ready.status, ready.headers["Retry-After"] > "0") == (503, True)
@@ -118,7 +118,7 @@ async def test_a_step_back_under_a_running_service_holds_answers_up_until_it_is_
             async with asyncio.timeout(1):  # no done that isn't stored
                 await read_events(stream, 1)
     finally:
-        apply_migrations(database_url)
+        await asyncio.to_thread(apply_migrations, database_url)
     assert (await read_events(stream))[-1].data["finish_reason"] == "stop"
     assert (await client.get("/api/ready")).status == 200
     assert [content for _, content, _ in await chat.messages()] == ["Hi", "so far, so good"]
@@ -128,7 +128,7 @@ async def test_what_cannot_be_begun_meanwhile_is_refused_in_clear_words(
     client: Client, chat: Page, model: ModelServer, database_url: str
 ) -> None:
     await chat.exchange(model, "before")
-    rollback_migrations(database_url, steps_before("0010.create-generations"))
+    await asyncio.to_thread(rollback_migrations, database_url, steps_before("0010.create-generations"))
     try:
         refused = await chat.send()
         body = await refused.json()
@@ -137,7 +137,7 @@ async def test_what_cannot_be_begun_meanwhile_is_refused_in_clear_words(
         assert int(refused.headers["Retry-After"]) > 0
         assert (await client.get("/api/ready")).status == 503
     finally:
-        apply_migrations(database_url)
+        await asyncio.to_thread(apply_migrations, database_url)
     assert (await client.get("/api/ready")).status == 200
     assert text_of(await chat.exchange(model, "after")) == "after"
     assert [content for _, content, _ in await chat.messages()] == ["Hi", "before", "Hi", "after"]
