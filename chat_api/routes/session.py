@@ -165,8 +165,10 @@ class Session:
             raise
         if followed is None:
             self._subscriptions[conversation_id] = subscription
-            subscription.open()
-        subscription.add(reading)
+            # Of what the watch told meanwhile, this leaves out what another worker began before.
+            subscription.open([reading], reading.log.generation_id)
+        else:
+            subscription.add(reading)
 
     async def _subscribe(self, command: Subscribe, user_id: UUID) -> None:
         conversation_id = command.conversation_id

@@ -44,7 +44,7 @@ class Subscription:
         self._task: asyncio.Task[None] | None = None
         generations.watch.add(conversation_id, self._tell)
 
-    def open(self, readings: Iterable[Reading] = (), newest: UUID | None = None) -> None:
+    def open(self, readings: Iterable[Reading], newest: UUID | None) -> None:
         """Send these, and then what began after the generation `newest`."""
         told = list(self._queue)
         self._queue.clear()
