@@ -16,9 +16,9 @@ from chat_api.context import GENERATIONS, SOCKETS
 from chat_api.relay import Hints, Log, watch
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
-from tests.chat import Sql, until
+from tests.chat import Sql, somebody_waits, until
 from tests.model_server import ModelServer
-from tests.reader import read_events
+from tests.reader import read_events, text_of
 from tests.tab import Tab, as_sse, open_tab, words
 
 Client = TestClient[web.Request, web.Application]
@@ -288,6 +288,21 @@ async def test_anothers_conversation_is_one_that_does_not_exist(
     assert answers.count(answers[0]) == 3
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[watch.Watch]:
+    """Who has looked for what other workers began, each time it has; they look often."""
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.02)
+    done: list[watch.Watch] = []
+    look = watch.Watch._look
+
+    async def noted(self: watch.Watch, seconds: float) -> None:
+        await look(self, seconds)
+        done.append(self)
+
+    monkeypatch.setattr(watch.Watch, "_look", noted)
+    return done
+
+
 async def two_workers_listen(sql: Sql) -> None:
     async def listen() -> bool:
         query = "select count(*) from pg_stat_activity where datname = current_database() and query like $1"
@@ -335,34 +350,51 @@ async def test_answers_of_another_worker_come_too_running_or_begun_later(
         assert words(await remote.events()) == "d"
 
 
+async def test_a_send_follows_its_own_answer_and_not_one_that_another_worker_began_before(
+    client: Client,
+    other: Client,
+    conversation: str,
+    user: User,
+    model: ModelServer,
+    sql: Sql,
+    looks: list[watch.Watch],
+) -> None:
+    async def looked() -> bool:
+        return bool(looks)
+
+    sent = await client.post(f"{conversation}/messages", json={"content": "Hi"}, headers=user)
+    (await model.call()).finish("old")
+    assert text_of(await read_events(sent)) == "old"
+    model.say = ["new"]
+    async with open_tab(other, user) as tab:
+        async with sql.transaction():
+            await sql.execute("select from conversations for update")
+            await tab.say("send", conversation, content="And now?")
+            # It waits for that row, and meanwhile its worker hears of the old one.
+            await somebody_waits(sql)
+            await until(looked)
+        assert (await tab.hear())["type"] == "ack"
+        assert words(await tab.events()) == "new"
+
+
 async def test_an_answer_that_another_worker_ended_before_is_not_told_by_polling(
     client: Client,
     other: Client,
     conversation: str,
     user: User,
     model: ModelServer,
-    monkeypatch: pytest.MonkeyPatch,
+    looks: list[watch.Watch],
 ) -> None:
-    monkeypatch.setattr(watch, "POLL_SECONDS", 0.02)
-    looks = 0
-    look = watch.Watch._look
-
-    async def counted(self: watch.Watch, seconds: float) -> None:
-        nonlocal looks
-        await look(self, seconds)
-        looks += 1
-
     async def looked_again() -> bool:
-        return looks > 3
+        return len(looks) > 3
 
-    monkeypatch.setattr(watch.Watch, "_look", counted)
     model.say = ["a"]
     async with open_tab(client, user) as local, open_tab(other, user) as remote:
         for _ in range(2):
             await remote.ask("send", conversation, content="hi")
             await remote.events()
         assert (await local.ask("subscribe", conversation))["generation_id"] is None
-        looks = 0
+        looks.clear()
         await until(looked_again)
         ack = await remote.ask("send", conversation, content="hi")
         assert {frame["generation_id"] for frame in await local.events()} == {ack["generation_id"]}
