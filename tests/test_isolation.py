@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+import aiohttp
 import orjson
 import pytest
 
@@ -15,7 +16,7 @@ from chat_api.routes.commands import KINDS
 from tests.auth_service import AuthService
 from tests.chat import until
 from tests.conftest import Client
-from tests.model_server import ModelServer
+from tests.model_server import Call, ModelServer
 from tests.queries import Chat, Connection, dump, one, run
 from tests.reader import read_events
 from tests.tab import open_tab
@@ -133,17 +134,19 @@ def ask(client: Client) -> Ask:
     return send
 
 
-@pytest.mark.parametrize("is_running", [False, True])
-async def test_a_stranger_is_told_the_same_as_where_nothing_is_and_changes_nothing(
+Secret = tuple[aiohttp.ClientResponse, Call, str]
+
+
+@pytest.fixture
+async def secret(
     sql: Connection,
     client: Client,
     user: dict[str, str],
-    auth: AuthService,
     model: ModelServer,
     conversation: str,
-    ask: Ask,
     is_running: bool,
-) -> None:
+) -> Secret:
+    """The owner's answer, with the key `k`: its stream, the model's part, and the id of its token's event."""
     sent = await client.post(
         f"{conversation}/messages", json={"content": "secret"}, headers={**user, "Idempotency-Key": "k"}
     )
@@ -154,12 +157,26 @@ async def test_a_stranger_is_told_the_same_as_where_nothing_is_and_changes_nothi
         call.finish()
         await read_events(sent)
     await until(lambda: sql.fetchval("select max(next_seq) = 2 from journal"))
+    return sent, call, token.id
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+async def test_a_stranger_is_told_the_same_as_where_nothing_is_and_changes_nothing(
+    sql: Connection,
+    auth: AuthService,
+    model: ModelServer,
+    conversation: str,
+    ask: Ask,
+    secret: Secret,
+    is_running: bool,
+) -> None:
+    sent, call, event = secret
     before = await dump(sql)
     stranger = auth.sign_in()
     nothing = f"/api/conversations/{uuid4()}"
     for request in REQUESTS:
-        theirs = await ask(request, stranger, conversation, token.id)
-        nobodys = await ask(request, stranger, nothing, token.id)
+        theirs = await ask(request, stranger, conversation, event)
+        nobodys = await ask(request, stranger, nothing, event)
         assert theirs == nobodys, request
         assert theirs[0] == 404, request
         assert orjson.loads(theirs[1])["code"] == "conversation_not_found"
@@ -246,27 +263,18 @@ def test_every_command_is_tried_here() -> None:
 async def test_a_strangers_socket_is_told_the_same_as_where_nothing_is_and_changes_nothing(
     sql: Connection,
     client: Client,
-    user: dict[str, str],
     auth: AuthService,
     model: ModelServer,
     conversation: str,
+    secret: Secret,
     is_running: bool,
 ) -> None:
-    sent = await client.post(
-        f"{conversation}/messages", json={"content": "secret"}, headers={**user, "Idempotency-Key": "k"}
-    )
-    call = await model.call()
-    call.say("hush")
-    (_, token) = await read_events(sent, 2)
-    if not is_running:
-        call.finish()
-        await read_events(sent)
-    await until(lambda: sql.fetchval("select max(next_seq) = 2 from journal"))
+    sent, call, event = secret
     before = await dump(sql)
     async with open_tab(client, auth.sign_in()) as tab:
         for kind, tried in COMMANDS.items():
             for command in tried:
-                fields = {name: token.id if value == "<event>" else value for name, value in command.items()}
+                fields = {name: event if value == "<event>" else value for name, value in command.items()}
                 theirs = await tab.ask(kind, conversation, **fields)
                 assert theirs == await tab.ask(kind, f"/{uuid4()}", **fields), (kind, fields)
                 if kind != "unsubscribe":  # which asks nobody
