@@ -101,7 +101,7 @@ async def somebody_waits(sql: Sql) -> None:
 
 async def no_answer_lives() -> None:
     """Until no task of an answer is left; fails after five seconds, and shows which one hangs."""
-    tasks = {task for task in asyncio.all_tasks() if task.get_name().startswith(("generation-", "feed-"))}
+    tasks = {task for task in asyncio.all_tasks() if task.get_name().startswith("generation-")}
     if tasks:
         _, hanging = await asyncio.wait(tasks, timeout=5)
         assert not hanging

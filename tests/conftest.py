@@ -88,6 +88,23 @@ async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Rec
 
 
 @pytest.fixture
+async def first(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """The connection that comes first, with a transaction open."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("begin")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def second(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """The connection that comes second, and waits."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
 async def model() -> AsyncIterator[ModelServer]:
     """A model server that says what the test tells it, when the test tells it."""
     async with ModelServer() as server:

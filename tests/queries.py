@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
@@ -81,6 +82,21 @@ async def blocked(connection: Connection, pid: int) -> None:
     async with asyncio.timeout(5):
         while not await connection.fetchval("select cardinality(pg_blocking_pids($1))", pid):
             pass  # each look is a round trip
+
+
+async def meet(
+    sql: Connection,
+    first: Connection,
+    second: Connection,
+    late: Coroutine[Any, Any, asyncpg.Record | None],
+    end: str = "commit",
+) -> asyncpg.Record | None:
+    """Run `late` on `second` until it waits for `first`, end that one's transaction; what `late` returns."""
+    task = asyncio.create_task(late)
+    await blocked(sql, second.get_server_pid())
+    await first.execute(end)
+    async with asyncio.timeout(5):
+        return await task
 
 
 @dataclass

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 
-from tests.queries import Chat, Connection, blocked, run
+from tests.queries import Chat, Connection, blocked, meet, run
 
 
 def limits(chat: Chat, address: str | None = None, most: int = 1) -> str:
@@ -28,36 +26,6 @@ async def chats(sql: Connection) -> list[Chat]:
     return [*mine, await Chat().open(sql)]
 
 
-@pytest.fixture
-async def first(database_url: str) -> AsyncIterator[Connection]:
-    """The connection that comes first, with a transaction open."""
-    connection = await asyncpg.connect(database_url)
-    await connection.execute("begin")
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def second(database_url: str) -> AsyncIterator[Connection]:
-    """The connection that comes second, and waits."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-async def meet(
-    sql: Connection, first: Connection, second: Connection, chat: Chat, end: str = "commit", **asked: Any
-) -> asyncpg.Record:
-    """Start on `second` until it waits for `first`, end that one's transaction; what the start returns."""
-    task = asyncio.create_task(chat.start(second, **asked))
-    await blocked(sql, second.get_server_pid())
-    await first.execute(end)
-    async with asyncio.timeout(5):
-        row = await task
-    assert row is not None
-    return row
-
-
 async def used(sql: Connection) -> dict[str, int]:
     """How many each subject has taken of its hour, in thirds."""
     rows = await sql.fetch(
@@ -72,7 +40,8 @@ async def test_the_last_of_an_allowance_goes_to_one(
 ) -> None:
     one, other, *_ = chats
     await one.begin(first, limits=limits(one))
-    row = await meet(sql, first, second, other, limits=limits(other))
+    row = await meet(sql, first, second, other.start(second, limits=limits(other)))
+    assert row is not None
     assert (row["outcome"], row["limited_by"]) == ("limited", "sends_per_user")
     assert 3590 < row["seconds_to_wait"] <= 3600
     assert await other.texts(sql) == []
@@ -84,7 +53,8 @@ async def test_the_other_gets_it_when_the_first_is_taken_back(
 ) -> None:
     one, other, *_ = chats
     await one.begin(first, limits=limits(one))
-    row = await meet(sql, first, second, other, end="rollback", limits=limits(other))
+    row = await meet(sql, first, second, other.start(second, limits=limits(other)), end="rollback")
+    assert row is not None
     assert row["outcome"] == "started"
     assert await used(sql) == {str(one.user_id): 1}
 
@@ -94,7 +64,8 @@ async def test_the_first_of_an_address_goes_to_one_whoever_the_users_are(
 ) -> None:
     one, *_, stranger = chats
     await one.begin(first, limits=limits(one, "192.0.2.1"))
-    row = await meet(sql, first, second, stranger, limits=limits(stranger, "192.0.2.1"))
+    row = await meet(sql, first, second, stranger.start(second, limits=limits(stranger, "192.0.2.1")))
+    assert row is not None
     assert (row["outcome"], row["limited_by"]) == ("limited", "sends_per_address")
     assert await used(sql) == {str(one.user_id): 1, "192.0.2.1": 1}, "and nothing of the other user's"
 
@@ -105,7 +76,8 @@ async def test_the_last_place_goes_to_one(
     busy, one, other, stranger = chats
     await busy.begin(sql, max_running=2)
     await one.begin(first, max_running=2)
-    row = await meet(sql, first, second, other, max_running=2)
+    row = await meet(sql, first, second, other.start(second, max_running=2))
+    assert row is not None
     assert (row["outcome"], row["limited_by"], row["seconds_to_wait"]) == (
         "limited",
         "max_answers_per_user",
@@ -133,7 +105,8 @@ async def test_a_retry_that_meets_its_first_is_neither_refused_nor_counted(
     begun = await one.begin(first, **given)
     if has_ended:
         await one.finish(first, begun)
-    row = await meet(sql, first, second, one, **given)
+    row = await meet(sql, first, second, one.start(second, **given))
+    assert row is not None
     assert row["outcome"] == "crowded"
     row = await one.start(second, **given)
     assert row is not None
@@ -146,7 +119,8 @@ async def test_another_message_that_meets_the_first_counts_nothing(
 ) -> None:
     one = chats[0]
     begun = await one.begin(first, limits=limits(one, most=3))
-    row = await meet(sql, first, second, one, limits=limits(one, most=3), content="another")
+    row = await meet(sql, first, second, one.start(second, limits=limits(one, most=3), content="another"))
+    assert row is not None
     assert row["outcome"] == "crowded"
     row = await one.start(second, limits=limits(one, most=3), content="another")
     assert row is not None

@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from tests.queries import Chat, Connection, blocked, one, run
+from tests.queries import Chat, Connection, blocked, meet, one, run
 
 
 @pytest.fixture
 async def chat(sql: Connection) -> Chat:
     """An empty conversation."""
     return await Chat().open(sql)
-
-
-@pytest.fixture
-async def first(database_url: str) -> AsyncIterator[Connection]:
-    """The connection that comes first, with a transaction open."""
-    connection = await asyncpg.connect(database_url)
-    await connection.execute("begin")
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def second(database_url: str) -> AsyncIterator[Connection]:
-    """The connection that comes second, and waits."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-async def meet(
-    sql: Connection,
-    first: Connection,
-    second: Connection,
-    late: Coroutine[Any, Any, asyncpg.Record | None],
-    end: str = "commit",
-) -> asyncpg.Record | None:
-    """Run `late` on `second` until it waits for `first`, end that one's transaction; what `late` returns."""
-    task = asyncio.create_task(late)
-    await blocked(sql, second.get_server_pid())
-    await first.execute(end)
-    async with asyncio.timeout(5):
-        return await task
 
 
 async def count(sql: Connection, table: str) -> int:
