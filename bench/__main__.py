@@ -26,7 +26,7 @@ import uvloop
 
 from bench import buffers, chart, parts
 from bench.accounting import resident
-from chat_api.db import load_queries
+from bench.statements import requested
 from chat_api.dev.postgres import Postgres
 from chat_api.migrate import apply_migrations
 
@@ -268,12 +268,7 @@ async def _fill(database_url: str, user: UUID) -> UUID:
 
 async def _bare(database_url: str, kind: str, user: UUID, conversation: UUID) -> float:
     """Microseconds of this process's time that a statement takes on a held connection."""
-    query, arguments = {
-        "list": ("conversations.page", (user, None, None, 51, 0)),
-        "get": ("conversations.get", (conversation, user)),
-        "create": ("conversations.create", (user, "x", "default", 0)),
-    }[kind]
-    text = load_queries()[query].text
+    text, arguments = requested(kind, user, conversation)
     connection = await asyncpg.connect(database_url, command_timeout=10)
     try:
         for _ in range(50):

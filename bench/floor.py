@@ -15,8 +15,7 @@ import asyncpg
 import uvloop
 from aiohttp import web
 
-from bench.statements import PAGE
-from chat_api.db import load_queries
+from bench.statements import requested
 
 Bytes = Callable[[bytes], None]
 CONNECTIONS = 10  # as many as the service has
@@ -79,15 +78,14 @@ async def handler(port: int, database_url: str, user: UUID) -> None:
     idle = [await asyncpg.connect(database_url, command_timeout=10) for _ in range(CONNECTIONS)]
     free = asyncio.Semaphore(CONNECTIONS)
 
-    def answering(name: str, *arguments: object) -> Callable[[web.Request], Awaitable[web.Response]]:
-        text = load_queries()[name].text
-
+    def answering(kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
             await request.read()
-            more = (UUID(request.match_info["id"]),) if "id" in request.match_info else ()
+            named = request.match_info.get("id")
+            text, arguments = requested(kind, user, UUID(named) if named else None)
             async with free:
                 connection = idle.pop()
-                rows = await connection.fetch(text, *more, *arguments)
+                rows = await connection.fetch(text, *arguments)
                 idle.append(connection)
             body = "".join(str(value) for row in rows for value in row)
             return web.Response(body=body.encode(), headers={"Content-Type": "application/json"})
@@ -95,9 +93,9 @@ async def handler(port: int, database_url: str, user: UUID) -> None:
         return answer
 
     app = web.Application()
-    app.router.add_post("/api/conversations", answering("conversations.create", user, "x", "default", 0))
-    app.router.add_get("/api/conversations", answering("conversations.page", user, None, None, PAGE, 0))
-    app.router.add_get("/api/conversations/{id}", answering("conversations.get", user))
+    app.router.add_post("/api/conversations", answering("create"))
+    app.router.add_get("/api/conversations", answering("list"))
+    app.router.add_get("/api/conversations/{id}", answering("get"))
     app.router.add_get("/api/health", lambda _: asyncio.sleep(0, web.Response()))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

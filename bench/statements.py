@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from chat_api.db import load_queries
+
 USER, WORKER, OTHER_WORKER = UUID(int=1 << 127), UUID(int=2), UUID(int=3)
 PAGE = 51  # what a page shows unless it is asked for more, and one more
 MOST = 201  # the most that it shows, and one more
@@ -28,6 +30,17 @@ TEN = "select (array_agg(id order by id))[:10] from generations where status = '
 WATCHED = f"select array_agg(id) from (select id, row_number() over (order by updated_at) as turn \
 from conversations where user_id = '{USER}') as c where mod(turn, 50) = 0"
 PLACE = f"from conversations where user_id = '{USER}' order by updated_at desc, id desc offset 250 limit 1"
+
+
+def requested(kind: str, user: UUID, conversation: UUID | None = None) -> tuple[str, tuple[Any, ...]]:
+    """The statement behind a request of a kind, list, get or create, and its arguments in order."""
+    name, arguments = {
+        "list": ("conversations.page", (user, None, None, PAGE, 0)),
+        "get": ("conversations.get", (conversation, user)),
+        "create": ("conversations.create", (user, "x", "default", 0)),
+    }[kind]
+    return load_queries()[name].text, arguments
+
 
 _TOP = {"user_id": USER, "before_updated_at": None, "before_id": None, "max_rows": MOST, "skip": 0}
 _IN_LONG = {"id": LONG, "user_id": USER}
