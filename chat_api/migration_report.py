@@ -64,12 +64,13 @@ def read_report(database_url: str) -> Report:
     locks = {name: demands.locks or () for name, demands in pending.items()}
     sizes = _sizes(database_url, {lock.table for each in locks.values() for lock in each})
     newer = newer_migrations(state.id for state in states)
+    known = migration_ids()
     return Report(
         parse_dsn(database_url).redacted(),
         tuple(
             Entry(
                 state.id,
-                _state(state, newer),
+                _state(state, known, newer),
                 state.applied_at,
                 pending.get(state.id),
                 tuple((lock, sizes[lock.table]) for lock in locks.get(state.id, ()) if lock.table in sizes),
@@ -79,12 +80,12 @@ def read_report(database_url: str) -> Report:
     )
 
 
-def _state(state: MigrationState, newer: list[str]) -> State:
+def _state(state: MigrationState, known: list[str], newer: list[str]) -> State:
     if state.applied_at is None:
         return "pending"
     if state.id in newer:
         return "newer"
-    return "applied" if state.id in migration_ids() else "foreign"
+    return "applied" if state.id in known else "foreign"
 
 
 def _sizes(database_url: str, tables: Iterable[str]) -> dict[str, Size]:
