@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from signal import SIGINT, SIGKILL, SIGQUIT
+from signal import SIGINT, SIGQUIT
 from typing import Self
 from urllib.parse import quote
 
@@ -106,11 +106,7 @@ class Postgres:
             self._stopping = True
             process, self._process = self._process, None
         if process is not None:
-            for signal, seconds in ((SIGINT, 10), (SIGQUIT, 5), (SIGKILL, None)):
-                process.send_signal(signal)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(seconds)
-                    break
+            _end(process)
             shutil.rmtree(self._sockets, ignore_errors=True)
         self._lock.release()
         atexit.unregister(self._stop_at_exit)
@@ -206,3 +202,17 @@ class Postgres:
     def _stop_at_exit(self, starter: int) -> None:
         if os.getpid() == starter:  # not in a forked child, whose server it isn't
             self.stop()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask each second, 10 s for a fast shutdown, 5 s for an immediate one, then end it.
+
+    Once wouldn't do: below a shell's background job SIGINT is ignored until PostgreSQL has its own handler.
+    """
+    for signal in [SIGINT] * 10 + [SIGQUIT] * 5:
+        process.send_signal(signal)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+            return
+    process.kill()
+    process.wait()

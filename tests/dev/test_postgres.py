@@ -358,6 +358,15 @@ def test_nothing_is_left_in_the_temporary_folder(data_dir: Path, launch: Launch)
     assert not server._sockets.exists()
 
 
+@pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN], ids=["in front", "in the background"])
+def interrupted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a shell has what it starts do on SIGINT: in the background, ignore it."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupted")
 def test_stop_ends_a_start_under_way(data_dir: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     server = launch(data_dir)
     looked: list[int] = []
