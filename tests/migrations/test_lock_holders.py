@@ -144,8 +144,10 @@ def test_of_two_that_wait_for_each_other_the_migration_gives_way_and_tries_again
     (migrations_copy / "9999.both-tables.sql").write_text(
         "lock table conversations in access exclusive mode; lock table messages in access exclusive mode;"
     )
+    # Whoever looks for the deadlock first is sent away, and each looks once: the migration, when both wait.
+    connection.execute(f"alter database {parse_dsn(empty_database).database} set deadlock_timeout = '3s'")
     told: list[str] = []
-    with psycopg.connect(empty_database) as other:
+    with psycopg.connect(empty_database, options="-c deadlock_timeout=1min") as other:
         other.execute("lock table messages in access share mode")
         migrating = threading.Thread(
             target=apply_migrations,
