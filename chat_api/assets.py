@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from chat_api.resources import web_dir
+from chat_api.folders import web_dir
 
 TYPES = {
     ".css": "text/css",

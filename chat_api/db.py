@@ -18,7 +18,7 @@ from asyncpg.pool import PoolConnectionProxy
 from chat_api import errors
 from chat_api.dsn import parse_dsn
 from chat_api.errors import describe
-from chat_api.resources import sql_dir
+from chat_api.folders import sql_dir
 
 if TYPE_CHECKING:
     from chat_api.metrics import Metrics

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from chat_api.resources import migrations_dir
+from chat_api.folders import migrations_dir
 
 HINDERS = {
     "row exclusive": "hinders neither reading nor writing, but of the rows that it changes",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from chat_api.resources import migration_ids
+from chat_api.folders import migration_ids
 
 FLAG = "--allow-newer-schema"
 """What starts a release on a newer database all the same."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 
+from chat_api.bodies import Regenerate
 from chat_api.inference import Options, Prompt, Turn
-from chat_api.models import Regenerate
 from chat_api.settings import Settings
 
 

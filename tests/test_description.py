@@ -17,7 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 from yarl import URL
 
-from chat_api import errors, events, models
+from chat_api import bodies, errors, events
 from chat_api.app import create_app
 from chat_api.description import events as described
 from chat_api.description.declare import declared
@@ -226,20 +226,20 @@ async def test_answers_are_those_described(chat: Chat, model: ModelServer) -> No
             same_keys(await response.json(), described)
 
     stream, _, _ = await chat.begin(model, "a")
-    same_keys((await chat.get())["generation"], models.Generation)
+    same_keys((await chat.get())["generation"], bodies.Generation)
     for method, path, described_as in (
-        ("GET", chat.path, models.OpenConversation),
-        ("POST", f"{chat.path}/stop", models.Stopped),
-        ("GET", "/api/conversations", models.ConversationPage),
-        ("POST", "/api/conversations", models.Conversation),
-        ("GET", "/api/health", models.Health),
-        ("GET", "/api/ready", models.Readiness),
-        ("GET", "/api/models", models.Models),
+        ("GET", chat.path, bodies.OpenConversation),
+        ("POST", f"{chat.path}/stop", bodies.Stopped),
+        ("GET", "/api/conversations", bodies.ConversationPage),
+        ("POST", "/api/conversations", bodies.Conversation),
+        ("GET", "/api/health", bodies.Health),
+        ("GET", "/api/ready", bodies.Readiness),
+        ("GET", "/api/models", bodies.Models),
     ):
         await ask(method, path, described_as)
     stream.close()
     model.say = ["b"]
-    same_keys(await (await chat.send(stream=False)).json(), models.Exchange)
+    same_keys(await (await chat.send(stream=False)).json(), bodies.Exchange)
 
 
 VENDOR = Path(__file__).parent.parent / "chat_api" / "description" / "page" / "vendor"

@@ -10,8 +10,8 @@ import aiohttp
 import orjson
 import pytest
 
+from chat_api.bodies import MessageCreate
 from chat_api.db import load_queries
-from chat_api.models import MessageCreate
 from chat_api.routes.commands import KINDS
 from tests.auth_service import AuthService
 from tests.chat import until

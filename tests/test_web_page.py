@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from chat_api.resources import web_dir
+from chat_api.folders import web_dir
 from chat_api.settings import Settings
 from tests.conftest import Client, Start
 

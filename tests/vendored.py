@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from chat_api.resources import web_dir
+from chat_api.folders import web_dir
 
 FOLDER = web_dir() / "vendor"
 SUMS = "SHA256SUMS.txt"

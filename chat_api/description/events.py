@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chat_api.models import FinishReason
+from chat_api.bodies import FinishReason
 
 GENERATION = "01a2f3c4-9aab-7bcd-8ef0-112233445566"
 CONVERSATION = "01a2f3c4-5d6e-7f80-8a1b-2c3d4e5f6071"

@@ -13,10 +13,7 @@ import orjson
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
-from chat_api.description import declare
-from chat_api.description.declare import Answer, Operation, describe
-from chat_api.models import (
+from chat_api.bodies import (
     Conversation,
     ConversationCreate,
     ConversationPage,
@@ -24,6 +21,9 @@ from chat_api.models import (
     OpenConversation,
     PageQuery,
 )
+from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
+from chat_api.description import declare
+from chat_api.description.declare import Answer, Operation, describe
 from chat_api.reading import Cursor
 from chat_api.routes.requests import read_body, read_id, read_query, respond
 

@@ -7,11 +7,11 @@ import structlog
 from aiohttp import web
 
 from chat_api import errors
+from chat_api.bodies import Health, Readiness
 from chat_api.context import DATABASE, GENERATIONS, METRICS
 from chat_api.description.declare import Answer, Operation, describe
+from chat_api.folders import migration_ids
 from chat_api.middlewares import public
-from chat_api.models import Health, Readiness
-from chat_api.resources import migration_ids
 
 log = structlog.get_logger(__name__)
 

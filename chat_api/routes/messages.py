@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from chat_api import errors
+from chat_api.bodies import MAX_KEY_CHARACTERS, Exchange, MessageCreate, Regenerate
 from chat_api.context import DATABASE, GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_STREAM, Answer, Operation, Parameter, describe
 from chat_api.middlewares import customer
-from chat_api.models import Exchange, MessageCreate, Regenerate
 from chat_api.routes.requests import read_body, read_id, respond
 from chat_api.transports import sse
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 routes = web.RouteTableDef()
 
-MAX_KEY_CHARACTERS = 200
 IDEMPOTENCY_KEY = Parameter(
     "header",
     "Idempotency-Key",

@@ -14,7 +14,7 @@ from chat_api import errors
 from chat_api.context import SETTINGS
 
 if TYPE_CHECKING:
-    from chat_api.models import Body
+    from chat_api.bodies import Body
 
 Model = TypeVar("Model", bound="Body")
 

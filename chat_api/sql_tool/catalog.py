@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat_api.resources import sql_dir
+from chat_api.folders import sql_dir
 from chat_api.sql_tool.errors import UnknownQueryError
 
 RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}

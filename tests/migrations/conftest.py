@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from chat_api import migrate, migration_file, resources
+from chat_api import folders, migrate, migration_file
 from chat_api.dsn import parse_dsn
-from chat_api.resources import migrations_dir
+from chat_api.folders import migrations_dir
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from chat_api.folders import migrations_dir
 from chat_api.migrate import apply_migrations, known_migrations
 from chat_api.migration_file import HINDERS, Demands, read_demands
-from chat_api.resources import migrations_dir
 from tests.migrations import earlier
 
 Connection = psycopg.Connection[Any]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_api.resources import migration_ids
+from chat_api.folders import migration_ids
 from chat_api.settings import Settings
 from tests.processes import ROOT, environment
 

@@ -24,6 +24,7 @@ Title = Annotated[Text, Field(min_length=1, max_length=500, examples=["Masala ch
 ModelTag = Annotated[Text, Field(max_length=100, examples=["default"])]
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, examples=[0.7])]
 FinishReason = Literal["stop", "length", "stopped", "interrupted", "error"]
+MAX_KEY_CHARACTERS = 200  # of an Idempotency-Key
 GenerationStatus = Literal["running", "completed", "stopped", "failed", "interrupted"]
 
 
