@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chat_api import errors
 from chat_api.errors import describe
 from chat_api.metrics import Metrics
-from chat_api.rate import Rate
 from chat_api.settings import Settings
+from chat_api.settings.rate import Rate
 from chat_api.sign_in import SignInFailures
 
 log = structlog.get_logger(__name__)

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from chat_api import errors
-from chat_api.proxies import UNIX
 from chat_api.settings import Settings
+from chat_api.settings.proxies import UNIX
 
 logger = structlog.get_logger(__name__)
 

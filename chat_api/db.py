@@ -16,9 +16,9 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from chat_api import errors
-from chat_api.dsn import parse_dsn
 from chat_api.errors import describe
 from chat_api.folders import sql_dir
+from chat_api.settings.database_url import parse_dsn
 
 if TYPE_CHECKING:
     from chat_api.metrics import Metrics

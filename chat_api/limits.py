@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from chat_api.rate import Rate
+from chat_api.settings.rate import Rate
 
 if TYPE_CHECKING:
     from chat_api.settings import Settings

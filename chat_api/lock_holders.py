@@ -9,8 +9,8 @@ from typing import Any
 
 import psycopg
 
-from chat_api.dsn import Dsn
 from chat_api.migration_backend import CHAT_LOCK, SESSION_LOCK, connect
+from chat_api.settings.database_url import Dsn
 
 LOOK_SECONDS = 0.25
 

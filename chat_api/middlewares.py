@@ -12,9 +12,10 @@ import orjson
 import structlog
 from aiohttp import HttpVersion11, web
 
-from chat_api import errors, proxies
+from chat_api import errors
 from chat_api.auth import Principal
 from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, PROXIES, REFUSALS, ROUTES, TRACE_ID, VERIFIER
+from chat_api.settings import proxies
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ import psycopg
 from yoyo.backends import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration
 
-from chat_api.dsn import Dsn
+from chat_api.settings.database_url import Dsn
 
 CHAT_LOCK = 0x63686174
 """First key of the advisory locks here ("chat" in ASCII); the second is one of the following."""

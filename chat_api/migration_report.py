@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from chat_api.dsn import parse_dsn
 from chat_api.folders import migration_ids
 from chat_api.migrate import MigrationState, migration_status
 from chat_api.migration_file import Demands, TableLock, read_demands
 from chat_api.migration_session import connected, errors_told
 from chat_api.newer import newer_migrations
+from chat_api.settings.database_url import parse_dsn
 
 State = Literal["applied", "pending", "newer", "foreign"]
 """newer: a later release of this service applied it. foreign: another program's, in the same record."""

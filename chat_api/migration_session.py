@@ -10,9 +10,9 @@ import psycopg
 from psycopg import errors
 from yoyo.exceptions import BadMigration, LockTimeout
 
-from chat_api.dsn import Dsn
 from chat_api.lock_holders import Holders
 from chat_api.migration_backend import connect
+from chat_api.settings.database_url import Dsn
 
 _OLDEST_SERVER = 14
 

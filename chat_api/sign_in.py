@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from chat_api import errors
-from chat_api.rate import Rate, TokenBucket
+from chat_api.access.token_bucket import TokenBucket
+from chat_api.settings.rate import Rate
 
 MOST_ADDRESSES = 10_000
 

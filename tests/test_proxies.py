@@ -9,8 +9,8 @@ from aiohttp import ClientSession, UnixConnector, web
 from structlog.testing import capture_logs
 
 from chat_api.app import create_app
-from chat_api.proxies import Proxies, host, scheme
 from chat_api.settings import Settings
+from chat_api.settings.proxies import Proxies, host, scheme
 from tests.chat import Client
 from tests.conftest import Start
 from tests.tab import Tab, open_tab

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chat_api.errors import TooManySignInFailures
-from chat_api.rate import Rate
 from chat_api.settings import Settings
+from chat_api.settings.rate import Rate
 from chat_api.sign_in import MOST_ADDRESSES, SignInFailures
 from tests.auth_service import AuthService
 from tests.chat import Client

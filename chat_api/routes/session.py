@@ -12,8 +12,8 @@ import orjson
 import structlog
 
 from chat_api import errors
+from chat_api.access.token_bucket import TokenBucket
 from chat_api.context import GENERATIONS, METRICS, REFUSALS, SETTINGS, VERIFIER
-from chat_api.rate import PERIODS, Rate, TokenBucket
 from chat_api.routes.commands import (
     KINDS,
     Asked,
@@ -27,6 +27,7 @@ from chat_api.routes.commands import (
     Unsubscribe,
     read_command,
 )
+from chat_api.settings.rate import PERIODS, Rate
 from chat_api.transports.subscription import Subscription
 from chat_api.transports.websocket import UNAUTHENTICATED, Socket, frame
 

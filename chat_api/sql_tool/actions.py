@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
-from chat_api.dsn import parse_dsn
 from chat_api.settings import load_settings
+from chat_api.settings.database_url import parse_dsn
 from chat_api.sql_tool import report
 from chat_api.sql_tool.catalog import find, read_catalog
 from chat_api.sql_tool.check import check

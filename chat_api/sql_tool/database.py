@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from chat_api import migrate
-from chat_api.dsn import parse_dsn
+from chat_api.settings.database_url import parse_dsn
 from chat_api.sql_tool.errors import FailedError
 
 APPLICATION = "chat-api sql"

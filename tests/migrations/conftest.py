@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 
 from chat_api import folders, migrate, migration_file
-from chat_api.dsn import parse_dsn
 from chat_api.folders import migrations_dir
+from chat_api.settings.database_url import parse_dsn
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from chat_api.dsn import Dsn, parse_dsn
+from chat_api.settings.database_url import Dsn, parse_dsn
 
 FORMS = {
     "postgresql+asyncpg://localhost/chat": {"host": "localhost", "dbname": "chat"},

@@ -14,8 +14,8 @@ import pytest
 
 from chat_api import migrate
 from chat_api.cli import main
-from chat_api.dsn import parse_dsn
 from chat_api.migrate import MigrationError, apply_migrations, known_migrations, rollback_migrations
+from chat_api.settings.database_url import parse_dsn
 from tests.migrations import earlier
 from tests.migrations.catalog import catalog
 

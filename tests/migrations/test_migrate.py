@@ -16,7 +16,6 @@ import psycopg
 import pytest
 
 from chat_api import migrate
-from chat_api.dsn import parse_dsn
 from chat_api.migrate import (
     MigrationError,
     apply_migrations,
@@ -25,6 +24,7 @@ from chat_api.migrate import (
     rollback_migrations,
 )
 from chat_api.migration_backend import CHAT_LOCK, TURN_LOCK
+from chat_api.settings.database_url import parse_dsn
 from tests.migrations import earlier
 from tests.migrations.catalog import catalog
 

@@ -16,7 +16,7 @@ import pytest
 
 from chat_api.db import load_queries
 from chat_api.dev.installation import binaries
-from chat_api.dsn import parse_dsn
+from chat_api.settings.database_url import parse_dsn
 from tests.privileges.conftest import url_of
 
 NAMES = ("chat_owner", "chat_service_2", "chat_service", "old_service")

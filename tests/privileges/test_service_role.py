@@ -18,10 +18,10 @@ from psycopg import sql
 
 from chat_api import folders, migrate
 from chat_api.cli import main
-from chat_api.dsn import parse_dsn
 from chat_api.folders import migrations_dir
 from chat_api.migrate import MigrationError, apply_migrations, grant_rights, rollback_migrations
 from chat_api.settings import Settings
+from chat_api.settings.database_url import parse_dsn
 from tests.conftest import Start
 from tests.hot_paths import walk
 from tests.migrations import earlier

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from chat_api.dsn_hosts import DEFAULT_PORT, Host, netloc_of, read_hosts, with_ports
+from chat_api.settings.database_hosts import DEFAULT_PORT, Host, netloc_of, read_hosts, with_ports
 
 _SCHEMES = {"postgresql", "postgres", "postgresql+asyncpg", "postgres+asyncpg"}
 

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from chat_api.dsn import parse_dsn
-from chat_api.proxies import Proxies
-from chat_api.rate import Rate
+from chat_api.settings.database_url import parse_dsn
+from chat_api.settings.proxies import Proxies
+from chat_api.settings.rate import Rate
 
 
 def split_origins(origins: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
-from chat_api.setting_types import (
+from chat_api.settings.types import (
     BasePath,
     DatabaseUrl,
     HttpUrl,
