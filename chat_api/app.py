@@ -11,9 +11,10 @@ import aiohttp_cors
 from aiohttp import web
 
 from chat_api import errors, middlewares
+from chat_api.access.refusals import Refusals
+from chat_api.access.tokens import TokenVerifier
 from chat_api.answer import CUT_SHORT
 from chat_api.assets import load_assets
-from chat_api.auth import TokenVerifier
 from chat_api.context import (
     DATABASE,
     GENERATIONS,
@@ -30,7 +31,6 @@ from chat_api.db import Database
 from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.metrics import Metrics
-from chat_api.refusals import Refusals
 from chat_api.routes import TABLES, web_page
 from chat_api.routes.commands import KINDS
 from chat_api.settings import Settings

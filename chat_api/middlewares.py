@@ -13,7 +13,7 @@ import structlog
 from aiohttp import HttpVersion11, web
 
 from chat_api import errors
-from chat_api.auth import Principal
+from chat_api.access.tokens import Principal
 from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, PROXIES, REFUSALS, ROUTES, TRACE_ID, VERIFIER
 from chat_api.settings import proxies
 

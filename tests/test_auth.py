@@ -12,7 +12,7 @@ import pytest
 from aioresponses import CallbackResult, aioresponses
 
 from chat_api import errors
-from chat_api.auth import TokenVerifier
+from chat_api.access.tokens import TokenVerifier
 from chat_api.context import VERIFIER
 from chat_api.metrics import Metrics
 from chat_api.settings import Settings

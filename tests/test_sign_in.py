@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from chat_api.access.sign_in_failures import MOST_ADDRESSES, SignInFailures
 from chat_api.errors import TooManySignInFailures
 from chat_api.settings import Settings
 from chat_api.settings.rate import Rate
-from chat_api.sign_in import MOST_ADDRESSES, SignInFailures
 from tests.auth_service import AuthService
 from tests.chat import Client
 from tests.conftest import Start

@@ -34,7 +34,7 @@ from chat_api.transports.websocket import UNAUTHENTICATED, Socket, frame
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from chat_api.auth import Principal
+    from chat_api.access.tokens import Principal
 
 logger = structlog.get_logger(__name__)
 

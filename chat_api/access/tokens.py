@@ -17,11 +17,11 @@ from aiocache.plugins import BasePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chat_api import errors
+from chat_api.access.sign_in_failures import SignInFailures
 from chat_api.errors import describe
 from chat_api.metrics import Metrics
 from chat_api.settings import Settings
 from chat_api.settings.rate import Rate
-from chat_api.sign_in import SignInFailures
 
 log = structlog.get_logger(__name__)
 
