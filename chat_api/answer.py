@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from chat_api.db import Database
     from chat_api.inference import Inference, Prompt
-    from chat_api.metrics import Metrics
+    from chat_api.observe.metrics import Metrics
     from chat_api.relay import Journal, Log
     from chat_api.settings import Settings
 

@@ -30,13 +30,13 @@ from chat_api.context import (
 from chat_api.db import Database
 from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
-from chat_api.metrics import Metrics
+from chat_api.observe.metrics import Metrics
+from chat_api.observe.vitals import Vitals
 from chat_api.routes import TABLES, web_page
 from chat_api.routes.commands import KINDS
 from chat_api.settings import Settings
 from chat_api.settings.proxies import Proxies
 from chat_api.transports.websocket import GOING_AWAY
-from chat_api.vitals import Vitals
 
 if TYPE_CHECKING:
     from chat_api.tracing.tracing import Tracing

@@ -52,7 +52,7 @@ def _dev(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     from chat_api.listeners import ServeError  # noqa: PLC0415 - the others start without a server's weight
-    from chat_api.logs import configure_logging  # noqa: PLC0415
+    from chat_api.observe.logs import configure_logging  # noqa: PLC0415
 
     settings = load_settings()
     configure_logging(settings)

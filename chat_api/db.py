@@ -21,7 +21,7 @@ from chat_api.folders import sql_dir
 from chat_api.settings.database_url import parse_dsn
 
 if TYPE_CHECKING:
-    from chat_api.metrics import Metrics
+    from chat_api.observe.metrics import Metrics
     from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from chat_api.errors import DatabaseUnavailable, WorkerLost, describe
 
 if TYPE_CHECKING:
     from chat_api.db import Database
-    from chat_api.metrics import Metrics
+    from chat_api.observe.metrics import Metrics
     from chat_api.relay import Journal
 
 logger = structlog.get_logger(__name__)

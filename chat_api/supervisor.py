@@ -16,7 +16,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from chat_api.listeners import Place, ServeError, places
-from chat_api.metrics import FOLDER
+from chat_api.observe.metrics import FOLDER
 from chat_api.schema_guard import SchemaGuard
 from chat_api.signals import signalled
 from chat_api.systemd import notify, notify_reloading, watchdog

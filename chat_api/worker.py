@@ -16,7 +16,7 @@ import sys
 
 from prometheus_client import values
 
-from chat_api.logs import configure_logging
+from chat_api.observe.logs import configure_logging
 from chat_api.server import Ending, run, serve_on
 from chat_api.settings import Settings, SettingsError, load_settings
 from chat_api.worker_process import DRAIN, READY

@@ -14,7 +14,7 @@ import pytest
 
 from chat_api import db, errors
 from chat_api.db import Database, Query
-from chat_api.metrics import Metrics
+from chat_api.observe.metrics import Metrics
 from chat_api.settings import Settings
 from tests.chat import Sql
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from chat_api.logs import configure_logging
+from chat_api.observe.logs import configure_logging
 from chat_api.settings import Settings
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from chat_api.metrics import Metrics
+from chat_api.observe.metrics import Metrics
 
 logger = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chat_api import errors
 from chat_api.access.sign_in_failures import SignInFailures
 from chat_api.errors import describe
-from chat_api.metrics import Metrics
+from chat_api.observe.metrics import Metrics
 from chat_api.settings import Settings
 from chat_api.settings.rate import Rate
 

@@ -27,8 +27,8 @@ from chat_api.dev.settings import DevSettings, chosen_settings, dev_settings
 from chat_api.dev.sign_in import sign_in
 from chat_api.dev.supervise import keep_alive
 from chat_api.dev.welcome import welcome
-from chat_api.logs import configure_logging
 from chat_api.migrate import MigrationError
+from chat_api.observe.logs import configure_logging
 from chat_api.server import ServeError, serve
 
 

@@ -22,7 +22,7 @@ from chat_api.tracing.commands import command
 
 if TYPE_CHECKING:
     from chat_api.answer import Answer
-    from chat_api.metrics import Metrics
+    from chat_api.observe.metrics import Metrics
     from chat_api.relay import Hub, Log
     from chat_api.settings import Settings
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chat_api.db import Database
     from chat_api.generation import Generations
     from chat_api.inference import Inference
-    from chat_api.metrics import Metrics
+    from chat_api.observe.metrics import Metrics
     from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-    from chat_api.metrics import Metrics
+    from chat_api.observe.metrics import Metrics
     from chat_api.relay import Encode
     from chat_api.settings import Settings
 

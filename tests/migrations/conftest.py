@@ -47,6 +47,6 @@ def connection(empty_database: str) -> Iterator[psycopg.Connection[Any]]:
 def migrations_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of `migrations/`, whose name would be a pattern."""
     folder = Path(shutil.copytree(migrations_dir(), tmp_path / "migrations [copy]*"))
-    for module in (migrate, migration_file, resources):
+    for module in (migrate, migration_file, folders):
         monkeypatch.setattr(module, "migrations_dir", lambda: folder)
     return folder

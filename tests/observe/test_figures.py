@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from chat_api.metrics import Metrics
+from chat_api.observe.metrics import Metrics
 from chat_api.settings import Settings
 from tests.chat import Chat, Client, until
 from tests.conftest import Start

@@ -7,9 +7,9 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry
 
-from chat_api.metrics import Metrics
+from chat_api.observe.metrics import Metrics
+from chat_api.observe.vitals import Vitals
 from chat_api.settings import Settings
-from chat_api.vitals import Vitals
 from tests import processes
 from tests.model_server import ModelServer
 from tests.observe.figures import Family, families, scrape, use

@@ -157,7 +157,7 @@ def one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
         before = migrate.known_migrations()[-1]
         folder = Path(shutil.copytree(migrations_dir(), tmp_path / "migrations"))
         (folder / "9999.add-more.sql").write_text(MORE.format(before=before))
-        for module in (migrate, resources):
+        for module in (migrate, folders):
             monkeypatch.setattr(module, "migrations_dir", lambda: folder)
 
     return bring

@@ -11,7 +11,7 @@ from pathlib import Path
 from prometheus_client import Counter, Gauge
 
 from chat_api.background import Background
-from chat_api.metrics import Metrics
+from chat_api.observe.metrics import Metrics
 
 SAMPLE_SECONDS = 0.25  # a loop that is blocked for so long is always caught at it
 LOOK_EVERY = 20  # samples
