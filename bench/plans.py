@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from bench.statements import Parameters
-from chat_api.db import load_queries
+from chat_api.postgres.queries import load_queries
 
 # PostgreSQL plans a prepared statement anew with each call's values, or once for all: either must do.
 MODES = ("force_custom_plan", "force_generic_plan")

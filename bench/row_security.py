@@ -24,10 +24,10 @@ import uvloop
 from bench.buffers import fill, touched
 from bench.plans import MODES, Connection
 from bench.statements import HOT, Parameters
-from chat_api.db import Query, load_queries
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
 from chat_api.migrate import apply_migrations
+from chat_api.postgres.queries import Query, load_queries
 
 SCRIPT = Path(__file__).parent.parent / "deploy" / "postgresql" / "row-security.sql"
 SAYING = re.compile(r"\(select chat_for_\w+\([^)]*\)\)")

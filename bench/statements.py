@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from chat_api.db import load_queries
+from chat_api.postgres.queries import load_queries
 
 USER, WORKER, OTHER_WORKER = UUID(int=1 << 127), UUID(int=2), UUID(int=3)
 PAGE = 51  # what a page shows unless it is asked for more, and one more

@@ -15,9 +15,9 @@ from chat_api import errors, events
 if TYPE_CHECKING:
     import asyncpg
 
-    from chat_api.db import Database
     from chat_api.inference import Inference, Prompt
     from chat_api.observe.metrics import Metrics
+    from chat_api.postgres.database import Database
     from chat_api.relay import Journal, Log
     from chat_api.settings import Settings
 

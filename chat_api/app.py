@@ -27,11 +27,11 @@ from chat_api.context import (
     SOCKETS,
     VERIFIER,
 )
-from chat_api.db import Database
 from chat_api.generation import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals
+from chat_api.postgres.database import Database
 from chat_api.routes import TABLES, web_page
 from chat_api.routes.commands import KINDS
 from chat_api.settings import Settings

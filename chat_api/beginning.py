@@ -10,7 +10,7 @@ from chat_api import errors
 if TYPE_CHECKING:
     import asyncpg
 
-    from chat_api.db import Database
+    from chat_api.postgres.database import Database
 
 TRIES = 10  # each time another request has got through
 

@@ -19,9 +19,9 @@ from chat_api.reading import Readers, Reading
 from chat_api.relay import Follower, Hints, Hub, Journal, Watch
 
 if TYPE_CHECKING:
-    from chat_api.db import Database
     from chat_api.inference import Inference
     from chat_api.observe.metrics import Metrics
+    from chat_api.postgres.database import Database
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ The files and the tables of record are yoyo's own, so its command line works on 
 - A killed process can leave a statement running on the server. The next turn waits for its end.
 - A lock that isn't to be had: who holds it is told, and on demand the migration tries again.
 - What a later release applied is known for what it is, see `newer`.
-- Every failure is one MigrationError.
+- Every failure is one SessionError.
 
 Advisory locks belong to sessions: a pooler in transaction mode is to be gone around here.
 """
@@ -30,22 +30,10 @@ from yoyo.migrations import Migration, MigrationList
 from chat_api.folders import migration_ids, migrations_dir
 from chat_api.lock_holders import Holders, watched
 from chat_api.migration_backend import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, MigrationBackend
-from chat_api.migration_session import LockHeldError, MigrationError, NewerSchemaError, connected, errors_told
+from chat_api.migration_session import LockHeldError, NewerSchemaError, errors_told
 from chat_api.newer import explain_newer, newer_migrations
+from chat_api.postgres.session import SessionError, connected
 from chat_api.settings.database_url import parse_dsn
-
-__all__ = [
-    "MigrationError",
-    "MigrationState",
-    "NewerSchemaError",
-    "apply_migrations",
-    "connected",
-    "errors_told",
-    "grant_rights",
-    "known_migrations",
-    "migration_status",
-    "rollback_migrations",
-]
 
 TURN_SECONDS = 15 * 60
 """How long to wait for another process that is migrating: an index on a big table takes minutes."""
@@ -68,7 +56,7 @@ def known_migrations() -> list[str]:
     """The ids of the migrations that this code brings, in order."""
     known = migration_ids()
     if not known:
-        raise MigrationError(f"there are no migrations in {migrations_dir()}; install the package again")
+        raise SessionError(f"there are no migrations in {migrations_dir()}; install the package again")
     return known
 
 
@@ -103,7 +91,7 @@ def apply_migrations(
     Raises:
         ValueError: the URL is none (see `parse_dsn`).
         NewerSchemaError: a later release migrated the database; not with `allow_newer`.
-        MigrationError: anything else, with the sentence to show.
+        SessionError: anything else, with the sentence to show.
     """
     states = migration_status(database_url)
     if not allow_newer and (newer := newer_migrations(state.id for state in states)):
@@ -152,7 +140,7 @@ def rollback_migrations(
     Raises:
         ValueError: the URL is none, or `count` is less than 1.
         NewerSchemaError: a later release's migrations are applied.
-        MigrationError: anything else, with the sentence to show.
+        SessionError: anything else, with the sentence to show.
     """
     if count < 1:
         raise ValueError("the number of migrations to roll back must be 1 or more")
@@ -175,7 +163,7 @@ def grant_rights(database_url: str, service_role: str) -> list[str]:
 
     Raises:
         ValueError: the URL is none (see `parse_dsn`).
-        MigrationError: with the sentence to show.
+        SessionError: with the sentence to show.
     """
     with (
         errors_told(f"cannot look at the rights of {service_role}"),
@@ -225,7 +213,7 @@ def _wait_for(connection: psycopg.Connection[Any], lock: int) -> None:
     deadline = time.monotonic() + TURN_SECONDS
     while not _one(connection, "select pg_try_advisory_lock(%s, %s)", CHAT_LOCK, lock):
         if time.monotonic() > deadline:
-            raise MigrationError(
+            raise SessionError(
                 f"another process has been migrating this database for {TURN_SECONDS // 60} minutes; "
                 "pg_stat_activity shows it as 'chat-api migrate'"
             )
@@ -243,7 +231,7 @@ def _applied(connection: psycopg.Connection[Any]) -> dict[str, datetime]:
 
 def _require_role(connection: psycopg.Connection[Any], role: str) -> None:
     if _one(connection, "select 1 from pg_roles where rolname = %s", role) is None:
-        raise MigrationError(
+        raise SessionError(
             f"there is no role {role!r}, which SERVICE_ROLE names; make it first: "
             f"create role {sql.Identifier(role).as_string(connection)} login password '…'"
         )

@@ -83,14 +83,15 @@ def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the chosen action; its exit status. Raises MigrationError, SettingsError."""
-    from chat_api.migrate import MigrationError, NewerSchemaError  # noqa: PLC0415 - serve needs no yoyo
+    """Run the chosen action; its exit status. Raises SessionError, SettingsError."""
+    from chat_api.migrate import NewerSchemaError  # noqa: PLC0415 - serve needs no yoyo
+    from chat_api.postgres.session import SessionError  # noqa: PLC0415 - serve needs no yoyo
 
     try:
         return int(options.action(load_settings(), options))
     except NewerSchemaError as error:
         return _fail(with_flag(str(error)) if options.action is _apply else str(error))
-    except MigrationError as error:
+    except SessionError as error:
         return _fail(str(error))
 
 

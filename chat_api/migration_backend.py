@@ -12,6 +12,7 @@ import psycopg
 from yoyo.backends import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration
 
+from chat_api.postgres.session import connect
 from chat_api.settings.database_url import Dsn
 
 CHAT_LOCK = 0x63686174
@@ -23,19 +24,6 @@ SESSION_LOCK = 2
 
 # yoyo logs tracebacks of what it raises as well, and a sentence tells of that; without this, stderr has both.
 logging.getLogger("yoyo").addHandler(logging.NullHandler())
-
-CONNECT_SECONDS = 10
-"""How long to try to reach the server, where the URL doesn't say."""
-
-
-def connect(dsn: Dsn, application: str = "chat-api migrate") -> psycopg.Connection[Any]:
-    """Open an autocommit session that DBAs know by its name."""
-    return psycopg.connect(
-        dsn.libpq(),
-        autocommit=True,
-        fallback_application_name=application,
-        connect_timeout=CONNECT_SECONDS if dsn.connect_timeout is None else None,
-    )
 
 
 class MigrationBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types

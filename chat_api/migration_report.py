@@ -10,8 +10,9 @@ from typing import Any, Literal
 from chat_api.folders import migration_ids
 from chat_api.migrate import MigrationState, migration_status
 from chat_api.migration_file import Demands, TableLock, read_demands
-from chat_api.migration_session import connected, errors_told
+from chat_api.migration_session import errors_told
 from chat_api.newer import newer_migrations
+from chat_api.postgres.session import connected
 from chat_api.settings.database_url import parse_dsn
 
 State = Literal["applied", "pending", "newer", "foreign"]
@@ -58,7 +59,7 @@ class Report:
 
 
 def read_report(database_url: str) -> Report:
-    """Look; changes nothing. Raises ValueError, MigrationError as `migration_status` does."""
+    """Look; changes nothing. Raises ValueError, SessionError as `migration_status` does."""
     states = migration_status(database_url)
     pending = {state.id: read_demands(state.id) for state in states if state.applied_at is None}
     locks = {name: demands.locks or () for name, demands in pending.items()}

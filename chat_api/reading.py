@@ -11,7 +11,7 @@ from chat_api import errors
 if TYPE_CHECKING:
     import asyncpg
 
-    from chat_api.db import Database
+    from chat_api.postgres.database import Database
     from chat_api.relay import Hub, Log
 
 

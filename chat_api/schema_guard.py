@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from chat_api.db import Database
 from chat_api.errors import DatabaseNotMigrated, DatabaseUnavailable
 from chat_api.listeners import ServeError
 from chat_api.newer import explain_newer, newer_migrations, with_flag
 from chat_api.observe.metrics import Metrics
+from chat_api.postgres.database import Database
 
 if TYPE_CHECKING:
     from chat_api.settings import Settings

@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 
 from chat_api.cleaning import BEGINNING
-from chat_api.db import load_queries
+from chat_api.postgres.queries import load_queries
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]

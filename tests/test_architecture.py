@@ -93,8 +93,8 @@ def test_imports_go_down_only(part: str) -> None:
 # What a part must not know, beginnings of dotted names.
 STRANGERS = {
     "relay": ("aiohttp", "aiosql", "chat_api.inference"),
-    "transports": ("asyncpg", "aiosql", "chat_api.db"),
-    "inference": ("asyncpg", "aiosql", "chat_api.db"),
+    "transports": ("asyncpg", "aiosql", "chat_api.postgres.database"),
+    "inference": ("asyncpg", "aiosql", "chat_api.postgres.database"),
     "generation": ("aiohttp",),
     "cleaning": ("aiohttp",),
     "housekeeping": ("aiohttp",),

@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 import pytest
 
-from chat_api import db, errors
-from chat_api.db import Database, Query
+from chat_api import errors
 from chat_api.observe.metrics import Metrics
+from chat_api.postgres import database as database_module
+from chat_api.postgres.database import Database
+from chat_api.postgres.queries import Query
 from chat_api.settings import Settings
 from tests.chat import Sql
 
@@ -28,8 +30,8 @@ MORE = {
 
 @asynccontextmanager
 async def opened(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    queries = {**db.load_queries(), **MORE}
-    monkeypatch.setattr(db, "load_queries", lambda: queries)
+    queries = {**database_module.load_queries(), **MORE}
+    monkeypatch.setattr(database_module, "load_queries", lambda: queries)
     database = Database(settings.model_copy(update={"database_pool_max": CONNECTIONS}), Metrics())
     await database.open()
     try:

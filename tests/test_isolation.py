@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from chat_api.bodies import MessageCreate
-from chat_api.db import load_queries
+from chat_api.postgres.queries import load_queries
 from chat_api.routes.commands import KINDS
 from tests.auth_service import AuthService
 from tests.chat import until

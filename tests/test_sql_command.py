@@ -18,10 +18,10 @@ import asyncpg
 import pytest
 
 from chat_api.cli import main
-from chat_api.db import load_queries
 from chat_api.dev.installation import binaries
 from chat_api.folders import migration_ids
 from chat_api.migrate import rollback_migrations
+from chat_api.postgres.queries import load_queries
 from chat_api.sql_tool.catalog import read_catalog
 from chat_api.sql_tool.database import connected
 from chat_api.sql_tool.samples import draw

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from chat_api.db import load_queries
+from chat_api.postgres.queries import load_queries
 from chat_api.sql_tool.database import connected
 
 APPLICATION = "chat-api user"

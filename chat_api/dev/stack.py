@@ -27,8 +27,8 @@ from chat_api.dev.settings import DevSettings, chosen_settings, dev_settings
 from chat_api.dev.sign_in import sign_in
 from chat_api.dev.supervise import keep_alive
 from chat_api.dev.welcome import welcome
-from chat_api.migrate import MigrationError
 from chat_api.observe.logs import configure_logging
+from chat_api.postgres.session import SessionError
 from chat_api.server import ServeError, serve
 
 
@@ -64,7 +64,7 @@ async def run(options: DevOptions) -> int:
     except asyncio.CancelledError:
         if not stack.ending.is_set():
             raise
-    except (DevError, MigrationError, ServeError) as error:
+    except (DevError, SessionError, ServeError) as error:
         sys.stderr.write(f"chat-api dev: {error}\n")
         return 1
     except OSError as error:

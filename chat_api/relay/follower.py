@@ -21,7 +21,7 @@ from chat_api.relay.log import Log
 if TYPE_CHECKING:
     import asyncpg
 
-    from chat_api.db import Database
+    from chat_api.postgres.database import Database
 
 logger = structlog.get_logger(__name__)
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chat_api.background import Background
-from chat_api.db import UNREACHABLE
 from chat_api.errors import describe
+from chat_api.postgres.database import UNREACHABLE
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from chat_api.db import Database
+    from chat_api.postgres.database import Database
 
 logger = structlog.get_logger(__name__)
 

@@ -13,8 +13,8 @@ from chat_api.background import Background
 from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
-    from chat_api.db import Database
     from chat_api.observe.metrics import Metrics
+    from chat_api.postgres.database import Database
     from chat_api.relay.log import Log
 
 logger = structlog.get_logger(__name__)

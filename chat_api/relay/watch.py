@@ -13,7 +13,7 @@ from chat_api.background import Background
 from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
-    from chat_api.db import Database
+    from chat_api.postgres.database import Database
 
 logger = structlog.get_logger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from chat_api.db import Query, load_queries
 from chat_api.migrate import migration_status
 from chat_api.newer import newer_migrations
+from chat_api.postgres.queries import Query, load_queries
 from chat_api.sql_tool.catalog import NamedQuery, read_catalog
 from chat_api.sql_tool.database import connected
 from chat_api.sql_tool.rights import Rights, read_rights

@@ -8,7 +8,9 @@ from typing import Any
 
 import psycopg
 
-from chat_api import migrate
+from chat_api.migrate import errors_told
+from chat_api.postgres import session
+from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn
 from chat_api.sql_tool.errors import FailedError
 
@@ -25,9 +27,9 @@ def connected(database_url: str, application: str = APPLICATION) -> Iterator[psy
     """
     try:
         with (
-            migrate.errors_told("cannot work with the database"),
-            migrate.connected(parse_dsn(database_url), application) as connection,
+            errors_told("cannot work with the database"),
+            session.connected(parse_dsn(database_url), application) as connection,
         ):
             yield connection
-    except migrate.MigrationError as error:
+    except SessionError as error:
         raise FailedError(str(error)) from error

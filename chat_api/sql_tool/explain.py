@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from chat_api.db import load_queries
+from chat_api.postgres.queries import load_queries
 from chat_api.sql_tool.catalog import NamedQuery
 from chat_api.sql_tool.database import connected
 from chat_api.sql_tool.errors import FailedError, ParameterError

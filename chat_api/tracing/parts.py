@@ -12,11 +12,11 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chat_api.bodies import MessageCreate, Regenerate
-from chat_api.db import Database
 from chat_api.errors import ChatError
 from chat_api.generation import Generations
 from chat_api.inference import End, Inference, Prompt, Take
 from chat_api.inference.upstream import MORE_HEADERS
+from chat_api.postgres.database import Database
 from chat_api.reading import Cursor, Readers, Reading, Resumption
 from chat_api.tracing.commands import command
 

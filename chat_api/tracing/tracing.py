@@ -25,10 +25,10 @@ from chat_api.tracing.export import trace_id_of
 from chat_api.tracing.parts import TracedDatabase, TracedGenerations, TracedInference
 
 if TYPE_CHECKING:
-    from chat_api.db import Database
     from chat_api.generation import Generations
     from chat_api.inference import Inference
     from chat_api.observe.metrics import Metrics
+    from chat_api.postgres.database import Database
     from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)

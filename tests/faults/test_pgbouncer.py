@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from chat_api.cli import main
-from chat_api.db import load_queries
+from chat_api.postgres.queries import load_queries
 from chat_api.settings import Settings
 from tests.model_server import ModelServer
 from tests.pgbouncer import pooled

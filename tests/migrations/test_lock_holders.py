@@ -14,7 +14,8 @@ import pytest
 
 from chat_api import migrate
 from chat_api.cli import main
-from chat_api.migrate import MigrationError, apply_migrations, known_migrations, rollback_migrations
+from chat_api.migrate import apply_migrations, known_migrations, rollback_migrations
+from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn
 from tests.migrations import earlier
 from tests.migrations.catalog import catalog
@@ -44,7 +45,7 @@ def holder(empty_database: str) -> Iterator[Connection]:
 def test_the_holder_is_named_and_nothing_stays(
     holder: Connection, connection: Connection, empty_database: str
 ) -> None:
-    with pytest.raises(MigrationError) as caught:
+    with pytest.raises(SessionError) as caught:
         apply_migrations(empty_database)
     assert str(caught.value).startswith(
         f"migration {HELD_UP} failed: it waited too long for a lock that another transaction holds: "
@@ -53,7 +54,7 @@ def test_the_holder_is_named_and_nothing_stays(
     )
     assert str(caught.value).endswith(" s); end it, or let it end, and try again")
     schema = catalog(connection)
-    with pytest.raises(MigrationError):
+    with pytest.raises(SessionError):
         apply_migrations(empty_database)
     assert catalog(connection) == schema
     holder.rollback()
@@ -66,7 +67,7 @@ def test_going_back_names_it_too(connection: Connection, empty_database: str) ->
     rollback_migrations(empty_database, len(known_migrations()) - 2)
     with connection.transaction():
         connection.execute("select from messages")
-        with pytest.raises(MigrationError, match=rf"^rolling back .*: pid {connection.info.backend_pid} \("):
+        with pytest.raises(SessionError, match=rf"^rolling back .*: pid {connection.info.backend_pid} \("):
             rollback_migrations(empty_database)
     assert rollback_migrations(empty_database) == [HELD_UP]
 
@@ -77,7 +78,7 @@ def test_a_prepared_transaction_has_no_session_to_end(connection: Connection, em
     connection.execute("select from messages")
     connection.execute("prepare transaction 'forgotten'")
     try:
-        with pytest.raises(MigrationError, match=r"a prepared transaction .*pg_prepared_xacts"):
+        with pytest.raises(SessionError, match=r"a prepared transaction .*pg_prepared_xacts"):
             apply_migrations(empty_database)
     finally:
         connection.execute("rollback prepared 'forgotten'")
@@ -97,7 +98,7 @@ def test_a_role_that_may_not_look_at_others_still_learns_who_it_is(
         with connection.transaction():
             connection.execute("select from messages")
             pid = connection.info.backend_pid
-            with pytest.raises(MigrationError, match=rf"pid {pid} \(.*role postgres\)"):
+            with pytest.raises(SessionError, match=rf"pid {pid} \(.*role postgres\)"):
                 apply_migrations(owner)
     finally:
         connection.execute(f"reassign owned by {role} to postgres")
@@ -171,7 +172,7 @@ def test_a_statement_that_takes_too_long_is_undone(
     (migrations_copy / "9999.a-nap.sql").write_text(
         "set local statement_timeout = '100ms'; create table nap (); select pg_sleep(10);"
     )
-    with pytest.raises(MigrationError, match=r"9999\.a-nap failed: .*statement timeout; it is undone"):
+    with pytest.raises(SessionError, match=r"9999\.a-nap failed: .*statement timeout; it is undone"):
         apply_migrations(empty_database)
     assert connection.execute("select to_regclass('nap')").fetchone() == (None,)
 

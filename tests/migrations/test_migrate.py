@@ -16,14 +16,9 @@ import psycopg
 import pytest
 
 from chat_api import migrate
-from chat_api.migrate import (
-    MigrationError,
-    apply_migrations,
-    known_migrations,
-    migration_status,
-    rollback_migrations,
-)
+from chat_api.migrate import apply_migrations, known_migrations, migration_status, rollback_migrations
 from chat_api.migration_backend import CHAT_LOCK, TURN_LOCK
+from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn
 from tests.migrations import earlier
 from tests.migrations.catalog import catalog
@@ -203,7 +198,7 @@ def test_a_migration_that_fails_leaves_nothing_of_it(
 ) -> None:
     connection.execute("create table conversations (id bigint primary key)")
     before = catalog(connection)
-    with pytest.raises(MigrationError, match=r"^migration 0001.adopt-conversations failed: "):
+    with pytest.raises(SessionError, match=r"^migration 0001.adopt-conversations failed: "):
         apply_migrations(empty_database)
     assert catalog(connection) == before
     connection.execute("drop table conversations")
@@ -220,7 +215,7 @@ def test_a_lock_that_is_not_to_be_had_is_said_in_one_sentence(
     file.write_text(file.read_text().replace("lock_timeout = '5s'", "lock_timeout = '50ms'"))
     with connection.transaction():
         connection.execute("select from messages")
-        with pytest.raises(MigrationError, match=r"0002.*a lock that another transaction holds"):
+        with pytest.raises(SessionError, match=r"0002.*a lock that another transaction holds"):
             apply_migrations(empty_database)
     assert apply_migrations(empty_database) == known_migrations()[1:]
 
@@ -233,7 +228,7 @@ def test_files_that_are_no_migrations_are_not_run(empty_database: str, migration
 
 def test_a_package_without_its_migrations_says_so(empty_database: str, migrations_copy: Path) -> None:
     shutil.rmtree(migrations_copy)
-    with pytest.raises(MigrationError, match=r"there are no migrations in .*install the package again"):
+    with pytest.raises(SessionError, match=r"there are no migrations in .*install the package again"):
         apply_migrations(empty_database)
 
 
@@ -250,7 +245,7 @@ def reader(connection: Connection, empty_database: str) -> Iterator[str]:
 
 
 def test_a_role_without_the_right_to_create_is_told_so(reader: str) -> None:
-    with pytest.raises(MigrationError, match=r"permission denied for schema public; .* check the role in"):
+    with pytest.raises(SessionError, match=r"permission denied for schema public; .* check the role in"):
         apply_migrations(reader)
 
 
@@ -272,14 +267,14 @@ def test_waiting_for_another_process_has_an_end(
 ) -> None:
     monkeypatch.setattr(migrate, "TURN_SECONDS", 0)
     connection.execute("select pg_advisory_lock(%s, %s)", (CHAT_LOCK, TURN_LOCK))
-    with pytest.raises(MigrationError, match="another process has been migrating"):
+    with pytest.raises(SessionError, match="another process has been migrating"):
         apply_migrations(empty_database)
 
 
 def test_an_unreachable_database_is_one_sentence_without_the_password(unused_tcp_port: int) -> None:
     url = f"postgresql+asyncpg://me:s3cret@127.0.0.1:{unused_tcp_port}/chat"
     for command in (apply_migrations, rollback_migrations, migration_status):
-        with pytest.raises(MigrationError) as caught:
+        with pytest.raises(SessionError) as caught:
             command(url)
         text = str(caught.value)
         assert f"cannot connect to the database at postgresql://me@127.0.0.1:{unused_tcp_port}/chat: " in text
@@ -289,7 +284,7 @@ def test_an_unreachable_database_is_one_sentence_without_the_password(unused_tcp
 
 
 def test_a_missing_database_is_named(postgres_dsn: str) -> None:
-    with pytest.raises(MigrationError, match='database "no_such_database" does not exist'):
+    with pytest.raises(SessionError, match='database "no_such_database" does not exist'):
         apply_migrations(replace(parse_dsn(postgres_dsn), database="no_such_database").libpq())
 
 

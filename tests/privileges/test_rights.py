@@ -10,7 +10,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from chat_api.db import load_queries
+from chat_api.postgres.queries import load_queries
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
 from tests.conftest import Start

@@ -9,7 +9,8 @@ import asyncpg
 import psycopg
 import pytest
 
-from chat_api.migrate import MigrationError, apply_migrations, rollback_migrations
+from chat_api.migrate import apply_migrations, rollback_migrations
+from chat_api.postgres.session import SessionError
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.hot_paths import walk
@@ -157,7 +158,7 @@ def test_it_comes_down_again_and_leaves_no_trace(script: Script, owner_url: str,
 
 def test_an_older_version_is_not_put_behind_it(script: Script, owner_url: str) -> None:
     """It would see nothing: it doesn't say for whom it works."""
-    with pytest.raises(MigrationError, match=r"run deploy/postgresql/row-security-off\.sql first"):
+    with pytest.raises(SessionError, match=r"run deploy/postgresql/row-security-off\.sql first"):
         rollback_to_before_the_wall(owner_url)
     script("row-security-off.sql")
     rollback_to_before_the_wall(owner_url)

@@ -19,7 +19,8 @@ from psycopg import sql
 from chat_api import folders, migrate
 from chat_api.cli import main
 from chat_api.folders import migrations_dir
-from chat_api.migrate import MigrationError, apply_migrations, grant_rights, rollback_migrations
+from chat_api.migrate import apply_migrations, grant_rights, rollback_migrations
+from chat_api.postgres.session import SessionError
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn
 from tests.conftest import Start
@@ -211,7 +212,7 @@ def test_migrating_as_the_services_role_is_refused(
     apply_migrations(fresh, role)
     assert apply_migrations(url_of(role, fresh)) == []  # nothing to do: as at each start of a container
     one_more()
-    with pytest.raises(MigrationError, match="permission denied"):
+    with pytest.raises(SessionError, match="permission denied"):
         apply_migrations(url_of(role, fresh))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from chat_api.cli import main
-from chat_api.db import load_queries
 from chat_api.dev.installation import binaries
+from chat_api.postgres.queries import load_queries
 from tests.privileges.conftest import OWNER, SERVICE, Script
 from tests.queries import Chat, Connection
 

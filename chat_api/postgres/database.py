@@ -1,4 +1,4 @@
-"""The database: a pool, the named queries of `sql/`, and database errors turned into ChatErrors."""
+"""The database: a pool that runs named queries, and turns database errors into ChatErrors."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import aiosql
 import asyncpg
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from chat_api import errors
 from chat_api.errors import describe
-from chat_api.folders import sql_dir
+from chat_api.postgres.queries import load_queries
 from chat_api.settings.database_url import parse_dsn
 
 if TYPE_CHECKING:
@@ -56,29 +53,6 @@ CONSTRAINTS: dict[str, type[errors.ChatError]] = {
     "messages_conversation_id_fkey": errors.ConversationNotFound,
     "uq_generations_idempotency_key": errors.RequestRepeated,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A named query: its text with $1, $2 … and the names of these, in order."""
-
-    text: str
-    parameters: tuple[str, ...]
-
-
-@cache
-def load_queries() -> dict[str, Query]:
-    """Every query of `sql/` under `<file>.<name>`."""
-    queries = {}
-    for path in sorted(sql_dir().glob("*.sql")):
-        loaded = aiosql.from_path(path, "asyncpg")
-        for name in loaded.available_queries:
-            if name.endswith("_cursor"):  # aiosql's own twin of each multi-row query
-                continue
-            function = getattr(loaded, name)
-            parameters = tuple(function.__signature__.parameters)[1:]
-            queries[f"{path.stem}.{name}"] = Query(function.sql, parameters)
-    return queries
 
 
 class Database:
