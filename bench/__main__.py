@@ -28,7 +28,7 @@ from bench import buffers, chart, parts
 from bench.accounting import resident
 from bench.statements import requested
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 
 FOLDER = Path(__file__).parent
 TOKENS, RATE, RUNS = 150, 30.0, 3

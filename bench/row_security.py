@@ -26,7 +26,7 @@ from bench.plans import MODES, Connection
 from bench.statements import HOT, Parameters
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from chat_api.postgres.queries import Query, load_queries
 
 SCRIPT = Path(__file__).parent.parent / "deploy" / "postgresql" / "row-security.sql"

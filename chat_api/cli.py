@@ -12,9 +12,9 @@ from pathlib import Path
 
 from chat_api import __version__
 from chat_api.data_tool.arguments import add_data_commands
+from chat_api.migrate.newer_schema import FLAG
 from chat_api.migrate_command import add_migrate_command
 from chat_api.migrate_command import run as run_migrate
-from chat_api.newer import FLAG
 from chat_api.settings import SettingsError, load_settings
 from chat_api.sql_tool.arguments import add_sql_command
 

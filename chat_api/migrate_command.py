@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from chat_api.newer import FLAG, explain_newer, with_flag
+from chat_api.migrate.newer_schema import FLAG, explain_newer, with_flag
 from chat_api.settings import Settings, load_settings
 
 FAILED, PENDING = 1, 3
@@ -84,7 +84,7 @@ def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any
 
 def run(options: argparse.Namespace) -> int:
     """Run the chosen action; its exit status. Raises SessionError, SettingsError."""
-    from chat_api.migrate import NewerSchemaError  # noqa: PLC0415 - serve needs no yoyo
+    from chat_api.migrate.errors import NewerSchemaError  # noqa: PLC0415 - serve needs no yoyo
     from chat_api.postgres.session import SessionError  # noqa: PLC0415 - serve needs no yoyo
 
     try:
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _apply(settings: Settings, options: argparse.Namespace) -> int:
-    from chat_api.migrate import apply_migrations, grant_rights  # noqa: PLC0415
+    from chat_api.migrate.apply import apply_migrations, grant_rights  # noqa: PLC0415
 
     role = settings.service_role
     done = apply_migrations(
@@ -115,7 +115,7 @@ def _apply(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _rollback(settings: Settings, options: argparse.Namespace) -> int:
-    from chat_api.migrate import rollback_migrations  # noqa: PLC0415
+    from chat_api.migrate.apply import rollback_migrations  # noqa: PLC0415
 
     if not rollback_migrations(
         settings.database_url, options.count, done_one=lambda name: _say(f"rolled back {name}")
@@ -125,14 +125,14 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
-    from chat_api import migration_report  # noqa: PLC0415
+    from chat_api.migrate.report import as_json, as_text, read_report  # noqa: PLC0415
 
-    report = migration_report.read_report(settings.database_url)
+    report = read_report(settings.database_url)
     if options.json:
-        text = orjson.dumps(migration_report.as_json(report), option=orjson.OPT_INDENT_2).decode()
+        text = orjson.dumps(as_json(report), option=orjson.OPT_INDENT_2).decode()
         sys.stdout.write(f"{text}\n")
     else:
-        sys.stdout.writelines(f"{line}\n" for line in migration_report.as_text(report))
+        sys.stdout.writelines(f"{line}\n" for line in as_text(report))
     if newer := report.of("newer"):
         return _fail(explain_newer(newer))
     return PENDING if report.of("pending") else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from chat_api.errors import DatabaseNotMigrated, DatabaseUnavailable
 from chat_api.listeners import ServeError
-from chat_api.newer import explain_newer, newer_migrations, with_flag
+from chat_api.migrate.newer_schema import explain_newer, newer_migrations, with_flag
 from chat_api.observe.metrics import Metrics
 from chat_api.postgres.database import Database
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chat_api.dev.postgres import Postgres
 from chat_api.folders import migration_ids
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
 from tests.conftest import FAST, Client, Start

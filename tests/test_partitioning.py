@@ -24,7 +24,7 @@ from chat_api.cli import main
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
 from chat_api.folders import migration_ids
-from chat_api.migrate import apply_migrations, rollback_migrations
+from chat_api.migrate.apply import apply_migrations, rollback_migrations
 from tests.chat import Client, open_chat, somebody_waits, until
 from tests.model_server import ModelServer
 from tests.queries import Chat as Stored

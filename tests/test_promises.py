@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.auth_service import AuthService
 from tests.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until

@@ -20,7 +20,7 @@ import pytest
 from chat_api.cli import main
 from chat_api.dev.installation import binaries
 from chat_api.folders import migration_ids
-from chat_api.migrate import rollback_migrations
+from chat_api.migrate.apply import rollback_migrations
 from chat_api.postgres.queries import load_queries
 from chat_api.sql_tool.catalog import read_catalog
 from chat_api.sql_tool.database import connected
@@ -195,7 +195,7 @@ def test_a_migrated_database_is_well(run: Run, configured: str) -> None:
 
 
 async def test_an_adopted_database_is_well(run: Run, configured: str, sql: Connection) -> None:
-    from chat_api.migrate import apply_migrations
+    from chat_api.migrate.apply import apply_migrations
 
     await sql.execute("drop schema public cascade; create schema public")
     earlier.make(configured, is_favorited=False)

@@ -10,7 +10,7 @@ import asyncpg
 
 from chat_api.dev.errors import DevError, PostgresError
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 
 DATABASE = "samosachaat"
 

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from chat_api.migrate import migration_status
-from chat_api.newer import newer_migrations
+from chat_api.migrate.apply import migration_status
+from chat_api.migrate.newer_schema import newer_migrations
 from chat_api.postgres.queries import Query, load_queries
 from chat_api.sql_tool.catalog import NamedQuery, read_catalog
 from chat_api.sql_tool.database import connected

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from chat_api.migrate import errors_told
+from chat_api.migrate.errors import errors_told
 from chat_api.postgres import session
 from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn

@@ -23,7 +23,7 @@ import aiohttp
 import asyncpg
 
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from tests.chaos.proxy import Proxy
 from tests.chaos.readers import Client
 

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.faults.proxy import Proxy
 from tests.model_server import ModelServer

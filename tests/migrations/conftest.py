@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from chat_api import folders, migrate, migration_file
+from chat_api import folders
 from chat_api.folders import migrations_dir
+from chat_api.migrate import apply, demands
 from chat_api.settings.database_url import parse_dsn
 
 
@@ -47,6 +48,6 @@ def connection(empty_database: str) -> Iterator[psycopg.Connection[Any]]:
 def migrations_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of `migrations/`, whose name would be a pattern."""
     folder = Path(shutil.copytree(migrations_dir(), tmp_path / "migrations [copy]*"))
-    for module in (migrate, migration_file, folders):
+    for module in (apply, demands, folders):
         monkeypatch.setattr(module, "migrations_dir", lambda: folder)
     return folder

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from tests.migrations import earlier
 from tests.migrations.catalog import catalog
 

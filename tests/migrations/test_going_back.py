@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 import pytest
 
-from chat_api.migrate import apply_migrations, known_migrations, rollback_migrations
+from chat_api.migrate.apply import apply_migrations, known_migrations, rollback_migrations
 from tests.chat import Chat as Page
 from tests.chat import Client
 from tests.migrations import earlier

@@ -12,9 +12,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_api import migrate
 from chat_api.cli import main
-from chat_api.migrate import apply_migrations, known_migrations, rollback_migrations
+from chat_api.migrate import apply
+from chat_api.migrate.apply import apply_migrations, known_migrations, rollback_migrations
 from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn
 from tests.migrations import earlier
@@ -30,7 +30,7 @@ def impatient(migrations_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks of the second migration are waited for half a second; then half a second's pause."""
     for file in migrations_copy.glob("0002.*"):
         file.write_text(file.read_text().replace("lock_timeout = '5s'", "lock_timeout = '500ms'"))
-    monkeypatch.setattr(migrate, "PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(apply, "PAUSE_SECONDS", 0.5)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from chat_api.folders import migrations_dir
-from chat_api.migrate import apply_migrations, known_migrations
-from chat_api.migration_file import HINDERS, Demands, read_demands
+from chat_api.migrate.apply import apply_migrations, known_migrations
+from chat_api.migrate.demands import HINDERS, Demands, read_demands
 from tests.migrations import earlier
 
 Connection = psycopg.Connection[Any]

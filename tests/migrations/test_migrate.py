@@ -15,9 +15,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_api import migrate
-from chat_api.migrate import apply_migrations, known_migrations, migration_status, rollback_migrations
-from chat_api.migration_backend import CHAT_LOCK, TURN_LOCK
+from chat_api.migrate import apply
+from chat_api.migrate.apply import apply_migrations, known_migrations, migration_status, rollback_migrations
+from chat_api.migrate.backend import CHAT_LOCK, TURN_LOCK
 from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn
 from tests.migrations import earlier
@@ -25,7 +25,7 @@ from tests.migrations.catalog import catalog
 
 Connection = psycopg.Connection[Any]
 
-APPLY = "import sys; from chat_api.migrate import *; print(*apply_migrations(sys.argv[1]))"
+APPLY = "import sys; from chat_api.migrate.apply import *; print(*apply_migrations(sys.argv[1]))"
 
 
 def start_process(database_url: str) -> subprocess.Popen[str]:
@@ -265,7 +265,7 @@ def test_a_uid_without_a_name_can_migrate(empty_database: str, monkeypatch: pyte
 def test_waiting_for_another_process_has_an_end(
     connection: Connection, empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "TURN_SECONDS", 0)
+    monkeypatch.setattr(apply, "TURN_SECONDS", 0)
     connection.execute("select pg_advisory_lock(%s, %s)", (CHAT_LOCK, TURN_LOCK))
     with pytest.raises(SessionError, match="another process has been migrating"):
         apply_migrations(empty_database)

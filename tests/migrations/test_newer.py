@@ -8,12 +8,8 @@ import psycopg
 import pytest
 
 from chat_api.cli import main
-from chat_api.migrate import (
-    NewerSchemaError,
-    apply_migrations,
-    known_migrations,
-    rollback_migrations,
-)
+from chat_api.migrate.apply import apply_migrations, known_migrations, rollback_migrations
+from chat_api.migrate.errors import NewerSchemaError
 
 Connection = psycopg.Connection[Any]
 

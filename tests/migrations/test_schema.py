@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 
 Connection = psycopg.Connection[Any]
 

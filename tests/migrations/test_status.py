@@ -10,10 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from chat_api import migration_report
 from chat_api.cli import main
-from chat_api.migrate import apply_migrations, known_migrations, rollback_migrations
-from chat_api.migration_report import Size
+from chat_api.migrate.apply import apply_migrations, known_migrations, rollback_migrations
+from chat_api.migrate.report import Size, _size
 from tests.migrations import earlier
 
 Connection = psycopg.Connection[Any]
@@ -163,4 +162,4 @@ def test_a_file_that_says_nothing_of_its_locks_is_not_taken_for_harmless(
     ],
 )
 def test_sizes_are_written_as_people_read_them(size: Size, words: str) -> None:
-    assert migration_report._size(size) == words
+    assert _size(size) == words

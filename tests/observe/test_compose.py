@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 from chat_api import cli
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from chat_api.supervisor import STOP_SECONDS
 from tests import processes

@@ -9,7 +9,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from chat_api.migrate import apply_migrations, rollback_migrations
+from chat_api.migrate.apply import apply_migrations, rollback_migrations
 from chat_api.postgres.session import SessionError
 from chat_api.settings import Settings
 from tests.conftest import Start

@@ -16,10 +16,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from chat_api import folders, migrate
+from chat_api import folders
 from chat_api.cli import main
 from chat_api.folders import migrations_dir
-from chat_api.migrate import apply_migrations, grant_rights, rollback_migrations
+from chat_api.migrate import apply
+from chat_api.migrate.apply import apply_migrations, grant_rights, rollback_migrations
 from chat_api.postgres.session import SessionError
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn
@@ -155,10 +156,10 @@ def one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
     """Bring a version with one more migration, which adds a table."""
 
     def bring() -> None:
-        before = migrate.known_migrations()[-1]
+        before = apply.known_migrations()[-1]
         folder = Path(shutil.copytree(migrations_dir(), tmp_path / "migrations"))
         (folder / "9999.add-more.sql").write_text(MORE.format(before=before))
-        for module in (migrate, folders):
+        for module in (apply, folders):
             monkeypatch.setattr(module, "migrations_dir", lambda: folder)
 
     return bring

@@ -17,7 +17,7 @@ import pytest
 from chat_api.cli import main
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn
 from tests.chat import Chat, Client, Sql, until

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from chat_api.dev.postgres import Postgres
-from chat_api.migrate import apply_migrations
+from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.conftest import FAST
 from tests.processes import Service, open_conversation, until

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from chat_api.migration_backend import CHAT_LOCK, SESSION_LOCK
+from chat_api.migrate.backend import CHAT_LOCK, SESSION_LOCK
 from chat_api.postgres.session import connect
 from chat_api.settings.database_url import Dsn
 

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from chat_api.folders import migration_ids
-from chat_api.migrate import MigrationState, migration_status
-from chat_api.migration_file import Demands, TableLock, read_demands
-from chat_api.migration_session import errors_told
-from chat_api.newer import newer_migrations
+from chat_api.migrate.apply import MigrationState, migration_status
+from chat_api.migrate.demands import Demands, TableLock, read_demands
+from chat_api.migrate.errors import errors_told
+from chat_api.migrate.newer_schema import newer_migrations
 from chat_api.postgres.session import connected
 from chat_api.settings.database_url import parse_dsn
 

@@ -28,10 +28,10 @@ from yoyo import default_migration_table, read_migrations
 from yoyo.migrations import Migration, MigrationList
 
 from chat_api.folders import migration_ids, migrations_dir
-from chat_api.lock_holders import Holders, watched
-from chat_api.migration_backend import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, MigrationBackend
-from chat_api.migration_session import LockHeldError, NewerSchemaError, errors_told
-from chat_api.newer import explain_newer, newer_migrations
+from chat_api.migrate.backend import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, MigrationBackend
+from chat_api.migrate.errors import LockHeldError, NewerSchemaError, errors_told
+from chat_api.migrate.lock_holders import Holders, watched
+from chat_api.migrate.newer_schema import explain_newer, newer_migrations
 from chat_api.postgres.session import SessionError, connected
 from chat_api.settings.database_url import parse_dsn
 

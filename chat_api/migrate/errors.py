@@ -9,7 +9,7 @@ import psycopg
 from psycopg import errors
 from yoyo.exceptions import BadMigration, LockTimeout
 
-from chat_api.lock_holders import Holders
+from chat_api.migrate.lock_holders import Holders
 from chat_api.postgres.session import SessionError, reason
 
 
