@@ -13,7 +13,6 @@ from aiohttp import web
 from chat_api import errors, middlewares
 from chat_api.access.refusals import Refusals
 from chat_api.access.tokens import TokenVerifier
-from chat_api.answer import CUT_SHORT
 from chat_api.assets import load_assets
 from chat_api.context import (
     DATABASE,
@@ -27,7 +26,8 @@ from chat_api.context import (
     SOCKETS,
     VERIFIER,
 )
-from chat_api.generation import Generations
+from chat_api.generation.answer import CUT_SHORT
+from chat_api.generation.generations import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from chat_api.access.refusals import Refusals
 from chat_api.access.tokens import Principal, TokenVerifier
-from chat_api.generation import Generations
+from chat_api.generation.generations import Generations
 from chat_api.inference import Inference
 from chat_api.observe.metrics import Metrics
 from chat_api.postgres.database import Database

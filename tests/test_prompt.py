@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chat_api import prompt
 from chat_api.bodies import Regenerate
+from chat_api.generation import prompt
 from chat_api.settings import Settings
 from tests.chat import Chat, Sql, open_chat
 from tests.conftest import Start

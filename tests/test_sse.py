@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
 
-from chat_api.reading import Reading
+from chat_api.generation.readers import Reading
 from chat_api.relay import Log
 from chat_api.transports.sse import BYTES_A_WRITE, _Writer
 from tests.conftest import Client

@@ -198,7 +198,7 @@ async def test_a_command_that_fails_unforeseen_is_refused_without_its_reason(
     async def broken(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("chat_api.reading.Readers.resume", broken)
+    monkeypatch.setattr("chat_api.generation.readers.Readers.resume", broken)
     async with open_tab(client, user) as tab:
         refused = await tab.ask("subscribe", conversation)
         assert (refused["code"], refused["ref"]) == ("internal_error", 1)

@@ -10,7 +10,7 @@ from chat_api.bodies import Stopped
 from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Answer, Operation, Parameter, describe
-from chat_api.reading import Cursor
+from chat_api.generation.readers import Cursor
 from chat_api.routes.requests import read_id, respond
 from chat_api.transports import sse
 

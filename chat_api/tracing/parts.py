@@ -13,15 +13,15 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from chat_api.bodies import MessageCreate, Regenerate
 from chat_api.errors import ChatError
-from chat_api.generation import Generations
+from chat_api.generation.generations import Generations
+from chat_api.generation.readers import Cursor, Readers, Reading, Resumption
 from chat_api.inference import End, Inference, Prompt, Take
 from chat_api.inference.upstream import MORE_HEADERS
 from chat_api.postgres.database import Database
-from chat_api.reading import Cursor, Readers, Reading, Resumption
 from chat_api.tracing.commands import command
 
 if TYPE_CHECKING:
-    from chat_api.answer import Answer
+    from chat_api.generation.answer import Answer
     from chat_api.observe.metrics import Metrics
     from chat_api.relay import Hub, Log
     from chat_api.settings import Settings

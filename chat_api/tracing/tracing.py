@@ -25,7 +25,7 @@ from chat_api.tracing.export import trace_id_of
 from chat_api.tracing.parts import TracedDatabase, TracedGenerations, TracedInference
 
 if TYPE_CHECKING:
-    from chat_api.generation import Generations
+    from chat_api.generation.generations import Generations
     from chat_api.inference import Inference
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database

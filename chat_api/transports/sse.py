@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.abc import AbstractStreamWriter
 
+    from chat_api.generation.readers import Reading
     from chat_api.observe.metrics import Metrics
-    from chat_api.reading import Reading
     from chat_api.relay import Encode
     from chat_api.settings import Settings
 

@@ -16,8 +16,8 @@ from chat_api.transports.live import LiveReader
 from chat_api.transports.websocket import FAILED, GOING_AWAY, Socket, framed
 
 if TYPE_CHECKING:
-    from chat_api.generation import Generations
-    from chat_api.reading import Reading
+    from chat_api.generation.generations import Generations
+    from chat_api.generation.readers import Reading
     from chat_api.relay import Log
 
 logger = structlog.get_logger(__name__)

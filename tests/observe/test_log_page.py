@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chat_api.answer import Report
+from chat_api.generation.answer import Report
 from chat_api.settings import Settings
 from tests.model_server import ModelServer
 from tests.observe.page import names, table
