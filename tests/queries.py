@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import orjson
 
-from chat_api.cleaning import BEGINNING
 from chat_api.postgres.queries import load_queries
+from chat_api.upkeep.cleaning import BEGINNING
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]

@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from chat_api.cleaning import BEGINNING, PRUNE_ROWS
 from chat_api.settings import Settings
+from chat_api.upkeep.cleaning import BEGINNING, PRUNE_ROWS
 from tests.chat import open_chat, until
 from tests.conftest import Start
 from tests.queries import Chat, Connection, blocked, one
@@ -292,7 +292,7 @@ async def test_what_is_behind_the_place_that_was_pruned_last_goes_later(
     start: Start, settings: Settings, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that took longer than the ones begun after it."""
-    monkeypatch.setattr("chat_api.cleaning.AGAIN_SECONDS", 0.5)
+    monkeypatch.setattr("chat_api.upkeep.cleaning.AGAIN_SECONDS", 0.5)
     await write_journal(sql, 10)
     await start(settings.model_copy(update={"worker_lease": 1.0}))
     await empty(sql, "journal")
@@ -315,8 +315,8 @@ async def test_retention_days_are_kept(start: Start, settings: Settings, sql: Co
 async def test_conversations_too_large_to_go_a_hundred_at_once_go_one_by_one(
     start: Start, settings: Settings, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_api.cleaning.RETRY_SECONDS", 0)
-    monkeypatch.setattr("chat_api.cleaning.GENTLE", 0)
+    monkeypatch.setattr("chat_api.upkeep.cleaning.RETRY_SECONDS", 0)
+    monkeypatch.setattr("chat_api.upkeep.cleaning.GENTLE", 0)
     await sql.execute(
         "create function dawdle() returns trigger language plpgsql as"
         " $$ begin perform pg_sleep(0.1); return old; end $$;"

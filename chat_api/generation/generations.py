@@ -10,14 +10,14 @@ import structlog
 
 from chat_api import errors, events
 from chat_api.bodies import MessageCreate, Regenerate
-from chat_api.cleaning import Cleaning
 from chat_api.generation import prompt
 from chat_api.generation.answer import DRAINED, LOST, STOPPED, Answer
 from chat_api.generation.limits import SendLimits
 from chat_api.generation.readers import Readers, Reading
 from chat_api.generation.start import begin
-from chat_api.housekeeping import Housekeeping
 from chat_api.relay import Follower, Hints, Hub, Journal, Watch
+from chat_api.upkeep.cleaning import Cleaning
+from chat_api.upkeep.orphans import Housekeeping
 
 if TYPE_CHECKING:
     from chat_api.inference import Inference

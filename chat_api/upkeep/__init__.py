@@ -1,0 +1,1 @@
+"""Background work that one worker does for all of them."""
