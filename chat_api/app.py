@@ -10,11 +10,14 @@ import aiohttp
 import aiohttp_cors
 from aiohttp import web
 
-from chat_api import errors, middlewares
+from chat_api import errors
 from chat_api.access.refusals import Refusals
 from chat_api.access.tokens import TokenVerifier
-from chat_api.assets import load_assets
-from chat_api.context import (
+from chat_api.generation.answer import CUT_SHORT
+from chat_api.generation.generations import Generations
+from chat_api.http import middlewares
+from chat_api.http.assets import load_assets
+from chat_api.http.context import (
     DATABASE,
     GENERATIONS,
     INFERENCE,
@@ -23,11 +26,8 @@ from chat_api.context import (
     REFUSALS,
     ROUTES,
     SETTINGS,
-    SOCKETS,
     VERIFIER,
 )
-from chat_api.generation.answer import CUT_SHORT
-from chat_api.generation.generations import Generations
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals
@@ -36,7 +36,7 @@ from chat_api.routes import TABLES, web_page
 from chat_api.routes.commands import KINDS
 from chat_api.settings import Settings
 from chat_api.settings.proxies import Proxies
-from chat_api.transports.websocket import GOING_AWAY
+from chat_api.transports.websocket import GOING_AWAY, SOCKETS
 
 if TYPE_CHECKING:
     from chat_api.tracing.tracing import Tracing

@@ -15,7 +15,7 @@ from aiohttp import web
 from chat_api import listeners
 from chat_api.app import create_app
 from chat_api.connection import Runner
-from chat_api.context import GENERATIONS, REFUSALS
+from chat_api.http.context import GENERATIONS, REFUSALS
 from chat_api.listeners import ServeError
 from chat_api.schema_guard import SchemaGuard
 from chat_api.settings import Settings

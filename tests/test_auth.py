@@ -13,7 +13,7 @@ from aioresponses import CallbackResult, aioresponses
 
 from chat_api import errors
 from chat_api.access.tokens import TokenVerifier
-from chat_api.context import VERIFIER
+from chat_api.http.context import VERIFIER
 from chat_api.observe.metrics import Metrics
 from chat_api.settings import Settings
 from tests.auth_service import AuthService

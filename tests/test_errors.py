@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientResponse
 from asyncpg import Connection, Record
 
-from chat_api.context import GENERATIONS, METRICS
 from chat_api.errors import ChatError, from_code
+from chat_api.http.context import GENERATIONS, METRICS
 from chat_api.settings import Settings
 from tests.conftest import Client
 from tests.model_server import ModelServer

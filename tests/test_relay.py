@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from aiohttp import ClientResponse
 
-from chat_api.context import GENERATIONS
+from chat_api.http.context import GENERATIONS
 from chat_api.settings import Settings
 from tests.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until
 from tests.conftest import Start

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chat_api.context import GENERATIONS
+from chat_api.http.context import GENERATIONS
 from tests.auth_service import AuthService
 from tests.chat import Chat, Client, Sql, open_chat
 from tests.model_server import ModelServer

@@ -14,7 +14,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 from aiohttp_sse import EventSourceResponse
 
-from chat_api.context import GENERATIONS
+from chat_api.http.context import GENERATIONS
 from chat_api.settings import Settings
 from chat_api.transports import sse
 from tests.auth_service import AuthService

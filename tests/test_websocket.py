@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from chat_api.context import GENERATIONS, SOCKETS
+from chat_api.http.context import GENERATIONS
 from chat_api.relay import Hints, Log, watch
 from chat_api.settings import Settings
+from chat_api.transports.websocket import SOCKETS
 from tests.auth_service import AuthService
 from tests.chat import Sql, somebody_waits, until
 from tests.model_server import ModelServer

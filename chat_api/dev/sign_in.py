@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.middlewares import public
+from chat_api.http.middlewares import public
 
 PATH = "dev/token"  # relative, as the page wants it
 _HOSTS = {"127.0.0.1", "localhost"}

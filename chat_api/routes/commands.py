@@ -23,7 +23,7 @@ from chat_api import errors
 from chat_api.bodies import MAX_KEY_CHARACTERS, Body, MessageCreate, Regenerate
 from chat_api.description.declare import EVENT_ID
 from chat_api.generation.readers import Cursor
-from chat_api.routes.requests import explain, parse_id
+from chat_api.http.requests import explain, parse_id
 
 MAX_SAFE_INTEGER = 2**53 - 1  # RFC 8259 section 6: beyond it, JSON's readers disagree
 

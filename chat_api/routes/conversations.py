@@ -21,11 +21,11 @@ from chat_api.bodies import (
     OpenConversation,
     PageQuery,
 )
-from chat_api.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import Answer, Operation, describe
 from chat_api.generation.readers import Cursor
-from chat_api.routes.requests import read_body, read_id, read_query, respond
+from chat_api.http.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
+from chat_api.http.requests import read_body, read_id, read_query, respond
 
 if TYPE_CHECKING:
     import asyncpg

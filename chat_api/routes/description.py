@@ -12,10 +12,9 @@ import orjson
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.assets import TYPES, Asset
 from chat_api.description.declare import Answer, Operation, Parameter, describe
-from chat_api.middlewares import is_public, public
-from chat_api.routes.files import answer
+from chat_api.http.assets import TYPES, Asset, answer
+from chat_api.http.middlewares import is_public, public
 
 routes = web.RouteTableDef()
 

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.bodies import Health, Readiness
-from chat_api.context import DATABASE, GENERATIONS, METRICS
 from chat_api.description.declare import Answer, Operation, describe
 from chat_api.folders import migration_ids
-from chat_api.middlewares import public
+from chat_api.http.context import DATABASE, GENERATIONS, METRICS
+from chat_api.http.middlewares import public
 
 log = structlog.get_logger(__name__)
 

@@ -8,11 +8,11 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.bodies import MAX_KEY_CHARACTERS, Exchange, MessageCreate, Regenerate
-from chat_api.context import DATABASE, GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_STREAM, Answer, Operation, Parameter, describe
-from chat_api.middlewares import customer
-from chat_api.routes.requests import read_body, read_id, respond
+from chat_api.http.client import customer
+from chat_api.http.context import DATABASE, GENERATIONS, METRICS, PRINCIPAL, SETTINGS
+from chat_api.http.requests import read_body, read_id, respond
 from chat_api.transports import sse
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.bodies import Models, ModelSwap, Swapped
-from chat_api.context import INFERENCE, PRINCIPAL
 from chat_api.description.declare import Answer, Operation, describe
-from chat_api.routes.requests import read_body, respond
+from chat_api.http.context import INFERENCE, PRINCIPAL
+from chat_api.http.requests import read_body, respond
 
 routes = web.RouteTableDef()
 

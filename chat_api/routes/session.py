@@ -13,7 +13,7 @@ import structlog
 
 from chat_api import errors
 from chat_api.access.token_bucket import TokenBucket
-from chat_api.context import GENERATIONS, METRICS, REFUSALS, SETTINGS, VERIFIER
+from chat_api.http.context import GENERATIONS, METRICS, REFUSALS, SETTINGS, VERIFIER
 from chat_api.routes.commands import (
     KINDS,
     Asked,

@@ -6,14 +6,16 @@ import structlog
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.context import METRICS, REFUSALS, SETTINGS, SOCKETS
 from chat_api.description.declare import Answer, Operation, describe
-from chat_api.middlewares import client, customer, origin, public, verify_bearer
+from chat_api.http.client import client, customer, origin
+from chat_api.http.context import METRICS, REFUSALS, SETTINGS
+from chat_api.http.middlewares import public, verify_bearer
 from chat_api.routes.session import Session
 from chat_api.transports.websocket import (
     FAILED,
     NO_AUTHENTICATION,
     ORIGIN_REFUSED,
+    SOCKETS,
     UNAUTHENTICATED,
     Socket,
 )

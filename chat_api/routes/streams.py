@@ -7,11 +7,11 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.bodies import Stopped
-from chat_api.context import GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Answer, Operation, Parameter, describe
 from chat_api.generation.readers import Cursor
-from chat_api.routes.requests import read_id, respond
+from chat_api.http.context import GENERATIONS, METRICS, PRINCIPAL, SETTINGS
+from chat_api.http.requests import read_id, respond
 from chat_api.transports import sse
 
 routes = web.RouteTableDef()

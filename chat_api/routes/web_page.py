@@ -7,10 +7,9 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.assets import load_assets, load_page
-from chat_api.context import SETTINGS
-from chat_api.middlewares import public
-from chat_api.routes.files import answer
+from chat_api.http.assets import answer, load_assets, load_page
+from chat_api.http.context import SETTINGS
+from chat_api.http.middlewares import public
 from chat_api.settings import Settings
 
 routes = web.RouteTableDef()

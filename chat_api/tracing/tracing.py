@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from chat_api import __version__, middlewares
-from chat_api.context import PRINCIPAL, ROUTES, TRACE_ID
+from chat_api import __version__
+from chat_api.http.client import client
+from chat_api.http.context import PRINCIPAL, ROUTES, TRACE_ID
 from chat_api.tracing.commands import note_trace, socket_span
 from chat_api.tracing.export import trace_id_of
 from chat_api.tracing.parts import TracedDatabase, TracedGenerations, TracedInference
@@ -93,7 +94,7 @@ class Tracing:
                     "http.route": route or "",
                     "url.path": request.rel_url.raw_path,
                     "url.scheme": request.scheme,
-                    "client.address": middlewares.client(request),
+                    "client.address": client(request),
                     "chat.trace_id": request[TRACE_ID],
                 },
             )

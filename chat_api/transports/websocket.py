@@ -196,3 +196,6 @@ class Socket:
     async def _drain(self) -> None:
         assert self._writer is not None  # noqa: S101 - a socket is opened before it is used
         await self._writer.drain()
+
+
+SOCKETS: web.AppKey[set[Socket]] = web.AppKey("sockets", set)

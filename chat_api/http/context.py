@@ -12,7 +12,6 @@ from chat_api.observe.metrics import Metrics
 from chat_api.postgres.database import Database
 from chat_api.settings import Settings
 from chat_api.settings.proxies import Proxies
-from chat_api.transports.websocket import Socket
 
 SETTINGS = web.AppKey("settings", Settings)
 PROXIES = web.AppKey("proxies", Proxies)
@@ -24,7 +23,6 @@ INFERENCE: web.AppKey[Inference] = web.AppKey("inference", Inference)
 GENERATIONS = web.AppKey("generations", Generations)
 METRICS = web.AppKey("metrics", Metrics)
 REFUSALS = web.AppKey("refusals", Refusals)
-SOCKETS: web.AppKey[set[Socket]] = web.AppKey("sockets", set)
 
 TRACE_ID = web.RequestKey("trace_id", str)
 PRINCIPAL = web.RequestKey("principal", Principal)

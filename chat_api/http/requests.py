@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from chat_api import errors
-from chat_api.context import SETTINGS
+from chat_api.http.context import SETTINGS
 
 if TYPE_CHECKING:
     from chat_api.bodies import Body

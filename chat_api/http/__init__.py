@@ -1,0 +1,1 @@
+"""What surrounds every handler: middlewares, the caller's address, request bodies, static files."""

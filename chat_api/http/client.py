@@ -1,0 +1,35 @@
+"""Who asks, and from where: the client's address and the page's origin, behind proxies too."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from chat_api.http.context import PROXIES
+from chat_api.settings import proxies
+
+
+def client(request: web.Request) -> str:
+    """The address of who asks, as far as it is known; `unix` over the unix socket, without a proxy."""
+    peer = request.remote or proxies.UNIX
+    said = request.headers.getall("X-Forwarded-For", ())
+    return request.app[PROXIES].client(peer, said) if said and _is_proxied(request) else peer
+
+
+def customer(request: web.Request) -> str | None:
+    """Whom the limits of an address count a request for, see Proxies.customer."""
+    return request.app[PROXIES].customer(client(request))
+
+
+def origin(request: web.Request) -> str:
+    """The origin of this service's own pages, as their browser sees it: scheme, host and port."""
+    scheme, host = request.scheme, request.host
+    if _is_proxied(request):
+        scheme = proxies.scheme(request.headers.getall("X-Forwarded-Proto", ())) or scheme
+        host = proxies.host(request.headers.getall("X-Forwarded-Host", ())) or host
+    return f"{scheme}://{host}".lower()
+
+
+def _is_proxied(request: web.Request) -> bool:
+    # Not by a clone of the request, which has the client's address: an application around this one may have
+    # read the body, and then aiohttp makes none.
+    return request.app[PROXIES].trust(request.remote)
