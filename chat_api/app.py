@@ -33,10 +33,10 @@ from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals
 from chat_api.postgres.database import Database
 from chat_api.routes import TABLES, web_page
-from chat_api.routes.commands import KINDS
 from chat_api.settings import Settings
 from chat_api.settings.proxies import Proxies
-from chat_api.transports.websocket import GOING_AWAY, SOCKETS
+from chat_api.transports.websocket.commands import KINDS
+from chat_api.transports.websocket.socket import GOING_AWAY, SOCKETS
 
 if TYPE_CHECKING:
     from chat_api.tracing.tracing import Tracing

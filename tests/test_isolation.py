@@ -12,7 +12,7 @@ import pytest
 
 from chat_api.bodies import MessageCreate
 from chat_api.postgres.queries import load_queries
-from chat_api.routes.commands import KINDS
+from chat_api.transports.websocket.commands import KINDS
 from tests.auth_service import AuthService
 from tests.chat import until
 from tests.conftest import Client

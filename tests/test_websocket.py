@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from chat_api.http.context import GENERATIONS
 from chat_api.relay import Hints, Log, watch
 from chat_api.settings import Settings
-from chat_api.transports.websocket import SOCKETS
+from chat_api.transports.websocket.socket import SOCKETS
 from tests.auth_service import AuthService
 from tests.chat import Sql, somebody_waits, until
 from tests.model_server import ModelServer

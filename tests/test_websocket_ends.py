@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestClient
 
 from chat_api.routes import socket as socket_route
 from chat_api.settings import Settings
-from chat_api.transports.websocket import SOCKETS
+from chat_api.transports.websocket.socket import SOCKETS
 from tests.auth_service import AuthService
 from tests.chat import Sql, until
 from tests.model_server import ModelServer

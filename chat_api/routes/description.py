@@ -105,7 +105,7 @@ def _asyncapi() -> Asset:
 
 def _make_asyncapi() -> dict[str, Any]:
     from chat_api.description.asyncapi import asyncapi  # noqa: PLC0415
-    from chat_api.routes.commands import KINDS as COMMANDS  # noqa: PLC0415
+    from chat_api.transports.websocket.commands import KINDS as COMMANDS  # noqa: PLC0415
 
     return asyncapi(COMMANDS)
 

@@ -10,8 +10,8 @@ from chat_api.description.declare import Answer, Operation, describe
 from chat_api.http.client import client, customer, origin
 from chat_api.http.context import METRICS, REFUSALS, SETTINGS
 from chat_api.http.middlewares import public, verify_bearer
-from chat_api.routes.session import Session
-from chat_api.transports.websocket import (
+from chat_api.transports.websocket.session import Session
+from chat_api.transports.websocket.socket import (
     FAILED,
     NO_AUTHENTICATION,
     ORIGIN_REFUSED,

@@ -14,7 +14,8 @@ import structlog
 from chat_api import errors
 from chat_api.access.token_bucket import TokenBucket
 from chat_api.http.context import GENERATIONS, METRICS, REFUSALS, SETTINGS, VERIFIER
-from chat_api.routes.commands import (
+from chat_api.settings.rate import PERIODS, Rate
+from chat_api.transports.websocket.commands import (
     KINDS,
     Asked,
     Authenticate,
@@ -27,9 +28,8 @@ from chat_api.routes.commands import (
     Unsubscribe,
     read_command,
 )
-from chat_api.settings.rate import PERIODS, Rate
-from chat_api.transports.subscription import Subscription
-from chat_api.transports.websocket import UNAUTHENTICATED, Socket, frame
+from chat_api.transports.websocket.socket import UNAUTHENTICATED, Socket, frame
+from chat_api.transports.websocket.subscription import Subscription
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -13,7 +13,7 @@ import structlog
 from chat_api.errors import DatabaseUnavailable
 from chat_api.relay import EVENTS_A_WRITE
 from chat_api.transports.live import LiveReader
-from chat_api.transports.websocket import FAILED, GOING_AWAY, Socket, framed
+from chat_api.transports.websocket.socket import FAILED, GOING_AWAY, Socket, framed
 
 if TYPE_CHECKING:
     from chat_api.generation.generations import Generations

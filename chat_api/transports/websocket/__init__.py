@@ -1,0 +1,1 @@
+"""The WebSocket: one connection for all of a user's conversations."""
