@@ -51,12 +51,12 @@ def _dev(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from chat_api.listeners import ServeError  # noqa: PLC0415 - the others start without a server's weight
     from chat_api.observe.logs import configure_logging  # noqa: PLC0415
+    from chat_api.serving.listeners import ServeError  # noqa: PLC0415 - the others start without a server's weight
 
     settings = load_settings()
     configure_logging(settings)
-    from chat_api.schema_guard import SchemaGuard  # noqa: PLC0415
+    from chat_api.serving.schema_guard import SchemaGuard  # noqa: PLC0415
 
     where = {
         "host": options.host,
@@ -66,10 +66,10 @@ def _serve(options: argparse.Namespace) -> int:
     }
     try:
         if options.workers > 1:
-            from chat_api.supervisor import supervise  # noqa: PLC0415 - which knows nothing of the server
+            from chat_api.serving.supervisor import supervise  # noqa: PLC0415 - which knows nothing of the server
 
             return supervise(options.workers, settings.drain_seconds, **where)
-        from chat_api.server import run, serve  # noqa: PLC0415
+        from chat_api.serving.server import run, serve  # noqa: PLC0415
 
         run(serve(settings, **where))
     except ServeError as error:

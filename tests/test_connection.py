@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from chat_api.server import serve
+from chat_api.serving.server import serve
 from chat_api.settings import Settings
 from tests.model_server import ModelServer
 from tests.processes import free_port, open_conversation

@@ -254,7 +254,7 @@ async def test_workers_that_cannot_start_end_the_service_with_their_status(
 ) -> None:
     # Python runs this before anything else: the worker fails as it would for its settings.
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'chat_api.worker' in sys.orig_argv: os._exit(2)\n"
+        "import os, sys\nif 'chat_api.serving.worker' in sys.orig_argv: os._exit(2)\n"
     )
     service = Service(lasting, "--workers", "2", PYTHONPATH=str(tmp_path))
     await service.launch()
@@ -268,7 +268,7 @@ async def test_a_restart_that_fails_leaves_the_workers_and_a_dying_one_costs_the
     broken = tmp_path / "broken"
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        f"if 'chat_api.worker' in sys.orig_argv and os.path.exists({str(broken)!r}):\n"
+        f"if 'chat_api.serving.worker' in sys.orig_argv and os.path.exists({str(broken)!r}):\n"
         f"    open({str(broken)!r}, 'a').write('died ')\n"
         "    os._exit(1)\n"
     )

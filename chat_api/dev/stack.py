@@ -29,7 +29,7 @@ from chat_api.dev.supervise import keep_alive
 from chat_api.dev.welcome import welcome
 from chat_api.observe.logs import configure_logging
 from chat_api.postgres.session import SessionError
-from chat_api.server import ServeError, serve
+from chat_api.serving.server import ServeError, serve
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_api.server import serve
+from chat_api.serving.server import serve
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.nginx.server import Nginx

@@ -23,8 +23,8 @@ from chat_api import cli
 from chat_api.dev.installation import binaries
 from chat_api.dev.postgres import Postgres
 from chat_api.migrate.apply import apply_migrations
+from chat_api.serving.supervisor import STOP_SECONDS
 from chat_api.settings import Settings
-from chat_api.supervisor import STOP_SECONDS
 from tests import processes
 from tests.conftest import Start
 from tests.model_server import ModelServer

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from chat_api import cli
+from chat_api.serving.supervisor import STOP_SECONDS
 from chat_api.settings import Settings
-from chat_api.supervisor import STOP_SECONDS
 from tests import processes
 from tests.nginx.server import program
 

@@ -16,7 +16,7 @@ READY, DRAIN = b"r", b"d"  # what is said on the lifeline
 
 
 class WorkerProcess:
-    """The program `chat_api.worker`, tied to this process by a socket pair, its lifeline.
+    """The program `chat_api.serving.worker`, tied to this process by a socket pair, its lifeline.
 
     The lifeline breaks when either side dies, by whatever signal and on every system: the supervisor hears
     of its worker's end in it, and the worker of the supervisor's. To be made within a running event loop.
@@ -32,7 +32,7 @@ class WorkerProcess:
         descriptors = [theirs.fileno(), *(listener.fileno() for listener in listeners)]
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, *_path_options(), "-m", "chat_api.worker", str(number)]
+                [sys.executable, *_path_options(), "-m", "chat_api.serving.worker", str(number)]
                 + [str(descriptor) for descriptor in descriptors],
                 env=environment,
                 pass_fds=descriptors,

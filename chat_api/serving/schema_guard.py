@@ -12,10 +12,10 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from chat_api.errors import DatabaseNotMigrated, DatabaseUnavailable
-from chat_api.listeners import ServeError
 from chat_api.migrate.newer_schema import explain_newer, newer_migrations, with_flag
 from chat_api.observe.metrics import Metrics
 from chat_api.postgres.database import Database
+from chat_api.serving.listeners import ServeError
 
 if TYPE_CHECKING:
     from chat_api.settings import Settings

@@ -12,15 +12,15 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from chat_api import listeners
 from chat_api.app import create_app
-from chat_api.connection import Runner
 from chat_api.http.context import GENERATIONS, REFUSALS
-from chat_api.listeners import ServeError
-from chat_api.schema_guard import SchemaGuard
+from chat_api.serving import listeners
+from chat_api.serving.connection import Runner
+from chat_api.serving.listeners import ServeError
+from chat_api.serving.schema_guard import SchemaGuard
+from chat_api.serving.signals import signalled
+from chat_api.serving.systemd import notify, watchdog
 from chat_api.settings import Settings
-from chat_api.signals import signalled
-from chat_api.systemd import notify, watchdog
 from chat_api.tracing import load_tracing
 
 __all__ = ["Ending", "ServeError", "run", "serve", "serve_on"]

@@ -15,12 +15,12 @@ from pathlib import Path
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
-from chat_api.listeners import Place, ServeError, places
 from chat_api.observe.metrics import FOLDER
-from chat_api.schema_guard import SchemaGuard
-from chat_api.signals import signalled
-from chat_api.systemd import notify, notify_reloading, watchdog
-from chat_api.worker_process import WorkerProcess
+from chat_api.serving.listeners import Place, ServeError, places
+from chat_api.serving.schema_guard import SchemaGuard
+from chat_api.serving.signals import signalled
+from chat_api.serving.systemd import notify, notify_reloading, watchdog
+from chat_api.serving.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,6 @@
 """One worker of `serve --workers`. The supervisor starts it as a program of its own:
 
-    python -m chat_api.worker NUMBER LIFELINE LISTENER…
+    python -m chat_api.serving.worker NUMBER LIFELINE LISTENER…
 
 NUMBER is what its metrics' files are named by, the others are inherited descriptors. The worker says READY
 on the lifeline once it serves, and ends when it reads DRAIN there, when SIGTERM comes, or when the lifeline
@@ -17,9 +17,9 @@ import sys
 from prometheus_client import values
 
 from chat_api.observe.logs import configure_logging
-from chat_api.server import Ending, run, serve_on
+from chat_api.serving.server import Ending, run, serve_on
+from chat_api.serving.worker_process import DRAIN, READY
 from chat_api.settings import Settings, SettingsError, load_settings
-from chat_api.worker_process import DRAIN, READY
 
 
 async def work(settings: Settings, lifeline: socket.socket, listeners: list[socket.socket]) -> None:
