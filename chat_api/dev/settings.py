@@ -5,7 +5,7 @@ from typing import Any
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from chat_api.dev import sign_in
-from chat_api.dev.detect import Protocol
+from chat_api.dev.model.detect import Protocol
 from chat_api.settings import Settings, explained, given_settings
 
 _HONOURED = {"base_path", "frontend_url", "log_level"}

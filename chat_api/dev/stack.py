@@ -9,11 +9,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat_api.dev.detect import Protocol, detect
 from chat_api.dev.errors import DevError
 from chat_api.dev.folder import held
-from chat_api.dev.model import cache_folder, fetch_model
-from chat_api.dev.model_server import ModelServer
+from chat_api.dev.model.detect import Protocol, detect
+from chat_api.dev.model.fetch import cache_folder, fetch_model
+from chat_api.dev.model.server import ModelServer
 from chat_api.dev.parts import (
     DATABASE,
     require_extra,

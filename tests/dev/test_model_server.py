@@ -11,10 +11,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chat_api.dev import llama_server
 from chat_api.dev.errors import ModelError
-from chat_api.dev.model import cache_folder, fetch_model
-from chat_api.dev.model_server import ModelServer
+from chat_api.dev.model import llama_server
+from chat_api.dev.model.fetch import cache_folder, fetch_model
+from chat_api.dev.model.server import ModelServer
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_api.dev.model_file import ModelFile
+from chat_api.dev.model.file import ModelFile
 
 CONTENT = b"GGUF" + os.urandom(64_000)
 

@@ -8,9 +8,9 @@ from signal import SIGILL
 from subprocess import PIPE
 from typing import BinaryIO
 
-from chat_api.dev import llama_server
 from chat_api.dev.errors import ModelError
-from chat_api.dev.model_file import OTHERWISE
+from chat_api.dev.model import llama_server
+from chat_api.dev.model.file import OTHERWISE
 
 _READY_SECONDS = 60
 _STOP_SECONDS = 1

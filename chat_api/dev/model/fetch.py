@@ -12,15 +12,7 @@ from subprocess import DEVNULL, PIPE
 
 from chat_api.dev.errors import ModelError
 from chat_api.dev.lock import Lock, LockHeldError
-from chat_api.dev.model_file import (
-    OTHERWISE,
-    SMOLLM2,
-    ModelFile,
-    bytes_so_far,
-    install,
-    is_whole,
-    new_folder,
-)
+from chat_api.dev.model.file import OTHERWISE, SMOLLM2, ModelFile, bytes_so_far, install, is_whole, new_folder
 from chat_api.dev.tether import tethered
 
 Progress = Callable[[str], None]
