@@ -27,7 +27,7 @@ import uvloop
 from bench import buffers, chart, parts
 from bench.accounting import resident
 from bench.statements import requested
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 
 FOLDER = Path(__file__).parent

@@ -24,8 +24,8 @@ import uvloop
 from bench.buffers import fill, touched
 from bench.plans import MODES, Connection
 from bench.statements import HOT, Parameters
-from chat_api.dev.installation import binaries
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.installation import binaries
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.postgres.queries import Query, load_queries
 

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from chat_api.app import create_app
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.auth_service import AuthService

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 
-from chat_api.dev.installation import run_as
+from chat_api.dev.postgres.installation import run_as
 from chat_api.dev.tether import tethered
 from tests.processes import free_port
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.sql_tool.database import connected
 from chat_api.sql_tool.schema import EXPECTED, as_text, read_schema

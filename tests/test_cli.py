@@ -20,7 +20,7 @@ import pytest
 
 from chat_api import __version__
 from chat_api.cli import main
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.folders import migration_ids
 from chat_api.settings import Settings
 from tests.auth_service import AuthService

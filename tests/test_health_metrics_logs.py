@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings

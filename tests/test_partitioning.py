@@ -21,8 +21,8 @@ from bench.buffers import fill
 from bench.plans import MODES, executed, prepared
 from bench.statements import FINISHED, HOT
 from chat_api.cli import main
-from chat_api.dev.installation import binaries
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.installation import binaries
+from chat_api.dev.postgres.server import Postgres
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import apply_migrations, rollback_migrations
 from tests.chat import Client, open_chat, somebody_waits, until

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from aiohttp import ClientResponse
 
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.auth_service import AuthService

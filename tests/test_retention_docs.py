@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from chat_api.dev.installation import binaries
+from chat_api.dev.postgres.installation import binaries
 from tests.queries import Chat, Connection, tick
 
 

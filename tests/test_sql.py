@@ -16,8 +16,8 @@ import orjson
 from pydantic import BaseModel
 
 from chat_api.bodies import Conversation, Generation, Message
-from chat_api.dev.installation import binaries
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.installation import binaries
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.postgres.database import CONSTRAINTS
 from chat_api.postgres.queries import load_queries

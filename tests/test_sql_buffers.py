@@ -7,7 +7,7 @@ from psycopg import sql
 
 from bench.buffers import Touched, fill, measure
 from bench.statements import HISTORY, MOST
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 
 SMALL, LARGE = (1_000, 10_000), (100_000, 1_000_000)  # conversations, messages
 

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from chat_api.cli import main
-from chat_api.dev.installation import binaries
+from chat_api.dev.postgres.installation import binaries
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import rollback_migrations
 from chat_api.postgres.queries import load_queries

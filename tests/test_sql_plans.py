@@ -11,7 +11,7 @@ from psycopg import sql
 from bench.buffers import fill
 from bench.plans import MODES, Connection, Node, executed, prepared
 from bench.statements import HOT, MOST, OTHER_WORKER
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 
 DATABASE = "plans"
 

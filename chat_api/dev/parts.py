@@ -9,7 +9,7 @@ from importlib import util
 import asyncpg
 
 from chat_api.dev.errors import DevError, PostgresError
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 
 DATABASE = "samosachaat"

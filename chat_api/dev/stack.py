@@ -22,7 +22,7 @@ from chat_api.dev.parts import (
     start_postgres,
     task_group,
 )
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.dev.settings import DevSettings, chosen_settings, dev_settings
 from chat_api.dev.sign_in import sign_in
 from chat_api.dev.supervise import keep_alive

@@ -22,7 +22,7 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from tests.chaos.proxy import Proxy
 from tests.chaos.readers import Client

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 
 FAST = {"fsync": "off"}
 

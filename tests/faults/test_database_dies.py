@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.faults.proxy import Proxy

@@ -16,7 +16,7 @@ from typing import Self
 import aiohttp
 import pytest
 
-from chat_api.dev.installation import run_as
+from chat_api.dev.postgres.installation import run_as
 from chat_api.dev.tether import tethered
 from tests.processes import SECONDS, free_port, until
 

@@ -20,8 +20,8 @@ import yaml
 from psycopg.conninfo import conninfo_to_dict
 
 from chat_api import cli
-from chat_api.dev.installation import binaries
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.installation import binaries
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.serving.supervisor import STOP_SECONDS
 from chat_api.settings import Settings

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from chat_api.dev.installation import binaries
+from chat_api.dev.postgres.installation import binaries
 from chat_api.postgres.queries import load_queries
 from chat_api.settings.database_url import parse_dsn
 from tests.privileges.conftest import url_of

@@ -13,8 +13,8 @@ from psycopg import sql
 from bench.buffers import fill, touched
 from bench.plans import MODES, Connection, Node, prepared
 from bench.statements import MOST, Parameters
-from chat_api.dev.installation import binaries
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.installation import binaries
+from chat_api.dev.postgres.server import Postgres
 from tests.privileges.conftest import SERVICE, url_of
 from tests.test_sql_plans import CASES, INDEXES, SHOWS_ALL
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chat_api.cli import main
-from chat_api.dev.installation import binaries
+from chat_api.dev.postgres.installation import binaries
 from chat_api.postgres.queries import load_queries
 from tests.privileges.conftest import OWNER, SERVICE, Script
 from tests.queries import Chat, Connection

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from chat_api.cli import main
-from chat_api.dev.installation import binaries
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.installation import binaries
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn

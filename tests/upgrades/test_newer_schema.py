@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.conftest import FAST

@@ -17,7 +17,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 from chat_api.settings import Settings
 from tests.model_server import Call, ModelServer
 from tests.persistent import Persistent

@@ -11,7 +11,7 @@ from pathlib import Path
 from signal import SIGINT
 
 from chat_api.dev.errors import PostgresError
-from chat_api.dev.installation import reachable
+from chat_api.dev.postgres.installation import reachable
 from chat_api.dev.tether import NOT_EXECUTABLE, tethered
 
 _MARKS = ("FATAL:", "PANIC:", "error:")

@@ -17,11 +17,11 @@ from signal import SIGINT, SIGQUIT
 from typing import Self
 from urllib.parse import quote
 
-from chat_api.dev import cluster
 from chat_api.dev.errors import PostgresError
-from chat_api.dev.installation import binaries, run_as
 from chat_api.dev.lock import Lock, LockHeldError
-from chat_api.dev.socket_folder import PORT, make_socket_folder, socket_folder
+from chat_api.dev.postgres import cluster
+from chat_api.dev.postgres.installation import binaries, run_as
+from chat_api.dev.postgres.socket_folder import PORT, make_socket_folder, socket_folder
 from chat_api.dev.tether import tethered
 
 __all__ = ["Postgres", "PostgresError"]
