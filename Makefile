@@ -96,14 +96,14 @@ lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all tha
 	$(BIN)/ruff format --check . || status=1; \
 	$(BIN)/ruff check . || status=1; \
 	$(BIN)/mypy || status=1; \
-	$(BIN)/sqlfluff lint --disable-progress-bar sql migrations chat_api/sql_tool || status=1; \
+	$(BIN)/sqlfluff lint --disable-progress-bar sql migrations chat_api/commands/sql || status=1; \
 	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard migrations/*.sql)) || status=1; \
 	exit $$status
 
 format: $(VENV)/test-installed ## put Python and SQL into the house's format
 	@$(BIN)/ruff check --fix-only --select I .
 	@$(BIN)/ruff format .
-	@$(BIN)/sqlfluff format --disable-progress-bar sql migrations chat_api/sql_tool
+	@$(BIN)/sqlfluff format --disable-progress-bar sql migrations chat_api/commands/sql
 
 lock: $(VENV)/made ## pin what setup.cfg asks for in constraints.txt (make lock ARGS="--upgrade")
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'

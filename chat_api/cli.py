@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chat_api import __version__
+from chat_api.commands.sql.arguments import add_sql_command
 from chat_api.data_tool.arguments import add_data_commands
 from chat_api.migrate.newer_schema import FLAG
 from chat_api.migrate_command import add_migrate_command
 from chat_api.migrate_command import run as run_migrate
 from chat_api.settings import SettingsError, load_settings
-from chat_api.sql_tool.arguments import add_sql_command
 
 FAILED, MISUSED = 1, 2
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -78,7 +78,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _sql(options: argparse.Namespace) -> int:
-    from chat_api.sql_tool.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
+    from chat_api.commands.sql.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
 
     return _act(ACTIONS[options.action], options)
 
@@ -94,7 +94,7 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _act(action: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    from chat_api.sql_tool.errors import FailedError, MisusedError  # noqa: PLC0415
+    from chat_api.commands.errors import FailedError, MisusedError  # noqa: PLC0415
 
     try:
         status = action(options)

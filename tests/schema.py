@@ -1,14 +1,14 @@
-"""`make schema`: write chat_api/sql_tool/schema.tsv, the schema that the migrations make."""
+"""`make schema`: write chat_api/commands/sql/schema.tsv, the schema that the migrations make."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
+from chat_api.commands.session import connected
+from chat_api.commands.sql.schema import EXPECTED, as_text, read_schema
 from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
-from chat_api.sql_tool.database import connected
-from chat_api.sql_tool.schema import EXPECTED, as_text, read_schema
 
 
 def main() -> None:

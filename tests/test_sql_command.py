@@ -18,14 +18,14 @@ import asyncpg
 import pytest
 
 from chat_api.cli import main
+from chat_api.commands.session import connected
+from chat_api.commands.sql.catalog import read_catalog
+from chat_api.commands.sql.samples import draw
+from chat_api.commands.sql.schema import EXPECTED, as_text, read_schema
 from chat_api.dev.postgres.installation import binaries
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import rollback_migrations
 from chat_api.postgres.queries import load_queries
-from chat_api.sql_tool.catalog import read_catalog
-from chat_api.sql_tool.database import connected
-from chat_api.sql_tool.samples import draw
-from chat_api.sql_tool.schema import EXPECTED, as_text, read_schema
 from tests.migrations import earlier
 from tests.queries import Chat, Connection
 
@@ -363,7 +363,7 @@ async def test_a_role_without_the_rights_is_told_of_each_query(
 async def test_a_locked_table_is_not_waited_for_for_long(
     run: Run, configured: str, sql: Connection, monkeypatch: pytest.MonkeyPatch, table: str
 ) -> None:
-    monkeypatch.setattr("chat_api.sql_tool.check.LOCK_TIMEOUT", "20ms")
+    monkeypatch.setattr("chat_api.commands.sql.check.LOCK_TIMEOUT", "20ms")
     async with sql.transaction():
         await sql.execute(f"lock table {table} in access exclusive mode")
         status, text = run("check")
@@ -525,7 +525,7 @@ async def test_explaining_gives_up_in_time(run: Run, configured: str, sql: Conne
 async def test_a_row_that_the_service_writes_is_not_waited_for_for_long(
     run: Run, configured: str, sql: Connection, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chat_api.sql_tool.explain.LOCK_SECONDS", 1)
+    monkeypatch.setattr("chat_api.commands.sql.explain.LOCK_SECONDS", 1)
     async with sql.transaction():
         await sql.execute("select from generations for update")
         status, text = run("explain", "generations.stop")

@@ -10,12 +10,12 @@ from typing import Any
 
 import orjson
 
+from chat_api.commands.errors import MisusedError
 from chat_api.data_tool.erase import Amount, erase
 from chat_api.data_tool.export import export, whole_file
 from chat_api.data_tool.session import Session, session
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
-from chat_api.sql_tool.errors import MisusedError
 
 REFUSED = 1
 

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
+from chat_api.commands.session import connected
 from chat_api.postgres.queries import load_queries
-from chat_api.sql_tool.database import connected
 
 APPLICATION = "chat-api user"
 """What pg_stat_activity shows of it."""

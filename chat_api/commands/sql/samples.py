@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 
-from chat_api.sql_tool.catalog import NamedQuery
-from chat_api.sql_tool.errors import ParameterError
-from chat_api.sql_tool.schema import FOLDER
+from chat_api.commands.errors import ParameterError
+from chat_api.commands.sql.catalog import NamedQuery
+from chat_api.commands.sql.schema import FOLDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from chat_api.sql_tool.catalog import NamedQuery
+from chat_api.commands.sql.catalog import NamedQuery
 
 FOLDER = Path(__file__).resolve().parent
 EXPECTED = FOLDER / "schema.tsv"

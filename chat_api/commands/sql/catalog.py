@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from chat_api.commands.errors import UnknownQueryError
 from chat_api.folders import sql_dir
-from chat_api.sql_tool.errors import UnknownQueryError
 
 RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}
 """aiosql's sign after a query's name, and what the service takes of the result."""
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parents[2]
 # These name queries, or parts of them, without calling any.
-_NO_CALLERS = {"dev", "sql_tool"}
+_NO_CALLERS = ("dev/", "commands/sql/")
 
 _BLOCK = re.compile(
     r"^-- name: (?P<name>\w+)\((?P<parameters>[\w, ]*)\)(?P<sign>[\^!]?)\n"
@@ -137,10 +137,10 @@ def _callers() -> dict[str, tuple[str, ...]]:
     """The modules that name a query in quotes, which is how it is called; a test holds that to the calls."""
     found: dict[str, tuple[str, ...]] = {}
     for path in sorted(_PACKAGE.rglob("*.py")):
-        parts = path.relative_to(_PACKAGE).with_suffix("").parts
-        if parts[0] not in _NO_CALLERS:
+        place = path.relative_to(_PACKAGE).as_posix()
+        if not place.startswith(_NO_CALLERS):
             for name in sorted(set(re.findall(r'"(\w+\.\w+)"', path.read_text()))):
-                found[name] = (*found.get(name, ()), ".".join(parts))
+                found[name] = (*found.get(name, ()), place.removesuffix(".py").replace("/", "."))
     return found
 
 

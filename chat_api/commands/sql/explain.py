@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
+from chat_api.commands.errors import FailedError, ParameterError
+from chat_api.commands.session import connected
+from chat_api.commands.sql.catalog import NamedQuery
+from chat_api.commands.sql.samples import Samples, draw
 from chat_api.postgres.queries import load_queries
-from chat_api.sql_tool.catalog import NamedQuery
-from chat_api.sql_tool.database import connected
-from chat_api.sql_tool.errors import FailedError, ParameterError
-from chat_api.sql_tool.samples import Samples, draw
 
 LOCK_SECONDS = 2
 """How long to wait for a row that the service is writing."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from chat_api.sql_tool.catalog import NamedQuery
-from chat_api.sql_tool.explain import Explained
-from chat_api.sql_tool.schema import Finding
+from chat_api.commands.sql.catalog import NamedQuery
+from chat_api.commands.sql.explain import Explained
+from chat_api.commands.sql.schema import Finding
 
 
 def print_json(value: Any) -> None:

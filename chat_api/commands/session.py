@@ -8,11 +8,11 @@ from typing import Any
 
 import psycopg
 
+from chat_api.commands.errors import FailedError
 from chat_api.migrate.errors import errors_told
 from chat_api.postgres import session
 from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn
-from chat_api.sql_tool.errors import FailedError
 
 APPLICATION = "chat-api sql"
 """What pg_stat_activity shows of it."""

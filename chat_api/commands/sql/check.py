@@ -9,13 +9,13 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
+from chat_api.commands.session import connected
+from chat_api.commands.sql.catalog import NamedQuery, read_catalog
+from chat_api.commands.sql.rights import Rights, read_rights
+from chat_api.commands.sql.schema import Finding, compare, read_schema
 from chat_api.migrate.apply import migration_status
 from chat_api.migrate.newer_schema import newer_migrations
 from chat_api.postgres.queries import Query, load_queries
-from chat_api.sql_tool.catalog import NamedQuery, read_catalog
-from chat_api.sql_tool.database import connected
-from chat_api.sql_tool.rights import Rights, read_rights
-from chat_api.sql_tool.schema import Finding, compare, read_schema
 
 LOCK_TIMEOUT = "5s"
 """A migration at work may hold a table; the check doesn't wait for its end."""

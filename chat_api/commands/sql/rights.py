@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import class_row
 
-from chat_api.sql_tool.schema import FOLDER, Finding
+from chat_api.commands.sql.schema import FOLDER, Finding
 
 
 @dataclass(frozen=True, slots=True)

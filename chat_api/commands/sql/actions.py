@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
+from chat_api.commands.sql import report
+from chat_api.commands.sql.catalog import find, read_catalog
+from chat_api.commands.sql.check import check
+from chat_api.commands.sql.explain import explain
+from chat_api.commands.sql.samples import parse_given
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
-from chat_api.sql_tool import report
-from chat_api.sql_tool.catalog import find, read_catalog
-from chat_api.sql_tool.check import check
-from chat_api.sql_tool.explain import explain
-from chat_api.sql_tool.samples import parse_given
 
 AMISS = 1
 

@@ -1,0 +1,1 @@
+"""The commands of `chat-api`, a module or a package for each."""
