@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chat_api import __version__
+from chat_api.commands.data.arguments import add_data_commands
 from chat_api.commands.sql.arguments import add_sql_command
-from chat_api.data_tool.arguments import add_data_commands
 from chat_api.migrate.newer_schema import FLAG
 from chat_api.migrate_command import add_migrate_command
 from chat_api.migrate_command import run as run_migrate
@@ -84,7 +84,7 @@ def _sql(options: argparse.Namespace) -> int:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from chat_api.data_tool.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
+    from chat_api.commands.data.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
 
     return _act(ACTIONS[options.action], options)
 

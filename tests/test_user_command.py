@@ -18,7 +18,7 @@ import pytest
 
 from chat_api.bodies import Conversation, Message
 from chat_api.cli import main
-from chat_api.data_tool import erase
+from chat_api.commands.data import erase
 from chat_api.dev.postgres.installation import binaries
 from chat_api.settings.database_url import parse_dsn
 from tests.chat import Chat as OpenChat

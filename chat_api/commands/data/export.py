@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
+from chat_api.commands.data.erase import Amount
+from chat_api.commands.data.queries import Session
 from chat_api.commands.errors import FailedError
-from chat_api.data_tool.erase import Amount
-from chat_api.data_tool.session import Session
 
 
 def export(session: Session, user_id: UUID, write: Callable[[bytes], object]) -> Amount:

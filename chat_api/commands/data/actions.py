@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
+from chat_api.commands.data.erase import Amount, erase
+from chat_api.commands.data.export import export, whole_file
+from chat_api.commands.data.queries import Session, session
 from chat_api.commands.errors import MisusedError
-from chat_api.data_tool.erase import Amount, erase
-from chat_api.data_tool.export import export, whole_file
-from chat_api.data_tool.session import Session, session
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
 

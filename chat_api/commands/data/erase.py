@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from chat_api.data_tool.session import Session
+from chat_api.commands.data.queries import Session
 
 STOP_SECONDS = 10
 """What workers get to stop and store; who takes longer finds its conversation gone, and stores nothing."""
