@@ -473,7 +473,7 @@ async def test_what_retention_would_delete_is_told(run: Run, sql: Connection) ->
     }
     assert await rows(sql) == before
     status, _, said = run("retention", "--days", "-1")
-    assert (status, "is no number of days" in said) == (2, True)
+    assert (status, "give a number of days from 0 to" in said) == (2, True)
 
 
 async def test_retention_reads_the_services_settings(

@@ -1,16 +1,21 @@
 """How a command ends that can't do its work; each error's text is the sentence to show.
 
-MisusedError          exit status 2: the command was given what it can't work with
+MisusedError          exit status 2: the command was given something that it can't work with
 ├─ UnknownQueryError  there is no query of that name
-└─ ParameterError     the query has no such parameter, or doesn't take the value
-FailedError           exit status 1: the database can't be reached, refuses, or takes too long
+└─ ParameterError     the query has no such parameter, or doesn't accept the value
+FailedError           exit status 1: the command's work failed
 """
 
 from __future__ import annotations
 
+import sys
+
+FAILED, MISUSED = 1, 2
+INTERRUPTED = 128 + 2  # as a shell reports that SIGINT ended a command
+
 
 class MisusedError(Exception):
-    """The command was given what it can't work with."""
+    """The command was given something that it can't work with."""
 
 
 class UnknownQueryError(MisusedError):
@@ -18,8 +23,14 @@ class UnknownQueryError(MisusedError):
 
 
 class ParameterError(MisusedError):
-    """A parameter that the query doesn't have, or a value that it doesn't take."""
+    """The query has no such parameter, or the parameter doesn't accept the value."""
 
 
 class FailedError(Exception):
-    """The database can't be reached, refuses, or takes too long."""
+    """The command's work failed: for example, the database can't be reached, refuses, or takes too long."""
+
+
+def fail(reason: str, status: int = FAILED) -> int:
+    """Write why to stderr, and return the exit status."""
+    sys.stderr.write("".join(f"chat-api: {line}\n" for line in reason.splitlines()))
+    return status

@@ -165,7 +165,7 @@ def test_migrations_run_before_the_service(services: dict[str, Any]) -> None:
     assert services["chat-api"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
     assert services["nginx"]["depends_on"] == {"chat-api": {"condition": "service_healthy"}}
     for name in MINE:
-        options = cli._parser().parse_args(services[name]["command"])
+        options = cli.make_parser().parse_args(services[name]["command"])
         assert callable(options.command)
     assert services["chat-api"]["image"] == services["migrate"]["image"]
 

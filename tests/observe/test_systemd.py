@@ -86,7 +86,7 @@ def test_the_units_are_closed(installed: list[Path]) -> None:
 def test_the_commands_are_the_programs_own() -> None:
     assert len(commands()) == 3
     for name, arguments in commands():
-        options = cli._parser().parse_args(arguments)
+        options = cli.make_parser().parse_args(arguments)
         assert callable(options.command), name
 
 

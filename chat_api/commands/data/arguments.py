@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from chat_api.commands.numbers import whole_number
+from chat_api.commands.output import print_result
+
 MOST_DAYS = 36_500
 
 
-def add_data_commands(commands: Any, command: Callable[[argparse.Namespace], int]) -> None:
-    """Add `user` and `retention`, run by `command`, to argparse's subparsers; `action` is one of ACTIONS."""
+def add_data_commands(commands: Any) -> None:
+    """Add `user` and `retention` to argparse's subparsers; the option `action` is a name in ACTIONS."""
     user = commands.add_parser(
         "user",
         help="all that is stored of one user: export it, delete it",
@@ -38,7 +40,7 @@ def add_data_commands(commands: Any, command: Callable[[argparse.Namespace], int
         "complete, readable for its owner alone, in place of one of that name",
     )
     export.add_argument("--json", action="store_true", help="with --output: say how much as JSON")
-    export.set_defaults(command=command, action="export")
+    export.set_defaults(command=data_command, action="export")
 
     delete = actions.add_parser(
         "delete",
@@ -50,19 +52,27 @@ def add_data_commands(commands: Any, command: Callable[[argparse.Namespace], int
     _add_user(delete)
     delete.add_argument("--yes", action="store_true", help="don't ask; wanted where there is no terminal")
     delete.add_argument("--json", action="store_true", help="say how much as JSON")
-    delete.set_defaults(command=command, action="delete")
+    delete.set_defaults(command=data_command, action="delete")
 
+    days = whole_number(0, MOST_DAYS, what="a number of days")
     retention = commands.add_parser(
         "retention",
         help="what RETENTION_DAYS and GENERATION_DAYS would delete now",
         description="Count what retention would delete now, with the environment's settings or other ones. "
         "Deletes nothing: the service does, once an hour, where the settings say so.",
     )
-    retention.add_argument("--days", type=_days, help="instead of RETENTION_DAYS; 0: never")
-    retention.add_argument("--generation-days", type=_days, metavar="DAYS", help="instead of GENERATION_DAYS")
+    retention.add_argument("--days", type=days, help="instead of RETENTION_DAYS; 0: never")
+    retention.add_argument("--generation-days", type=days, metavar="DAYS", help="instead of GENERATION_DAYS")
     retention.add_argument("--favourites", choices=("keep", "delete"), help="instead of RETENTION_FAVOURITES")
     retention.add_argument("--json", action="store_true", help="for programs")
-    retention.set_defaults(command=command, action="retention")
+    retention.set_defaults(command=data_command, action="retention")
+
+
+def data_command(options: argparse.Namespace) -> int:
+    """Run the chosen action; the exit status. Raises MisusedError, FailedError, SettingsError."""
+    from chat_api.commands.data.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
+
+    return print_result(ACTIONS[options.action], options)
 
 
 def _add_user(parser: argparse.ArgumentParser) -> None:
@@ -78,9 +88,3 @@ def _uuid(text: str) -> UUID:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no user id: give a UUID such as 00000000-0000-4000-8000-000000000001"
         ) from None
-
-
-def _days(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) <= MOST_DAYS):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days: give 0 to {MOST_DAYS}")
-    return int(text)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
+from chat_api.commands.numbers import whole_number
+from chat_api.commands.output import print_result
 
-def add_sql_command(commands: Any, command: Callable[[argparse.Namespace], int]) -> None:
-    """Add `sql`, run by `command`, to argparse's subparsers; `action` becomes a name in ACTIONS."""
+LONGEST_SECONDS = 86_400
+
+
+def add_sql_command(commands: Any) -> None:
+    """Add `sql` to argparse's subparsers; the option `action` is a name in ACTIONS."""
     parser = commands.add_parser(
         "sql",
         help="for DBAs: list, show, check and explain the queries",
         description="Look at the named queries that the service sends, and at how they fit the database.",
         epilog="sql/README.md tells how a query reads, and how to run one by psql.",
     )
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=sql_command)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     every = _action(actions, "list", "all queries: name, place, who calls it and how often, what it does")
@@ -48,7 +52,7 @@ def add_sql_command(commands: Any, command: Callable[[argparse.Namespace], int])
     )
     explain.add_argument(
         "--timeout",
-        type=_seconds,
+        type=whole_number(1, LONGEST_SECONDS, what="seconds,"),
         default=30,
         metavar="SECONDS",
         help="when to give up (default: %(default)s)",
@@ -60,14 +64,15 @@ def add_sql_command(commands: Any, command: Callable[[argparse.Namespace], int])
     )
 
 
+def sql_command(options: argparse.Namespace) -> int:
+    """Run the chosen action; the exit status. Raises MisusedError, FailedError, SettingsError."""
+    from chat_api.commands.sql.actions import ACTIONS  # noqa: PLC0415 - serve needs no psycopg
+
+    return print_result(ACTIONS[options.action], options)
+
+
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"Show {text}.")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.set_defaults(action=name)
     return parser
-
-
-def _seconds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 86400):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: give seconds from 1 to 86400")
-    return int(text)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import orjson
 
+from chat_api.commands.errors import FailedError
+from chat_api.commands.numbers import whole_number
+from chat_api.commands.output import print_result
 from chat_api.migrate.newer_schema import FLAG, explain_newer, with_flag
 from chat_api.settings import Settings, load_settings
 
-FAILED, PENDING = 1, 3
+PENDING = 3
 LONGEST_WAIT = 86_400
 MOST_AT_ONCE = 9_999
 
-Command = Callable[[argparse.Namespace], int]
 
-
-def add_migrate_command(commands: Any, command: Command) -> None:
-    """Add `migrate`, run by `command`, to argparse's subparsers; `action` becomes a function here."""
+def add_migrate_command(commands: Any) -> None:
+    """Add `migrate` to argparse's subparsers; the option `action` is a function below."""
     parser = commands.add_parser(
         "migrate",
         help="bring the database's schema up to date",
@@ -31,7 +31,7 @@ def add_migrate_command(commands: Any, command: Command) -> None:
         "has migrated is left alone.",
         epilog="docs/operations/upgrades-and-backups.md tells how a release is replaced by the next.",
     )
-    parser.set_defaults(command=command, action=_apply)
+    parser.set_defaults(command=migrate_command, action=_apply)
     _add_apply_options(parser, wait=0, allow=False)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
 
@@ -62,7 +62,7 @@ def add_migrate_command(commands: Any, command: Command) -> None:
     )
     rollback.add_argument(
         "--count",
-        type=_natural(1, MOST_AT_ONCE),
+        type=whole_number(1, MOST_AT_ONCE),
         default=1,
         help="how many to take back (default: %(default)s)",
     )
@@ -72,7 +72,7 @@ def add_migrate_command(commands: Any, command: Command) -> None:
 def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any) -> None:
     parser.add_argument(
         "--wait",
-        type=_natural(0, LONGEST_WAIT),
+        type=whole_number(0, LONGEST_WAIT, what="seconds,"),
         default=wait,
         metavar="SECONDS",
         help="where a lock isn't to be had, try again for so long (default: one try)",
@@ -82,17 +82,21 @@ def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any
     )
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run the chosen action; its exit status. Raises SessionError, SettingsError."""
+def migrate_command(options: argparse.Namespace) -> int:
+    """Run the chosen action; the exit status. Raises FailedError, SettingsError."""
+    return print_result(_run, options)
+
+
+def _run(options: argparse.Namespace) -> int:
     from chat_api.migrate.errors import NewerSchemaError  # noqa: PLC0415 - serve needs no yoyo
-    from chat_api.postgres.session import SessionError  # noqa: PLC0415 - serve needs no yoyo
+    from chat_api.postgres.session import SessionError  # noqa: PLC0415
 
     try:
         return int(options.action(load_settings(), options))
     except NewerSchemaError as error:
-        return _fail(with_flag(str(error)) if options.action is _apply else str(error))
+        raise FailedError(with_flag(str(error)) if options.action is _apply else str(error)) from error
     except SessionError as error:
-        return _fail(str(error))
+        raise FailedError(str(error)) from error
 
 
 def _apply(settings: Settings, options: argparse.Namespace) -> int:
@@ -134,7 +138,7 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
     else:
         sys.stdout.writelines(f"{line}\n" for line in as_text(report))
     if newer := report.of("newer"):
-        return _fail(explain_newer(newer))
+        raise FailedError(explain_newer(newer))
     return PENDING if report.of("pending") else 0
 
 
@@ -149,17 +153,3 @@ def _say(line: str) -> None:
 
 def _warn(text: str) -> None:
     sys.stderr.write(f"chat-api: {text}\n")
-
-
-def _fail(text: str) -> int:
-    _warn(text)
-    return FAILED
-
-
-def _natural(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
-            raise argparse.ArgumentTypeError(f"{text!r}: give a number from {least} to {most}")
-        return int(text)
-
-    return read

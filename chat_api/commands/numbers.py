@@ -1,0 +1,25 @@
+"""Numbers on the command line: what argparse calls as an argument's `type`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+
+def whole_number(least: int, most: int | None = None, *, what: str = "a number") -> Callable[[str], int]:
+    """A parser for a whole number from `least` to `most`, which raises argparse's ArgumentTypeError.
+
+    `what` names the number in that error, with its unit: "a port", "a number of days".
+    """
+    allowed = f"{least} or more" if most is None else f"from {least} to {most}"
+
+    def parse(text: str) -> int:
+        if (
+            not (text.isascii() and text.isdigit())
+            or int(text) < least
+            or (most is not None and int(text) > most)
+        ):
+            raise argparse.ArgumentTypeError(f"{text!r}: give {what} {allowed}")
+        return int(text)
+
+    return parse

@@ -1,0 +1,74 @@
+"""`chat-api serve`: the server, with the environment's settings."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from chat_api.commands.errors import FailedError
+from chat_api.commands.numbers import whole_number
+from chat_api.migrate.newer_schema import FLAG
+from chat_api.settings import load_settings
+
+
+def add_serve_command(commands: Any) -> None:
+    """Add `serve` to argparse's subparsers."""
+    parser = commands.add_parser(
+        "serve",
+        help="run the server, with the environment's settings",
+        description="Run the server with the environment's settings. SIGTERM and SIGINT let running answers "
+        "finish (DRAIN_SECONDS); a second signal ends the server at once.",
+    )
+    where = parser.add_argument_group("where it listens")
+    where.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    where.add_argument(
+        "--port",
+        type=whole_number(1, 65535, what="a port"),
+        default=8002,
+        help="port to listen on (default: %(default)s)",
+    )
+    where.add_argument("--unix-socket", type=Path, metavar="PATH", help="listen on this unix socket instead")
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1, what="a number of processes,"),
+        default=1,
+        metavar="N",
+        help="processes that share the work, one for each core; a worker that dies is restarted, and SIGHUP "
+        "restarts them one after the other (default: %(default)s)",
+    )
+    parser.add_argument(
+        FLAG,
+        action="store_true",
+        help="start even if a later release has migrated the database, where its release notes allow that: "
+        "for restarts of the old release during a rolling upgrade",
+    )
+    parser.set_defaults(command=serve_command)
+
+
+def serve_command(options: argparse.Namespace) -> int:
+    """Serve until a signal ends it; the exit status. Raises FailedError, SettingsError."""
+    from chat_api.observe.logs import configure_logging  # noqa: PLC0415 - other commands start without a server
+    from chat_api.serving.listeners import ServeError  # noqa: PLC0415
+
+    settings = load_settings()
+    configure_logging(settings)
+    from chat_api.serving.schema_guard import SchemaGuard  # noqa: PLC0415 - its logger wants the configuration
+
+    where = {
+        "host": options.host,
+        "port": options.port,
+        "unix_socket": options.unix_socket,
+        "guard": None if options.allow_newer_schema else SchemaGuard(settings),
+    }
+    try:
+        if options.workers > 1:
+            from chat_api.serving.supervisor import supervise  # noqa: PLC0415 - without the server's weight
+
+            return supervise(options.workers, settings.drain_seconds, **where)
+        from chat_api.serving.server import run, serve  # noqa: PLC0415
+
+        run(serve(settings, **where))
+    except ServeError as error:
+        raise FailedError(str(error)) from error
+    return 0
