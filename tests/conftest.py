@@ -21,9 +21,9 @@ from chat_api.app import create_app
 from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
-from tests.chat import Chat, Client, open_chat
-from tests.model_server import ModelServer
+from tests.support.auth_service import AuthService
+from tests.support.chat import Chat, Client, open_chat
+from tests.support.model_server import ModelServer
 
 TEMPLATE = "chat_api_template"
 # Another PostgreSQL than the one that comes with the packages: `make test-pg15`.

@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 
 from chat_api.settings import Settings
-from tests.chat import Chat, Client, Sql, open_chat, until
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.queries import prune
-from tests.reader import read_events, text_of
+from tests.support.chat import Chat, Client, Sql, open_chat, until
+from tests.support.model_server import ModelServer
+from tests.support.queries import prune
+from tests.support.reader import read_events, text_of
 
 
 async def test_every_reader_sees_the_same_events(chat: Chat, model: ModelServer) -> None:

@@ -16,9 +16,9 @@ from chat_api.access.tokens import TokenVerifier
 from chat_api.http.context import VERIFIER
 from chat_api.observe.metrics import Metrics
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
 from tests.conftest import Client
-from tests.interception import mended
+from tests.support.auth_service import AuthService
+from tests.support.interception import mended
 
 VALIDATE = "http://auth:8001/auth/validate"
 USER = UUID("0190aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee")

@@ -7,11 +7,11 @@ from aiohttp import web
 
 from chat_api.app import create_app
 from chat_api.settings import Settings
-from tests.chat import Client, open_chat
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.reader import read_events, text_of
-from tests.tab import open_tab, words
+from tests.support.chat import Client, open_chat
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events, text_of
+from tests.support.tab import open_tab, words
 
 Headers = dict[str, str]
 

@@ -23,11 +23,11 @@ from chat_api.cli import main
 from chat_api.dev.postgres.server import Postgres
 from chat_api.folders import migration_ids
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
 from tests.conftest import FAST
-from tests.model_server import ModelServer
-from tests.reader import read_events
-from tests.service import Service, environment
+from tests.support.auth_service import AuthService
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events
+from tests.support.service import Service, environment
 
 Headers = dict[str, str]
 LIST = "/api/conversations"

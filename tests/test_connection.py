@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 
 from chat_api.serving.server import serve
 from chat_api.settings import Settings
-from tests.model_server import ModelServer
-from tests.processes import free_port, open_conversation
-from tests.reader import read_events
+from tests.support.model_server import ModelServer
+from tests.support.processes import free_port, open_conversation
+from tests.support.reader import read_events
 
 GET = b"GET /api/health HTTP/1.1\r\nHost: x\r\n"
 

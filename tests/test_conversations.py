@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from tests.auth_service import AuthService
 from tests.conftest import Client
-from tests.model_server import ModelServer
-from tests.reader import read_events
+from tests.support.auth_service import AuthService
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events
 
 Headers = dict[str, str]
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

@@ -7,8 +7,8 @@ from aiohttp import ClientResponse
 
 from chat_api.settings import Settings
 from tests.conftest import Client
-from tests.model_server import ModelServer
-from tests.reader import read_events
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events
 
 Headers = dict[str, str]
 LIST = "/api/conversations"

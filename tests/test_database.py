@@ -18,7 +18,7 @@ from chat_api.postgres import database as database_module
 from chat_api.postgres.database import Database
 from chat_api.postgres.queries import Query
 from chat_api.settings import Settings
-from tests.chat import Sql
+from tests.support.chat import Sql
 
 CONNECTIONS = 2
 MORE = {

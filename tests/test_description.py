@@ -23,10 +23,10 @@ from chat_api.description import events as described
 from chat_api.description.declare import declared
 from chat_api.description.problems import all_errors
 from chat_api.settings import Settings
-from tests.chat import Chat, Client
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.tab import open_tab
+from tests.support.chat import Chat, Client
+from tests.support.model_server import ModelServer
+from tests.support.tab import open_tab
 
 Document = dict[str, Any]
 DRAFT = jsonschema.Draft202012Validator
@@ -68,7 +68,7 @@ async def test_openapi_is_valid(openapi: Document) -> None:
 
 
 async def test_asyncapi_is_valid(asyncapi: Document, checkout: Path) -> None:
-    schema = json.loads((checkout / "tests" / "asyncapi" / "3.0.0.json").read_text())
+    schema = json.loads((checkout / "tests" / "support" / "fixtures" / "asyncapi" / "3.0.0.json").read_text())
     jsonschema.Draft7Validator(schema).validate(asyncapi)
 
 

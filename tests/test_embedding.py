@@ -22,14 +22,14 @@ from aiohttp.test_utils import TestClient
 from chat_api.app import create_app
 from chat_api.dev.tether import tethered
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
-from tests.chat import Chat, Client, no_answer_lives
 from tests.conftest import LastingServer
-from tests.model_server import ModelServer
-from tests.processes import free_port, until
-from tests.reader import read_events, text_of
-from tests.service import environment
-from tests.tab import open_tab, words
+from tests.support.auth_service import AuthService
+from tests.support.chat import Chat, Client, no_answer_lives
+from tests.support.model_server import ModelServer
+from tests.support.processes import free_port, until
+from tests.support.reader import read_events, text_of
+from tests.support.service import environment
+from tests.support.tab import open_tab, words
 
 Headers = dict[str, str]
 Handler = Callable[[web.Request], Any]

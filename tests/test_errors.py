@@ -14,8 +14,8 @@ from chat_api.errors import ChatError, from_code
 from chat_api.http.context import GENERATIONS, METRICS
 from chat_api.settings import Settings
 from tests.conftest import Client
-from tests.model_server import ModelServer
-from tests.reader import read_events
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events
 
 Headers = dict[str, str]
 JSON = {"Content-Type": "application/json"}

@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from chat_api.settings import Settings
-from tests.chat import Chat, Client, Sql, open_chat, somebody_waits
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.queries import prune
-from tests.reader import read_events, text_of
+from tests.support.chat import Chat, Client, Sql, open_chat, somebody_waits
+from tests.support.model_server import ModelServer
+from tests.support.queries import prune
+from tests.support.reader import read_events, text_of
 
 ANSWERED = [("user", "Hi", None), ("assistant", "ab", "stop")]
 

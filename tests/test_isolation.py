@@ -13,13 +13,13 @@ import pytest
 from chat_api.bodies import MessageCreate
 from chat_api.postgres.queries import load_queries
 from chat_api.transports.websocket.commands import KINDS
-from tests.auth_service import AuthService
-from tests.chat import until
 from tests.conftest import Client
-from tests.model_server import Call, ModelServer
-from tests.queries import Chat, Connection, dump, one, run
-from tests.reader import read_events
-from tests.tab import open_tab
+from tests.support.auth_service import AuthService
+from tests.support.chat import until
+from tests.support.model_server import Call, ModelServer
+from tests.support.queries import Chat, Connection, dump, one, run
+from tests.support.reader import read_events
+from tests.support.tab import open_tab
 
 
 async def a_life(sql: Connection) -> tuple[Chat, UUID]:

@@ -15,14 +15,14 @@ from structlog.testing import capture_logs
 
 from chat_api.description.problems import all_errors
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
-from tests.chat import Chat, Client, Sql, no_answer_lives, open_chat, until
 from tests.conftest import Start
-from tests.database_proxy import DatabaseProxy
-from tests.model_server import ModelServer
-from tests.queries import run
-from tests.reader import read_events
-from tests.tab import open_tab
+from tests.support.auth_service import AuthService
+from tests.support.chat import Chat, Client, Sql, no_answer_lives, open_chat, until
+from tests.support.database_proxy import DatabaseProxy
+from tests.support.model_server import ModelServer
+from tests.support.queries import run
+from tests.support.reader import read_events
+from tests.support.tab import open_tab
 
 User = dict[str, str]
 WHOLE = {"stream": False}

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from chat_api.settings import Settings
-from tests.model_server import ModelServer
-from tests.processes import Service, free_port, open_conversation
+from tests.support.model_server import ModelServer
+from tests.support.processes import Service, free_port, open_conversation
 
 User = dict[str, str]
 

@@ -12,10 +12,10 @@ from aiohttp.test_utils import TestServer
 from aioresponses import aioresponses
 
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
 from tests.conftest import Client, Start
-from tests.interception import mended
-from tests.model_server import ModelServer
+from tests.support.auth_service import AuthService
+from tests.support.interception import mended
+from tests.support.model_server import ModelServer
 
 Headers = dict[str, str]
 URL = "http://inference:8000"

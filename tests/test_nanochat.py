@@ -9,12 +9,12 @@ import pytest
 from chat_api.inference import Options, Prompt, Turn
 from chat_api.inference.nanochat import fit
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
-from tests.chat import Chat, open_chat
 from tests.conftest import Client, Start
-from tests.model_server import ModelServer
-from tests.reader import read_events, text_of
-from tests.tab import open_tab
+from tests.support.auth_service import AuthService
+from tests.support.chat import Chat, open_chat
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events, text_of
+from tests.support.tab import open_tab
 
 
 def prompt(*contents: str, system: str = "") -> Prompt:

@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from chat_api.settings import Settings
-from tests.chat import Chat, open_chat
 from tests.conftest import Start
-from tests.model_server import Call, ModelServer
-from tests.reader import read_events, text_of
+from tests.support.chat import Chat, open_chat
+from tests.support.model_server import Call, ModelServer
+from tests.support.reader import read_events, text_of
 
 
 @pytest.fixture

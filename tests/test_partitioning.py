@@ -25,10 +25,10 @@ from chat_api.dev.postgres.installation import binaries
 from chat_api.dev.postgres.server import Postgres
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import apply_migrations, rollback_migrations
-from tests.chat import Client, open_chat, somebody_waits, until
-from tests.model_server import ModelServer
-from tests.queries import Chat as Stored
-from tests.queries import Connection
+from tests.support.chat import Client, open_chat, somebody_waits, until
+from tests.support.model_server import ModelServer
+from tests.support.queries import Chat as Stored
+from tests.support.queries import Connection
 
 Psql = Callable[..., Awaitable[str]]
 PIECES = {f"messages_p{number}" for number in range(8)}

@@ -13,12 +13,12 @@ from aiohttp import ClientResponse
 from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
-from tests.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until
 from tests.conftest import FAST, Start
-from tests.database_proxy import DatabaseProxy
-from tests.model_server import ModelServer
-from tests.reader import read_events, text_of
+from tests.support.auth_service import AuthService
+from tests.support.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until
+from tests.support.database_proxy import DatabaseProxy
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events, text_of
 
 ANSWERED = [("user", "Hi", None), ("assistant", "ab", "stop")]
 

@@ -7,9 +7,9 @@ import pytest
 from chat_api.bodies import Regenerate
 from chat_api.generation import prompt
 from chat_api.settings import Settings
-from tests.chat import Chat, Sql, open_chat
 from tests.conftest import Start
-from tests.model_server import ModelServer
+from tests.support.chat import Chat, Sql, open_chat
+from tests.support.model_server import ModelServer
 
 
 async def sent(chat: Chat, model: ModelServer, content: str) -> list[tuple[str, str]]:

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from chat_api.app import create_app
 from chat_api.settings import Settings
 from chat_api.settings.proxies import Proxies, host, scheme
-from tests.chat import Client
 from tests.conftest import Start
-from tests.tab import Tab, open_tab
+from tests.support.chat import Client
+from tests.support.tab import Tab, open_tab
 
 Headers = dict[str, str]
 INSIDE = Proxies.parse("127.0.0.1, 10.0.0.0/8,2001:db8::/32, UNIX")

@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 
 from chat_api.app import create_app
 from chat_api.settings import Settings
-from tests.chat import Client
-from tests.model_server import ModelServer
-from tests.tab import token_of
+from tests.support.chat import Client
+from tests.support.model_server import ModelServer
+from tests.support.tab import token_of
 
 
 def settings_table() -> str:

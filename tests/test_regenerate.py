@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.chat import Chat, Sql, no_answer_lives
-from tests.model_server import Call, ModelServer
-from tests.reader import read_events, text_of
+from tests.support.chat import Chat, Sql, no_answer_lives
+from tests.support.model_server import Call, ModelServer
+from tests.support.reader import read_events, text_of
 
 OLD = [("user", "Hi", None), ("assistant", "old", "stop")]
 

@@ -11,10 +11,10 @@ from aiohttp import ClientResponse
 
 from chat_api.http.context import GENERATIONS
 from chat_api.settings import Settings
-from tests.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.reader import read_events, text_of
+from tests.support.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events, text_of
 
 
 async def comments(response: ClientResponse, count: int) -> None:

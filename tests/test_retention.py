@@ -11,9 +11,9 @@ import pytest
 
 from chat_api.settings import Settings
 from chat_api.upkeep.cleaning import BEGINNING, PRUNE_ROWS
-from tests.chat import open_chat, until
 from tests.conftest import Start
-from tests.queries import Chat, Connection, blocked, one
+from tests.support.chat import open_chat, until
+from tests.support.queries import Chat, Connection, blocked, one
 
 ALL = 2**32
 

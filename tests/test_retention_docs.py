@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from chat_api.dev.postgres.installation import binaries
-from tests.queries import Chat, Connection, tick
+from tests.support.queries import Chat, Connection, tick
 
 
 @pytest.fixture

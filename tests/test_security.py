@@ -11,11 +11,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
-from tests.chat import Chat, Client, Sql, open_chat
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.tab import token_of
+from tests.support.auth_service import AuthService
+from tests.support.chat import Chat, Client, Sql, open_chat
+from tests.support.model_server import ModelServer
+from tests.support.tab import token_of
 
 LIST = "/api/conversations"
 OUT_OF_SCOPE = "Out of scope"

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from chat_api.http.context import GENERATIONS
-from tests.auth_service import AuthService
-from tests.chat import Chat, Client, Sql, open_chat
-from tests.model_server import ModelServer
-from tests.reader import read_events, text_of
+from tests.support.auth_service import AuthService
+from tests.support.chat import Chat, Client, Sql, open_chat
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events, text_of
 
 STRANGE = {
     "emoji": "\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f95f",

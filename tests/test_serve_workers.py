@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 
 from chat_api.settings import Settings
-from tests.model_server import ModelServer
-from tests.persistent import Persistent
-from tests.processes import SECONDS, Service, free_port, lives, open_conversation, until
-from tests.reader import read_events, text_of
-from tests.tab import open_tab
+from tests.support.model_server import ModelServer
+from tests.support.persistent import Persistent
+from tests.support.processes import SECONDS, Service, free_port, lives, open_conversation, until
+from tests.support.reader import read_events, text_of
+from tests.support.tab import open_tab
 
 
 @pytest.fixture

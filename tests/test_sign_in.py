@@ -12,10 +12,10 @@ from chat_api.access.sign_in_failures import MOST_ADDRESSES, SignInFailures
 from chat_api.errors import TooManySignInFailures
 from chat_api.settings import Settings
 from chat_api.settings.rate import Rate
-from tests.auth_service import AuthService
-from tests.chat import Client
 from tests.conftest import Start
-from tests.tab import open_tab, token_of
+from tests.support.auth_service import AuthService
+from tests.support.chat import Client
+from tests.support.tab import open_tab, token_of
 
 LIST = "/api/conversations"
 HERE, THERE = "203.0.113.9", "203.0.113.10"

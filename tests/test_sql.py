@@ -23,7 +23,7 @@ from chat_api.postgres.database import CONSTRAINTS
 from chat_api.postgres.queries import load_queries
 from tests.conftest import FAST
 from tests.migrations import earlier
-from tests.queries import Chat, Connection, call_with_anything, one
+from tests.support.queries import Chat, Connection, call_with_anything, one
 
 QUERIES = sorted(load_queries())
 

@@ -27,7 +27,7 @@ from chat_api.folders import migration_ids
 from chat_api.migrate.apply import rollback_migrations
 from chat_api.postgres.queries import load_queries
 from tests.migrations import earlier
-from tests.queries import Chat, Connection
+from tests.support.queries import Chat, Connection
 
 QUERIES = sorted(load_queries())
 NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"

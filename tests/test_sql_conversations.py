@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.queries import Chat, Connection, one, run
+from tests.support.queries import Chat, Connection, one, run
 
 TIMES = [
     "2025-01-01 00:00+00",

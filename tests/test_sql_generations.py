@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.queries import Chat, Connection, history, one, run, tick
+from tests.support.queries import Chat, Connection, history, one, run, tick
 
 
 @pytest.fixture

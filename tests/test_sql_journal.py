@@ -11,7 +11,7 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.queries import Chat, Connection, one, prune, run, tick
+from tests.support.queries import Chat, Connection, one, prune, run, tick
 
 A, B, C = ({"token": token} for token in "abc")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.queries import Chat, Connection, blocked, meet, run
+from tests.support.queries import Chat, Connection, blocked, meet, run
 
 
 def limits(chat: Chat, address: str | None = None, most: int = 1) -> str:

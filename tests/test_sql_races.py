@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.queries import Chat, Connection, blocked, meet, one, run
+from tests.support.queries import Chat, Connection, blocked, meet, one, run
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from chat_api.generation.readers import Reading
 from chat_api.relay import Log
 from chat_api.transports.sse import BYTES_A_WRITE, _Writer
 from tests.conftest import Client
-from tests.model_server import ModelServer
+from tests.support.model_server import ModelServer
 
 
 class Connection:

@@ -17,10 +17,10 @@ from aiohttp_sse import EventSourceResponse
 from chat_api.http.context import GENERATIONS
 from chat_api.settings import Settings
 from chat_api.transports import sse
-from tests.auth_service import AuthService
-from tests.model_server import ModelServer
-from tests.processes import open_conversation, until
-from tests.reader import read_events, text_of
+from tests.support.auth_service import AuthService
+from tests.support.model_server import ModelServer
+from tests.support.processes import open_conversation, until
+from tests.support.reader import read_events, text_of
 
 Client = TestClient[web.Request, web.Application]
 Start = Callable[[Settings], Awaitable[Client]]

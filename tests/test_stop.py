@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.chat import Chat, no_answer_lives
-from tests.model_server import ModelServer
-from tests.reader import read_events, text_of
+from tests.support.chat import Chat, no_answer_lives
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events, text_of
 
 NOTHING = {"generation_id": None, "stopped": False}
 

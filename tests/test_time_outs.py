@@ -12,11 +12,11 @@ import asyncpg
 import pytest
 
 from chat_api.settings import Settings
-from tests.chat import Sql, somebody_waits, until
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.processes import Service, open_conversation
-from tests.reader import read_events, text_of
+from tests.support.chat import Sql, somebody_waits, until
+from tests.support.model_server import ModelServer
+from tests.support.processes import Service, open_conversation
+from tests.support.reader import read_events, text_of
 
 TITLE = {"title": "new"}
 

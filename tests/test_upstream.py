@@ -19,11 +19,11 @@ from chat_api.inference.events import MAX_EVENT_BYTES, EventParser, EventTooLarg
 from chat_api.inference.response import MAX_HEAD_BYTES, Response
 from chat_api.inference.upstream import Upstream, _ssl_context
 from chat_api.relay import Log
-from tests.raw_server import RawServer
+from tests.support.raw_server import RawServer
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-TLS = Path(__file__).parent / "tls"
+TLS = Path(__file__).parent / "support" / "fixtures" / "tls"
 
 
 class Reader:

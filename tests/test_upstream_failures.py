@@ -13,10 +13,10 @@ import pytest
 
 from chat_api.inference.events import MAX_EVENT_BYTES, EventParser, EventTooLarge
 from chat_api.settings import Settings
-from tests.chat import Chat, no_answer_lives, open_chat, until
 from tests.conftest import Start
-from tests.model_server import Call, ModelServer
-from tests.reader import Seen, read_events, text_of
+from tests.support.chat import Chat, no_answer_lives, open_chat, until
+from tests.support.model_server import Call, ModelServer
+from tests.support.reader import Seen, read_events, text_of
 
 SECRET = "http://10.0.0.7:8000 said: key sk-123 is wrong"
 

@@ -21,11 +21,11 @@ from chat_api.cli import main
 from chat_api.commands.data import erase
 from chat_api.dev.postgres.installation import binaries
 from chat_api.settings.database_url import parse_dsn
-from tests.chat import Chat as OpenChat
-from tests.chat import Client, no_answer_lives, open_chat, somebody_waits
-from tests.model_server import ModelServer
-from tests.queries import Chat, Connection, one
-from tests.reader import read_events
+from tests.support.chat import Chat as OpenChat
+from tests.support.chat import Client, no_answer_lives, open_chat, somebody_waits
+from tests.support.model_server import ModelServer
+from tests.support.queries import Chat, Connection, one
+from tests.support.reader import read_events
 
 NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
 

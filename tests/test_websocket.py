@@ -16,11 +16,11 @@ from chat_api.http.context import GENERATIONS
 from chat_api.relay import Hints, Log, watch
 from chat_api.settings import Settings
 from chat_api.transports.websocket.socket import SOCKETS
-from tests.auth_service import AuthService
-from tests.chat import Sql, somebody_waits, until
-from tests.model_server import ModelServer
-from tests.reader import read_events, text_of
-from tests.tab import Tab, as_sse, open_tab, words
+from tests.support.auth_service import AuthService
+from tests.support.chat import Sql, somebody_waits, until
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events, text_of
+from tests.support.tab import Tab, as_sse, open_tab, words
 
 Client = TestClient[web.Request, web.Application]
 Start = Callable[[Settings], Awaitable[Client]]

@@ -19,10 +19,10 @@ from aiohttp.test_utils import TestClient
 from chat_api.routes import socket as socket_route
 from chat_api.settings import Settings
 from chat_api.transports.websocket.socket import SOCKETS
-from tests.auth_service import AuthService
-from tests.chat import Sql, until
-from tests.model_server import ModelServer
-from tests.tab import open_tab, token_of
+from tests.support.auth_service import AuthService
+from tests.support.chat import Sql, until
+from tests.support.model_server import ModelServer
+from tests.support.tab import open_tab, token_of
 
 Client = TestClient[web.Request, web.Application]
 Start = Callable[[Settings], Awaitable[Client]]

@@ -10,11 +10,11 @@ import pytest
 from aiohttp import ClientResponse
 
 from chat_api.settings import Settings
-from tests.chat import Client, Sql, until
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.queries import run
-from tests.reader import read_events, text_of
+from tests.support.chat import Client, Sql, until
+from tests.support.model_server import ModelServer
+from tests.support.queries import run
+from tests.support.reader import read_events, text_of
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings, strategies
 from hypothesis.strategies import SearchStrategy
 
 from tests.api.values import ANY_JSON, values
-from tests.chat import Client
-from tests.model_server import ModelServer
-from tests.tab import token_of
+from tests.support.chat import Client
+from tests.support.model_server import ModelServer
+from tests.support.tab import token_of
 
 Document = dict[str, Any]
 Frame = str | bytes

@@ -7,7 +7,7 @@ import sys
 
 from hypothesis import HealthCheck, given, settings, strategies
 
-from tests.chat import Client
+from tests.support.chat import Client
 
 # Not Expect: where there is no route, aiohttp itself answers 500 to one that is no text.
 HEADERS = (

@@ -13,9 +13,9 @@ import pytest
 from asyncpg import Connection, Record
 
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
-from tests.model_server import ModelServer
-from tests.processes import Service, free_port
+from tests.support.auth_service import AuthService
+from tests.support.model_server import ModelServer
+from tests.support.processes import Service, free_port
 
 HERE = Path(__file__).parent
 SECONDS = 300  # what it may take on a busy machine; on two idle cores it is one minute

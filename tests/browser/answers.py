@@ -2,7 +2,7 @@
 
 from tests.browser.conftest import Served
 from tests.browser.embedded import Embedded, Event, Seen
-from tests.model_server import Call
+from tests.support.model_server import Call
 
 
 def is_whole(events: list[Event]) -> bool:

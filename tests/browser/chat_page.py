@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
-from tests.model_server import Call, ModelServer
+from tests.support.model_server import Call, ModelServer
 
 # Once for the tab, as if it had been typed: a reload after a sign-out must not bring it back.
 TYPED = "if (!sessionStorage.typed) Object.assign(sessionStorage, { typed: true, 'chat.token': '%s' })"

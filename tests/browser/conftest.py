@@ -12,16 +12,16 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.embedded import Embedded
 from tests.browser.site import Site
 from tests.browser.wire import Wire
-from tests.chat import Client
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.processes import free_port
-from tests.tab import token_of
+from tests.support.auth_service import AuthService
+from tests.support.chat import Client
+from tests.support.model_server import ModelServer
+from tests.support.processes import free_port
+from tests.support.tab import token_of
 
 SECONDS = 10  # what a browser may take for anything on a busy machine
 

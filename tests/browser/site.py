@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tests.scripted import Scripted
+from tests.support.scripted import Scripted
 
 EMPTY = '<!doctype html><html lang="en"><title>A site</title>'
 

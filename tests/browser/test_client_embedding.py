@@ -12,7 +12,7 @@ from tests.browser.conftest import Console, Served
 from tests.browser.embedded import Embedded
 from tests.browser.site import Site
 from tests.dev.dev_process import READY, DevProcess
-from tests.processes import free_port
+from tests.support.processes import free_port
 
 
 def example(checkout: Path) -> str:

@@ -14,8 +14,8 @@ from tests.browser.conftest import Console, Served
 from tests.browser.embedded import Embedded
 from tests.browser.site import Site
 from tests.browser.wire import Wire
-from tests.chat import until
-from tests.tab import token_of
+from tests.support.chat import until
+from tests.support.tab import token_of
 
 both = pytest.mark.parametrize("transport", ["sse", "ws"])
 NOWHERE = "00000000-0000-0000-0000-000000000000"

@@ -10,16 +10,16 @@ import pytest
 from playwright.async_api import BrowserContext, Page
 
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
 from tests.browser.answers import begin, is_whole, tokens_of
 from tests.browser.conftest import Console, Served
 from tests.browser.embedded import Embedded
 from tests.browser.site import Site
 from tests.browser.wire import Wire
-from tests.chat import until
-from tests.model_server import ModelServer
-from tests.processes import Service, free_port
-from tests.tab import token_of
+from tests.support.auth_service import AuthService
+from tests.support.chat import until
+from tests.support.model_server import ModelServer
+from tests.support.processes import Service, free_port
+from tests.support.tab import token_of
 
 both = pytest.mark.parametrize("transport", ["sse", "ws"])
 

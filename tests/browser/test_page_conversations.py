@@ -9,7 +9,7 @@ from playwright.async_api import BrowserContext, expect
 
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
-from tests.chat import Sql, open_chat
+from tests.support.chat import Sql, open_chat
 
 
 async def fill(service: Served, token: str, *titles: str) -> None:

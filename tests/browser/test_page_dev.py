@@ -9,8 +9,8 @@ from playwright.async_api import Page, expect
 
 from tests.browser.chat_page import ChatPage
 from tests.dev.dev_process import READY, DevProcess
-from tests.model_server import ModelServer
-from tests.processes import free_port
+from tests.support.model_server import ModelServer
+from tests.support.processes import free_port
 
 SOME = re.compile(r"\w+ \w+")
 

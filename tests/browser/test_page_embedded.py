@@ -16,14 +16,14 @@ from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console
-from tests.chat import until
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.processes import free_port
-from tests.tab import token_of
+from tests.support.auth_service import AuthService
+from tests.support.chat import until
+from tests.support.model_server import ModelServer
+from tests.support.processes import free_port
+from tests.support.tab import token_of
 
 HOP_BY_HOP = {"transfer-encoding", "connection", "content-encoding", "content-length"}
 

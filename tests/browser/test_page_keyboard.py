@@ -7,7 +7,7 @@ from playwright.async_api import BrowserContext, expect
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import Served
 from tests.browser.test_page_conversations import open_with
-from tests.chat import until
+from tests.support.chat import until
 
 
 async def test_enter_sends_and_shift_enter_begins_a_line(chat: ChatPage) -> None:

@@ -11,8 +11,8 @@ from playwright.async_api import BrowserContext, Page, expect
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
 from tests.browser.wire import Wire
-from tests.chat import Sql
-from tests.tab import token_of
+from tests.support.chat import Sql
+from tests.support.tab import token_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from playwright.async_api import BrowserContext, Page, Request, expect
 
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
-from tests.chat import open_chat
+from tests.support.chat import open_chat
 
 ATTACKS = [
     "<script>hurt()</script>",

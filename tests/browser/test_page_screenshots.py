@@ -13,7 +13,7 @@ from playwright.async_api import BrowserContext, ViewportSize, expect
 from tests.browser.chat_page import open_tab
 from tests.browser.conftest import Served
 from tests.browser.sample import ANSWER, QUESTION
-from tests.chat import Sql, open_chat
+from tests.support.chat import Sql, open_chat
 
 DESKTOP = ViewportSize(width=1180, height=860)
 PHONE = ViewportSize(width=390, height=760)

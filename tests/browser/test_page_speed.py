@@ -10,7 +10,7 @@ from playwright.async_api import BrowserContext, Page, expect
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Served
 from tests.browser.sample import ANSWER, QUESTION
-from tests.chat import Sql, open_chat, until
+from tests.support.chat import Sql, open_chat, until
 
 # At 60 frames a second a frame has 17 ms. Test machines are shared and draw without a graphics card: what is
 # wanted is that nothing of ours blocks. A single frame may be late, and few are, in the best of some tries.

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from chat_api.app import create_app
 from chat_api.dev.sign_in import PATH, sign_in
 from chat_api.settings import Settings
-from tests.chat import Client
+from tests.support.chat import Client
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 URL = f"/{PATH}"

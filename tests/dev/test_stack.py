@@ -22,7 +22,7 @@ from chat_api.settings import Settings, SettingsError
 from tests.dev.dev_process import READY, DevProcess
 from tests.dev.processes import command_line, descendants, wait_for_end
 from tests.dev.wheels import point_pip_at
-from tests.model_server import ModelServer
+from tests.support.model_server import ModelServer
 
 # The stack's own promise is 2 s; a test machine is busy with other tests meanwhile.
 ENDING_SECONDS = 6

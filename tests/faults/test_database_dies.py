@@ -19,10 +19,10 @@ from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.faults.proxy import Proxy
-from tests.model_server import ModelServer
-from tests.persistent import Persistent
-from tests.processes import Service, children, lives, open_conversation
-from tests.reader import text_of
+from tests.support.model_server import ModelServer
+from tests.support.persistent import Persistent
+from tests.support.processes import Service, children, lives, open_conversation
+from tests.support.reader import text_of
 
 
 @pytest.fixture

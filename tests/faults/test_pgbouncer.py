@@ -14,10 +14,10 @@ import pytest
 from chat_api.cli import main
 from chat_api.postgres.queries import load_queries
 from chat_api.settings import Settings
-from tests.model_server import ModelServer
-from tests.pgbouncer import pooled
-from tests.processes import Service, open_conversation
-from tests.reader import read_events
+from tests.support.model_server import ModelServer
+from tests.support.pgbouncer import pooled
+from tests.support.processes import Service, open_conversation
+from tests.support.reader import read_events
 
 
 @pytest.fixture

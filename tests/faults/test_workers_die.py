@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from chat_api.settings import Settings
-from tests.model_server import ModelServer
-from tests.persistent import Persistent
-from tests.processes import Service, open_conversation, until
-from tests.reader import read_events, text_of
+from tests.support.model_server import ModelServer
+from tests.support.persistent import Persistent
+from tests.support.processes import Service, open_conversation, until
+from tests.support.reader import read_events, text_of
 
 
 async def stored(sql: Any, path: str) -> list[Any]:

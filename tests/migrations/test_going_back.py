@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from chat_api.migrate.apply import apply_migrations, known_migrations, rollback_migrations
-from tests.chat import Chat as Page
-from tests.chat import Client
 from tests.migrations import earlier
-from tests.model_server import ModelServer
-from tests.queries import Chat, Connection, one, run
-from tests.reader import read_events, text_of
+from tests.support.chat import Chat as Page
+from tests.support.chat import Client
+from tests.support.model_server import ModelServer
+from tests.support.queries import Chat, Connection, one, run
+from tests.support.reader import read_events, text_of
 
 CONVERSATION = "id, user_id, title, model_tag, is_favorited, created_at, updated_at"
 MESSAGE = "id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at"

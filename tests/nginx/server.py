@@ -18,11 +18,11 @@ import pytest
 
 from chat_api.dev.postgres.installation import run_as
 from chat_api.dev.tether import tethered
-from tests.processes import SECONDS, free_port, until
+from tests.support.processes import SECONDS, free_port, until
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "deploy" / "nginx"
-AUTHORITY = ROOT / "tests" / "tls" / "authority.pem"
+AUTHORITY = ROOT / "tests" / "support" / "fixtures" / "tls" / "authority.pem"
 MAIN = """
 daemon off;
 worker_processes 2;
@@ -137,7 +137,7 @@ class Nginx:
         enabled = self.folder / "sites-enabled"
         enabled.mkdir()
         (self.folder / "sites-available" / f"chat-api-{self._site}.conf").rename(enabled / "chat-api.conf")
-        shutil.copy(ROOT / "tests" / "tls" / "localhost.pem", self.folder)
+        shutil.copy(ROOT / "tests" / "support" / "fixtures" / "tls" / "localhost.pem", self.folder)
         (self.folder / "html").mkdir()
         (self.folder / "html" / "index.html").write_text("the site's own page")
         (self.folder / "nginx.conf").write_text(MAIN.format(folder=self.folder))

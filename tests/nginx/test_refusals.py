@@ -8,13 +8,13 @@ import aiohttp
 import pytest
 
 from chat_api import errors
-from tests.auth_service import AuthService
-from tests.model_server import ModelServer
 from tests.nginx.conftest import Front
 from tests.nginx.server import Nginx
-from tests.processes import free_port, open_conversation
-from tests.reader import read_events
-from tests.tab import open_tab
+from tests.support.auth_service import AuthService
+from tests.support.model_server import ModelServer
+from tests.support.processes import free_port, open_conversation
+from tests.support.reader import read_events
+from tests.support.tab import open_tab
 from tests.test_proxies import remote
 
 Headers = dict[str, str]

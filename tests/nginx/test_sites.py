@@ -14,14 +14,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from chat_api.settings import Settings
-from tests.chat import Client
 from tests.conftest import Start
-from tests.model_server import ModelServer
 from tests.nginx.conftest import Front
 from tests.nginx.server import FILES, Nginx
-from tests.processes import Service, free_port, open_conversation
-from tests.reader import read_events, text_of
-from tests.tab import open_tab, token_of, words
+from tests.support.chat import Client
+from tests.support.model_server import ModelServer
+from tests.support.processes import Service, free_port, open_conversation
+from tests.support.reader import read_events, text_of
+from tests.support.tab import open_tab, token_of, words
 
 Headers = dict[str, str]
 

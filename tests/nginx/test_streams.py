@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from tests.model_server import ModelServer
 from tests.nginx.conftest import Front
 from tests.nginx.server import AUTHORITY, Nginx, program
-from tests.processes import open_conversation
-from tests.reader import Seen, read_events, read_lines, text_of
-from tests.tab import open_tab, words
+from tests.support.model_server import ModelServer
+from tests.support.processes import open_conversation
+from tests.support.reader import Seen, read_events, read_lines, text_of
+from tests.support.tab import open_tab, words
 
 Headers = dict[str, str]
 WORDS = [f"word{number} " for number in range(8)]

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.scripted import Scripted
+from tests.support.scripted import Scripted
 
 
 class Collector(Scripted):

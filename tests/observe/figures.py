@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 from chat_api.settings import Settings
-from tests import processes
-from tests.model_server import ModelServer
-from tests.reader import read_events
-from tests.tab import open_tab
+from tests.support import processes
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events
+from tests.support.tab import open_tab
 
 # PromQL's words and functions that look like a metric's name do to this pattern; no figure of ours begins so.
 METRIC = re.compile(r"\b(?:chat|process)_[a-z0-9_]+\b")

@@ -14,7 +14,7 @@ import yaml
 
 from chat_api.dev.tether import tethered
 from tests.nginx.server import program
-from tests.processes import SECONDS, free_port, until
+from tests.support.processes import SECONDS, free_port, until
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "grafana" / "alerts" / "chat-api.rules.yml"

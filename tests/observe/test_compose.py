@@ -25,15 +25,15 @@ from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.serving.supervisor import STOP_SECONDS
 from chat_api.settings import Settings
-from tests import processes
 from tests.conftest import Start
-from tests.model_server import ModelServer
 from tests.nginx.server import MAIN, Nginx, program
 from tests.observe.queries import alerts
-from tests.reader import read_events, text_of
+from tests.support import processes
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events, text_of
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SCHEMA = Path(__file__).parents[1] / "compose" / "compose-spec.json"
+SCHEMA = Path(__file__).parents[1] / "support" / "fixtures" / "compose" / "compose-spec.json"
 MINE = ("chat-api", "migrate")
 
 

@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chat_api.observe.metrics import Metrics
 from chat_api.settings import Settings
-from tests.chat import Chat, Client, until
 from tests.conftest import Start
-from tests.model_server import ModelServer
-from tests.reader import read_events
+from tests.support.chat import Chat, Client, until
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 

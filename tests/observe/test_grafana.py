@@ -13,13 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chat_api.dev.postgres.server import Postgres
 from chat_api.settings import Settings
-from tests import processes
-from tests.model_server import ModelServer
 from tests.nginx.server import program
 from tests.observe.figures import families, named, samples, scrape, use
 from tests.observe.page import table
 from tests.observe.prometheus import Prometheus
 from tests.observe.queries import ROOT, alerts, dashboard, promql, targets
+from tests.support import processes
+from tests.support.model_server import ModelServer
 
 TESTS = Path(__file__).with_name("alerts.test.yml")
 TARGET_LABELS = {"job", "instance"}  # Prometheus' own

@@ -15,9 +15,9 @@ import pytest
 
 from chat_api.generation.answer import Report
 from chat_api.settings import Settings
-from tests.model_server import ModelServer
 from tests.observe.page import names, table
-from tests.service import Service, environment
+from tests.support.model_server import ModelServer
+from tests.support.service import Service, environment
 
 PACKAGE = Path(__file__).parents[2] / "chat_api"
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals
 from chat_api.settings import Settings
-from tests import processes
-from tests.model_server import ModelServer
 from tests.observe.figures import Family, families, scrape, use
 from tests.observe.page import FOLDER, names, table
+from tests.support import processes
+from tests.support.model_server import ModelServer
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import pytest
 from chat_api import cli
 from chat_api.serving.supervisor import STOP_SECONDS
 from chat_api.settings import Settings
-from tests import processes
 from tests.nginx.server import program
+from tests.support import processes
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))

@@ -25,14 +25,14 @@ from chat_api.settings import Settings
 from chat_api.tracing import is_wanted
 from chat_api.tracing.export import provider
 from chat_api.tracing.tracing import Tracing
-from tests import processes
-from tests.auth_service import AuthService
-from tests.chat import Chat, Client, open_chat
 from tests.conftest import LastingServer
-from tests.model_server import ModelServer
 from tests.observe.collector import Collector
-from tests.reader import read_events
-from tests.tab import open_tab
+from tests.support import processes
+from tests.support.auth_service import AuthService
+from tests.support.chat import Chat, Client, open_chat
+from tests.support.model_server import ModelServer
+from tests.support.reader import read_events
+from tests.support.tab import open_tab
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT_ID = "00f067aa0ba902b7"

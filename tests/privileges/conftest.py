@@ -17,7 +17,7 @@ from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn
-from tests.queries import Connection
+from tests.support.queries import Connection
 
 TEMPLATE, OWNER, SERVICE = "owned_template", "chat_owner", "chat_service"
 

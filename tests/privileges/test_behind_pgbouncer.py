@@ -9,11 +9,11 @@ import pytest
 
 from chat_api.settings import Settings
 from tests.conftest import Start
-from tests.hot_paths import walk
-from tests.model_server import ModelServer
-from tests.pgbouncer import pooled
 from tests.privileges.conftest import SERVICE
-from tests.queries import Chat, Connection, run
+from tests.support.hot_paths import walk
+from tests.support.model_server import ModelServer
+from tests.support.pgbouncer import pooled
+from tests.support.queries import Chat, Connection, run
 
 pytestmark = pytest.mark.usefixtures("wall")
 

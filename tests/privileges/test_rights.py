@@ -12,12 +12,12 @@ import pytest
 
 from chat_api.postgres.queries import load_queries
 from chat_api.settings import Settings
-from tests.auth_service import AuthService
 from tests.conftest import Start
-from tests.hot_paths import walk
-from tests.model_server import ModelServer
 from tests.privileges.conftest import OWNER, SERVICE, Script
-from tests.queries import Chat, Connection, call_with_anything, run
+from tests.support.auth_service import AuthService
+from tests.support.hot_paths import walk
+from tests.support.model_server import ModelServer
+from tests.support.queries import Chat, Connection, call_with_anything, run
 
 QUERIES = sorted(load_queries())
 

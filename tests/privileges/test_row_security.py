@@ -13,11 +13,11 @@ from chat_api.migrate.apply import apply_migrations, rollback_migrations
 from chat_api.postgres.session import SessionError
 from chat_api.settings import Settings
 from tests.conftest import Start
-from tests.hot_paths import walk
 from tests.migrations.catalog import catalog
-from tests.model_server import ModelServer
 from tests.privileges.conftest import Script
-from tests.queries import Chat, Connection, dump, one, run
+from tests.support.hot_paths import walk
+from tests.support.model_server import ModelServer
+from tests.support.queries import Chat, Connection, dump, one, run
 
 pytestmark = pytest.mark.usefixtures("wall")
 

@@ -25,10 +25,10 @@ from chat_api.postgres.session import SessionError
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn
 from tests.conftest import Start
-from tests.hot_paths import walk
 from tests.migrations import earlier
-from tests.model_server import ModelServer
 from tests.privileges.conftest import OWNER, SERVICE, url_of
+from tests.support.hot_paths import walk
+from tests.support.model_server import ModelServer
 
 Admin = psycopg.Connection[Any]
 pytestmark = pytest.mark.usefixtures("template")  # which makes the roles

@@ -13,7 +13,7 @@ from chat_api.cli import main
 from chat_api.dev.postgres.installation import binaries
 from chat_api.postgres.queries import load_queries
 from tests.privileges.conftest import OWNER, SERVICE, Script
-from tests.queries import Chat, Connection
+from tests.support.queries import Chat, Connection
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest
 
 from chat_api.folders import migration_ids
 from chat_api.settings import Settings
-from tests.processes import ROOT, environment
+from tests.support.processes import ROOT, environment
 
 PREVIOUS = "3eec5ebf9414334880c00dcff633633a224dec6b"
 """The commit of the release before this one. When a release is out, set it to that one's (docs/releasing.md):

@@ -20,11 +20,11 @@ from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn
-from tests.chat import Chat, Client, Sql, until
 from tests.conftest import FAST, Start
-from tests.model_server import ModelServer
-from tests.queries import Chat as Rows
-from tests.reader import read_events, text_of
+from tests.support.chat import Chat, Client, Sql, until
+from tests.support.model_server import ModelServer
+from tests.support.queries import Chat as Rows
+from tests.support.reader import read_events, text_of
 
 DEBIANS = Path("/usr/lib/postgresql/15/bin")
 TABLES = ("conversations", "messages", "generations", "workers", "journal", "_yoyo_migration")

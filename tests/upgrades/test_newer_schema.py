@@ -14,7 +14,7 @@ from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.conftest import FAST
-from tests.processes import Service, open_conversation, until
+from tests.support.processes import Service, open_conversation, until
 
 MIGRATED = "insert into _yoyo_migration values ('hash', '9999.from-the-future', now())"
 SINGLE, SEVERAL = [], ["--workers", "2"]

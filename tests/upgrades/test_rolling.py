@@ -19,11 +19,11 @@ import pytest
 
 from chat_api.dev.postgres.server import Postgres
 from chat_api.settings import Settings
-from tests.model_server import Call, ModelServer
-from tests.persistent import Persistent
-from tests.processes import ROOT, Service, free_port, open_conversation, until
-from tests.reader import read_events, text_of
-from tests.tab import open_tab
+from tests.support.model_server import Call, ModelServer
+from tests.support.persistent import Persistent
+from tests.support.processes import ROOT, Service, free_port, open_conversation, until
+from tests.support.reader import read_events, text_of
+from tests.support.tab import open_tab
 from tests.upgrades import releases
 
 Headers = dict[str, str]

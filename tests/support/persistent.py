@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.reader import Seen
+from tests.support.reader import Seen
 
 SECONDS = 30
 PAUSE = 0.05  # before it comes back

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.scripted import Scripted
+from tests.support.scripted import Scripted
 
 CLOSE = object()  # in a script: end the body in order
 CUT = object()  # in a script: break the connection

@@ -24,7 +24,7 @@ def environment(settings: Settings | None = None, **variables: str) -> dict[str,
     for name, value in given.items():
         text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
         kept[name.upper()] = text
-    return {**kept, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": "error", **variables}
+    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONWARNINGS": "error", **variables}
 
 
 class Service:

@@ -11,8 +11,8 @@ import asyncpg
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 
-from tests.model_server import Call, ModelServer
-from tests.reader import Seen, read_events
+from tests.support.model_server import Call, ModelServer
+from tests.support.reader import Seen, read_events
 
 Client = TestClient[web.Request, web.Application]
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

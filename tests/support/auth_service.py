@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from aiohttp import web
 
-from tests.scripted import Scripted
+from tests.support.scripted import Scripted
 
 
 class AuthService(Scripted):

@@ -18,7 +18,7 @@ import pytest
 
 from chat_api.dev.postgres.installation import run_as
 from chat_api.dev.tether import tethered
-from tests.processes import free_port
+from tests.support.processes import free_port
 
 CONFIGURATION = """
 [databases]

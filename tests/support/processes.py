@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from chat_api.dev.tether import tethered
 from chat_api.settings import Settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SECONDS = 20  # what a process may take to start or to end on a busy machine
 
 

@@ -6,11 +6,11 @@ import base64
 from typing import Any
 from uuid import UUID
 
-from tests.chat import Chat, Client, Sql, open_chat, until
-from tests.model_server import ModelServer
-from tests.queries import Chat as Rows
-from tests.reader import read_events, text_of
-from tests.tab import open_tab, words
+from tests.support.chat import Chat, Client, Sql, open_chat, until
+from tests.support.model_server import ModelServer
+from tests.support.queries import Chat as Rows
+from tests.support.reader import read_events, text_of
+from tests.support.tab import open_tab, words
 
 OLD = UUID("01800000-0000-7000-8000-000000000000")  # begun in 2022, its conversation is gone
 FAR_BACK = base64.b64encode(f"2025-01-01T00:00:00+00:00 {OLD}".encode()).decode()  # a place in a list
