@@ -39,15 +39,16 @@ test-pg15: $(VENV)/test-installed ## run the tests of schema and queries on Debi
 	@test -x $(POSTGRES15)/postgres || { echo "No PostgreSQL in $(POSTGRES15): make packages," \
 		"or name the folder of its programs: make test-pg15 POSTGRES15=..." >&2; exit 1; }
 	@POSTGRES=$(POSTGRES15) exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal \
-		--deselect tests/test_sql.py::test_the_readmes_commands_work_and_show_every_name_in_pg_stat_statements \
-		--deselect tests/test_sql_buffers.py \
-		tests/migrations $(wildcard tests/test_sql*.py) \
-		$(addprefix tests/,test_conversations.py test_send.py test_attach.py test_stop.py test_regenerate.py) $(ARGS)
+		--deselect tests/sql/test_every_statement.py::test_the_readmes_commands_work_and_show_every_name_in_pg_stat_statements \
+		--deselect tests/sql/test_buffers.py \
+		--ignore tests/migrate/test_backup.py --ignore tests/migrate/test_rolling.py \
+		tests/migrate tests/sql tests/http/test_conversations.py \
+		$(addprefix tests/answers/test_,send.py attach.py stop.py regenerate.py) $(ARGS)
 
-# Files by their names: `make test` shall leave them out. Each bounds its own time.
+# `make test` leaves this folder out. Each file bounds its own time.
 test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold the answers against the API's description
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -o faulthandler_timeout=330 \
-		$(addprefix tests/api/,requests.py frames.py raw.py) $(ARGS)
+		$(ARGS) tests/fuzz
 
 # One event loop for all of it, the one that the browser was started on.
 test-browser: browser $(VENV)/browser-test-installed ## run the tests in a real browser (make test-browser ARGS="-k client")

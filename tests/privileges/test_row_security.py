@@ -13,7 +13,7 @@ from chat_api.migrate.apply import apply_migrations, rollback_migrations
 from chat_api.postgres.session import SessionError
 from chat_api.settings import Settings
 from tests.conftest import Start
-from tests.migrations.catalog import catalog
+from tests.migrate.catalog import catalog
 from tests.privileges.conftest import Script
 from tests.support.hot_paths import walk
 from tests.support.model_server import ModelServer

@@ -16,7 +16,7 @@ from bench.statements import MOST, Parameters
 from chat_api.dev.postgres.installation import binaries
 from chat_api.dev.postgres.server import Postgres
 from tests.privileges.conftest import SERVICE, url_of
-from tests.test_sql_plans import CASES, INDEXES, SHOWS_ALL
+from tests.sql.test_plans import CASES, INDEXES, SHOWS_ALL
 
 DATABASE = "walled_plans"
 WALLED = {"conversations", "messages", "generations", "journal"}
@@ -32,7 +32,7 @@ FIND_NOTHING = {
 
 @pytest.fixture(scope="module")
 def walled(postgres: Postgres, template: str, checkout: Path) -> Iterator[Connection]:
-    """As tests/test_sql_plans.py fills it, and the wall up; as a superuser, before whom it isn't there."""
+    """As tests/sql/test_plans.py fills it, and the wall up; as a superuser, before whom it isn't there."""
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(
             sql.SQL("create database {} template {}").format(*map(sql.Identifier, (DATABASE, template)))

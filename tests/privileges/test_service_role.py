@@ -25,7 +25,7 @@ from chat_api.postgres.session import SessionError
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn
 from tests.conftest import Start
-from tests.migrations import earlier
+from tests.migrate import earlier
 from tests.privileges.conftest import OWNER, SERVICE, url_of
 from tests.support.hot_paths import walk
 from tests.support.model_server import ModelServer
