@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import aiohttp
 import aiohttp_cors
@@ -15,6 +16,8 @@ from chat_api.access.refusals import Refusals
 from chat_api.access.tokens import TokenVerifier
 from chat_api.generation.answer import CUT_SHORT
 from chat_api.generation.generations import Generations
+from chat_api.generation.limits import SendLimits
+from chat_api.generation.observer import Observer
 from chat_api.http import middlewares
 from chat_api.http.assets import load_assets
 from chat_api.http.context import (
@@ -32,11 +35,14 @@ from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals
 from chat_api.postgres.database import Database
+from chat_api.relay import Relay
 from chat_api.routes import TABLES, web_page
 from chat_api.settings import Settings
 from chat_api.settings.proxies import Proxies
 from chat_api.transports.websocket.commands import KINDS
 from chat_api.transports.websocket.socket import GOING_AWAY, SOCKETS
+from chat_api.upkeep.cleaning import Cleaning
+from chat_api.upkeep.orphans import Orphans
 
 if TYPE_CHECKING:
     from chat_api.tracing.tracing import Tracing
@@ -133,8 +139,7 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
     async with AsyncExitStack() as stack:
         if tracing is not None:
             stack.push_async_callback(tracing.close)
-        make = tracing.database if tracing else Database
-        database = app[DATABASE] = make(settings, metrics)
+        database = app[DATABASE] = Database(settings, metrics, tracing.statement if tracing else nullcontext)
         await database.open()
         stack.push_async_callback(database.close)
         metrics.watch_pool(settings.database_pool_max, lambda: database.connections)
@@ -163,9 +168,41 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
         inference = PROTOCOLS[settings.inference_protocol](settings, streaming)
         app[INFERENCE] = inference = tracing.inference(inference, settings) if tracing else inference
 
-        begin = tracing.generations if tracing else Generations
-        generations = app[GENERATIONS] = begin(settings, database, inference, metrics)
-        generations.open()
+        worker_id = uuid4()
+        relay = Relay(
+            database=database,
+            worker_id=worker_id,
+            lease_seconds=settings.worker_lease,
+            # After so long a statement has succeeded, or has been given up.
+            start_seconds=settings.database_timeout + 1,
+            metrics=metrics,
+        )
+        limits = SendLimits(settings)
+        generations = app[GENERATIONS] = Generations(
+            settings=settings,
+            worker_id=worker_id,
+            database=database,
+            inference=inference,
+            relay=relay,
+            limits=limits,
+            metrics=metrics,
+            observer=tracing.observer() if tracing else Observer(),
+        )
+        relay.open(generations)
+        stack.push_async_callback(relay.close)
+
+        interval_seconds = settings.worker_lease / 3
+        orphans = Orphans(database=database, relay=relay, metrics=metrics, interval_seconds=interval_seconds)
+        cleaning = Cleaning(
+            database=database,
+            relay=relay,
+            worker_id=worker_id,
+            settings=settings,
+            counts_limits=limits.are_counted,
+        )
+        for upkeep in (orphans, cleaning):
+            upkeep.open()
+            stack.push_async_callback(upkeep.close)
         stack.push_async_callback(generations.close)
         yield
 

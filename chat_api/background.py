@@ -1,9 +1,11 @@
-"""Work that goes on beside the requests."""
+"""Work that goes on beside the requests: a task with a start and an end, or one that works in rounds."""
 
 from __future__ import annotations
 
 import abc
 import asyncio
+
+from chat_api.errors import DatabaseUnavailable
 
 
 class Background(abc.ABC):
@@ -14,15 +16,41 @@ class Background(abc.ABC):
         self._task: asyncio.Task[None] | None = None
 
     def open(self) -> None:
-        """Begin."""
+        """Start the task. Needs a running event loop."""
         self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def close(self) -> None:
-        """End, wherever it is."""
+        """Cancel the task, whatever it is doing, and wait for its end."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     @abc.abstractmethod
     async def _run(self) -> None:
-        """The work; it must outlive its own failures."""
+        """Do the work; it must outlive its own failures."""
+
+
+class Rounds(Background):
+    """A background task that does the same work again and again, and outlives every failure of a round."""
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._round()
+            except DatabaseUnavailable:
+                pass  # logged by the database; the next round makes up for this one
+            except Exception as error:  # the task must outlive failures that nobody foresaw
+                self._log_failure(error)
+            await self._rest()
+
+    @abc.abstractmethod
+    async def _round(self) -> None:
+        """Do the work once."""
+
+    @abc.abstractmethod
+    async def _rest(self) -> None:
+        """Wait until the next round is due."""
+
+    @abc.abstractmethod
+    def _log_failure(self, error: Exception) -> None:
+        """Log an unforeseen failure of a round, with its traceback."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chat_api.inference import Inference, Prompt
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database
-    from chat_api.relay import Journal, Log
+    from chat_api.relay import Log, Relay
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Summary:
     """What became of a generation, in words and figures that log, metrics and traces may tell: no text."""
 
     outcome: Status
@@ -72,10 +72,11 @@ class Answer:
 
     def __init__(
         self,
+        *,
         log: Log,
         worker_id: UUID,
         prompt: Prompt,
-        journal: Journal,
+        relay: Relay,
         database: Database,
         inference: Inference,
         metrics: Metrics,
@@ -84,7 +85,7 @@ class Answer:
         self.log = log
         self._worker_id = worker_id
         self._prompt = prompt
-        self._journal = journal
+        self._relay = relay
         self._database = database
         self._inference = inference
         self._metrics = metrics
@@ -94,7 +95,7 @@ class Answer:
         self._text = bytearray()  # UTF-8: many short strings would take ten times as much
         self._tokens = self._characters = self._bytes = 0
         self._called = self._began = self._heard = 0.0  # when the call, the first and the last token came
-        self.report: Report | None = None  # at the end
+        self.summary: Summary | None = None  # at the end
         self._timer: asyncio.TimerHandle | None = None
         self._ending: Outcome | None = None
         self._feeding: asyncio.Task[None] | None = None  # the task of `run`, while the model speaks
@@ -187,7 +188,7 @@ class Answer:
             finish_reason, message_id = row["finish_reason"], row["message_id"]
             if not row["is_mine"]:
                 self.log.append(events.reset(row["content"] or ""))
-        self.report = Report(
+        self.summary = Summary(
             outcome=outcome.status,
             finish_reason=finish_reason,
             error=None if outcome.error is None else outcome.error.code,
@@ -196,14 +197,14 @@ class Answer:
             inference_time_ms=milliseconds,
             first_token_ms=round((self._began - self._called) * 1000) if self._tokens else None,
         )
-        self._count(self.report)  # first: who sees the end finds it in the figures
+        self._count(self.summary)  # first: who sees the end finds it in the figures
         self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
-        logger.info("generation_ended", conversation_id=str(self.log.conversation_id), **asdict(self.report))
+        logger.info("generation_ended", conversation_id=str(self.log.conversation_id), **asdict(self.summary))
 
-    def _count(self, report: Report) -> None:
+    def _count(self, summary: Summary) -> None:
         metrics = self._metrics
-        metrics.generations.labels(report.outcome, report.error or report.finish_reason).inc()
-        metrics.generation_duration.observe(report.inference_time_ms / 1000)
+        metrics.generations.labels(summary.outcome, summary.error or summary.finish_reason).inc()
+        metrics.generation_duration.observe(summary.inference_time_ms / 1000)
         metrics.tokens.inc(self._tokens)
         if self._tokens > 1:
             metrics.time_per_token.observe((self._heard - self._began) / (self._tokens - 1))
@@ -214,7 +215,7 @@ class Answer:
     async def _store(self, outcome: Outcome, token_count: int, milliseconds: int) -> asyncpg.Record | None:
         """Tried until its commit is known: the statement may be repeated."""
         delay = FIRST_RETRY_SECONDS
-        rest = self._journal.rest(self.log)
+        rest = self._relay.unwritten(self.log)
         while True:
             try:
                 return await self._database.row(
@@ -231,7 +232,7 @@ class Answer:
                     first_seq=rest.first_seq if rest else None,
                     last_seq=self.log.next_seq,  # the number that `done` will have
                     slice=rest.events if rest else None,
-                    tell=self._journal.has_company,
+                    tell=self._relay.other_workers_live,
                 )
             except errors.DatabaseUnavailable:
                 pass  # logged there; the text is safe here

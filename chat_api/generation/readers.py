@@ -11,8 +11,9 @@ from chat_api import errors
 if TYPE_CHECKING:
     import asyncpg
 
+    from chat_api.generation.observer import Observer
     from chat_api.postgres.database import Database
-    from chat_api.relay import Hub, Log
+    from chat_api.relay import Log, Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,10 @@ class Readers:
     Each method raises ConversationNotFound where the conversation isn't the user's, and DatabaseUnavailable.
     """
 
-    def __init__(self, database: Database, hub: Hub, replay_seconds: float) -> None:
+    def __init__(self, database: Database, relay: Relay, replay_seconds: float, observer: Observer) -> None:
         self._database = database
-        self._hub = hub
+        self._relay = relay
+        self._observer = observer
         self._replay_seconds = replay_seconds
 
     async def attach(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Reading | None:
@@ -73,6 +75,12 @@ class Readers:
         With a cursor: what its generation has beyond it, or else the running generation. Without: the newest
         generation from its first event, while it runs or its events are still kept.
         """
+        reading = await self._attach(user_id, conversation_id, after)
+        if reading is not None:
+            self._observer.read(reading.log)
+        return reading
+
+    async def _attach(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Reading | None:
         if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
             return rest
         newest = await self._look(user_id, conversation_id, None)
@@ -82,35 +90,38 @@ class Readers:
         age: float | None = newest["seconds_since_end"]  # None while it runs
         if age is not None and (after is not None or age > self._replay_seconds):
             return None
-        return Reading(await self._hub.find(generation_id, conversation_id))
+        return Reading(await self._relay.find_log(generation_id, conversation_id))
 
     async def resume(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Resumption:
         """Where a reader who stays continues: with the rest of what it knows, then with what runs now.
 
         What begins later, `watch` tells.
         """
-        readings = []
-        if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
-            readings.append(rest)
-        row = await self._look(user_id, conversation_id, None)
-        newest: UUID | None = row["generation_id"]
-        runs = newest is not None and row["seconds_since_end"] is None
-        if newest is not None and runs and (after is None or newest != after.generation_id):
-            readings.append(Reading(await self._hub.find(newest, conversation_id)))
-        return Resumption(readings, newest)
+        with self._observer.command("subscribe"):
+            readings = []
+            if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
+                readings.append(rest)
+            row = await self._look(user_id, conversation_id, None)
+            newest: UUID | None = row["generation_id"]
+            runs = newest is not None and row["seconds_since_end"] is None
+            if newest is not None and runs and (after is None or newest != after.generation_id):
+                readings.append(Reading(await self._relay.find_log(newest, conversation_id)))
+            for reading in readings:
+                self._observer.read(reading.log)
+            return Resumption(readings, newest)
 
     async def find(self, generation_id: UUID, conversation_id: UUID) -> Log:
         """The log of a generation that the watch told of. Raises DatabaseUnavailable."""
-        return await self._hub.find(generation_id, conversation_id)
+        return await self._relay.find_log(generation_id, conversation_id)
 
     async def _rest(self, user_id: UUID, conversation_id: UUID, after: Cursor) -> Reading | None:
         """What a generation has, or will have, beyond a reader's last event."""
         row = await self._look(user_id, conversation_id, after.generation_id)
         if row["generation_id"] is None:
             return None
-        log = await self._hub.find(after.generation_id, conversation_id, after.seq)
+        log = await self._relay.find_log(after.generation_id, conversation_id, after.seq)
         place = log.place_after(after.seq)
-        if self._hub.get(after.generation_id) is log:
+        if self._relay.running_log(after.generation_id) is log:
             place = min(place, log.count)  # nobody has seen more of it than it has
         return Reading(log, place) if place < log.count or not log.closed else None
 

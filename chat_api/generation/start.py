@@ -1,4 +1,4 @@
-"""The beginning of an answer: one statement, repeated where others get in its way; why it may be refused."""
+"""The start of an answer: one statement, repeated where others get in its way; why it may be refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TRIES = 10  # each time another request has got through
 
 
-async def begin(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record:
+async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record:
     """The row of `generations.start`, whose outcome is `started` or `existed`.
 
     Raises ConversationNotFound, GenerationRunning, NothingToRegenerate, Invalid (the key was used for another

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -62,7 +62,14 @@ class Database:
     constraint that means something to the caller (CONSTRAINTS); other database errors pass unchanged.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        around: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """`around` is entered around each statement, with the query's name: for tracing."""
+        self._around = around
         self._queries = load_queries()
         self._metrics = metrics
         self._took = {name: metrics.statement_duration.labels(name) for name in self._queries}
@@ -136,6 +143,12 @@ class Database:
             connection.terminate()
 
     async def _run(
+        self, name: str, parameters: dict[str, Any], fetch: Callable[..., Coroutine[Any, Any, Any]]
+    ) -> Any:
+        with self._around(name):
+            return await self._execute(name, parameters, fetch)
+
+    async def _execute(
         self, name: str, parameters: dict[str, Any], fetch: Callable[..., Coroutine[Any, Any, Any]]
     ) -> Any:
         query = self._queries[name]

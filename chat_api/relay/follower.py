@@ -13,8 +13,8 @@ import orjson
 import structlog
 
 from chat_api import errors, events
-from chat_api.background import Background
-from chat_api.errors import DatabaseUnavailable, WorkerLost, describe
+from chat_api.background import Rounds
+from chat_api.errors import WorkerLost, describe
 from chat_api.relay.journal import MANY
 from chat_api.relay.log import Log
 
@@ -29,8 +29,8 @@ POLL_SECONDS = 0.2
 LEAVING_SECONDS = 1.0  # spreads the return of all readers of a worker that ends
 
 
-class Follower(Background):
-    """Fills the logs that somebody reads, all in one query at each hint, and else five times a second.
+class Follower(Rounds):
+    """Fills the logs that somebody reads, all in one query: at each notification, else five times a second.
 
     A log that nobody holds any more is forgotten: readers own them. While the database is away readers wait.
     """
@@ -40,7 +40,7 @@ class Follower(Background):
         self._database = database
         self._logs: WeakValueDictionary[UUID, Log] = WeakValueDictionary()
         self._wanted = asyncio.Event()
-        self._hinted = asyncio.Event()
+        self._notified = asyncio.Event()
         self._leaving = False
 
     async def follow(self, generation_id: UUID, conversation_id: UUID, seen: int) -> Log:
@@ -57,7 +57,7 @@ class Follower(Background):
             log = self._logs.setdefault(generation_id, log)
             self._wanted.set()
         if self._leaving:
-            log.part()
+            log.send_away()
         if log.closed and seen >= log.next_seq - 2:
             [row] = await self._database.rows("journal.read", ids=[generation_id], next_seqs=[seen + 1])
             if row["error_code"] == WorkerLost.code:
@@ -68,37 +68,38 @@ class Follower(Background):
     async def leave(self) -> None:
         """Send the readers of growing logs to other workers, a few at a time, within LEAVING_SECONDS."""
         self._leaving = True
-        growing = [log for log in self._logs.values() if not log.closed]
+        growing = self._growing()
         random.shuffle(growing)
         for log in growing:
-            log.part()
+            log.send_away()
             await asyncio.sleep(LEAVING_SECONDS / len(growing))
 
-    def hint(self, ids: str) -> None:
-        """Somebody wrote: ids, comma-separated, or MANY."""
+    def hear(self, ids: str) -> None:
+        """Take a notification that other workers wrote: generation ids, comma-separated, or MANY."""
         if ids == MANY or not {str(generation_id) for generation_id in self._logs}.isdisjoint(ids.split(",")):
-            self._hinted.set()
+            self._notified.set()
 
-    async def _run(self) -> None:
-        while True:
+    async def _round(self) -> None:
+        if growing := self._growing():
+            await self._fill(growing)
+
+    async def _rest(self) -> None:
+        if not self._growing():  # asked again instead of kept: this task must not hold what nobody reads
+            self._wanted.clear()
             await self._wanted.wait()
-            growing = [log for log in self._logs.values() if not log.closed]
-            if not growing:
-                self._wanted.clear()
-                continue
-            try:
-                await self._fill(growing)
-            except DatabaseUnavailable:
-                pass  # logged by the database; the next round gets this one's too
-            except Exception as error:  # readers of every generation wait for this task
-                logger.exception("follower_failed", reason=describe(error))
-            del growing  # else this task would hold what nobody reads
-            try:
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._hinted.wait()
-            except TimeoutError:
-                continue
-            self._hinted.clear()
+            return
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._notified.wait()
+        except TimeoutError:
+            return
+        self._notified.clear()
+
+    def _log_failure(self, error: Exception) -> None:
+        logger.error("follower_failed", reason=describe(error), exc_info=error)
+
+    def _growing(self) -> list[Log]:
+        return [log for log in self._logs.values() if not log.closed]
 
     async def _fill(self, logs: Iterable[Log]) -> None:
         wanted = {log.generation_id: log for log in logs}

@@ -23,13 +23,17 @@ class Hub:
         self._logs: dict[UUID, Log] = {}
 
     def open(self, generation_id: UUID, conversation_id: UUID) -> Log:
-        """A new, empty log."""
+        """Make a new, empty log for a generation that starts here."""
         log = self._logs[generation_id] = Log(generation_id, conversation_id)
         return log
 
     def drop(self, log: Log) -> None:
-        """A log that grows no more."""
+        """Forget a log that grows no more."""
         self._logs.pop(log.generation_id, None)
+
+    def running(self) -> list[UUID]:
+        """The ids of the generations that run here."""
+        return list(self._logs)
 
     def get(self, generation_id: UUID) -> Log | None:
         """The log of a generation that runs here."""

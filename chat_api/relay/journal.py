@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from chat_api.background import Background
+from chat_api.background import Rounds
 from chat_api.errors import DatabaseUnavailable, describe
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.2
-HINT_IDS, MANY = 200, "many"  # what fits into a notification's 8,000 bytes, and the word for more
+NOTIFIED_IDS, MANY = 200, "many"  # what fits into a notification's 8,000 bytes, and the word for more
 
 
 class Slice(NamedTuple):
@@ -31,7 +31,7 @@ class Slice(NamedTuple):
     events: str
 
 
-class Journal(Background):
+class Journal(Rounds):
     """Writes every growing log's new events, all in one statement, and renews the worker's lease with it.
 
     Five times a second while anything grows, else three times in the lease's length; no connection is held
@@ -42,13 +42,14 @@ class Journal(Background):
 
     def __init__(
         self,
+        *,
         database: Database,
         worker_id: UUID,
         lease_seconds: float,
         start_seconds: float,
+        metrics: Metrics,
         on_stop: Callable[[UUID], None],
         on_lost: Callable[[UUID], None],
-        metrics: Metrics,
     ) -> None:
         super().__init__("journal")
         self._database = database
@@ -58,19 +59,19 @@ class Journal(Background):
         self._start_seconds = start_seconds
         self._on_stop = on_stop
         self._on_lost = on_lost
-        self._written: dict[
-            UUID, tuple[Log, int]
-        ] = {}  # the number up to which each log is known to be written
+        # Each log, and the number up to which it is known to be written.
+        self._written: dict[UUID, tuple[Log, int]] = {}
         self._added = asyncio.Event()
         self._held = asyncio.Event()
         self._others = 0
+        self._next_tick = 0.0  # by the loop's clock
 
     @property
-    def has_company(self) -> bool:
+    def other_workers_live(self) -> bool:
         """Whether other workers lived at the last tick; one that came since finds all by polling."""
         return self._others > 0
 
-    async def held(self) -> None:
+    async def lease_held(self) -> None:
         """Until the lease is held: whoever starts a generation without one could be taken for dead.
 
         Raises DatabaseUnavailable when that takes longer than five seconds.
@@ -105,24 +106,22 @@ class Journal(Background):
             except DatabaseUnavailable:
                 logger.info("lease_not_released", reason="it runs out by itself")
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
+    async def _round(self) -> None:
+        self._next_tick = asyncio.get_running_loop().time() + TICK_SECONDS
+        await self._tick()
+
+    async def _rest(self) -> None:
+        if not self._written:
+            self._added.clear()
             try:
-                await self._tick()
-            except DatabaseUnavailable:
-                pass  # logged by the database; the next tick writes this one's too
-            except Exception as error:  # the task must outlive what nobody foresaw: without lease no answers
-                logger.exception("tick_failed", reason=describe(error))
-            if not self._written:
-                self._added.clear()
-                try:
-                    async with asyncio.timeout(self._lease_seconds / 3):
-                        await self._added.wait()
-                except TimeoutError:
-                    continue
-            await asyncio.sleep(max(0.0, began + TICK_SECONDS - loop.time()))
+                async with asyncio.timeout(self._lease_seconds / 3):
+                    await self._added.wait()
+            except TimeoutError:
+                return
+        await asyncio.sleep(max(0.0, self._next_tick - asyncio.get_running_loop().time()))
+
+    def _log_failure(self, error: Exception) -> None:
+        logger.error("tick_failed", reason=describe(error), exc_info=error)
 
     async def _tick(self) -> None:
         live = dict(self._written)
@@ -131,9 +130,9 @@ class Journal(Background):
             for generation_id, (log, written) in live.items()
             if (piece := _slice(log, written)) is not None
         }
-        hint = ""
-        if self.has_company and slices:
-            hint = ",".join(map(str, slices)) if len(slices) <= HINT_IDS else MANY
+        notification = ""
+        if self.other_workers_live and slices:
+            notification = ",".join(map(str, slices)) if len(slices) <= NOTIFIED_IDS else MANY
         row = await self._database.row(
             "journal.tick",
             worker_id=self._worker_id,
@@ -144,7 +143,7 @@ class Journal(Background):
             first_seqs=[piece.first_seq for piece in slices.values()],
             next_seqs=[piece.next_seq for piece in slices.values()],
             slices=[piece.events for piece in slices.values()],
-            hint=hint,
+            hint=notification,
         )
         assert row is not None  # noqa: S101 - it selects without a from
         self._held.set()

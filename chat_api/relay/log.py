@@ -26,7 +26,7 @@ class Reader(Protocol):
         """Take the next event, or several, in their form on the wire."""
 
     def end(self) -> None:
-        """Be handed nothing more: the log is closed or parted, or gets more than one write can hold."""
+        """Be handed nothing more: the log closes, sends readers away, or grows by more than a write holds."""
 
 
 class Log:
@@ -53,7 +53,7 @@ class Log:
         "conversation_id",
         "count",
         "generation_id",
-        "parted",
+        "sent_away",
     )
 
     def __init__(self, generation_id: UUID, conversation_id: UUID) -> None:
@@ -63,7 +63,7 @@ class Log:
         self._packs: list[bytes] = []  # PACKED events each, a line for each
         self._newest: list[bytes] = []
         self.closed = False
-        self.parted = False  # this worker ends: readers go on at another one
+        self.sent_away = False  # this worker ends: readers go on at another one
         self._gap = self._skipped = 0  # from this place on, numbers are so much higher than places
         self._channels: dict[Encoding, tuple[Encode, tuple[Reader, ...]]] = {}
         self._endings: set[asyncio.Future[None]] = set()
@@ -116,9 +116,9 @@ class Log:
         """Give the next event this number, which is at least the next one; once in a log's life."""
         self._gap, self._skipped = self.count, seq - self.count
 
-    def part(self) -> None:
+    def send_away(self) -> None:
         """Send the readers away before the last event: they find it elsewhere, with the number they have."""
-        self.parted = True
+        self.sent_away = True
         self._end()
 
     def join(self, reader: Reader, encoding: Encoding) -> None:
@@ -161,8 +161,8 @@ class Log:
         ]
 
     async def wait_closed(self) -> bool:
-        """Until the last event is there; False where the log is parted before."""
-        if not self.closed and not self.parted:
+        """Until the last event is there; False where the readers are sent away before."""
+        if not self.closed and not self.sent_away:
             ending = asyncio.get_running_loop().create_future()
             self._endings.add(ending)
             try:

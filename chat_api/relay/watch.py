@@ -9,8 +9,8 @@ from uuid import UUID
 
 import structlog
 
-from chat_api.background import Background
-from chat_api.errors import DatabaseUnavailable, describe
+from chat_api.background import Rounds
+from chat_api.errors import describe
 
 if TYPE_CHECKING:
     from chat_api.postgres.database import Database
@@ -23,7 +23,7 @@ OVERLAP_SECONDS = 30  # started_at is older than the commit that shows it, by wh
 Tell = Callable[[UUID], None]
 
 
-class Watch(Background):
+class Watch(Rounds):
     """Tells of generations in the order in which they begin, by their ids; an id may be told more than once.
 
     This worker's own are told at once; those of others by a notification, or else by one query a second for
@@ -36,6 +36,7 @@ class Watch(Background):
         self._worker_id = worker_id
         self._watchers: dict[UUID, list[Tell]] = {}
         self._wanted = asyncio.Event()
+        self._looked = 0.0  # when the last look began, by the loop's clock
 
     def add(self, conversation_id: UUID, tell: Tell) -> None:
         """Call `tell` with each generation that begins from now on."""
@@ -54,31 +55,32 @@ class Watch(Background):
         for tell in self._watchers.get(conversation_id, ()):
             tell(generation_id)
 
-    def hint(self, text: str) -> None:
-        """Some worker notified: its id, the conversation's, the generation's."""
+    def hear(self, text: str) -> None:
+        """Take a worker's notification: its id, the conversation's and the generation's, by spaces."""
         worker_id, conversation_id, generation_id = map(UUID, text.split())
         # What begins here was told already, or is about to be: told now, before its log is opened, it would
         # be sought in the journal.
         if worker_id != self._worker_id:
             self.begun(conversation_id, generation_id)
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        looked = loop.time()
-        while True:
-            if not self._watchers:
-                self._wanted.clear()
-                await self._wanted.wait()
-                looked = loop.time()
-            try:
-                began = loop.time()
-                await self._look(began - looked + OVERLAP_SECONDS)
-                looked = began
-            except DatabaseUnavailable:
-                pass  # logged by the database; the next look reaches as far back
-            except Exception as error:  # the task must outlive what nobody foresaw
-                logger.exception("watch_failed", reason=describe(error))
+    async def _round(self) -> None:
+        if self._watchers:
+            began = asyncio.get_running_loop().time()
+            await self._look(
+                began - self._looked + OVERLAP_SECONDS
+            )  # after a failure, the next reaches as far back
+            self._looked = began
+
+    async def _rest(self) -> None:
+        if self._watchers:
             await asyncio.sleep(POLL_SECONDS)
+        if not self._watchers:
+            self._wanted.clear()
+            await self._wanted.wait()
+            self._looked = asyncio.get_running_loop().time()
+
+    def _log_failure(self, error: Exception) -> None:
+        logger.error("watch_failed", reason=describe(error), exc_info=error)
 
     async def _look(self, seconds: float) -> None:
         for row in await self._database.rows(

@@ -1,4 +1,4 @@
-"""The tracing of one application: what `app` makes in place of the plain parts."""
+"""The tracing of one application: what `app` hands to the parts that are observed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,11 @@ from chat_api.http.client import client
 from chat_api.http.context import PRINCIPAL, ROUTES, TRACE_ID
 from chat_api.tracing.commands import note_trace, socket_span
 from chat_api.tracing.export import trace_id_of
-from chat_api.tracing.parts import TracedDatabase, TracedGenerations, TracedInference
+from chat_api.tracing.parts import GenerationSpans, TracedInference, statement
 
 if TYPE_CHECKING:
-    from chat_api.generation.generations import Generations
+    from chat_api.generation.observer import Observer
     from chat_api.inference import Inference
-    from chat_api.observe.metrics import Metrics
-    from chat_api.postgres.database import Database
     from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -48,19 +46,17 @@ class Tracing:
         self._tracer = provider.get_tracer("chat_api", __version__)
         self._context = TraceContextTextMapPropagator()
 
-    def database(self, settings: Settings, metrics: Metrics) -> Database:
-        """The database, each statement that somebody waits for a span."""
-        return TracedDatabase(settings, metrics, self._tracer)
+    def statement(self, name: str) -> AbstractContextManager[object]:
+        """For the database: a span around each statement that somebody waits for."""
+        return statement(self._tracer, name)
 
     def inference(self, inference: Inference, settings: Settings) -> Inference:
         """A model server, each stream a span whose id it is told."""
         return TracedInference(inference, settings, self._tracer)
 
-    def generations(
-        self, settings: Settings, database: Database, inference: Inference, metrics: Metrics
-    ) -> Generations:
-        """The generations, each a span from its start until it is stored."""
-        return TracedGenerations(settings, database, inference, metrics, self._tracer)
+    def observer(self) -> Observer:
+        """For the generations: a span each, from its start until it is stored."""
+        return GenerationSpans(self._tracer)
 
     def client(self) -> aiohttp.TraceConfig:
         """For a client session: each call a span whose id the neighbour is told."""

@@ -149,7 +149,7 @@ class _Writer(LiveReader):
         if self._transport.is_closing():
             raise ConnectionResetError
         caught_up = self.place >= self.log.count
-        return caught_up and (self.log.closed or self.log.parted) and not self._protocol.writing_paused
+        return caught_up and (self.log.closed or self.log.sent_away) and not self._protocol.writing_paused
 
     async def keep_up(self) -> None:
         """Write what there is, up to a portion.
@@ -161,7 +161,7 @@ class _Writer(LiveReader):
         if frames := portion(log.read(self.place, EVENTS_A_WRITE, self.encoding)):
             self._transport.write(b"".join(frames))
             self.place += len(frames)
-        if log.closed or log.parted or self._protocol.writing_paused or self.place < log.count:
+        if log.closed or log.sent_away or self._protocol.writing_paused or self.place < log.count:
             await asyncio.sleep(0)  # far behind: others have their turn between two portions
         else:
             await self.stay()

@@ -1,4 +1,4 @@
-"""Cleaning: what one worker, the eldest, does for all of them. Old rows go, in small batches."""
+"""Cleaning: one worker, the eldest, deletes old rows for all of them, in small batches."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from uuid import UUID
 
 import structlog
 
-from chat_api.background import Background
-from chat_api.errors import DatabaseUnavailable, describe
+from chat_api.background import Rounds
+from chat_api.errors import describe
 
 if TYPE_CHECKING:
     from chat_api.postgres.database import Database
-    from chat_api.relay import Journal
+    from chat_api.relay import Relay
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -33,21 +33,21 @@ REST_SECONDS = 3600  # from the end of a walk to the next one: what is counted i
 GENTLE = 9  # a tenth of one connection's time
 
 
-class Cleaning(Background):
-    """Takes old rows out of the journal and the limits, and what RETENTION_DAYS and GENERATION_DAYS say."""
+class Cleaning(Rounds):
+    """Deletes old rows of the journal and the limits, and what RETENTION_DAYS and GENERATION_DAYS say."""
 
     def __init__(
         self,
+        *,
         database: Database,
-        journal: Journal,
+        relay: Relay,
         worker_id: UUID,
         settings: Settings,
-        *,
         counts_limits: bool,
     ) -> None:
         super().__init__("cleaning")
         self._database = database
-        self._journal = journal
+        self._relay = relay
         self._worker_id = worker_id
         self._settings = settings
         self._every = settings.worker_lease / 3
@@ -59,18 +59,17 @@ class Cleaning(Background):
         self._prune_again = self._limits_again = self._sweep_again = self._forget_again = 0.0
         self._swept = 0
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._journal.held()  # who isn't on the list isn't the eldest
-                eldest = await self._database.row("maintenance.eldest")
-                if eldest is not None and eldest["id"] == self._worker_id:
-                    await self._clean()
-            except DatabaseUnavailable:
-                pass  # logged by the database; the next round tries again
-            except Exception as error:  # the task must outlive what nobody foresaw
-                logger.exception("cleaning_failed", reason=describe(error))
-            await asyncio.sleep(self._every)
+    async def _round(self) -> None:
+        await self._relay.lease_held()  # a worker without a lease can't be the eldest
+        eldest = await self._database.row("maintenance.eldest")
+        if eldest is not None and eldest["id"] == self._worker_id:
+            await self._clean()
+
+    async def _rest(self) -> None:
+        await asyncio.sleep(self._every)
+
+    def _log_failure(self, error: Exception) -> None:
+        logger.error("cleaning_failed", reason=describe(error), exc_info=error)
 
     async def _clean(self) -> None:
         await self._repeat(self._prune, 1)

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chat_api.relay import EVENTS_A_WRITE, Encode, Hub, Log
+from chat_api.relay import EVENTS_A_WRITE, Encode, Log
+from chat_api.relay.hub import Hub
 from chat_api.relay.log import PACKED
 
 
@@ -115,14 +116,14 @@ class TestLog:
             log.append(data)
         assert (first.taken, second.taken) == ([b"0:a"], [b"0:a", b"1:b"])
 
-    @pytest.mark.parametrize("end", ["closed", "parted"])
+    @pytest.mark.parametrize("end", ["closed", "sent_away"])
     def test_all_who_joined_are_told_of_the_end(self, end: str) -> None:
         log = Log(uuid4(), uuid4())
         readers = [Joined(log) for _ in range(2)]
         log.append(b"a", last=end == "closed")
-        if end == "parted":
+        if end == "sent_away":
             assert not any(reader.ended for reader in readers)
-            log.part()
+            log.send_away()
         assert [(reader.taken, reader.ended) for reader in readers] == [([b"0:a"], True)] * 2
 
     async def test_the_end_is_waited_for_past_every_event(self) -> None:
@@ -144,7 +145,7 @@ class TestLog:
         log = filled(b"a")
         waiting = asyncio.create_task(log.wait_closed())
         await asyncio.sleep(0)
-        log.part()
+        log.send_away()
         async with asyncio.timeout(1):
             assert not await waiting
 

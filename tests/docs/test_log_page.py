@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chat_api.generation.answer import Report
+from chat_api.generation.answer import Summary
 from chat_api.settings import Settings
 from tests.docs.page import names, table
 from tests.support.model_server import ModelServer
@@ -48,8 +48,8 @@ def _fields(call: ast.Call, level: str) -> set[str]:
     fields = {"exception"} if level == "exception" else set()
     for keyword in call.keywords:
         if keyword.arg is None:
-            assert ast.unparse(keyword.value) == "asdict(self.report)"
-            fields |= {field.name for field in dataclasses.fields(Report)}
+            assert ast.unparse(keyword.value) == "asdict(self.summary)"
+            fields |= {field.name for field in dataclasses.fields(Summary)}
         else:
             fields.add("exception" if keyword.arg == "exc_info" else keyword.arg)
     return fields

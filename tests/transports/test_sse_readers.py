@@ -151,7 +151,7 @@ async def test_an_answer_in_one_piece_that_runs_elsewhere_is_refused_with_a_retr
     first = asyncio.create_task(client.post(f"{path}/messages", **keyed))
     call = await model.call()
     second = asyncio.create_task(other.post(f"{path}/messages", **keyed))
-    follower = other.app[GENERATIONS]._follower
+    follower = other.app[GENERATIONS]._relay._follower
     async with asyncio.timeout(5):
         while not follower._logs:  # noqa: ASYNC110 - until it waits; nothing outside shows that
             await asyncio.sleep(0.01)

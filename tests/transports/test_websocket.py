@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from chat_api.http.context import GENERATIONS
-from chat_api.relay import Hints, Log, watch
+from chat_api.relay import Log, watch
+from chat_api.relay.notifications import Notifications
 from chat_api.settings import Settings
 from chat_api.transports.websocket.socket import SOCKETS
 from tests.support.auth_service import AuthService
@@ -325,7 +326,7 @@ async def test_answers_of_another_worker_come_too_running_or_begun_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if way == "polling":
-        monkeypatch.setattr(Hints, "open", lambda _: None)
+        monkeypatch.setattr(Notifications, "open", lambda _: None)
     else:
         monkeypatch.setattr(watch, "POLL_SECONDS", 60)
     other = await start(settings)

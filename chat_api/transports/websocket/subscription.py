@@ -106,7 +106,7 @@ class Subscription:
                 reader.place += len(frames)
             elif log.closed and reader.place > began:
                 return
-            elif log.closed or log.parted:
+            elif log.closed or log.sent_away:
                 # Closed, and not even its end was new: the client saw more than a worker that died wrote
                 # down. It comes back with the last number that it has, after which the end is told anew.
                 self._socket.end(GOING_AWAY)

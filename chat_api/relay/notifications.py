@@ -1,4 +1,4 @@
-"""Hints: notifications of PostgreSQL that make other workers' news and stop requests arrive sooner."""
+"""PostgreSQL's notifications, which bring other workers' news and stop requests sooner than polling."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ CHECK_SECONDS = 30
 LONGEST_RETRY_SECONDS = 30
 
 
-class Hints(Background):
-    """Listens on one connection of its own, made anew whenever it breaks.
+class Notifications(Background):
+    """Listens on one connection of its own, and opens another whenever it breaks.
 
     Nothing depends on a notification: without them (a pooler in transaction mode, a connection that is being
-    made anew) polling finds everything, a fraction of a second later.
+    replaced) polling finds everything, a fraction of a second later.
     """
 
     def __init__(self, database: Database, channels: Mapping[str, Callable[[str], None]]) -> None:
-        super().__init__("hints")
+        super().__init__("notifications")
         self._database = database
         self._channels = channels
 
@@ -42,9 +42,9 @@ class Hints(Background):
                 async with self._database.session() as connection:
                     await self._listen(connection)
                     delay = 1
-                    while True:  # a connection that died without a word is found out here
+                    while True:  # here a connection that died silently is found out
                         await asyncio.sleep(CHECK_SECONDS)
-                        await connection.fetchval("select 1 -- hints", timeout=CHECK_SECONDS)
+                        await connection.fetchval("select 1 -- notifications", timeout=CHECK_SECONDS)
             except UNREACHABLE as error:
                 logger.debug("not_listening", reason=describe(error), retry_in_seconds=delay)
             await asyncio.sleep(delay)

@@ -1,0 +1,130 @@
+"""The door of the relay: logs are opened, found and closed here, and news of other workers comes in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from chat_api.relay.follower import Follower
+from chat_api.relay.hub import Hub
+from chat_api.relay.journal import Journal, Slice
+from chat_api.relay.notifications import Notifications
+from chat_api.relay.watch import Watch
+
+if TYPE_CHECKING:
+    from chat_api.observe.metrics import Metrics
+    from chat_api.postgres.database import Database
+    from chat_api.relay.log import Log
+
+
+class Owner(Protocol):
+    """Who runs the generations of this worker."""
+
+    def end_stopped(self, generation_id: UUID) -> None:
+        """Somebody asked to stop this generation; it may run on another worker, or have ended."""
+
+    def end_lost(self, generation_id: UUID) -> None:
+        """This generation no longer belongs to this worker."""
+
+
+class Relay:
+    """Every generation's events, in order, for readers on any worker.
+
+    Logs of generations that run here are written to the journal as they grow; those of other workers, and of
+    finished generations, are read from it. `watch` says which generations start in a conversation.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        worker_id: UUID,
+        lease_seconds: float,
+        start_seconds: float,
+        metrics: Metrics,
+    ) -> None:
+        self._owner: Owner | None = None
+        self._journal = Journal(
+            database=database,
+            worker_id=worker_id,
+            lease_seconds=lease_seconds,
+            start_seconds=start_seconds,
+            metrics=metrics,
+            on_stop=self._stop,
+            on_lost=self._lose,
+        )
+        self._follower = Follower(database)
+        self._hub = Hub(self._follower)
+        self.watch = Watch(database, worker_id)
+        self._notifications = Notifications(
+            database,
+            {
+                "chat_journal": self._follower.hear,
+                "chat_started": self.watch.hear,
+                "chat_stop": self._hear_stop,
+            },
+        )
+
+    def open(self, owner: Owner) -> None:
+        """Start to write, to follow and to listen, and to call `owner`. Needs a running event loop."""
+        self._owner = owner
+        self._journal.open()
+        self._follower.open()
+        self.watch.open()
+        self._notifications.open()
+
+    async def close(self) -> None:
+        """Stop all of that, and give the lease back."""
+        await self._notifications.close()
+        await self.watch.close()
+        await self._follower.close()
+        await self._journal.close()
+
+    @property
+    def other_workers_live(self) -> bool:
+        """See Journal."""
+        return self._journal.other_workers_live
+
+    async def lease_held(self) -> None:
+        """Wait until this worker holds its lease, see Journal. Raises DatabaseUnavailable."""
+        await self._journal.lease_held()
+
+    def open_log(self, generation_id: UUID, conversation_id: UUID) -> Log:
+        """Make the log of a generation that starts here; what is appended to it is journalled."""
+        log = self._hub.open(generation_id, conversation_id)
+        self._journal.add(log)
+        return log
+
+    def unwritten(self, log: Log) -> Slice | None:
+        """The log's events that aren't known to be in the journal, for the statement that ends it."""
+        return self._journal.rest(log)
+
+    def close_log(self, log: Log) -> None:
+        """Forget the log of a generation that ran here: it grows no more."""
+        self._journal.remove(log)
+        self._hub.drop(log)
+
+    def running_log(self, generation_id: UUID) -> Log | None:
+        """The log of a generation that runs here."""
+        return self._hub.get(generation_id)
+
+    async def find_log(self, generation_id: UUID, conversation_id: UUID, seen: int = -1) -> Log:
+        """Any generation's log, for a reader that has seen up to a number. Raises DatabaseUnavailable."""
+        return await self._hub.find(generation_id, conversation_id, seen)
+
+    async def send_readers_away(self) -> None:
+        """Send the readers of other workers' generations to those workers, spread over a second."""
+        await self._follower.leave()
+
+    def _hear_stop(self, text: str) -> None:
+        for generation_id in self._hub.running():
+            if str(generation_id) == text:
+                self._stop(generation_id)
+
+    def _stop(self, generation_id: UUID) -> None:
+        if self._owner is not None:
+            self._owner.end_stopped(generation_id)
+
+    def _lose(self, generation_id: UUID) -> None:
+        if self._owner is not None:
+            self._owner.end_lost(generation_id)
