@@ -408,7 +408,7 @@ async def test_an_answer_of_this_worker_is_read_from_its_own_log_whatever_is_not
     async def follow(*_: object) -> None:
         raise AssertionError("it was sought in the journal")
 
-    monkeypatch.setattr("chat_api.relay.Follower.follow", follow)
+    monkeypatch.setattr("chat_api.relay.follower.Follower.follow", follow)
     for _ in range(3):
         ack = await tab.ask("send", conversation, content="hi")
         (await model.call()).finish("x")
