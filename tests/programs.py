@@ -17,6 +17,13 @@ def program(name: str, installed_by: str | None = None) -> str:
     return found
 
 
+def chromium() -> str:
+    """Return the path of the browser: Debian's Chromium, or the program that CHROMIUM names."""
+    return os.environ.get("CHROMIUM") or program(
+        "chromium", "make browser, or name another with CHROMIUM=..."
+    )
+
+
 def missing(what: str) -> NoReturn:
     """Skip the test and give the reason; on CI, where everything is installed, fail it."""
     if "CI" in os.environ:
