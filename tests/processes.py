@@ -144,8 +144,8 @@ def lives(pid: int) -> bool:
 
 
 async def children(pid: int) -> list[int]:
-    """The process ids of a process's children, in the order of their start."""
-    return sorted(child for child, parent in parents().items() if parent == pid)
+    """The process ids of a process's children that aren't ending, in the order of their start."""
+    return sorted(child for child, parent in parents(ending=False).items() if parent == pid)
 
 
 def free_port() -> int:

@@ -245,6 +245,7 @@ async def test_kill_9_leaves_no_process(tmp_path: Path, port: str, model: ModelS
     wait_for_end(children)
 
 
+@pytest.mark.usefixtures("model_library")
 async def test_ctrl_c_ends_it_while_it_starts(
     tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
