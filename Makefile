@@ -78,7 +78,7 @@ schema: $(VENV)/test-installed ## write down what the migrations make, for `chat
 NO_CLUSTER = /etc/postgresql-common/createcluster.d/chat-api.conf
 packages: ## install what tests want and pip doesn't have: nginx, prometheus and more (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
-	for each in pgbouncer nginx curl prometheus; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	for each in pgbouncer nginx curl git prometheus; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	test -x $(POSTGRES15)/postgres || missing="$$missing postgresql-15"; \
 	test -z "$$missing" || { \
@@ -136,11 +136,15 @@ $(VENV)/test-api-installed: EXTRAS = dev-stack,test,test-api
 $(VENV)/browser-test-installed: EXTRAS = dev-stack,test,browser-test
 $(VENV)/audit-installed: EXTRAS = audit
 
+# Before pip fetches anything: is what pip can't install there? Tests that need it skip without it.
+$(VENV)/dev-installed: LOOK = $(BIN)/python -P chat_api/dev/system_libraries.py $(ARGS)
+
 # Of what pip says, errors come through, and each download, so that a slow line is seen to move.
 $(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/browser-test-installed \
 		$(VENV)/audit-installed: \
 		$(VENV)/made setup.cfg pyproject.toml constraints.txt
 	@rm -f $@
+	@$(or $(LOOK),:)
 	@echo "Installing [$(EXTRAS)] into $(VENV)"
 	@pip="$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -c constraints.txt"; \
 	{ $$pip setuptools && $$pip --no-build-isolation --editable '.[$(EXTRAS)]' && touch $@; } \

@@ -8,8 +8,9 @@ from importlib import util
 
 import asyncpg
 
-from chat_api.dev.errors import DevError, PostgresError
+from chat_api.dev.errors import DevError, ModelError, PostgresError
 from chat_api.dev.postgres.server import Postgres
+from chat_api.dev.system_libraries import what_is_missing
 from chat_api.migrate.apply import apply_migrations
 
 DATABASE = "samosachaat"
@@ -38,6 +39,12 @@ def require_extra(*, local_model: bool) -> None:
                 else ""
             )
         )
+
+
+def require_system_libraries() -> None:
+    """Raise ModelError where the system lacks a library of the local model. Early: it can't load without."""
+    if (sentence := what_is_missing()) is not None:
+        raise ModelError(sentence)
 
 
 def require_port(port: int) -> None:

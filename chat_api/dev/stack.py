@@ -18,6 +18,7 @@ from chat_api.dev.parts import (
     DATABASE,
     require_extra,
     require_port,
+    require_system_libraries,
     start_database,
     start_postgres,
     task_group,
@@ -100,6 +101,8 @@ class _Stack:
         async with self._house:
             self._house.enter_context(held(self._folder, self._address))
             require_port(self._options.port)
+            if local:
+                require_system_libraries()
             postgres = await self._postgres()
             async with task_group() as group:
                 group.create_task(start_database(postgres, _say), name="database")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -21,6 +19,7 @@ from tests.support.auth_service import AuthService
 from tests.support.chat import Client
 from tests.support.model_server import ModelServer
 from tests.support.processes import free_port
+from tests.support.programs import chromium
 from tests.support.tab import token_of
 
 SECONDS = 10  # what a browser may take for anything on a busy machine
@@ -33,11 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium, or the program that CHROMIUM names."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or "chromium"
+    """The browser that all tests share."""
     async with async_playwright() as playwright:
         # Its sandbox refuses to start for root, and these are our own pages.
-        started = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        started = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield started
         await started.close()
 

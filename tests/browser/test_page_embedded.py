@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from tests.support.auth_service import AuthService
 from tests.support.chat import until
 from tests.support.model_server import ModelServer
 from tests.support.processes import free_port
+from tests.support.programs import chromium
 from tests.support.tab import token_of
 
 HOP_BY_HOP = {"transfer-encoding", "connection", "content-encoding", "content-length"}
@@ -186,9 +185,8 @@ async def test_in_a_local_network_without_tls(
     """A name that isn't this machine's is no secure context: clipboard and others are missing there."""
     port = free_port()
     await start(settings, port)
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or "chromium"
     args = ["--no-sandbox", "--host-resolver-rules=MAP chat.test 127.0.0.1"]
-    named = await browser.browser_type.launch(executable_path=program, args=args)
+    named = await browser.browser_type.launch(executable_path=chromium(), args=args)
     context = await named.new_context()
     console.allow("Cross-Origin-Opener-Policy header has been ignored")
     console.watch(context)

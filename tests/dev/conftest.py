@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from chat_api.dev.postgres.server import Postgres
+from chat_api.dev.system_libraries import what_is_missing
+from tests.support.programs import missing, program
 
 FAST = {"fsync": "off"}
 
@@ -34,6 +36,20 @@ def launch(request: pytest.FixtureRequest) -> Callable[[Path], Postgres]:
         return server
 
     return make
+
+
+@pytest.fixture
+def model_library() -> None:
+    """What the local model needs of the system; the test is skipped without it."""
+    if (sentence := what_is_missing()) is not None:
+        missing(sentence)
+
+
+@pytest.fixture
+def curl() -> None:
+    """What the printed line wants; the test is skipped without it."""
+    program("bash", "brew install bash")
+    program("curl")
 
 
 def pytest_configure(config: pytest.Config) -> None:

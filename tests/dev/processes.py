@@ -6,10 +6,15 @@ import time
 from pathlib import Path
 
 _LINUX = sys.platform == "linux"
+_EXITING = 0x4  # PF_EXITING of Linux's include/linux/sched.h
 
 
-def parents() -> dict[int, int]:
-    """Process id to parent's process id, of every living process."""
+def parents(*, ending: bool = True) -> dict[int, int]:
+    """Process id to parent's process id, of every living process.
+
+    `ending` counts those that the system is taking down, too. Their files are closed one by one meanwhile, so
+    a process at the other end of a pipe may know of it before it is over. Only Linux tells them apart.
+    """
     if not _LINUX:
         listing = subprocess.run(
             ["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
@@ -19,10 +24,10 @@ def parents() -> dict[int, int]:
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            state, parent = (entry / "stat").read_text().rpartition(") ")[2].split()[:2]
+            state, parent, *_, flags = (entry / "stat").read_text().rpartition(") ")[2].split()[:7]
         except OSError:
             continue
-        if state != "Z":
+        if state != "Z" and (ending or not int(flags) & _EXITING):
             found[int(entry.name)] = int(parent)
     return found
 

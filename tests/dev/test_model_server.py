@@ -18,7 +18,7 @@ from chat_api.dev.model.server import ModelServer
 
 
 @pytest.fixture
-async def gguf() -> Path:
+async def gguf(model_library: None) -> Path:
     return await fetch_model(cache_folder(), lambda _: None)
 
 
@@ -70,6 +70,7 @@ def test_it_ends_when_its_starter_is_gone(gguf: Path) -> None:
     process.stdout.close()
 
 
+@pytest.mark.usefixtures("model_library")
 async def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(bytes(1000))
     server = ModelServer(tmp_path / "x.gguf", tmp_path / "model.log")

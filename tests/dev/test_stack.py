@@ -7,6 +7,8 @@ import re
 import signal
 import socket
 import sys
+from dataclasses import replace
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import aiohttp
 import asyncpg
 import pytest
 
+from chat_api.dev import system_libraries
 from chat_api.dev.errors import DevError
 from chat_api.dev.parts import require_extra
 from chat_api.dev.postgres.server import Postgres
 from chat_api.dev.settings import DevSettings, chosen_settings
+from chat_api.dev.stack import DevOptions, run
 from chat_api.settings import Settings, SettingsError
 from tests.dev.dev_process import READY, DevProcess
 from tests.dev.processes import command_line, descendants, wait_for_end
@@ -69,6 +73,7 @@ def child(pid: int, words: str) -> int:
 
 
 @pytest.mark.model
+@pytest.mark.usefixtures("curl", "model_library")
 async def test_the_printed_curl_line_streams_an_answer_and_ctrl_c_leaves_only_the_data(
     tmp_path: Path, port: str
 ) -> None:
@@ -116,6 +121,7 @@ async def test_postgresql_is_started_again_when_it_dies(
         assert (await get(stack, port, "/api/conversations"))["items"] == []
 
 
+@pytest.mark.usefixtures("curl")
 async def test_a_signal_ends_it_during_an_answer_too(tmp_path: Path, port: str, model: ModelServer) -> None:
     async with DevProcess(tmp_path, "--port", port, "--inference-url", model.url) as stack:
         await stack.until(READY)
@@ -129,6 +135,7 @@ async def test_a_signal_ends_it_during_an_answer_too(tmp_path: Path, port: str, 
         call.close()
 
 
+@pytest.mark.usefixtures("curl")
 async def test_the_environment_of_a_deployment_does_not_leak_in(
     tmp_path: Path, port: str, model: ModelServer
 ) -> None:
@@ -151,6 +158,7 @@ async def test_the_environment_of_a_deployment_does_not_leak_in(
     assert stack.said.startswith(f"dev ignores {ignored}: of the settings it takes {taken}\n")
 
 
+@pytest.mark.usefixtures("curl")
 async def test_a_base_path_and_more_origins_are_taken(tmp_path: Path, port: str, model: ModelServer) -> None:
     model.say = ["hi"]
     site = "https://site.example"
@@ -196,6 +204,7 @@ def test_what_dot_env_says_is_taken_or_told(tmp_path: Path, monkeypatch: pytest.
         chosen_settings(local=True)
 
 
+@pytest.mark.usefixtures("curl")
 async def test_the_named_model_server_gets_its_key(tmp_path: Path, port: str, model: ModelServer) -> None:
     model.say = ["hi"]
     url = f"{model.url}/v1"
@@ -207,6 +216,7 @@ async def test_the_named_model_server_gets_its_key(tmp_path: Path, port: str, mo
     assert model.requests[0].headers["Authorization"] == "Bearer secret"
 
 
+@pytest.mark.usefixtures("curl")
 async def test_reset_begins_with_an_empty_database(tmp_path: Path, port: str, model: ModelServer) -> None:
     arguments = ("--port", port, "--inference-url", model.url)
     model.say = ["hi"]
@@ -235,6 +245,7 @@ async def test_kill_9_leaves_no_process(tmp_path: Path, port: str, model: ModelS
     wait_for_end(children)
 
 
+@pytest.mark.usefixtures("model_library")
 async def test_ctrl_c_ends_it_while_it_starts(
     tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +283,7 @@ async def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path, port
     assert "choose another --data-dir" in sentence
 
 
+@pytest.mark.usefixtures("model_library")
 async def test_no_network_for_the_model_is_one_sentence_and_nothing_is_left(
     tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +324,42 @@ async def test_a_setting_that_cannot_be_used_is_one_sentence(
         assert await stack.wait() == 2, stack.said
     assert stack.said.startswith(f"chat-api: {name}={value!r}: ")
     assert stack.said.count("\n") == 1
+
+
+async def test_a_missing_library_of_the_system_is_named_before_anything_starts(
+    tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(system_libraries, "NEEDED", "libnowhere.so.1")
+    monkeypatch.setattr(sys, "platform", "linux")
+    options = DevOptions(port=int(port), data_dir=tmp_path / "data")
+    assert await run(options) == 1
+    out, sentence = capsys.readouterr()
+    assert out == ""
+    assert sentence.count("\n") == 1
+    assert sentence.startswith("chat-api dev: libnowhere.so.1 is missing")
+    assert "apt install libgomp1" in sentence
+    assert "--inference-url" in sentence
+    nowhere = replace(options, inference_url="http://127.0.0.1:1")
+    assert await run(nowhere) == 1
+    assert "libnowhere" not in capsys.readouterr().err
+
+
+def test_make_can_look_for_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_libraries, "NEEDED", "libnowhere.so.1")
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(SystemExit, match=r"^chat-api dev: libnowhere.so.1 is missing"):
+        system_libraries.main(["--port", "9000"])
+    for given in (["--inference-url", "URL"], ["--inference-url=URL"], ["--inf", "URL"]):
+        system_libraries.main(given)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the model server brings everything")
+def test_the_library_that_is_looked_for_is_the_one_that_the_model_server_loads() -> None:
+    found = util.find_spec("xllamacpp")
+    assert found is not None
+    assert found.origin is not None
+    (extension,) = Path(found.origin).parent.glob("*.so")
+    assert system_libraries.NEEDED.encode() + b"\0" in extension.read_bytes()
 
 
 def test_a_missing_extra_is_named_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import io
 import shutil
 import subprocess
 import sys
-import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from chat_api.folders import migration_ids
 from chat_api.settings import Settings
 from tests.support.processes import ROOT, environment
+from tests.support.programs import program
 
 PREVIOUS = "3eec5ebf9414334880c00dcff633633a224dec6b"
 """The commit of the release before this one. When a release is out, set it to that one's (docs/releasing.md):
@@ -25,16 +26,19 @@ CODE = ("chat_api", "migrations", "sql")
 
 
 def previous(folder: Path) -> Path:
-    """The previous release's tree, below `folder`. Skips where there is no git history, as in an sdist."""
+    """The previous release's tree, below `folder`. Without git, or its history, the test is skipped."""
     if not (ROOT / ".git").exists():
         pytest.skip("the previous release's code comes from the git history, which isn't here")
     tree = folder / "previous"
     # The folder may belong to another user, as in a container.
-    git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT)]
-    done = subprocess.run([*git, "archive", PREVIOUS, *CODE], capture_output=True, check=False)
+    git = [program("git"), "-c", f"safe.directory={ROOT}", "-C", str(ROOT)]
+    # No tar archive: its safe way out of one, `filter`, came with Python 3.11.4.
+    done = subprocess.run(
+        [*git, "archive", "--format=zip", PREVIOUS, *CODE], capture_output=True, check=False
+    )
     assert done.returncode == 0, f"fetch the history (git fetch --unshallow --tags): {done.stderr.decode()}"
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(tree, filter="data")
+    with zipfile.ZipFile(io.BytesIO(done.stdout)) as archive:
+        archive.extractall(tree)
     return tree
 
 

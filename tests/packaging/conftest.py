@@ -5,13 +5,12 @@ xdist_group would keep these tests together, but does nothing with pytest 9.2: p
 """
 
 import fcntl
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.tree import ROOT, Distribution, Installed, run
+from tests.packaging.tree import ROOT, Distribution, Installed, copy_tree, run
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +49,7 @@ def installed(shared: Path, distribution: Distribution) -> Installed:
 
 def build(tree: Path, folder: Path) -> None:
     """Both distributions, in `folder`, which appears only when they are whole."""
-    # From a copy, because setuptools writes into the tree, and reuses what an earlier build left there.
-    strangers = shutil.ignore_patterns(".*", "build", "dist", "node_modules", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, tree, ignore=strangers, dirs_exist_ok=True)
+    copy_tree(tree)
     run([sys.executable, "-m", "build", "--no-isolation", tree], cwd=tree.parent)
     (tree / "dist").rename(folder)
 

@@ -1,15 +1,17 @@
 """The wheel and the sdist hold all of the service, and nothing else."""
 
+import sys
 import tarfile
 from email import message_from_bytes
 from importlib.metadata import distributions
 from pathlib import Path
 from zipfile import ZipFile
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.packaging.tree import ROOT, Distribution, Installed
+from tests.packaging.tree import ROOT, Distribution, Installed, copy_tree, run
 
 
 def files(folder: str, *patterns: str) -> set[str]:
@@ -34,6 +36,26 @@ def test_wheel_carries_the_package_with_its_sql_and_migrations_and_nothing_else(
     assert sql
     assert migrations
     assert held == files("chat_api", "**/*") | {f"chat_api/{name}" for name in sql | migrations}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [["pip", "wheel", "--no-deps", "--no-build-isolation", "-w"], ["build", "-wn", "-o"]],
+    ids=["pip", "build"],
+)
+def test_what_an_earlier_build_left_behind_is_not_packaged(build: list[str], tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    copy_tree(tree)
+    for name in ("chat_api/old.py", "chat_api/oldies/__init__.py", "another.py"):
+        left = tree / "build" / "lib" / name
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.touch()
+    run([sys.executable, "-m", *build, tmp_path, tree], cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert "chat_api/cli.py" in held
+    assert not held & {"chat_api/old.py", "chat_api/oldies/__init__.py", "another.py"}
 
 
 def test_sdist_carries_what_building_and_testing_need(distribution: Distribution) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.packaging.tree import ROOT
+from tests.support.programs import program
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Make as from a shell, not as part of the make that runs the tests."""
     outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VENV")
     return subprocess.run(
-        ["make", "--no-print-directory", *arguments],
+        [program("make", "apt install make"), "--no-print-directory", *arguments],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name not in outer},
         stdin=subprocess.DEVNULL,
@@ -78,6 +79,14 @@ def test_after_a_change_of_what_it_rests_on_it_installs_its_extras_again(
     commands = make("--dry-run", f"--what-if={file}", target, f"VENV={installed_venv}").stdout
     assert f"--editable '.[{extras}]'" in commands
     assert "-c constraints.txt" in commands
+
+
+def test_what_pip_cannot_install_is_looked_for_before_pip_fetches_anything(installed_venv: Path) -> None:
+    options = ("--dry-run", "--what-if=setup.cfg", f"VENV={installed_venv}")
+    lines = make(*options, "dev", "ARGS=--port 9000").stdout.splitlines()
+    look = f"{installed_venv}/bin/python -P chat_api/dev/system_libraries.py --port 9000"
+    assert lines.index(look) < next(number for number, line in enumerate(lines) if "pip install" in line)
+    assert "system_libraries" not in make(*options, "test").stdout
 
 
 def test_arguments_reach_the_command(installed_venv: Path) -> None:

@@ -1,5 +1,6 @@
 """The tree, what is built from it, and what is installed from that."""
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ def run(command: Sequence[str | Path], *, cwd: Path, env: dict[str, str] | None 
     )
     assert done.returncode == 0, f"{command} gave {done.returncode}:\n{done.stdout}"
     return done.stdout
+
+
+def copy_tree(to: Path) -> None:
+    """Copy the tree without what was built in it: setuptools writes into the tree that it builds."""
+    strangers = shutil.ignore_patterns(".*", "build", "dist", "node_modules", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, to, ignore=strangers, dirs_exist_ok=True)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -14,11 +12,11 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
-import pytest
 
 from chat_api.dev.postgres.installation import run_as
 from chat_api.dev.tether import tethered
 from tests.support.processes import free_port
+from tests.support.programs import program
 
 CONFIGURATION = """
 [databases]
@@ -36,10 +34,7 @@ default_pool_size = 3
 @contextmanager
 def pooled(database_url: str, user: str = "postgres") -> Iterator[str]:
     """The database through pgbouncer, three connections for everybody; skips without it."""
-    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None and "CI" not in os.environ:
-        pytest.skip("pgbouncer is not installed: make packages, brew install pgbouncer")
-    assert program is not None
+    pgbouncer = program("pgbouncer")
     query = {name: value[0] for name, value in parse_qs(urlsplit(database_url).query).items()}
     with tempfile.TemporaryDirectory(prefix="chat-") as folder:
         Path(folder).chmod(0o755)
@@ -47,7 +42,7 @@ def pooled(database_url: str, user: str = "postgres") -> Iterator[str]:
         configuration = Path(folder, "pgbouncer.ini")
         configuration.write_text(CONFIGURATION.format(**query, user=user, listen_port=port))
         process = subprocess.Popen(
-            tethered([program, str(configuration)], signal.SIGINT, run_as(Path(folder))),
+            tethered([pgbouncer, str(configuration)], signal.SIGINT, run_as(Path(folder))),
             stdin=subprocess.DEVNULL,
         )
         url = f"postgresql://{user}@127.0.0.1:{port}{urlsplit(database_url).path}"

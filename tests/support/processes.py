@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 from chat_api.dev.tether import tethered
 from chat_api.settings import Settings
+from tests.dev.processes import parents
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 20  # what a process may take to start or to end on a busy machine
@@ -143,13 +144,8 @@ def lives(pid: int) -> bool:
 
 
 async def children(pid: int) -> list[int]:
-    """The process ids of a process's children, in the order of their start."""
-    listing = await asyncio.create_subprocess_exec(
-        "ps", "-A", "-o", "pid=,ppid=,stat=", stdout=subprocess.PIPE
-    )
-    output, _ = await listing.communicate()
-    rows = [line.split() for line in output.decode().splitlines()]
-    return sorted(int(child) for child, parent, state in rows if parent == str(pid) and state[0] != "Z")
+    """The process ids of a process's children that aren't ending, in the order of their start."""
+    return sorted(child for child, parent in parents(ending=False).items() if parent == pid)
 
 
 def free_port() -> int:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
-import pytest
 
 from chat_api.dev.postgres.installation import run_as
 from chat_api.dev.tether import tethered
 from tests.support.processes import SECONDS, free_port, until
+from tests.support.programs import program
 
 ROOT = Path(__file__).parents[3]
 FILES = ROOT / "deploy" / "nginx"
@@ -40,15 +40,6 @@ http {{
     include sites-enabled/*;
 }}
 """
-
-
-def program(name: str) -> str:
-    """Where a program is that pip doesn't have; without it the test is skipped, unless on CI."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None and "CI" not in os.environ:
-        pytest.skip(f"{name} is not installed: make packages, brew install {name}")
-    assert found is not None
-    return found
 
 
 class Nginx:
