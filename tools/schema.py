@@ -12,6 +12,7 @@ from chat_api.sql_tool.schema import EXPECTED, as_text, read_schema
 
 
 def main() -> None:
+    """Migrate a new database, and write down what it then contains."""
     with tempfile.TemporaryDirectory(prefix="chat-api-schema-") as folder:
         Path(folder).chmod(0o755)  # PostgreSQL may have to run as another user
         with Postgres(Path(folder) / "data", settings={"fsync": "off"}) as server:
