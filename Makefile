@@ -70,7 +70,7 @@ vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as 
 screenshots: browser $(VENV)/browser-test-installed ## draw the README's pictures again
 	@SCREENSHOTS=docs/screenshots $(MAKE) --no-print-directory test-browser ARGS="-k screenshot -q"
 
-schema: $(VENV)/test-installed ## write down what the migrations make, for `chat-api sql check` (after a new migration)
+schema: $(VENV)/test-installed ## write down the schema that the migrations make (after a new migration)
 	@exec $(BIN)/python -m tools.schema
 
 # Debian makes and starts a database with the package, unless its configuration says otherwise meanwhile.

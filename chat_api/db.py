@@ -18,7 +18,7 @@ from asyncpg.pool import PoolConnectionProxy
 from chat_api import errors
 from chat_api.dsn import parse_dsn
 from chat_api.errors import describe
-from chat_api.resources import sql_dir
+from chat_api.resources import query_files
 
 if TYPE_CHECKING:
     from chat_api.metrics import Metrics
@@ -70,7 +70,7 @@ class Query:
 def load_queries() -> dict[str, Query]:
     """Every query of `sql/` under `<file>.<name>`."""
     queries = {}
-    for path in sorted(sql_dir().glob("*.sql")):
+    for path in query_files():
         loaded = aiosql.from_path(path, "asyncpg")
         for name in loaded.available_queries:
             if name.endswith("_cursor"):  # aiosql's own twin of each multi-row query

@@ -1,8 +1,8 @@
 """Looks for security advisories on the pinned packages and on the page's libraries: `make audit`.
 
 pip-audit checks constraints.txt, and npm checks each vendor.json, against the advisories of their registries.
-Exit status 0: every package was checked and none has an advisory. 1: at least one advisory was found. 2: some
-packages could not be checked, and no advisory was found for the others: an incomplete audit isn't a clean one.
+Exit status 0: every package was checked, and none has an advisory. 1: at least one advisory was found.
+2: some packages could not be checked, and no advisory was found for the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`make schema`: write chat_api/sql_tool/schema.tsv, the schema that the migrations make."""
+"""Writes down the schema that the migrations make: `make schema`.
+
+chat_api/sql_tool/schema.tsv is for `chat-api sql check`, and sql/schema.sql is for people to read.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from pathlib import Path
 
 from chat_api.dev.postgres import Postgres
 from chat_api.migrate import apply_migrations
+from chat_api.resources import SCHEMA_FILE, sql_dir
 from chat_api.sql_tool.database import connected
 from chat_api.sql_tool.schema import EXPECTED, as_text, read_schema
+from tools.schema_file import written_out
 
 
 def main() -> None:
@@ -19,6 +24,7 @@ def main() -> None:
             apply_migrations(server.dsn())
             with connected(server.dsn()) as connection:
                 EXPECTED.write_text(as_text(read_schema(connection)))
+            (sql_dir() / SCHEMA_FILE).write_text(written_out(server.dsn()))
 
 
 if __name__ == "__main__":

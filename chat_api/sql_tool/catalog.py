@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat_api.resources import sql_dir
+from chat_api.resources import query_files, sql_dir
 from chat_api.sql_tool.errors import UnknownQueryError
 
 RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}
@@ -83,11 +83,7 @@ class NamedQuery:
 def read_catalog() -> dict[str, NamedQuery]:
     """Every query by its name, in the order of the files."""
     callers, table = _callers(), _table()
-    return {
-        query.name: query
-        for path in sorted(sql_dir().glob("*.sql"))
-        for query in _queries(path, callers, table)
-    }
+    return {query.name: query for path in query_files() for query in _queries(path, callers, table)}
 
 
 def find(name: str) -> NamedQuery:
