@@ -97,7 +97,7 @@ def test_a_database_made_from_it_is_the_migrated_one(
             connection.execute(schema.encode())
         made = dumped(postgres.dsn(name))
         admin.execute(f"drop database {name}")
-    # Each dump has a key of its own, and rows come in any order. PostgreSQL moves the casts and parentheses of a
+    # Each dump has its own key, and rows come in any order. PostgreSQL moves the casts and parentheses of a
     # check when it reads the definition that it printed.
     varying = re.compile(r"^\\.*|::(?:character varying|text)(?:\[\])?|[(),;]", re.MULTILINE)
     found, expected = (sorted(varying.sub("", text).splitlines()) for text in (made, dumped(database_url)))
