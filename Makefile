@@ -63,16 +63,16 @@ bench: packages $(VENV)/test-installed ## measure what a token, a request and a 
 
 # Not part of .ci/run: what is published tomorrow must not fail the commit of today. Run it on a timer.
 audit: $(VENV)/audit-installed ## ask what is known against the pinned packages (status 1: something; 2: not all asked)
-	@exec $(BIN)/python -m tests.audit $(ARGS)
+	@exec $(BIN)/python -m tools.audit $(ARGS)
 
 vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as chat_api/web/vendor/vendor.json says
-	@$(BIN)/python -m tests.vendored
+	@$(BIN)/python -m tools.vendored
 
 screenshots: browser $(VENV)/browser-test-installed ## draw the README's pictures again
 	@SCREENSHOTS=docs/screenshots $(MAKE) --no-print-directory test-browser ARGS="-k screenshot -q"
 
-schema: $(VENV)/test-installed ## write down what the migrations make, for `chat-api sql check` (after a new migration)
-	@exec $(BIN)/python -m tests.schema
+schema: $(VENV)/test-installed ## write down the schema that the migrations make (after a new migration)
+	@exec $(BIN)/python -m tools.schema
 
 # Debian makes and starts a database with the package, unless its configuration says otherwise meanwhile.
 NO_CLUSTER = /etc/postgresql-common/createcluster.d/chat-api.conf

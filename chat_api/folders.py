@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
+SCHEMA_FILE = "schema.sql"
+"""The only file of `sql/` without queries: the schema that the migrations make, to be read."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def sql_dir() -> Path:
     """The folder of the named queries."""
     return _folder("sql")
+
+
+def query_files() -> list[Path]:
+    """List the files that hold the named queries, by name: those of `sql/` except `schema.sql`."""
+    return sorted(path for path in sql_dir().glob("*.sql") if path.name != SCHEMA_FILE)
 
 
 def migrations_dir() -> Path:

@@ -7,7 +7,7 @@ from functools import cache
 
 import aiosql
 
-from chat_api.folders import sql_dir
+from chat_api.folders import query_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Query:
 def load_queries() -> dict[str, Query]:
     """Every query of `sql/` under `<file>.<name>`."""
     queries = {}
-    for path in sorted(sql_dir().glob("*.sql")):
+    for path in query_files():
         loaded = aiosql.from_path(path, "asyncpg")
         for name in loaded.available_queries:
             if name.endswith("_cursor"):  # aiosql's own twin of each multi-row query

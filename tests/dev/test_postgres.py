@@ -29,7 +29,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give proce
 LAUNCHER = """
 import sys, time
 from pathlib import Path
-from chat_api.dev.postgres import Postgres
+from chat_api.dev.postgres.server import Postgres
 server = Postgres(Path(sys.argv[1]), settings={"fsync": "off"})
 server.start()
 print(server.pid, flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests import audit
+from tools import audit
 
 VULNERABLE = {"id": "PYSEC-2026-1", "fix_versions": ["2.0"], "aliases": ["CVE-2026-1"], "description": "bad"}
 GOOD = {"name": "six", "version": "1.17.0", "vulns": []}

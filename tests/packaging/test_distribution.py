@@ -62,7 +62,7 @@ def test_sdist_carries_what_building_and_testing_need(distribution: Distribution
     with tarfile.open(distribution.sdist) as sdist:
         held = {str(Path(*Path(member.name).parts[1:])) for member in sdist.getmembers() if member.isfile()}
     wanted = files("chat_api", "**/*") | files("sql", "*") | files("migrations", "*") | files("tests", "**/*")
-    wanted |= files("bench", "**/*") | files("docs", "**/*")
+    wanted |= files("bench", "**/*") | files("docs", "**/*") | files("tools", "**/*")
     wanted |= {
         "LICENSE",
         "Makefile",

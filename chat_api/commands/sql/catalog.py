@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chat_api.commands.errors import UnknownQueryError
-from chat_api.folders import sql_dir
+from chat_api.folders import query_files, sql_dir
 
 RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}
 """aiosql's sign after a query's name, and what the service takes of the result."""
@@ -83,11 +83,7 @@ class NamedQuery:
 def read_catalog() -> dict[str, NamedQuery]:
     """Every query by its name, in the order of the files."""
     callers, table = _callers(), _table()
-    return {
-        query.name: query
-        for path in sorted(sql_dir().glob("*.sql"))
-        for query in _queries(path, callers, table)
-    }
+    return {query.name: query for path in query_files() for query in _queries(path, callers, table)}
 
 
 def find(name: str) -> NamedQuery:

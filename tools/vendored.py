@@ -1,8 +1,8 @@
-"""What the page takes from elsewhere: fetched by `make vendor`, checked by the tests.
+"""The page's libraries, which `make vendor` fetches from npm and the tests compare with their checksums.
 
-vendor.json says which version of which npm package, and which of its files go by which name; SHA256SUMS.txt,
-in the form of sha256sum, says what is in them. To take a newer version, change vendor.json (and the README
-beside it) and run `make vendor`.
+vendor.json lists the version of each npm package, and the names under which its files are stored.
+SHA256SUMS.txt lists their checksums, in the format of sha256sum. To take a newer version, change vendor.json
+(and the README beside it) and run `make vendor`.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ SUMS = "SHA256SUMS.txt"
 
 
 def packages() -> dict[str, dict[str, Any]]:
-    """The packages by their npm names."""
+    """Return the packages that vendor.json lists, by their npm names."""
     listed: dict[str, dict[str, Any]] = json.loads((FOLDER / "vendor.json").read_text())
     return listed
 
 
 def sums() -> dict[str, str]:
-    """The SHA-256 of each vendored file, as it is noted."""
+    """Return the SHA-256 of each vendored file as SHA256SUMS.txt lists it."""
     pairs = (line.split(maxsplit=1) for line in (FOLDER / SUMS).read_text().splitlines())
     return {name: digest for digest, name in pairs}
 
 
 def digests() -> dict[str, str]:
-    """The SHA-256 of each vendored file, as it is."""
+    """Compute the SHA-256 of each vendored file."""
     names = sorted(name for package in packages().values() for name in package["files"].values())
     return {name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() for name in names}
 
 
 def fetch() -> None:
-    """Fetch every package anew from npm, and note the sums of its files."""
+    """Fetch every package again from npm, and write the checksums of its files to SHA256SUMS.txt."""
     for name, package in packages().items():
         wanted = f"{name}@{package['version']}"
         with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,8 @@ def fetch() -> None:
             with tarfile.open(Path(folder) / done.stdout.strip()) as archive:
                 for source, target in package["files"].items():
                     member = archive.extractfile(f"package/{source}")
-                    assert member is not None, f"{wanted} has no file {source}"
+                    if member is None:
+                        raise SystemExit(f"{wanted}: {source} is not a file")
                     (FOLDER / target).write_bytes(member.read())
         sys.stdout.write(f"{wanted}\n")
     lines = [f"{digest}  {name}\n" for name, digest in digests().items()]

@@ -1,8 +1,8 @@
-"""What is known against the packages that are pinned, and against the page's libraries: `make audit`.
+"""Looks for security advisories on the pinned packages and on the page's libraries: `make audit`.
 
-pip-audit compares constraints.txt, and npm the files vendor.json, with the advisories of their registries.
-Exit status 0: all were asked about, and nothing is known. 1: something is known. 2: not all could be asked
-about, and of the others nothing is known; what isn't known for certain is no clean bill.
+pip-audit checks constraints.txt, and npm checks each vendor.json, against the advisories of their registries.
+Exit status 0: every package was checked, and none has an advisory. 1: at least one advisory was found.
+2: some packages could not be checked, and no advisory was found for the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECONDS = 600
 
 @dataclass
 class Findings:
-    """One line each."""
+    """What the audit found; each advisory, and each package that could not be checked, is one line."""
 
     known: list[str] = field(default_factory=list)
     unasked: list[str] = field(default_factory=list)
@@ -34,12 +34,12 @@ class Findings:
 
     @property
     def status(self) -> int:
-        """The exit status."""
+        """The exit status of `make audit`."""
         return 1 if self.known else 2 if self.unasked else 0
 
 
 def audit_python(options: list[str], found: Findings) -> None:
-    """Ask about constraints.txt; `options` are more of pip-audit's."""
+    """Check constraints.txt with pip-audit; `options` are further options for it."""
     command = [
         str(Path(sys.executable).with_name("pip-audit")),
         "--requirement",
@@ -59,7 +59,7 @@ def audit_python(options: list[str], found: Findings) -> None:
 
 
 def audit_javascript(found: Findings) -> None:
-    """Ask about the vendored libraries."""
+    """Check the vendored libraries with npm."""
     versions: dict[str, str] = {}
     for path in VENDORED:
         versions |= {name: each["version"] for name, each in json.loads(path.read_text()).items()}
@@ -79,7 +79,7 @@ def audit_javascript(found: Findings) -> None:
 
 
 def _asked(command: list[str], name: str, found: Findings) -> dict[str, Any]:
-    """A program's JSON; empty where it has none to give, which is noted."""
+    """Run a program and return the JSON it prints. If it prints none, note that in `found` and return {}."""
     try:
         done = subprocess.run(
             command,
@@ -106,7 +106,7 @@ def _asked(command: list[str], name: str, found: Findings) -> dict[str, Any]:
 
 
 def main(options: list[str]) -> int:
-    """Ask, and tell."""
+    """Run both audits, print what they found, and return the exit status."""
     found = Findings()
     audit_python(options, found)
     audit_javascript(found)

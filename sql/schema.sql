@@ -1,0 +1,469 @@
+-- The schema that the migrations make, to be read. Nothing runs this file: migrations make databases.
+-- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
+--
+-- First come the functions that tables use, then the tables in the order in which the migrations create them,
+-- then the other functions. Left out are owners, and the tables in which yoyo, the migration library, records
+-- what was applied. Where the auth service's table users is in the same database, conversations also has the
+-- foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
+
+create function chat_uuid7() returns uuid
+    language sql parallel safe
+    as $$
+    select (
+        lpad(to_hex(floor(extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0')
+        || '-7' || substr(gen_random_uuid()::text, 16)
+    )::uuid
+$$;
+
+comment on function chat_uuid7() is
+'A new time-ordered id (UUID version 7, RFC 9562): 48 bits of Unix milliseconds, then random bits. Primary keys append '
+'instead of scattering. Within one millisecond the order is random.';
+
+create table conversations (
+    id uuid default chat_uuid7() not null,
+    user_id uuid not null,
+    title varchar(500) default 'New conversation'::varchar,
+    model_tag varchar(100) default 'default'::varchar,
+    created_at timestamptz default now() not null,
+    updated_at timestamptz default now() not null,
+    is_favorited boolean default false not null,
+    constraint conversations_pkey primary key (id)
+)
+with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000');
+
+comment on table conversations is
+'One chat of one user. Its messages and generations go with it.';
+comment on column conversations.user_id is
+'The owner, as the auth service names him. A foreign key only where that service keeps users in this database.';
+comment on column conversations.title is
+'Null reads as the default: an earlier service may write nulls. The first message replaces a placeholder title.';
+comment on column conversations.model_tag is
+'The model the user asked for, a name of the inference service. Null reads as the default.';
+comment on column conversations.updated_at is
+'When the last message came or the title changed: the order of the lists.';
+
+create index idx_conversations_user_updated on conversations using btree (user_id, updated_at desc, id desc);
+
+create table messages (
+    id uuid default chat_uuid7() not null,
+    conversation_id uuid not null,
+    role varchar(20) not null,
+    content text not null,
+    token_count integer,
+    model_tag varchar(100),
+    inference_time_ms integer,
+    created_at timestamptz default now() not null,
+    finish_reason varchar(20),
+    constraint ck_messages_finish_reason
+        check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'stopped'::varchar,
+            'interrupted'::varchar, 'error'::varchar]::text[])),
+    constraint ck_messages_role
+        check (role::text = any (array['user'::varchar, 'assistant'::varchar, 'system'::varchar]::text[])),
+    constraint messages_pkey primary key (id),
+    constraint messages_conversation_id_fkey
+        foreign key (conversation_id) references conversations(id) on delete cascade
+)
+with (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_vacuum_insert_threshold='10000',
+    autovacuum_freeze_min_age='0', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02');
+
+comment on table messages is
+'What was said. Read oldest first by (created_at, id). Messages are added and deleted, their text never changes.';
+comment on column messages.content is
+'The text as sent or as generated so far when the generation ended.';
+comment on column messages.token_count is
+'Tokens the model made for this answer. Null for a user''s message, and reads as 0: an earlier service wrote nulls.';
+comment on column messages.model_tag is
+'The model that answered. Null reads as the empty string.';
+comment on column messages.inference_time_ms is
+'Milliseconds from the call of the inference service to its last token. Null reads as 0.';
+comment on column messages.finish_reason is
+'Null for a user''s message and for answers older than this column. Else: stop (the model ended), length (its limit '
+'was reached), stopped (the user stopped it), interrupted (the worker or the stream broke off), error.';
+
+create index idx_messages_conversation_created on messages using btree (conversation_id, created_at, id);
+
+create table workers (
+    id uuid not null,
+    started_at timestamptz default now() not null,
+    lease_until timestamptz not null,
+    constraint workers_pkey primary key (id)
+)
+with (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000',
+    autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
+
+comment on table workers is
+'A worker process says here that it lives. Who lets its lease run out is dead to the others: they end its generations '
+'as interrupted and delete its row.';
+comment on column workers.id is
+'Made by the worker when it starts; a restarted process is a new worker.';
+comment on column workers.lease_until is
+'Renewed with each journal tick, by the clock of the database, so that the clocks of the machines don''t matter.';
+
+create table generations (
+    id uuid default chat_uuid7() not null,
+    conversation_id uuid not null,
+    kind varchar(10) not null,
+    user_message_id uuid not null,
+    message_id uuid,
+    idempotency_key varchar(200),
+    status varchar(12) default 'running'::varchar not null,
+    worker_id uuid,
+    stop_requested_at timestamptz,
+    finish_reason varchar(20),
+    error_code varchar(50),
+    token_count integer default 0 not null,
+    inference_time_ms integer default 0 not null,
+    last_seq integer default 0 not null,
+    started_at timestamptz default now() not null,
+    finished_at timestamptz,
+    holder_id uuid,
+    constraint ck_generations_finish_reason
+        check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'stopped'::varchar,
+            'interrupted'::varchar, 'error'::varchar]::text[])),
+    constraint ck_generations_finished check ((status::text = 'running'::text) = (finished_at is null)),
+    constraint ck_generations_kind check (kind::text = any (array['send'::varchar, 'regenerate'::varchar]::text[])),
+    constraint ck_generations_status
+        check (status::text = any (array['running'::varchar, 'completed'::varchar, 'stopped'::varchar,
+            'failed'::varchar, 'interrupted'::varchar]::text[])),
+    constraint ck_generations_worker check (status::text <> 'running'::text or worker_id is not null),
+    constraint generations_pkey primary key (id),
+    constraint generations_conversation_id_fkey
+        foreign key (conversation_id) references conversations(id) on delete cascade
+)
+with (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
+alter table only generations alter column status set statistics 1000;
+
+comment on table generations is
+'One run of the model for one answer: running, then once and for ever completed, stopped, failed or interrupted.';
+comment on column generations.kind is
+'send: answers a new message. regenerate: replaces the last answer.';
+comment on column generations.user_message_id is
+'The question. No foreign key: a question goes only with its conversation, as this row does, and a foreign key would '
+'cost a look-up here for each deleted message.';
+comment on column generations.message_id is
+'The stored answer; null while running, and when not a word was kept. No foreign key: a later regeneration deletes it.';
+comment on column generations.idempotency_key is
+'The Idempotency-Key of the request: a retry in the same conversation finds this row instead of starting again.';
+comment on column generations.worker_id is
+'The worker that holds the model''s stream. No foreign key: a dead worker''s row goes, and this history stays.';
+comment on column generations.stop_requested_at is
+'Set by any worker; the owner sees it at its next tick and closes the stream.';
+comment on column generations.finish_reason is
+'As in messages.finish_reason; null while running.';
+comment on column generations.error_code is
+'The stable code the readers were told when it failed.';
+comment on column generations.inference_time_ms is
+'Milliseconds from the call of the inference service to the end.';
+comment on column generations.last_seq is
+'Number of the last event that readers saw; 0 before the first.';
+comment on column generations.holder_id is
+'The user, where the number of his answers at once is limited (MAX_ANSWERS_PER_USER) when this one begins; else null.';
+
+create index idx_generations_conversation on generations using btree (conversation_id, started_at desc);
+
+create index idx_generations_holder on generations using btree (holder_id)
+    where status::text = 'running'::text and holder_id is not null;
+
+create index idx_generations_worker on generations using btree (worker_id) where status::text = 'running'::text;
+
+create unique index uq_generations_idempotency_key on generations using btree (conversation_id, idempotency_key)
+    where idempotency_key is not null;
+
+create unique index uq_generations_running on generations using btree (conversation_id)
+    where status::text = 'running'::text;
+
+create table journal (
+    generation_id uuid not null,
+    first_seq integer not null,
+    next_seq integer not null,
+    events json not null,
+    constraint ck_journal_seqs check (first_seq >= 0 and next_seq > first_seq),
+    constraint journal_pkey primary key (generation_id, next_seq)
+)
+with (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_cost_delay='0',
+    autovacuum_vacuum_insert_threshold='-1', autovacuum_analyze_scale_factor='0.5');
+
+comment on table journal is
+'Slices of the generations'' events as their workers wrote them, a few a second. A slice may repeat events of the one '
+'before (after a write whose end was not known): readers go by the numbers. Rows leave after the replay window.';
+comment on column journal.generation_id is
+'No foreign key: it would cost a look-up for each row written. Ids are time-ordered: the oldest rows come first.';
+comment on column journal.first_seq is
+'Number of the first event in the slice; 0 is a generation''s start event.';
+comment on column journal.next_seq is
+'Number after the last event in the slice.';
+comment on column journal.events is
+'The events'' data, in order, to the letter (json keeps its text, jsonb would not). The last one, done, is not '
+'written: generations holds all that it says.';
+
+create table service_rights (
+    object text not null,
+    privilege text not null,
+    columns text[] default '{}'::text[] not null,
+    constraint ck_service_rights_privilege
+        check (privilege = any (array['select'::text, 'insert'::text, 'update'::text, 'delete'::text,
+            'execute'::text])),
+    constraint service_rights_pkey primary key (object, privilege)
+);
+
+comment on table service_rights is
+'What the statements of sql/ need: chat_grant(role) grants it. A migration that makes them need more adds rows here.';
+comment on column service_rights.object is
+'A table, or a function with the types of its parameters.';
+comment on column service_rights.columns is
+'The columns that the right is for; empty: all of them, later ones too.';
+
+insert into service_rights (object, privilege, columns) values
+('_yoyo_migration', 'select', '{}'),
+('allowances', 'delete', '{}'),
+('allowances', 'select', '{}'),
+('allowances', 'update', '{full_at}'),
+('chat_admit(uuid,uuid,varchar,integer,json)', 'execute', '{}'),
+('chat_for_everyone()', 'execute', '{}'),
+('chat_for_user(uuid, uuid)', 'execute', '{}'),
+('chat_uuid7()', 'execute', '{}'),
+('chat_uuid7_at(timestamptz)', 'execute', '{}'),
+('conversations', 'delete', '{}'),
+('conversations', 'insert', '{user_id,title,model_tag}'),
+('conversations', 'select', '{}'),
+('conversations', 'update', '{title,is_favorited,updated_at}'),
+('generations', 'delete', '{}'),
+('generations', 'insert', '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id}'),
+('generations', 'select', '{}'),
+('generations', 'update',
+    '{message_id,status,worker_id,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at}'),
+('journal', 'delete', '{}'),
+('journal', 'insert', '{}'),
+('journal', 'select', '{}'),
+('journal', 'update', '{first_seq}'),
+('messages', 'delete', '{}'),
+('messages', 'insert',
+    '{id,conversation_id,role,content,token_count,model_tag,inference_time_ms,created_at,finish_reason}'),
+('messages', 'select', '{}'),
+('workers', 'delete', '{}'),
+('workers', 'insert', '{id,lease_until}'),
+('workers', 'select', '{}'),
+('workers', 'update', '{lease_until}');
+
+create unlogged table allowances (
+    name varchar(40) not null,
+    subject varchar(64) not null,
+    every interval not null,
+    period interval not null,
+    full_at timestamptz not null,
+    constraint ck_allowances_every check (every > '00:00:00'::interval and every <= period),
+    constraint allowances_pkey primary key (name, subject)
+)
+with (fillfactor='50', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='500');
+
+comment on table allowances is
+'One row for each rate limit and whoever has lately used some of it; who has no row has used nothing. May be emptied '
+'at any time: everybody begins anew. Replicas and backups needn''t have it. Old rows leave by limits.prune.';
+comment on column allowances.name is
+'The setting in lower case: sends_per_user or sends_per_address.';
+comment on column allowances.subject is
+'A user''s id, or an address: IPv4 as it is, IPv6 by its network of 64 bits, which one customer has to himself.';
+comment on column allowances.every is
+'After so long one more is free: the period divided by how many it lets through.';
+comment on column allowances.period is
+'In this time the whole allowance comes back.';
+comment on column allowances.full_at is
+'When the whole allowance is free again, if nothing is sent before; from then on the row means nothing. Each one let '
+'through moves it on by `every`, and none may move it further than `period` from now (GCRA).';
+
+create function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
+    out limited_by varchar, out seconds_to_wait double precision) returns record
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    is_alone boolean := false;
+begin
+    loop
+        -- The first look is there for the common refusal, which then waits for nobody and writes nothing.
+        select r.name, r.seconds into limited_by, seconds_to_wait
+        from (
+            select l.name, extract(epoch from a.full_at + l.every - l.period - now()) as seconds
+            from json_to_recordset(limits) as l (name varchar, subject varchar, every interval, period interval)
+            cross join lateral (
+                select full_at from allowances where name = l.name and subject = l.subject limit 1
+            ) as a
+            where a.full_at + l.every > now() + l.period
+            union all
+            select 'max_answers_per_user', null
+            where max_running > 0 and max_running <= (
+                select count(*) from generations where holder_id = whose and status = 'running'
+            )
+        ) as r
+        order by r.seconds desc nulls first
+        limit 1;
+
+        -- Looked for after that, so that whoever took what is missing there is seen here.
+        if (limited_by is not null or is_alone) and exists (
+            select from generations
+            where conversation_id = conversation and (status = 'running' or idempotency_key = key)
+        ) then
+            limited_by := 'crowded';
+            seconds_to_wait := null;
+        end if;
+
+        if limited_by is not null or is_alone then
+            exit;
+        end if;
+
+        -- The lock that the start's foreign key takes later on: were a deletion waited for then, with the locks below held
+        -- already, one large conversation that goes would keep a whole network waiting. No stronger one, or starts that
+        -- aren't limited, which write to the conversation last, would wait for this one in a circle.
+        perform from conversations where id = conversation for key share;
+        -- Then addresses, and then the user: in one order, none waits for one who waits for him.
+        perform pg_advisory_xact_lock(hashtext('chat sends_per_address'), hashtext(l.subject))
+        from json_to_recordset(limits) as l (name varchar, subject varchar)
+        where l.name = 'sends_per_address';
+        perform pg_advisory_xact_lock(hashtext('chat sends_per_user'), hashtext(cast(whose as text)));
+        is_alone := true;
+    end loop;
+
+    if limited_by is null then
+        insert into allowances as a (name, subject, every, period, full_at)
+        select l.name, l.subject, l.every, l.period, now() + l.every
+        from json_to_recordset(limits) as l (name varchar, subject varchar, every interval, period interval)
+        on conflict (name, subject) do update
+        set every = excluded.every, period = excluded.period, full_at = greatest(a.full_at, now()) + excluded.every;
+    end if;
+end
+$$;
+
+comment on function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
+    out limited_by varchar, out seconds_to_wait double precision) is
+'Takes what a new answer costs of the limits, exactly, whoever else asks at the same moment; generations.start calls '
+'it. limited_by: null, it was taken; else nothing was, and it names the limit, or is crowded: another answer has just '
+'begun in this conversation, or with this key. seconds_to_wait: until that limit lets one through; null: nobody knows.';
+
+revoke all on function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
+    out limited_by varchar, out seconds_to_wait double precision) from public;
+
+create function chat_for_everyone() returns boolean
+    language sql
+    as $$
+    select set_config('chat.user_id', '*', true) is not null
+$$;
+
+comment on function chat_for_everyone() is
+'Says that this statement works for all users at once, as housekeeping does. True. Its place is that of chat_for_user.';
+
+create function chat_for_user(user_id uuid, conversation_id uuid) returns boolean
+    language sql
+    as $$
+    select set_config('chat.user_id', coalesce(user_id::text, ''), true) is not null
+        and set_config('chat.conversation_id', coalesce(conversation_id::text, ''), true) is not null
+$$;
+
+comment on function chat_for_user(user_id uuid, conversation_id uuid) is
+'Says for whom this statement works: a user, and the conversation that it is about, or null. True. It belongs, as '
+'(select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL looks at first.';
+
+create function chat_grant(service_role name) returns setof text
+    language plpgsql
+    as $$
+declare
+    missing text;
+begin
+    for missing in select chat_missing_rights(service_role) loop
+        execute missing;
+        return next missing;
+    end loop;
+end
+$$;
+
+comment on function chat_grant(service_role name) is
+'Gives a role what it lacks to run the service, and returns the statements that did it. For the tables'' owner.';
+
+create function chat_missing_rights(service_role name) returns setof text
+    language sql stable
+    as $$
+    select format('grant usage on schema %I to %I', current_schema(), service_role)
+    where not has_schema_privilege(service_role, current_schema(), 'usage')
+    union all
+    select case
+        when privilege = 'execute'
+            then format('grant execute on function %s to %I', object::regprocedure, service_role)
+        else format(
+            'grant %s%s on %s to %I',
+            privilege,
+            (select ' (' || string_agg(quote_ident(name), ', ') || ')' from unnest(columns) as c (name)),
+            object::regclass,
+            service_role
+        )
+    end
+    from service_rights
+    where case
+        when privilege = 'execute' then not has_function_privilege(service_role, object, privilege)
+        when columns = '{}' then not has_table_privilege(service_role, object, privilege)
+        else exists (
+            select from unnest(columns) as c (name)
+            where not has_column_privilege(service_role, object, name, privilege)
+        )
+    end
+$$;
+
+comment on function chat_missing_rights(service_role name) is
+'The statements that give a role what it lacks to run the service; no row: it lacks nothing. Changes nothing.';
+
+create function chat_revoke(service_role name) returns void
+    language plpgsql
+    as $$
+declare
+    held record;
+begin
+    for held in select object, privilege, columns from service_rights loop
+        if held.privilege = 'execute' then
+            execute format('revoke execute on function %s from %I', held.object::regprocedure, service_role);
+        else
+            execute format(
+                'revoke %s%s on %s from %I',
+                held.privilege,
+                (select ' (' || string_agg(quote_ident(name), ', ') || ')' from unnest(held.columns) as c (name)),
+                held.object::regclass,
+                service_role
+            );
+        end if;
+    end loop;
+    execute format('revoke usage on schema %I from %I', current_schema(), service_role);
+end
+$$;
+
+comment on function chat_revoke(service_role name) is
+'Takes from a role what chat_grant gave it. For the tables'' owner.';
+
+create function chat_service_roles() returns setof name
+    language sql stable
+    as $$
+    select rolname from pg_roles where oid in (
+        select acl.grantee
+        from pg_class as c
+        cross join lateral aclexplode(c.relacl) as acl
+        where c.oid = 'workers'::regclass and acl.privilege_type = 'INSERT' and acl.grantee <> c.relowner
+        union all
+        select acl.grantee
+        from pg_class as c
+        inner join pg_attribute as a on a.attrelid = c.oid
+        cross join lateral aclexplode(a.attacl) as acl
+        where c.oid = 'workers'::regclass and acl.privilege_type = 'INSERT' and acl.grantee <> c.relowner
+    )
+    union
+    select current_setting('chat.service_role', true)::name
+    where current_setting('chat.service_role', true) <> ''
+$$;
+
+comment on function chat_service_roles() is
+'The roles that run the service: those that may insert into workers, and the one that the setting chat.service_role '
+'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
+
+create function chat_uuid7_at(at timestamptz) returns uuid
+    language sql stable parallel safe
+    as $$
+    select rpad(lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+$$;
+
+comment on function chat_uuid7_at(at timestamptz) is
+'The smallest value of that millisecond: ids that chat_uuid7() made earlier are less, those from then on are not.';

@@ -1,0 +1,1 @@
+"""Programs for developers, each of them a target of the Makefile."""
