@@ -1,0 +1,42 @@
+import { conversationPath } from "./address.js";
+import { isPassing } from "./errors.js";
+import { Pause } from "./pause.js";
+import { readSocket } from "./socket.js";
+import { readStream } from "./stream.js";
+
+const TRIES_BEFORE_START = 3; // of a question that the server can't take just now
+
+/** Read an answer to its end, over as many connections as it takes. Never rejects: the answer tells. */
+export async function drive(answer, link) {
+  const unlist = link.list(answer);
+  const pause = new Pause(link, answer.signal);
+  try {
+    for (let tries = 1; !answer.ended; tries++) {
+      let retryAfter = null;
+      try {
+        if (answer.lastEventId === null && !answer.question) await lookForRunning(answer, link);
+        if (!answer.ended) await (link.transport === "ws" ? readSocket : readStream)(answer, link, pause);
+      } catch (error) {
+        const hasBegun = answer.lastEventId !== null;
+        const isTooMuch = !hasBegun && error.code !== "network_error" && tries >= TRIES_BEFORE_START;
+        if (isTooMuch || !isPassing(error, hasBegun)) throw error;
+        retryAfter = error.retryAfter;
+      }
+      if (!answer.ended) await pause.wait(retryAfter);
+    }
+  } catch (error) {
+    answer.fail(error);
+  } finally {
+    pause.mended();
+    unlist();
+  }
+}
+
+/** Find out which generation there is to attach to; its first event is told from what the server says of it. */
+async function lookForRunning(answer, link) {
+  let { generation } = answer;
+  if (generation === undefined) ({ generation } = await link.json("GET", conversationPath(answer)));
+  if (generation === null) return answer.miss();
+  const { id: generation_id, conversation_id, user_message_id } = generation;
+  answer.take({ generation_id, conversation_id, user_message_id, type: "start", seq: 0 });
+}

@@ -1,0 +1,30 @@
+import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from "./times.js";
+
+/** The time between two tries; the client is "reconnecting" from the first one's failure to the next success. */
+export class Pause {
+  #link;
+  #signal;
+  #next = FIRST_PAUSE_MS;
+
+  constructor(link, signal) {
+    this.#link = link;
+    this.#signal = signal;
+  }
+
+  /** There is a connection. */
+  mended() {
+    this.#link.mended(this);
+  }
+
+  /** It is of use. */
+  reset() {
+    this.#next = FIRST_PAUSE_MS;
+  }
+
+  async wait(retryAfter) {
+    this.#link.troubled(this);
+    const jittered = this.#next * (0.5 + Math.random() / 2);
+    this.#next = Math.min(this.#next * 2, LONGEST_PAUSE_MS);
+    await this.#link.sleep(Math.max(jittered, (retryAfter ?? 0) * 1000), this.#signal);
+  }
+}

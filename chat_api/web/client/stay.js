@@ -1,0 +1,61 @@
+import { conversationPath, query } from "./address.js";
+import { Answer } from "./answer.js";
+import { drive } from "./drive.js";
+import { isPassing } from "./errors.js";
+import { Pause } from "./pause.js";
+import { HIDDEN_POLL_MS, POLL_MS } from "./times.js";
+
+/** Tell of the answers that begin in a conversation, until it is left. Never rejects. */
+export async function stay(following, link) {
+  const unlist = link.list(following);
+  const pause = new Pause(link, following.signal);
+  while (!following.ended) {
+    try {
+      if (link.transport === "ws") {
+        const socket = await link.socket();
+        await socket.stay(following, () => look(following, link, pause), give);
+      } else {
+        await look(following, link, pause);
+        await link.sleep(globalThis.document?.hidden ? HIDDEN_POLL_MS : POLL_MS, following.signal);
+      }
+    } catch (error) {
+      if (!isPassing(error, true)) following.fail(error);
+      else if (!following.ended) await pause.wait(error.retryAfter);
+    }
+  }
+  pause.mended();
+  unlist();
+}
+
+/** Look for what began elsewhere, or began and ended. Most looks read the top of a list and no more. */
+async function look(following, link, pause) {
+  const { conversationId, updatedAt } = following;
+  const { items } = await link.json("GET", `api/conversations${query({ limit: 20 })}`);
+  pause.mended();
+  pause.reset();
+  const listed = items.find(({ id }) => id === conversationId)?.updated_at ?? updatedAt;
+  // While an answer is read here, nothing else begins; its end will show in the next look.
+  if ((updatedAt !== null && listed === updatedAt) || link.reading(conversationId).length) return;
+  const conversation = await link.json("GET", conversationPath(following));
+  if (following.ended || link.reading(conversationId).length) return;
+  following.updatedAt = conversation.updated_at;
+  const { generation } = conversation;
+  const message = following.news(conversation);
+  if (generation) give([following], new Answer(conversationId, { generation }), link);
+  else if (message) following.push(endedAnswer(message));
+}
+
+/** An answer that nobody saw while it was written. */
+function endedAnswer({ id: message_id, conversation_id, content, finish_reason, token_count, inference_time_ms }) {
+  const answer = new Answer(conversation_id);
+  const common = { generation_id: null, conversation_id };
+  answer.take({ ...common, type: "reset", seq: 0, reset: true, content });
+  const end = { message_id, finish_reason, token_count, inference_time_ms };
+  answer.take({ ...common, type: "done", seq: 1, done: true, ...end });
+  return answer;
+}
+
+function give(followings, answer, link) {
+  for (const following of followings) following.push(answer);
+  drive(answer, link);
+}

@@ -1,0 +1,11 @@
+export const SILENCE_MS = 30_000; // the server says something every 10 s: after this, the connection is dead
+export const DOUBTFUL_MS = 12_000; // silence that is suspicious when the page comes back from sleep
+export const REQUEST_MS = 30_000;
+export const FIRST_PAUSE_MS = 500; // before the second try; doubled with each further one, and jittered
+export const LONGEST_PAUSE_MS = 15_000;
+export const POLL_MS = 2000; // between two looks for answers that began elsewhere, without a WebSocket
+export const HIDDEN_POLL_MS = 15_000;
+export const OPENING_MS = 5000; // a WebSocket that isn't ready by then is blocked somewhere
+export const REPLY_MS = 12_000; // the server gives itself 10 s for a statement
+export const PROBE_MS = 3000;
+export const EARLY_MS = 60_000; // how long before its end a token is renewed
