@@ -11,13 +11,13 @@ import { Drawer } from "./drawer.js";
 import { Follow } from "./follow.js";
 import { listenToKeys, openHelp } from "./keys.js";
 import { Messages } from "./messages.js";
-import { ModelMenu } from "./model-menu.js";
-import { passing } from "./preferences.js";
-import { openSettings, transport } from "./settings.js";
+import { ModelMenu } from "./reader/model-menu.js";
+import { passing } from "./reader/preferences.js";
+import { openSettings, transport } from "./reader/settings.js";
 import { Sidebar } from "./sidebar.js";
 import { Thread } from "./thread.js";
 import { toast } from "./toast.js";
-import { Tokens } from "./tokens.js";
+import { Tokens } from "./reader/tokens.js";
 
 drawIcons();
 

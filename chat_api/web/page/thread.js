@@ -1,7 +1,7 @@
 // The open conversation: loads it, sends, has answers read to their end, and stops them.
 
 import { announce, announceAnswer } from "./announcer.js";
-import { isAway, networkIsBack } from "./network.js";
+import { isAway, networkIsBack } from "./reader/network.js";
 import { Others, readInto } from "./reading.js";
 import { toast } from "./toast.js";
 
