@@ -1,6 +1,6 @@
 // Reading answers: those that were asked for, and those that other tabs ask for.
 
-import { toast } from "./toast.js";
+import { toast } from "./ui/toast.js";
 
 /**
  * Show an answer's events in its view, to its end.

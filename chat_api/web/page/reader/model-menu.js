@@ -1,10 +1,10 @@
 // Which model answers. A new conversation may choose one; an administrator may have the server load another.
 
-import { h } from "../dom.js";
-import { icon } from "../icons.js";
-import { openMenu } from "../menu.js";
+import { h } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
+import { openMenu } from "../ui/menu.js";
 import { shortName } from "../message.js";
-import { toast } from "../toast.js";
+import { toast } from "../ui/toast.js";
 
 export class ModelMenu {
   #button;

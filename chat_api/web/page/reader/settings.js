@@ -1,7 +1,7 @@
 // The settings dialog: how answers come, and how the page looks.
 
-import { choice, openDialog } from "../dialogs.js";
-import { h } from "../dom.js";
+import { choice, openDialog } from "../ui/dialogs.js";
+import { h } from "../ui/dom.js";
 import { lasting, setTheme, theme } from "./preferences.js";
 
 /** @returns {"sse" | "ws"} what the reader wants */

@@ -2,7 +2,7 @@
 
 import { ConversationRow } from "./conversation-row.js";
 import { sections } from "./dates.js";
-import { h } from "../dom.js";
+import { h } from "../ui/dom.js";
 
 const NEAR_END_PX = 400;
 
