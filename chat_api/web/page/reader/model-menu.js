@@ -3,7 +3,7 @@
 import { h } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import { openMenu } from "../ui/menu.js";
-import { shortName } from "../message.js";
+import { shortName } from "../thread/message.js";
 import { toast } from "../ui/toast.js";
 
 export class ModelMenu {

@@ -1,7 +1,7 @@
 // A message on the page: what the reader wrote, as it was written; what the model answered, as Markdown.
 
-import { h, iconButton } from "./ui/dom.js";
-import { icon } from "./ui/icons.js";
+import { h, iconButton } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
 import { renderText } from "./markdown.js";
 import { StreamingText } from "./streaming.js";
 

@@ -1,8 +1,8 @@
 // What Markdown's nodes get on top: colours and a copy button for code, a frame to scroll wide tables in, and the
 // true host beside a link that names another one.
 
-import { h } from "./ui/dom.js";
-import { highlighter } from "./ui/libraries.js";
+import { h } from "../ui/dom.js";
+import { highlighter } from "../ui/libraries.js";
 import { clean } from "./markdown.js";
 
 let hljs = null;

@@ -2,7 +2,7 @@
 // marked's HTML; the page's policy (Trusted Types) lets nobody else do so.
 
 import { decorate } from "./code.js";
-import { DOMPurify, Marked } from "./ui/libraries.js";
+import { DOMPurify, Marked } from "../ui/libraries.js";
 
 const ALLOWED = {
   ALLOWED_TAGS: [

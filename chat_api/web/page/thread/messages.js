@@ -1,10 +1,10 @@
 // The open conversation's messages, in their order; or what stands in their place.
 
 import { copyText } from "./code.js";
-import { h } from "./ui/dom.js";
-import { icon } from "./ui/icons.js";
+import { h } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
 import { Answer, Question } from "./message.js";
-import { toast } from "./ui/toast.js";
+import { toast } from "../ui/toast.js";
 
 const DRAWN_AT_ONCE = 12; // messages: more than fit on a screen
 const SLICE_MS = 8;
