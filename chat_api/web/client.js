@@ -55,36 +55,36 @@ export class ChatClient extends EventTarget {
     const one = (/** @type {string} */ conversationId) => conversationPath({ conversationId });
     this.conversations = Object.freeze({
       /** One page, newest first. @param {{limit?: number, cursor?: string | null}} [page] */
-      list: ({ limit, cursor } = {}) => link.json("GET", `api/conversations${query({ limit, cursor })}`),
+      list: ({ limit, cursor } = {}) => link.requests.json("GET", `api/conversations${query({ limit, cursor })}`),
       /** @param {{title?: string, model_tag?: string}} [fields] */
-      create: (fields = {}) => link.json("POST", "api/conversations", fields),
+      create: (fields = {}) => link.requests.json("POST", "api/conversations", fields),
       /** With its messages and its running generation. @param {string} id */
-      get: (id) => link.json("GET", one(id)),
+      get: (id) => link.requests.json("GET", one(id)),
       /** @param {string} id @param {{title?: string, is_favorited?: boolean}} fields */
-      update: (id, fields) => link.json("PUT", one(id), fields),
+      update: (id, fields) => link.requests.json("PUT", one(id), fields),
       /** @param {string} id */
-      delete: (id) => link.json("DELETE", one(id)),
+      delete: (id) => link.requests.json("DELETE", one(id)),
     });
     this.models = Object.freeze({
-      list: () => link.json("GET", "api/models"),
+      list: () => link.requests.json("GET", "api/models"),
       /** For administrators. @param {string} tag */
-      swap: (tag) => link.json("POST", "api/models/swap", { model_tag: tag }),
+      swap: (tag) => link.requests.json("POST", "api/models/swap", { model_tag: tag }),
     });
   }
 
   /** "online", "reconnecting", "offline" or "signed-out". */
   get status() {
-    return this.#link.status;
+    return this.#link.status.value;
   }
 
   /** The transport in use, which may be "sse" where "ws" was wanted and is blocked. Setting it tries anew. */
   get transport() {
-    return this.#link.transport;
+    return this.#link.transport.used;
   }
 
   set transport(wanted) {
     if (wanted !== "sse" && wanted !== "ws") throw new TypeError(`transport must be "sse" or "ws", not ${wanted}`);
-    this.#link.transport = wanted;
+    this.#link.transport.want(wanted);
   }
 
   /**
@@ -140,7 +140,7 @@ export class ChatClient extends EventTarget {
    * @returns {Promise<{generation_id: string | null, stopped: boolean}>}
    */
   stop(conversationId) {
-    return this.#link.json("POST", conversationPath({ conversationId }, "/stop"));
+    return this.#link.requests.json("POST", conversationPath({ conversationId }, "/stop"));
   }
 
   /** Leave everything; answers go on at the server. */

@@ -1,7 +1,6 @@
 import { conversationPath } from "./address.js";
 import { isPassing } from "./errors.js";
 import { Pause } from "./pause.js";
-import { readSocket } from "./socket.js";
 import { readStream } from "./stream.js";
 
 const TRIES_BEFORE_START = 3; // of a question that the server can't take just now
@@ -15,7 +14,7 @@ export async function drive(answer, link) {
       let retryAfter = null;
       try {
         if (answer.lastEventId === null && !answer.question) await lookForRunning(answer, link);
-        if (!answer.ended) await (link.transport === "ws" ? readSocket : readStream)(answer, link, pause);
+        if (!answer.ended) await (link.transport.used === "ws" ? readSocket : readStream)(answer, link, pause);
       } catch (error) {
         const hasBegun = answer.lastEventId !== null;
         const isTooMuch = !hasBegun && error.code !== "network_error" && tries >= TRIES_BEFORE_START;
@@ -35,8 +34,14 @@ export async function drive(answer, link) {
 /** Find out which generation there is to attach to; its first event is told from what the server says of it. */
 async function lookForRunning(answer, link) {
   let { generation } = answer;
-  if (generation === undefined) ({ generation } = await link.json("GET", conversationPath(answer)));
+  if (generation === undefined) ({ generation } = await link.requests.json("GET", conversationPath(answer)));
   if (generation === null) return answer.miss();
   const { id: generation_id, conversation_id, user_message_id } = generation;
   answer.take({ generation_id, conversation_id, user_message_id, type: "start", seq: 0 });
+}
+
+async function readSocket(answer, link, pause) {
+  const socket = await link.transport.socket();
+  pause.mended();
+  if (!(await socket.read(answer, () => pause.reset()))) await readStream(answer, link, pause);
 }

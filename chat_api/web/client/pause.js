@@ -13,7 +13,7 @@ export class Pause {
 
   /** There is a connection. */
   mended() {
-    this.#link.mended(this);
+    this.#link.status.mended(this);
   }
 
   /** It is of use. */
@@ -22,9 +22,9 @@ export class Pause {
   }
 
   async wait(retryAfter) {
-    this.#link.troubled(this);
+    this.#link.status.troubled(this);
     const jittered = this.#next * (0.5 + Math.random() / 2);
     this.#next = Math.min(this.#next * 2, LONGEST_PAUSE_MS);
-    await this.#link.sleep(Math.max(jittered, (retryAfter ?? 0) * 1000), this.#signal);
+    await this.#link.wakes.sleep(Math.max(jittered, (retryAfter ?? 0) * 1000), this.#signal);
   }
 }

@@ -1,22 +1,14 @@
-import { Answer } from "./answer.js";
 import { HUNG, REFUSED, UNAUTHENTICATED } from "./closes.js";
 import { broken, refused, signedOut } from "./errors.js";
-import { readStream } from "./stream.js";
+import { Room } from "./room.js";
 import { DOUBTFUL_MS, OPENING_MS, PROBE_MS, REPLY_MS } from "./times.js";
 
-const NOBODY = "00000000-0000-0000-0000-000000000000";
-
-export async function readSocket(answer, link, pause) {
-  const socket = await link.socket();
-  pause.mended();
-  if (!(await socket.read(answer, () => pause.reset()))) await readStream(answer, link, pause);
-}
+const NOBODY = "00000000-0000-0000-0000-000000000000"; // no conversation has this id
 
 /**
  * One WebSocket, from its handshake to its end, after which it is of no use.
  *
- * The server has one subscription a conversation and socket. Here that is a room: the answers that are read by it,
- * and who stays. A command's acknowledgement comes before the events of what it began.
+ * It carries commands, each with its acknowledgement, and events, which go to their conversation's room.
  */
 export class Socket {
   #link;
@@ -53,56 +45,34 @@ export class Socket {
     socket.onclose = ({ code }) => this.end(code);
     this.#patience(OPENING_MS);
     this.#beat = setInterval(() => this.#rooms.size && this.#isDoubtful && this.#probe(), DOUBTFUL_MS);
-    this.#unlisten = link.onWake((changed) => (changed || this.#isDoubtful) && this.#probe());
+    this.#unlisten = link.wakes.on((changed) => (changed || this.#isDoubtful) && this.#probe());
   }
 
-  /** Read an answer to its end. False where it can't be read here: its subscription is past that place. */
-  async read(answer, onBegun) {
-    const room = this.#enter(answer.conversationId);
-    try {
-      if (answer.lastEventId === null) {
-        const { kind, body, key } = answer.question;
-        const type = kind === "messages" ? "send" : kind;
-        const asked = { type, conversation_id: room.id, ...body, idempotency_key: key };
-        const asking = this.#ask(asked);
-        this.#joining(room, asking); // it subscribes, too
-        room.answers.set((await asking).generation_id, answer);
-        this.flush(room.id);
-      } else {
-        await this.#join(room);
-      }
-      if (![...room.answers.values()].includes(answer)) return false;
-      onBegun();
-      await Promise.race([answer.done.catch(() => {}), this.over]);
-      return true;
-    } finally {
-      for (const [id, reader] of room.answers) if (reader === answer) room.answers.delete(id);
-      this.#exit(room);
-    }
+  /** See Room. */
+  read(answer, onBegun) {
+    return this.#room(answer.conversationId).read(answer, onBegun);
   }
 
-  /**
-   * Give somebody what begins in a conversation, until it leaves; `look` finds what began before. `give` hands an
-   * answer that begins to all who stay, and has it read.
-   */
-  async stay(following, look, give) {
-    const room = this.#enter(following.conversationId);
-    room.followings.add(following);
-    room.give = give;
-    try {
-      await this.#join(room);
-      await look();
-      const left = new Promise((resolve) => following.signal.addEventListener("abort", resolve));
-      if (!following.ended) await Promise.race([left, this.over]);
-    } finally {
-      room.followings.delete(following);
-      this.#exit(room);
-    }
+  /** See Room. */
+  stay(following, look, give) {
+    return this.#room(following.conversationId).stay(following, look, give);
   }
 
-  /** Deliver what waited until a question was acknowledged or given up. */
+  /** See Room. */
   flush(conversationId) {
-    for (const event of this.#rooms.get(conversationId)?.held.splice(0) ?? []) this.#deliver(event);
+    this.#rooms.get(conversationId)?.flush();
+  }
+
+  #room(id) {
+    let room = this.#rooms.get(id);
+    if (!room) this.#rooms.set(id, (room = new Room(id, this, this.#link)));
+    return room;
+  }
+
+  /** A room that nobody uses any more. */
+  leave(room) {
+    this.#rooms.delete(room.id);
+    if (room.isJoined && this.code === null) this.#say({ type: "unsubscribe", ref: 0, conversation_id: room.id });
   }
 
   end(code) {
@@ -114,7 +84,7 @@ export class Socket {
     this.#unlisten();
     this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
-    if (code === UNAUTHENTICATED && this.#isReady) this.#link.refuse(this.#token);
+    if (code === UNAUTHENTICATED && this.#isReady) this.#link.requests.refuse(this.#token);
     const error = broken("the WebSocket has ended");
     this.#settle.ready.reject(code === UNAUTHENTICATED ? signedOut() : error);
     for (const { reject, timer } of this.#asked.values()) {
@@ -133,47 +103,9 @@ export class Socket {
     return Date.now() - this.#heardAt > DOUBTFUL_MS;
   }
 
-  #enter(id) {
-    let room = this.#rooms.get(id);
-    if (!room) {
-      room = { id, joined: null, answers: new Map(), followings: new Set(), give: null, held: [], guests: 0 };
-      this.#rooms.set(id, room);
-    }
-    room.guests++;
-    return room;
-  }
-
-  #exit(room) {
-    if (--room.guests) return;
-    this.#rooms.delete(room.id);
-    if (room.joined && this.code === null) this.#say({ type: "unsubscribe", ref: 0, conversation_id: room.id });
-  }
-
-  /** Subscribe, once: a second subscription would take the first one's place, and what that has not sent yet. */
-  async #join(room) {
-    await room.joined?.catch(() => {});
-    await (room.joined ?? this.#joining(room, this.#subscribe(room)));
-  }
-
-  #joining(room, joined) {
-    room.joined ??= joined;
-    joined.catch(() => {
-      if (room.joined === joined) room.joined = null;
-    });
-    return joined;
-  }
-
-  async #subscribe(room) {
-    const read = this.#link.reading(room.id).find(({ lastEventId }) => lastEventId !== null);
-    if (read) room.answers.set(read.generationId, read);
-    const asked = { type: "subscribe", conversation_id: room.id, after: read?.lastEventId };
-    const { generation_id } = await this.#ask(asked);
-    if (read && generation_id !== read.generationId) room.answers.delete(read.generationId);
-  }
-
   #hear(frame) {
     this.#heardAt = Date.now();
-    if ("seq" in frame) this.#deliver(frame);
+    if ("seq" in frame) this.#rooms.get(frame.conversation_id)?.deliver(frame); // else everybody has left
     else if (frame.type === "ready") this.#admitted();
     else this.#answered(frame);
   }
@@ -182,13 +114,13 @@ export class Socket {
     clearTimeout(this.#opening);
     this.#isReady = true;
     this.#settle.ready.resolve();
-    const life = this.#link.tokenLife;
+    const life = this.#link.requests.tokenLife;
     if (life !== null) this.#renewal = setTimeout(() => this.#renew(), life);
   }
 
   async #renew() {
     try {
-      const token = await this.#link.token();
+      const token = await this.#link.requests.token();
       this.#say({ type: "auth", token });
       this.#token = token;
     } catch {
@@ -208,37 +140,8 @@ export class Socket {
     }
   }
 
-  #deliver(event) {
-    const room = this.#rooms.get(event.conversation_id);
-    if (!room) return; // everybody has left
-    const answer = room.answers.get(event.generation_id) ?? this.#adopt(room, event);
-    try {
-      answer?.take(event);
-    } catch {
-      this.end(REFUSED); // an event is missing: come back for it
-    }
-  }
-
-  /** Who reads a generation that this room hasn't heard of yet, if anybody does. */
-  #adopt(room, event) {
-    const reading = this.#link.reading(room.id);
-    if (reading.some(({ isOpen }) => isOpen)) {
-      room.held.push(event); // it may be the answer to that question
-      return null;
-    }
-    if (event.type !== "start") return null; // of one that was left
-    let answer = reading.find(({ generationId }) => generationId === event.generation_id);
-    if (!answer && room.followings.size) {
-      answer = new Answer(room.id);
-      answer.take(event);
-      room.give(room.followings, answer, this.#link);
-    }
-    if (answer) room.answers.set(event.generation_id, answer);
-    return answer;
-  }
-
   /** A command, and its acknowledgement. Raises ChatError. */
-  #ask(command, patience = REPLY_MS) {
+  ask(command, patience = REPLY_MS) {
     const ref = ++this.#refs;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.end(HUNG), patience);
@@ -252,7 +155,7 @@ export class Socket {
     if (!this.#isReady || this.#isProbing) return;
     this.#isProbing = true;
     try {
-      await this.#ask({ type: "unsubscribe", conversation_id: NOBODY }, PROBE_MS);
+      await this.ask({ type: "unsubscribe", conversation_id: NOBODY }, PROBE_MS);
     } catch {
       // it has ended, or was asked too much: both are seen elsewhere
     } finally {

@@ -11,12 +11,12 @@ export async function stay(following, link) {
   const pause = new Pause(link, following.signal);
   while (!following.ended) {
     try {
-      if (link.transport === "ws") {
-        const socket = await link.socket();
+      if (link.transport.used === "ws") {
+        const socket = await link.transport.socket();
         await socket.stay(following, () => look(following, link, pause), give);
       } else {
         await look(following, link, pause);
-        await link.sleep(globalThis.document?.hidden ? HIDDEN_POLL_MS : POLL_MS, following.signal);
+        await link.wakes.sleep(globalThis.document?.hidden ? HIDDEN_POLL_MS : POLL_MS, following.signal);
       }
     } catch (error) {
       if (!isPassing(error, true)) following.fail(error);
@@ -30,13 +30,13 @@ export async function stay(following, link) {
 /** Look for what began elsewhere, or began and ended. Most looks read the top of a list and no more. */
 async function look(following, link, pause) {
   const { conversationId, updatedAt } = following;
-  const { items } = await link.json("GET", `api/conversations${query({ limit: 20 })}`);
+  const { items } = await link.requests.json("GET", `api/conversations${query({ limit: 20 })}`);
   pause.mended();
   pause.reset();
   const listed = items.find(({ id }) => id === conversationId)?.updated_at ?? updatedAt;
   // While an answer is read here, nothing else begins; its end will show in the next look.
   if ((updatedAt !== null && listed === updatedAt) || link.reading(conversationId).length) return;
-  const conversation = await link.json("GET", conversationPath(following));
+  const conversation = await link.requests.json("GET", conversationPath(following));
   if (following.ended || link.reading(conversationId).length) return;
   following.updatedAt = conversation.updated_at;
   const { generation } = conversation;

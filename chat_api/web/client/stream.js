@@ -31,11 +31,11 @@ export async function readStream(answer, link, pause) {
 
 function openStream(answer, link, signal) {
   if (answer.lastEventId !== null) {
-    return link.fetch("GET", conversationPath(answer, `/stream${query({ after: answer.lastEventId })}`), { signal });
+    return link.requests.fetch("GET", conversationPath(answer, `/stream${query({ after: answer.lastEventId })}`), { signal });
   }
   const { kind, body, key } = answer.question;
   const headers = { "Idempotency-Key": key };
-  return link.fetch("POST", conversationPath(answer, `/${kind}`), { body, signal, headers });
+  return link.requests.fetch("POST", conversationPath(answer, `/${kind}`), { body, signal, headers });
 }
 
 function asEvent({ id, data }, conversationId) {
@@ -60,7 +60,7 @@ class Attempt {
 
   constructor(signal, link) {
     const abort = () => this.#controller.abort();
-    const stop = link.onWake((changed) => {
+    const stop = link.wakes.on((changed) => {
       if (changed || Date.now() - this.#heardAt > DOUBTFUL_MS) abort();
     });
     signal.addEventListener("abort", abort);
