@@ -3,8 +3,8 @@
 import { h } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import { openMenu } from "../ui/menu.js";
-import { shortName } from "../thread/message.js";
 import { toast } from "../ui/toast.js";
+import { nameOf, shortName } from "./model-name.js";
 
 export class ModelMenu {
   #button;
@@ -79,9 +79,4 @@ export class ModelMenu {
       toast(error.message);
     }
   }
-}
-
-/** Model servers list names, or objects that have one. */
-function nameOf(model) {
-  return typeof model === "string" ? model : (model?.model_tag ?? model?.tag ?? model?.id ?? model?.name ?? "");
 }

@@ -6,7 +6,7 @@ import { toast } from "../ui/toast.js";
  * Show an answer's events in its view, to its end.
  *
  * @param {import("../../client.js").Answer} answer
- * @param {import("./message.js").Answer} view
+ * @param {import("./message.js").AnswerView} view
  * @param {(event: any) => void} started
  * @returns {Promise<{failure: string, error: any}>} what went wrong with the model, or with reading
  */

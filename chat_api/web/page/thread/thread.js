@@ -1,9 +1,9 @@
 // The open conversation: loads it, sends, has answers read to their end, and stops them.
 
-import { announce, announceAnswer } from "../ui/announcer.js";
 import { isAway, networkIsBack } from "../reader/network.js";
-import { Others, readInto } from "./reading.js";
+import { announce, announceAnswer } from "../ui/announcer.js";
 import { toast } from "../ui/toast.js";
+import { Others, readInto } from "./reading.js";
 
 const TRIES = 3; // after the browser has said that the network is back, which is a little early
 
