@@ -1,24 +1,27 @@
 /**
- * The JavaScript client of the samosaChaat chat API: one module, no dependency, no build step.
+ * The JavaScript client of the samosaChaat chat API. It has no dependencies and needs no build step.
  *
  *     import { ChatClient } from "./client.js";
  *
- *     const chat = new ChatClient({ token: () => fetch("/my/chat-token").then((answer) => answer.text()) });
+ *     const chat = new ChatClient({ token: () => fetch("/my/chat-token").then((response) => response.text()) });
  *     const { id } = await chat.conversations.create();
  *     const answer = chat.send(id, "Hello!");
  *     for await (const event of answer) output.textContent = answer.text;
  *
- * Whatever happens to the connection, an answer's events come once each and in order: the client comes back with
- * the last id that it has seen, and drops what it has seen already.
+ * Whatever happens to the connection, an answer's events arrive once each and in order: the client reconnects with the
+ * id of the last event that it has seen, and drops events that it has seen before.
  *
+ * Import this file alone; the modules in client/ are its parts. To serve the client from elsewhere, copy this file and
+ * the folder client/ (and client.d.ts for TypeScript), and pass `baseUrl`. The same holds for a bundle, and for Node 18
+ * or newer in a package of `"type": "module"`.
  */
 
 import { conversationPath, newKey, query } from "./client/address.js";
 import { Answer } from "./client/answer.js";
 import { drive } from "./client/drive.js";
+import { follow } from "./client/follow.js";
 import { Following } from "./client/following.js";
 import { Link } from "./client/link.js";
-import { stay } from "./client/stay.js";
 import { Token } from "./client/token.js";
 
 export { Answer } from "./client/answer.js";
@@ -26,14 +29,25 @@ export { ChatError } from "./client/errors.js";
 export { EventParser } from "./client/event-parser.js";
 export { Following } from "./client/following.js";
 
-// The service that this module was loaded from. In two steps: bundlers take `new URL("..", import.meta.url)` for the
-// address of an asset.
+// What those import. It is named here so that a browser fetches all modules at once, in one round trip after this one.
+import "./client/closes.js";
+import "./client/feed.js";
+import "./client/pause.js";
+import "./client/requests.js";
+import "./client/room.js";
+import "./client/socket.js";
+import "./client/status.js";
+import "./client/stream.js";
+import "./client/times.js";
+import "./client/transport.js";
+import "./client/wakes.js";
+
+// By a name, because bundlers take a URL that is made from `import.meta.url` itself for the address of an asset.
 const here = import.meta.url;
-const home = () => new URL("..", here);
 
 /**
- * A connection to the service. Events: `status` ("online", "reconnecting", "offline" or "signed-out" in `detail`)
- * and `transport` ("sse" or "ws" in `detail`: which one is used from now on).
+ * A connection to the service. Its events: `status`, with "online", "reconnecting", "offline" or "signed-out" in
+ * `detail`; and `transport`, with "sse" or "ws" in `detail`, when the transport in use changes.
  */
 export class ChatClient extends EventTarget {
   #link;
@@ -41,15 +55,15 @@ export class ChatClient extends EventTarget {
   /**
    * @param {{baseUrl?: string, token?: string | ((asked: {expired: boolean}) => string | Promise<string>),
    *          transport?: "sse" | "ws"}} [options]
-   *   `baseUrl`: where `api/` lies, absolute or relative to the page; default: the service that this module was loaded
-   *   from, so give it where you have copied or bundled the module. `token`: the bearer token, or a function that gets
-   *   one, called with `expired: true` when the last one was refused or is about to expire.
+   *   `baseUrl`: where `api/` is, absolute or relative to the page. The default is the service that this module was
+   *   loaded from, so pass it if you have copied or bundled the client. `token`: the bearer token, or a function that
+   *   returns one; it is called with `expired: true` when the last token was refused or is about to expire.
    */
   constructor({ baseUrl, token, transport = "sse" } = {}) {
     super();
     const emit = (/** @type {string} */ type, /** @type {string} */ detail) =>
-      this.dispatchEvent(new CustomEvent(type, { detail }));
-    const link = (this.#link = new Link(baseUrl ? baseUrl : home(), new Token(token), emit));
+      this.dispatchEvent(customEvent(type, detail));
+    const link = (this.#link = new Link(baseUrl || new URL("..", here), new Token(token), emit));
     this.transport = transport;
 
     const one = (/** @type {string} */ conversationId) => conversationPath({ conversationId });
@@ -58,7 +72,7 @@ export class ChatClient extends EventTarget {
       list: ({ limit, cursor } = {}) => link.requests.json("GET", `api/conversations${query({ limit, cursor })}`),
       /** @param {{title?: string, model_tag?: string}} [fields] */
       create: (fields = {}) => link.requests.json("POST", "api/conversations", fields),
-      /** With its messages and its running generation. @param {string} id */
+      /** One with its messages and its running generation. @param {string} id */
       get: (id) => link.requests.json("GET", one(id)),
       /** @param {string} id @param {{title?: string, is_favorited?: boolean}} fields */
       update: (id, fields) => link.requests.json("PUT", one(id), fields),
@@ -77,7 +91,7 @@ export class ChatClient extends EventTarget {
     return this.#link.status.value;
   }
 
-  /** The transport in use, which may be "sse" where "ws" was wanted and is blocked. Setting it tries anew. */
+  /** The transport in use. It may be "sse" although "ws" was set and is blocked; setting "ws" again tries again. */
   get transport() {
     return this.#link.transport.used;
   }
@@ -88,7 +102,7 @@ export class ChatClient extends EventTarget {
   }
 
   /**
-   * Send a message and read its answer. Lost connections are mended, and the message is stored once.
+   * Send a message and read its answer. Lost connections are restored, and the message is stored once.
    * @param {string} conversationId @param {string} content
    * @param {{temperature?: number, max_tokens?: number, top_k?: number, idempotencyKey?: string}} [options]
    * @returns {Answer}
@@ -98,7 +112,7 @@ export class ChatClient extends EventTarget {
   }
 
   /**
-   * Have the last message answered again; the new answer replaces the old one once it is stored.
+   * Answer the last message again. The new answer replaces the old one once it is stored.
    * @param {string} conversationId
    * @param {{temperature?: number, max_tokens?: number, top_k?: number, idempotencyKey?: string}} [options]
    * @returns {Answer}
@@ -108,12 +122,11 @@ export class ChatClient extends EventTarget {
   }
 
   /**
-   * Read the answer that is being written in a conversation, from its first event, or from the one after `after`
-   * (an answer's `lastEventId`; `text` is what came before). Where there is none it ends at once, and its `done`
-   * is null.
+   * Read the answer that is being written in a conversation, from its first event, or from the one after `after` (an
+   * answer's `lastEventId`; `text` is the text before it). If there is none, it ends at once and its `done` is null.
    * @param {string} conversationId
    * @param {{after?: string | null, text?: string, generation?: object | null}} [from]
-   *   `generation`: what `conversations.get` said, which spares asking again.
+   *   `generation`: the one from `conversations.get`, which saves a request.
    * @returns {Answer}
    */
   attach(conversationId, { after = null, text = "", generation } = {}) {
@@ -121,21 +134,21 @@ export class ChatClient extends EventTarget {
   }
 
   /**
-   * Stay in a conversation: get each answer that begins elsewhere, in another tab or on another device, and the
-   * one that runs now. Not those that this client sends, regenerates or attaches to.
+   * Follow a conversation: get the answer that is running now, and each one that begins elsewhere, in another tab or on
+   * another device. It leaves out those that this client sends, regenerates or attaches to.
    * @param {string} conversationId
    * @param {{conversation?: {messages: {id: string}[]} | null}} [from]
-   *   `conversation`: what `conversations.get` said; answers that began after that are given too.
+   *   `conversation`: the result of `conversations.get`; answers that began after it are included.
    * @returns {Following}
    */
   follow(conversationId, { conversation = null } = {}) {
     const following = new Following(conversationId, conversation);
-    stay(following, this.#link);
+    follow(following, this.#link);
     return following;
   }
 
   /**
-   * Stop the running answer; what it has so far is kept.
+   * Stop the running answer. Its text so far is kept.
    * @param {string} conversationId
    * @returns {Promise<{generation_id: string | null, stopped: boolean}>}
    */
@@ -143,7 +156,7 @@ export class ChatClient extends EventTarget {
     return this.#link.requests.json("POST", conversationPath({ conversationId }, "/stop"));
   }
 
-  /** Leave everything; answers go on at the server. */
+  /** Stop reading everything. Answers go on at the server. */
   close() {
     this.#link.close();
   }
@@ -158,4 +171,10 @@ export class ChatClient extends EventTarget {
     drive(answer, this.#link);
     return answer;
   }
+}
+
+/** Node 18 has no global CustomEvent. */
+function customEvent(type, detail) {
+  if (globalThis.CustomEvent) return new CustomEvent(type, { detail });
+  return Object.assign(new Event(type), { detail });
 }

@@ -2,7 +2,7 @@ import { broken, gone } from "./errors.js";
 import { Feed } from "./feed.js";
 
 /**
- * An answer on its way: an async iterable of its events, which are read whether anybody iterates or not.
+ * An answer on its way: an async iterable of its events. They are read even if nobody iterates.
  *
  * Events: `{type, generation_id, conversation_id, seq, …}`; `start` (user_message_id), `token` (token), `reset`
  * (content: the whole text so far), `error` (error, detail), `done` (message_id, finish_reason, token_count,
@@ -17,7 +17,7 @@ export class Answer extends Feed {
     super();
     this.conversationId = conversationId;
     this.question = question;
-    this.generation = generation; // null: known to be none; undefined: not known
+    this.generation = generation; // null: none is running; undefined: not known
     this.generationId = null;
     this.text = text;
     if (after) {
@@ -25,32 +25,32 @@ export class Answer extends Feed {
       this.#seq = Number(after.slice(after.lastIndexOf(":") + 1));
     }
     /**
-     * The `done` event; null when it was left, or when there was nothing to attach to. Rejects with a ChatError
-     * when the question was refused or the answer can't be continued.
+     * The `done` event; null after `leave()`, or if there was nothing to attach to. Rejects with a ChatError if the
+     * question is refused or the answer can't be continued.
      * @type {Promise<any>}
      */
     this.done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    this.done.catch(() => {}); // who iterates gets the error there
+    this.done.catch(() => {}); // the iterator throws it too
   }
 
-  /** What to keep for `attach` after a reload; null before the first event. */
+  /** The id to keep for `attach` after a reload; null before the first event. */
   get lastEventId() {
     return this.generationId === null ? null : `${this.generationId}:${this.#seq}`;
   }
 
-  /** A question whose answer is not known yet. */
+  /** Whether it is a question whose answer's id isn't known yet. */
   get isOpen() {
     return this.question !== null && this.generationId === null;
   }
 
   /**
-   * Take an event that came; false where it was there already. Raises ChatError where one is missing before it.
+   * Take an event. Returns false if it is a duplicate. Throws a ChatError if the event before it is missing.
    * @param {any} event
    */
   take(event) {
     if (this.ended) return false;
     if (event.generation_id !== this.generationId) {
-      // The server knows nothing more of the one that was read, and goes on with the one that runs.
+      // The server no longer has the generation that was read, and goes on with the one that is running.
       if (this.generationId !== null && this.question) throw gone();
       this.generationId = event.generation_id;
       this.#seq = -1;
@@ -69,14 +69,14 @@ export class Answer extends Feed {
     return true;
   }
 
-  /** The server has nothing for it: fine where nothing was read yet. */
+  /** The server has no such answer. That is fine unless a question was asked or events were read. */
   miss() {
     if (!this.isEmpty || this.question) throw gone();
     this.end();
   }
 
   end() {
-    this.#settle.resolve(null); // without effect after `done`
+    this.#settle.resolve(null); // no effect after `done`
     super.end();
   }
 

@@ -3,9 +3,9 @@ import { isPassing } from "./errors.js";
 import { Pause } from "./pause.js";
 import { readStream } from "./stream.js";
 
-const TRIES_BEFORE_START = 3; // of a question that the server can't take just now
+const TRIES_BEFORE_START = 3; // for a question that the server can't take right now
 
-/** Read an answer to its end, over as many connections as it takes. Never rejects: the answer tells. */
+/** Read an answer to its end, over as many connections as it takes. Never rejects: the answer carries the error. */
 export async function drive(answer, link) {
   const unlist = link.list(answer);
   const pause = new Pause(link, answer.signal);
@@ -31,7 +31,7 @@ export async function drive(answer, link) {
   }
 }
 
-/** Find out which generation there is to attach to; its first event is told from what the server says of it. */
+/** Find the running generation to attach to. Its `start` event is made from what the server says about it. */
 async function lookForRunning(answer, link) {
   let { generation } = answer;
   if (generation === undefined) ({ generation } = await link.requests.json("GET", conversationPath(answer)));
@@ -40,6 +40,7 @@ async function lookForRunning(answer, link) {
   answer.take({ generation_id, conversation_id, user_message_id, type: "start", seq: 0 });
 }
 
+/** Read by the WebSocket; by a stream if the socket's subscription is past the answer's place. */
 async function readSocket(answer, link, pause) {
   const socket = await link.transport.socket();
   pause.mended();

@@ -1,4 +1,4 @@
-/** Cuts text into events as the HTML standard says (section 9.2.6), wherever the chunks end. */
+/** Splits text into events as the HTML standard says (section 9.2.6), wherever the chunks end. */
 export class EventParser {
   #rest = "";
   #id = "";

@@ -1,4 +1,4 @@
-/** An async iterable of what has come and what comes; whoever begins late gets all from the first. */
+/** An async iterable of items. Each iteration starts with the first item, however late it begins. */
 export class Feed {
   #items = [];
   #waiting = [];
@@ -6,7 +6,7 @@ export class Feed {
   #failure = null;
   ended = false;
 
-  /** Aborted when nobody wants to read on. */
+  /** Aborted by `leave` and `fail`. */
   get signal() {
     return this.#leaving.signal;
   }
@@ -24,7 +24,7 @@ export class Feed {
     }
   }
 
-  /** Read no more. Nothing is stopped by it at the server. */
+  /** Stop reading. This stops nothing on the server. */
   leave() {
     this.end();
     this.#leaving.abort();
@@ -35,13 +35,13 @@ export class Feed {
     this.#wake();
   }
 
-  /** Nothing comes any more. */
+  /** No more items will come. */
   end() {
     this.ended = true;
     this.#wake();
   }
 
-  /** It can't be read on. @param {unknown} error */
+  /** End with an error, which the iterators throw. @param {unknown} error */
   fail(error) {
     if (this.ended) return;
     this.#failure = error;

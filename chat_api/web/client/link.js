@@ -5,7 +5,7 @@ import { Status } from "./status.js";
 import { Transport } from "./transport.js";
 import { Wakes } from "./wakes.js";
 
-/** The way to the service, which all answers and stays of a client share; and which of these there are. */
+/** The connection to the service, shared by all answers and followings of a client; and the list of these. */
 export class Link {
   #feeds = new Set();
   #closing = new AbortController();
@@ -25,7 +25,7 @@ export class Link {
     this.transport = new Transport(base, this, (used) => emit("transport", used));
   }
 
-  /** Remember an answer or a stay while it is driven. Returns what forgets it. */
+  /** Remember an Answer or a Following while it is read. Returns a function that forgets it. */
   list(feed) {
     const { conversationId } = feed;
     this.#feeds.add(feed);
@@ -39,7 +39,7 @@ export class Link {
     };
   }
 
-  /** The answers of a conversation that this client reads just now. */
+  /** The answers of a conversation that this client is reading. */
   reading(conversationId) {
     return this.#in(conversationId, Answer).filter(({ ended }) => !ended);
   }

@@ -1,6 +1,6 @@
 import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from "./times.js";
 
-/** The time between two tries; the client is "reconnecting" from the first one's failure to the next success. */
+/** The time between two tries. The client's status is "reconnecting" from the first failure to the next success. */
 export class Pause {
   #link;
   #signal;
@@ -11,16 +11,17 @@ export class Pause {
     this.#signal = signal;
   }
 
-  /** There is a connection. */
+  /** There is a connection again. */
   mended() {
     this.#link.status.mended(this);
   }
 
-  /** It is of use. */
+  /** The connection works: the next pause is short again. */
   reset() {
     this.#next = FIRST_PAUSE_MS;
   }
 
+  /** @param {number | null} retryAfter seconds that the server asks for */
   async wait(retryAfter) {
     this.#link.status.troubled(this);
     const jittered = this.#next * (0.5 + Math.random() / 2);

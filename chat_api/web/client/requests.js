@@ -1,7 +1,7 @@
 import { ChatError, broken, foreign, isPassing, refusal, signedOut } from "./errors.js";
 import { REQUEST_MS } from "./times.js";
 
-/** HTTP requests to the service, with a token that is renewed once when the service refuses it. */
+/** HTTP requests to the service. When it refuses the token, a request is sent once more with a new one. */
 export class Requests {
   #base;
   #token;
@@ -10,7 +10,7 @@ export class Requests {
   /**
    * @param {URL} base where `api/` lies
    * @param {import("./token.js").Token} token
-   * @param {import("./status.js").Status} status learns whether the user is signed in
+   * @param {import("./status.js").Status} status is told whether the user is signed in
    */
   constructor(base, token, status) {
     this.#base = base;
@@ -18,7 +18,7 @@ export class Requests {
     this.#status = status;
   }
 
-  /** A request whose answer is JSON, or nothing. Raises ChatError. */
+  /** A request whose response is JSON or empty (null). Throws a ChatError. */
   async json(method, path, body = null) {
     const response = await this.fetch(method, path, { body, signal: AbortSignal.timeout(REQUEST_MS) });
     if (response.status === 204) return null;
@@ -26,11 +26,11 @@ export class Requests {
     try {
       return await response.json();
     } catch (error) {
-      throw broken("the answer broke off", error);
+      throw broken("the response broke off", error);
     }
   }
 
-  /** A request with a good token. Raises ChatError for whatever is no success. */
+  /** A request with a valid token. Throws a ChatError unless the response is a success. */
   async fetch(method, path, { body = null, signal, headers = {} }) {
     for (let renewed = false; ; renewed = true) {
       const token = await this.token();
@@ -54,7 +54,9 @@ export class Requests {
     try {
       return await fetch(url, request);
     } catch (error) {
-      if (error?.name === "TimeoutError") throw new ChatError("timeout", "The service is too slow.", { cause: error });
+      if (error?.name === "TimeoutError") {
+        throw new ChatError("timeout", "The service took too long to respond.", { cause: error });
+      }
       throw broken("the service can't be reached", error);
     }
   }
@@ -64,22 +66,22 @@ export class Requests {
     return this.#token.life;
   }
 
-  /** The server has refused this token, or will. Returns whether another one can be had. */
+  /** The server has refused this token, or will. Returns whether another one can be fetched. */
   refuse(token) {
     return this.#token.refuse(token);
   }
 
-  /** A token, or null where none is wanted. Raises ChatError. */
+  /** The token, or null if there is none to send. Throws a ChatError. */
   async token() {
     let token;
     try {
       token = await this.#token.get();
     } catch (cause) {
-      const error = new ChatError("token_unavailable", "There is no token: sign in again.", { cause });
+      const error = new ChatError("token_unavailable", "There is no token. Sign in again.", { cause });
       this.#status.isSignedOut = !isPassing(error, true);
       throw error;
     }
-    // What no header can carry is no token: somebody has pasted more than it.
+    // Something that a header can't carry is no token. Perhaps more than the token was pasted.
     if (token === null || /^[\x21-\x7e]+$/.test(token)) return token;
     this.refuse(token); // the next call asks for another one
     this.#status.isSignedOut = true;

@@ -2,19 +2,19 @@ import { Answer } from "./answer.js";
 import { REFUSED } from "./closes.js";
 
 /**
- * One conversation on a WebSocket: the answers that are read by it, and who stays.
+ * One conversation on a WebSocket: its answers that are read, and who follows it.
  *
- * The server has one subscription a conversation and socket, which all of a room's guests share. A command's
- * acknowledgement comes before the events of what it began.
+ * The server has one subscription for each conversation and socket. All guests of a room share it. A command's
+ * acknowledgement comes before the events that the command causes.
  */
 export class Room {
   #socket;
   #link;
   #joined = null;
-  #answers = new Map(); // by their generations
+  #answers = new Map(); // by generation id
   #followings = new Set();
   #give = null;
-  #held = []; // events that came before it was known whose they are
+  #held = []; // events that may belong to a question that isn't acknowledged yet
   #guests = 0;
 
   /**
@@ -28,12 +28,12 @@ export class Room {
     this.#link = link;
   }
 
-  /** Whether there is a subscription, or one is asked for. */
+  /** Whether there is a subscription, or one is being made. */
   get isJoined() {
     return this.#joined !== null;
   }
 
-  /** Read an answer to its end. False where it can't be read here: its subscription is past that place. */
+  /** Read an answer to its end. Returns false if it can't be read here: the subscription is past its place. */
   async read(answer, onBegun) {
     this.#guests++;
     try {
@@ -41,7 +41,7 @@ export class Room {
         const { kind, body, key } = answer.question;
         const type = kind === "messages" ? "send" : kind;
         const asking = this.#socket.ask({ type, conversation_id: this.id, ...body, idempotency_key: key });
-        this.#joining(asking); // it subscribes, too
+        this.#joining(asking); // asking subscribes, too
         this.#answers.set((await asking).generation_id, answer);
         this.flush();
       } else {
@@ -58,10 +58,10 @@ export class Room {
   }
 
   /**
-   * Give somebody what begins in the conversation, until it leaves; `look` finds what began before. `give` hands an
-   * answer that begins to all who stay, and has it read.
+   * Give `following` the answers that begin in the conversation, until it is left. `look` finds one that began before.
+   * `give` hands an answer to all followings and starts reading it.
    */
-  async stay(following, look, give) {
+  async follow(following, look, give) {
     this.#guests++;
     this.#followings.add(following);
     this.#give = give;
@@ -76,17 +76,17 @@ export class Room {
     }
   }
 
-  /** Take an event that came. */
+  /** Hand an event to its answer. */
   deliver(event) {
     const answer = this.#answers.get(event.generation_id) ?? this.#adopt(event);
     try {
       answer?.take(event);
     } catch {
-      this.#socket.end(REFUSED); // an event is missing: come back for it
+      this.#socket.end(REFUSED); // an event is missing: connect again and continue from there
     }
   }
 
-  /** Deliver what waited until a question was acknowledged or given up. */
+  /** Deliver the events that were held until a question was acknowledged or given up. */
   flush() {
     for (const event of this.#held.splice(0)) this.deliver(event);
   }
@@ -95,7 +95,7 @@ export class Room {
     if (--this.#guests === 0) this.#socket.leave(this);
   }
 
-  /** Subscribe, once: a second subscription would take the first one's place, and what that has not sent yet. */
+  /** Subscribe, once: a second subscription would replace the first, whose unsent events would be lost. */
   async #join() {
     await this.#joined?.catch(() => {});
     await (this.#joined ?? this.#joining(this.#subscribe()));
@@ -117,14 +117,14 @@ export class Room {
     if (read && generation_id !== read.generationId) this.#answers.delete(read.generationId);
   }
 
-  /** Who reads a generation that this room hasn't heard of yet, if anybody does. */
+  /** The answer for a generation that is new to this room; null if nobody reads it. */
   #adopt(event) {
     const reading = this.#link.reading(this.id);
     if (reading.some(({ isOpen }) => isOpen)) {
       this.#held.push(event); // it may be the answer to that question
       return null;
     }
-    if (event.type !== "start") return null; // of one that was left
+    if (event.type !== "start") return null; // its answer was left
     let answer = reading.find(({ generationId }) => generationId === event.generation_id);
     if (!answer && this.#followings.size) {
       answer = new Answer(this.id);

@@ -6,9 +6,9 @@ import { DOUBTFUL_MS, OPENING_MS, PROBE_MS, REPLY_MS } from "./times.js";
 const NOBODY = "00000000-0000-0000-0000-000000000000"; // no conversation has this id
 
 /**
- * One WebSocket, from its handshake to its end, after which it is of no use.
+ * One WebSocket, from its handshake to its end. It isn't reopened.
  *
- * It carries commands, each with its acknowledgement, and events, which go to their conversation's room.
+ * It carries commands, each with its acknowledgement, and events, which go to their conversation's Room.
  */
 export class Socket {
   #link;
@@ -25,13 +25,13 @@ export class Socket {
   #renewal;
   #unlisten;
   #settle = { ready: null, over: null };
-  /** The close code, or HUNG; null while it lives. */
+  /** Why it ended, see closes.js; null while it is open. */
   code = null;
 
   constructor(link, url, token) {
     this.#link = link;
     this.#token = token;
-    /** Until the server knows who we are. @type {Promise<void>} */
+    /** Resolves when the server has accepted the token. @type {Promise<void>} */
     this.ready = new Promise((resolve, reject) => (this.#settle.ready = { resolve, reject }));
     /** Rejects when it has ended. @type {Promise<never>} */
     this.over = new Promise((_, reject) => (this.#settle.over = reject));
@@ -54,8 +54,8 @@ export class Socket {
   }
 
   /** See Room. */
-  stay(following, look, give) {
-    return this.#room(following.conversationId).stay(following, look, give);
+  follow(following, look, give) {
+    return this.#room(following.conversationId).follow(following, look, give);
   }
 
   /** See Room. */
@@ -69,12 +69,13 @@ export class Socket {
     return room;
   }
 
-  /** A room that nobody uses any more. */
+  /** Nobody uses this room any more. */
   leave(room) {
     this.#rooms.delete(room.id);
     if (room.isJoined && this.code === null) this.#say({ type: "unsubscribe", ref: 0, conversation_id: room.id });
   }
 
+  /** Close it and reject everything that waits for it. @param {number | string} code see closes.js */
   end(code) {
     if (this.code !== null) return;
     this.code = code;
@@ -105,7 +106,7 @@ export class Socket {
 
   #hear(frame) {
     this.#heardAt = Date.now();
-    if ("seq" in frame) this.#rooms.get(frame.conversation_id)?.deliver(frame); // else everybody has left
+    if ("seq" in frame) this.#rooms.get(frame.conversation_id)?.deliver(frame); // without a room, everybody has left
     else if (frame.type === "ready") this.#admitted();
     else this.#answered(frame);
   }
@@ -124,7 +125,7 @@ export class Socket {
       this.#say({ type: "auth", token });
       this.#token = token;
     } catch {
-      // the server will end this socket when the old one has expired, and then it is asked for again
+      // the server closes this socket when the old token has expired; opening the next one asks again
     }
   }
 
@@ -135,12 +136,12 @@ export class Socket {
     if (type !== "error") asked?.resolve(told);
     else if (asked) asked.reject(refused(told));
     else if (!this.#isReady) {
-      this.#settle.ready.reject(refused(told)); // the token can't be checked just now
+      this.#settle.ready.reject(refused(told)); // the token can't be checked right now
       this.end(REFUSED);
     }
   }
 
-  /** A command, and its acknowledgement. Raises ChatError. */
+  /** Send a command. Resolves to its acknowledgement; rejects with a ChatError. */
   ask(command, patience = REPLY_MS) {
     const ref = ++this.#refs;
     return new Promise((resolve, reject) => {
@@ -150,14 +151,14 @@ export class Socket {
     });
   }
 
-  /** Browsers don't show the server's pings: something is asked that costs nothing, to hear whether it is there. */
+  /** Send a command that costs nothing, to see whether the server responds. Browsers don't show its pings. */
   async #probe() {
     if (!this.#isReady || this.#isProbing) return;
     this.#isProbing = true;
     try {
       await this.ask({ type: "unsubscribe", conversation_id: NOBODY }, PROBE_MS);
     } catch {
-      // it has ended, or was asked too much: both are seen elsewhere
+      // the socket has ended, or the command was refused: both are handled elsewhere
     } finally {
       this.#isProbing = false;
     }

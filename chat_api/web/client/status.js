@@ -5,7 +5,7 @@ export class Status {
   #isSignedOut = false;
   #troubled = new Set();
 
-  /** @param {(value: string) => void} emit called when it changes @param {AbortSignal} signal ends the listening */
+  /** @param {(value: string) => void} emit called with each new status @param {AbortSignal} signal stops listening */
   constructor(emit, signal) {
     this.#emit = emit;
     for (const type of ["offline", "online"]) globalThis.addEventListener?.(type, () => this.#update(), { signal });
@@ -16,19 +16,19 @@ export class Status {
     return this.#value;
   }
 
-  /** @param {object} who has no connection: an answer's pause, for example */
+  /** @param {object} who has lost its connection, for example an answer's Pause */
   troubled(who) {
     this.#troubled.add(who);
     this.#update();
   }
 
-  /** @param {object} who has a connection again */
+  /** @param {object} who has its connection back */
   mended(who) {
     this.#troubled.delete(who);
     this.#update();
   }
 
-  /** Whether the service has refused the token, and there is no other one. */
+  /** Whether the service has refused the token and there is no other one. */
   set isSignedOut(isSignedOut) {
     this.#isSignedOut = isSignedOut;
     this.#update();

@@ -1,9 +1,11 @@
+// Server-sent events, by fetch: EventSource sends neither headers nor a body.
+
 import { conversationPath, query } from "./address.js";
 import { ChatError, broken, foreign } from "./errors.js";
 import { EventParser } from "./event-parser.js";
 import { DOUBTFUL_MS, SILENCE_MS } from "./times.js";
 
-/** One connection: the question, or what comes after the last event, until the end of the stream. */
+/** Read one connection to its end: it asks the question, or continues after the last event. */
 export async function readStream(answer, link, pause) {
   const attempt = new Attempt(answer.signal, link);
   try {
@@ -12,11 +14,11 @@ export async function readStream(answer, link, pause) {
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw foreign(response);
     pause.mended();
     const reader = response.body.getReader();
-    const decoder = new TextDecoder(); // keeps the bytes of a character that another chunk completes
+    const decoder = new TextDecoder(); // keeps the bytes of a character that is split between chunks
     const parser = new EventParser();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return; // read until here after the last event, too: the connection can be used again
+      if (done) return; // reading to the end, past the last event, lets the browser reuse the connection
       attempt.heard();
       for (const message of parser.push(decoder.decode(value, { stream: true }))) {
         if (answer.take(asEvent(message, answer.conversationId))) pause.reset();
@@ -31,7 +33,8 @@ export async function readStream(answer, link, pause) {
 
 function openStream(answer, link, signal) {
   if (answer.lastEventId !== null) {
-    return link.requests.fetch("GET", conversationPath(answer, `/stream${query({ after: answer.lastEventId })}`), { signal });
+    const path = conversationPath(answer, `/stream${query({ after: answer.lastEventId })}`);
+    return link.requests.fetch("GET", path, { signal });
   }
   const { kind, body, key } = answer.question;
   const headers = { "Idempotency-Key": key };
@@ -51,7 +54,7 @@ function asEvent({ id, data }, conversationId) {
   };
 }
 
-/** One connection's patience: aborted when the answer ends, after silence, and when the network has changed. */
+/** How long a connection may last: it is aborted when the answer ends, after silence, and when the network changes. */
 class Attempt {
   #controller = new AbortController();
   #heardAt = Date.now();
@@ -83,7 +86,7 @@ class Attempt {
   end() {
     clearTimeout(this.#timer);
     this.#end();
-    this.#controller.abort(); // lets go of the connection where the body wasn't read to its end
+    this.#controller.abort(); // frees the connection if the body wasn't read to its end
   }
 
   #watch() {

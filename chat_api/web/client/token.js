@@ -1,6 +1,6 @@
 import { EARLY_MS } from "./times.js";
 
-/** The bearer token, got once and renewed once, however many ask at the same time. */
+/** The bearer token. It is fetched once and renewed once, however many requests ask for it at the same time. */
 export class Token {
   #source;
   #token = null;
@@ -16,19 +16,19 @@ export class Token {
   /** Milliseconds until it should be renewed; null: not known. */
   get life() {
     const life = this.#renewAt - Date.now();
-    return life < 2 ** 31 ? Math.max(life, 0) : null; // more is too much for a timer
+    return life < 2 ** 31 ? Math.max(life, 0) : null; // a timer can't wait longer
   }
 
-  /** The token, or null where none is wanted: a proxy adds it. */
+  /** The token; null if the caller gave none, because a proxy adds it. */
   async get() {
     if (typeof this.#source !== "function") return this.#token;
     if (this.#token === null || this.#isRefused) return this.#ask(this.#isRefused);
     if (Date.now() < this.#renewAt) return this.#token;
-    this.#renewAt = Infinity; // tried once: the old one is good for a while
+    this.#renewAt = Infinity; // one try: the old token stays valid for a while
     return this.#ask(true).catch(() => this.#token);
   }
 
-  /** This one is no good any more; whether another one can be had. */
+  /** Don't use this token again. Returns whether another one can be fetched. */
   refuse(token) {
     if (token === this.#token) this.#isRefused = true;
     return typeof this.#source === "function";
@@ -38,7 +38,7 @@ export class Token {
     this.#asking ??= (async () => {
       try {
         const token = await this.#source({ expired });
-        if (typeof token !== "string" || !token) throw new Error("the token function gave no token");
+        if (typeof token !== "string" || !token) throw new Error("the token function returned no token");
         this.#token = token;
         this.#isRefused = false;
         this.#renewAt = Date.now() + renewIn(this.#token);
@@ -51,7 +51,7 @@ export class Token {
   }
 }
 
-/** Milliseconds after which a JSON Web Token should be renewed; infinity where it isn't one, or the clock is wrong. */
+/** Milliseconds until a JSON Web Token should be renewed; Infinity if it isn't one, or if the clock is wrong. */
 function renewIn(token) {
   try {
     const { iat, exp } = JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));

@@ -2,14 +2,14 @@ import { BROKEN_OFF, HUNG, ORIGIN_REFUSED, REFUSED } from "./closes.js";
 import { Socket } from "./socket.js";
 import { OPENING_MS } from "./times.js";
 
-/** Which transport is used, and the WebSocket where it is that. */
+/** The transport in use, and the WebSocket if that is the one. */
 export class Transport {
   #base;
   #link;
   #emit;
   #wanted = "sse";
   #used = "sse";
-  #isBlocked = false; // WebSockets are, while plain requests pass
+  #isBlocked = false; // WebSockets are blocked, plain requests pass
   #failedUpgrades = 0;
   #opening = null;
   #socket = null;
@@ -17,7 +17,7 @@ export class Transport {
   /**
    * @param {URL} base where `api/` lies
    * @param {import("./link.js").Link} link
-   * @param {(used: string) => void} emit called when another one is used
+   * @param {(used: string) => void} emit called when the transport in use changes
    */
   constructor(base, link, emit) {
     this.#base = base;
@@ -34,10 +34,10 @@ export class Transport {
   want(wanted) {
     this.#wanted = wanted;
     this.#unblock();
-    if (wanted === "sse") this.end(); // who reads by it goes on by streams
+    if (wanted === "sse") this.end(); // its readers go on with streams
   }
 
-  /** The WebSocket, opened where there is none. Raises ChatError. */
+  /** The WebSocket, opened if there is none. Throws a ChatError. */
   socket() {
     if (this.#opening === null) {
       const opening = (this.#opening = this.#open());
@@ -49,7 +49,7 @@ export class Transport {
     return this.#opening;
   }
 
-  /** See Socket. */
+  /** See Room. */
   flush(conversationId) {
     this.#socket?.flush(conversationId);
   }
@@ -80,9 +80,9 @@ export class Transport {
     }
   }
 
-  /** After a failed upgrade: where plain requests pass, a proxy blocks WebSockets, and streams are used from now on. */
+  /** After a failed upgrade: if plain requests pass, a proxy blocks WebSockets, and streams are used from now on. */
   async #suspect(code) {
-    if (![HUNG, BROKEN_OFF, ORIGIN_REFUSED].includes(code)) return; // the server said why
+    if (![HUNG, BROKEN_OFF, ORIGIN_REFUSED].includes(code)) return; // the server gave a reason
     if (!(await this.#passes())) this.#failedUpgrades = 0; // the network is down
     else if (++this.#failedUpgrades >= 2 || code !== BROKEN_OFF) {
       this.#isBlocked = true;

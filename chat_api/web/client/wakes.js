@@ -1,8 +1,8 @@
-/** When the page wakes up or its network comes back: then connections are checked, and pauses end early. */
+/** Tells when the page wakes up or the network comes back. Connections are checked then, and pauses end early. */
 export class Wakes {
   #calls = new Set();
 
-  /** @param {AbortSignal} signal ends the listening */
+  /** @param {AbortSignal} signal stops listening */
   constructor(signal) {
     const wake = (/** @type {boolean} */ changed) => [...this.#calls].forEach((call) => call(changed));
     const on = (/** @type {any} */ target, /** @type {string} */ type, /** @type {() => void} */ call) =>
@@ -14,15 +14,15 @@ export class Wakes {
   }
 
   /**
-   * @param {(changed: boolean) => void} call `changed`: the network may be another one
-   * @returns {() => void} ends the calls
+   * @param {(changed: boolean) => void} call `changed`: the network may be a different one
+   * @returns {() => void} stops the calls
    */
   on(call) {
     this.#calls.add(call);
     return () => this.#calls.delete(call);
   }
 
-  /** Wait so long, or until the network or the page comes back, or until `signal`. */
+  /** Wait this long, or until the page wakes up, the network comes back or `signal` is aborted. */
   async sleep(milliseconds, signal) {
     if (signal.aborted) return;
     await new Promise((resolve) => {

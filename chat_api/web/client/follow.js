@@ -5,15 +5,15 @@ import { isPassing } from "./errors.js";
 import { Pause } from "./pause.js";
 import { HIDDEN_POLL_MS, POLL_MS } from "./times.js";
 
-/** Tell of the answers that begin in a conversation, until it is left. Never rejects. */
-export async function stay(following, link) {
+/** Give `following` the answers that begin in its conversation, until it is left. Never rejects. */
+export async function follow(following, link) {
   const unlist = link.list(following);
   const pause = new Pause(link, following.signal);
   while (!following.ended) {
     try {
       if (link.transport.used === "ws") {
         const socket = await link.transport.socket();
-        await socket.stay(following, () => look(following, link, pause), give);
+        await socket.follow(following, () => look(following, link, pause), give);
       } else {
         await look(following, link, pause);
         await link.wakes.sleep(globalThis.document?.hidden ? HIDDEN_POLL_MS : POLL_MS, following.signal);
@@ -27,14 +27,14 @@ export async function stay(following, link) {
   unlist();
 }
 
-/** Look for what began elsewhere, or began and ended. Most looks read the top of a list and no more. */
+/** Look for an answer that began elsewhere, and may have ended. Most looks read only the top of the list. */
 async function look(following, link, pause) {
   const { conversationId, updatedAt } = following;
   const { items } = await link.requests.json("GET", `api/conversations${query({ limit: 20 })}`);
   pause.mended();
   pause.reset();
   const listed = items.find(({ id }) => id === conversationId)?.updated_at ?? updatedAt;
-  // While an answer is read here, nothing else begins; its end will show in the next look.
+  // While an answer is read here, no other one begins. Its end will show at the next look.
   if ((updatedAt !== null && listed === updatedAt) || link.reading(conversationId).length) return;
   const conversation = await link.requests.json("GET", conversationPath(following));
   if (following.ended || link.reading(conversationId).length) return;
@@ -45,7 +45,7 @@ async function look(following, link, pause) {
   else if (message) following.push(endedAnswer(message));
 }
 
-/** An answer that nobody saw while it was written. */
+/** An answer that had ended before it was seen: its whole text as one `reset`, then `done`. */
 function endedAnswer({ id: message_id, conversation_id, content, finish_reason, token_count, inference_time_ms }) {
   const answer = new Answer(conversation_id);
   const common = { generation_id: null, conversation_id };
@@ -55,6 +55,7 @@ function endedAnswer({ id: message_id, conversation_id, content, finish_reason, 
   return answer;
 }
 
+/** Hand an answer to all who follow, and start reading it. */
 function give(followings, answer, link) {
   for (const following of followings) following.push(answer);
   drive(answer, link);
