@@ -1,4 +1,4 @@
-/** The JavaScript client of the samosaChaat chat API. What the names promise is told in client.js. */
+/** The types of the JavaScript client of the samosaChaat chat API. client.js documents what each name does. */
 
 export type Transport = "sse" | "ws";
 export type Status = "online" | "reconnecting" | "offline" | "signed-out";
@@ -55,7 +55,7 @@ export interface Models {
 }
 
 interface EventBase {
-  /** Null in an answer of `follow` that had ended before it was seen: it comes as one `reset` and `done`. */
+  /** Null for an answer of `follow` that had ended before it was seen: it comes as one `reset` and `done`. */
   generation_id: string | null;
   conversation_id: string;
   seq: number;
@@ -69,7 +69,7 @@ export interface StartEvent extends EventBase {
 export interface TokenEvent extends EventBase {
   type: "token";
   token: string;
-  /** What else the model server sent along. */
+  /** Other fields that the model server sent. */
   [more: string]: unknown;
 }
 
@@ -89,7 +89,7 @@ export interface ErrorEvent extends EventBase {
 export interface DoneEvent extends EventBase {
   type: "done";
   done: true;
-  /** Null where there was no text to keep. */
+  /** Null if there was no text to store. */
   message_id: string | null;
   finish_reason: FinishReason;
   token_count: number;
@@ -102,12 +102,12 @@ export interface AskOptions {
   temperature?: number;
   max_tokens?: number;
   top_k?: number;
-  /** Default: one of its own for each call. */
+  /** Default: a new one for each call. */
   idempotencyKey?: string;
 }
 
 export interface ChatClientOptions {
-  /** Where `api/` lies; default: the service that the module was loaded from. */
+  /** Where `api/` is. Default: the service that the module was loaded from. */
   baseUrl?: string;
   token?: string | ((asked: { expired: boolean }) => string | Promise<string>);
   transport?: Transport;
@@ -120,7 +120,7 @@ interface ChatClientEvents {
 
 export class ChatError extends Error {
   readonly code: string;
-  /** 0 where no HTTP status came. */
+  /** 0 if there was no HTTP response. */
   readonly status: number;
   readonly detail: unknown;
   /** Seconds. */
@@ -181,4 +181,9 @@ export class ChatClient extends EventTarget {
     listener: EventListenerOrEventListenerObject | null,
     options?: boolean | AddEventListenerOptions,
   ): void;
+}
+
+/** Splits a stream of server-sent events into events. ChatClient uses one itself. */
+export class EventParser {
+  push(text: string): { id: string; data: string }[];
 }

@@ -87,6 +87,18 @@ async def test_readmes_example_tells_that_the_service_or_its_model_is_away(
     await expect(page.get_by_text("Half an ans")).to_be_visible()
 
 
+async def test_what_the_network_lost_of_the_client_is_loaded_by_the_next_import(
+    page: Page, site: Site, service: Served, console: Console
+) -> None:
+    console.allow("client/socket.js")
+    await page.goto(site.url)
+    load = "(address) => import(`${address}/web/client.js`).then(() => 'loaded', () => 'failed')"
+    await page.route("**/web/client/socket.js", lambda route: route.abort())
+    assert await page.evaluate(load, service.address) == "failed"
+    await page.unroute("**/web/client/socket.js")
+    assert await page.evaluate(load, service.address) == "loaded"
+
+
 async def test_module_knows_the_service_that_it_came_from(page: Page, site: Site, service: Served) -> None:
     await page.goto(site.url)
     listed = await page.evaluate(

@@ -37,4 +37,4 @@ def test_the_page_imports_each_library_from_one_place() -> None:
     for name in digests():
         if name.endswith(".js"):
             assert name in imported
-            assert (name in page) == (f'import("../vendor/{name}")' not in imported)
+            assert (name in page) == (f'import("../../vendor/{name}")' not in imported)

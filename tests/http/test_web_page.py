@@ -67,9 +67,13 @@ async def test_each_address_in_the_page_is_relative_and_leads_to_a_file(client: 
 async def test_the_page_names_each_module_beforehand(client: Client) -> None:
     tags = Tags(await (await client.get("/")).text()).found
     named = {str(attributes["href"]) for _, attributes in tags if attributes.get("rel") == "modulepreload"}
-    modules = {f"web/{name}" for name in ASSETS if name.endswith(".js") and name.startswith("page/")}
+    modules = {
+        f"web/{name}" for name in ASSETS if name.endswith(".js") and name.startswith(("client/", "page/"))
+    }
     modules -= {"web/page/main.js", "web/page/theme.js"}  # scripts of the page itself
-    libraries = re.findall(r'from "\.\./(vendor/.*?)"', (web_dir() / "page" / "libraries.js").read_text())
+    libraries = re.findall(
+        r'from "\.\./\.\./(vendor/.*?)"', (web_dir() / "page" / "ui" / "libraries.js").read_text()
+    )
     assert named == modules | {f"web/{name}" for name in ["client.js", *libraries]}
 
 

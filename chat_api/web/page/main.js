@@ -1,23 +1,23 @@
 // The page's parts are made and joined here.
 
 import { ChatClient } from "../client.js";
-import { watchConnection } from "./banner.js";
-import { copyText } from "./code.js";
-import { Composer } from "./composer.js";
-import { Conversations } from "./conversations.js";
-import { closeDialogs } from "./dialogs.js";
-import { drawIcons, find, h } from "./dom.js";
-import { Drawer } from "./drawer.js";
-import { Follow } from "./follow.js";
-import { listenToKeys, openHelp } from "./keys.js";
-import { Messages } from "./messages.js";
-import { ModelMenu } from "./model-menu.js";
-import { passing } from "./preferences.js";
-import { openSettings, transport } from "./settings.js";
-import { Sidebar } from "./sidebar.js";
-import { Thread } from "./thread.js";
-import { toast } from "./toast.js";
-import { Tokens } from "./tokens.js";
+import { ModelMenu } from "./reader/model-menu.js";
+import { passing } from "./reader/preferences.js";
+import { openSettings, transport } from "./reader/settings.js";
+import { Tokens } from "./reader/tokens.js";
+import { Conversations } from "./sidebar/conversations.js";
+import { Drawer } from "./sidebar/drawer.js";
+import { Sidebar } from "./sidebar/sidebar.js";
+import { Composer } from "./thread/composer.js";
+import { Follow } from "./thread/follow.js";
+import { Messages } from "./thread/messages.js";
+import { Thread } from "./thread/thread.js";
+import { watchConnection } from "./ui/banner.js";
+import { copyText } from "./ui/copy.js";
+import { closeDialogs } from "./ui/dialogs.js";
+import { drawIcons, find, h } from "./ui/dom.js";
+import { listenToKeys, openHelp } from "./ui/keys.js";
+import { toast } from "./ui/toast.js";
 
 drawIcons();
 

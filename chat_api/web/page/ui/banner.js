@@ -11,7 +11,7 @@ const PATIENCE_MS = 600; // a connection that is mended within this is nobody's 
 
 /**
  * @param {HTMLElement} place
- * @param {import("../client.js").ChatClient} chat
+ * @param {import("../../client.js").ChatClient} chat
  * @param {() => void} signIn
  */
 export function watchConnection(place, chat, signIn) {

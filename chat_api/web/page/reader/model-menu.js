@@ -1,10 +1,10 @@
 // Which model answers. A new conversation may choose one; an administrator may have the server load another.
 
-import { h } from "./dom.js";
-import { icon } from "./icons.js";
-import { openMenu } from "./menu.js";
-import { shortName } from "./message.js";
-import { toast } from "./toast.js";
+import { h } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
+import { openMenu } from "../ui/menu.js";
+import { toast } from "../ui/toast.js";
+import { nameOf, shortName } from "./model-name.js";
 
 export class ModelMenu {
   #button;
@@ -17,7 +17,7 @@ export class ModelMenu {
 
   /**
    * @param {HTMLElement} button
-   * @param {import("../client.js").ChatClient} chat
+   * @param {import("../../client.js").ChatClient} chat
    * @param {(tag: string) => void} choose for a new conversation; begins one where another is open
    */
   constructor(button, chat, choose) {
@@ -79,9 +79,4 @@ export class ModelMenu {
       toast(error.message);
     }
   }
-}
-
-/** Model servers list names, or objects that have one. */
-function nameOf(model) {
-  return typeof model === "string" ? model : (model?.model_tag ?? model?.tag ?? model?.id ?? model?.name ?? "");
 }

@@ -1,8 +1,8 @@
 // Where the page's token comes from: the site that it is part of, or else the reader. It lives in memory, a typed one
 // also in this tab's session storage; never in an address, a cookie or what outlives the tab.
 
-import { openDialog } from "./dialogs.js";
-import { h } from "./dom.js";
+import { openDialog } from "../ui/dialogs.js";
+import { h } from "../ui/dom.js";
 import { passing } from "./preferences.js";
 
 const TYPED = "token";

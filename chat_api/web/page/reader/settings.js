@@ -1,14 +1,14 @@
 // The settings dialog: how answers come, and how the page looks.
 
-import { choice, openDialog } from "./dialogs.js";
-import { h } from "./dom.js";
+import { choice, openDialog } from "../ui/dialogs.js";
+import { h } from "../ui/dom.js";
 import { lasting, setTheme, theme } from "./preferences.js";
 
 /** @returns {"sse" | "ws"} what the reader wants */
 export const transport = () => (lasting.get("transport") === "ws" ? "ws" : "sse");
 
 /**
- * @param {import("../client.js").ChatClient} chat
+ * @param {import("../../client.js").ChatClient} chat
  * @param {(() => void) | null} signOut null where the page can't
  */
 export function openSettings(chat, signOut) {

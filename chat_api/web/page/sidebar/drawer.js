@@ -1,6 +1,6 @@
 // The sidebar: beside the conversation where there is room, else a drawer over it.
 
-import { lasting } from "./preferences.js";
+import { lasting } from "../reader/preferences.js";
 
 export class Drawer {
   #parts;

@@ -1,10 +1,10 @@
 // The open conversation's messages, in their order; or what stands in their place.
 
-import { copyText } from "./code.js";
-import { h } from "./dom.js";
-import { icon } from "./icons.js";
-import { Answer, Question } from "./message.js";
-import { toast } from "./toast.js";
+import { copyText } from "../ui/copy.js";
+import { h } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
+import { toast } from "../ui/toast.js";
+import { AnswerView, QuestionView } from "./message.js";
 
 const DRAWN_AT_ONCE = 12; // messages: more than fit on a screen
 const SLICE_MS = 8;
@@ -70,10 +70,10 @@ export class Messages {
     messages.forEach((message, place) => {
       const view = this.#views[place];
       const isAnswer = message.role !== "user";
-      if (view && (view.id === message.id || view.id === null) && view instanceof Answer === isAnswer) view.fill(message);
+      if (view && (view.id === message.id || view.id === null) && view instanceof AnswerView === isAnswer) view.fill(message);
       else {
         this.#cut(place);
-        this.#add(isAnswer ? new Answer(this.actions.regenerate) : new Question(message));
+        this.#add(isAnswer ? new AnswerView(this.actions.regenerate) : new QuestionView(message));
         if (isAnswer) this.#views[place].fill(message);
       }
     });
@@ -81,27 +81,27 @@ export class Messages {
     this.#draw();
   }
 
-  /** @param {string} content @returns {Question} */
+  /** @param {string} content @returns {QuestionView} */
   ask(content) {
     if (!this.#views.length) this.#replace();
-    return this.#add(new Question({ content }));
+    return this.#add(new QuestionView({ content }));
   }
 
-  /** An answer on its way, in the place of the last one if there is one. @returns {Answer} */
+  /** An answer on its way, in the place of the last one if there is one. @returns {AnswerView} */
   begin() {
     this.dropAnswer();
-    const answer = this.#add(new Answer(this.actions.regenerate));
+    const answer = this.#add(new AnswerView(this.actions.regenerate));
     answer.begin(() => {});
     return answer;
   }
 
   dropAnswer() {
-    if (this.last instanceof Answer) this.#cut(this.#views.length - 1);
+    if (this.last instanceof AnswerView) this.#cut(this.#views.length - 1);
   }
 
   /** What went wrong with the last question, where its answer stands or would stand. */
   fail(text) {
-    const answer = this.last instanceof Answer ? this.last : this.#add(new Answer(this.actions.regenerate));
+    const answer = this.last instanceof AnswerView ? this.last : this.#add(new AnswerView(this.actions.regenerate));
     answer.fail(text);
   }
 
@@ -115,7 +115,7 @@ export class Messages {
 
   /** The last answer's text, to be copied by a shortcut. */
   get lastAnswer() {
-    return this.#views.findLast((view) => view instanceof Answer);
+    return this.#views.findLast((view) => view instanceof AnswerView);
   }
 
   #add(view) {
@@ -137,7 +137,7 @@ export class Messages {
   /** The newest ones at once, the others when there is time, from below: the reader scrolls up. */
   #draw() {
     clearTimeout(this.#drawing);
-    const waiting = this.#views.filter((view) => view instanceof Answer);
+    const waiting = this.#views.filter((view) => view instanceof AnswerView);
     waiting.splice(-DRAWN_AT_ONCE).forEach((view) => view.draw());
     const slice = () => {
       const until = performance.now() + SLICE_MS;

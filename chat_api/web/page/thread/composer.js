@@ -1,7 +1,7 @@
 // The message box: Enter sends, Shift+Enter begins a line; drafts survive a reload; one button sends and stops.
 
-import { icon } from "./icons.js";
-import { passing } from "./preferences.js";
+import { passing } from "../reader/preferences.js";
+import { icon } from "../ui/icons.js";
 
 const LONGEST = 8000; // characters, as the service counts them
 const WARN_FROM = 7000;

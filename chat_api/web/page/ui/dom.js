@@ -1,4 +1,4 @@
-// Making elements. Text is set as text, never as HTML: markdown.js alone makes elements from what others wrote.
+// Making elements. Text is set as text, never as HTML: sanitise.js alone makes elements of HTML.
 
 import { icon } from "./icons.js";
 

@@ -1,8 +1,8 @@
 // One conversation in the sidebar: a link, its menu, and its title while it is edited.
 
-import { h, iconButton } from "./dom.js";
-import { icon } from "./icons.js";
-import { openMenu } from "./menu.js";
+import { h, iconButton } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
+import { openMenu } from "../ui/menu.js";
 
 const LONGEST_TITLE = 500;
 

@@ -1,7 +1,8 @@
 // A message on the page: what the reader wrote, as it was written; what the model answered, as Markdown.
 
-import { h, iconButton } from "./dom.js";
-import { icon } from "./icons.js";
+import { shortName } from "../reader/model-name.js";
+import { h, iconButton } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
 import { renderText } from "./markdown.js";
 import { StreamingText } from "./streaming.js";
 
@@ -54,7 +55,7 @@ class MessageView {
   }
 }
 
-export class Question extends MessageView {
+export class QuestionView extends MessageView {
   /** @param {{id?: string, content: string}} message */
   constructor(message) {
     super("question", "You said", h("div", { class: "bubble", dir: "auto", text: message.content }));
@@ -73,7 +74,7 @@ export class Question extends MessageView {
   }
 }
 
-export class Answer extends MessageView {
+export class AnswerView extends MessageView {
   #meta = h("span", { class: "meta" });
   #text = "";
   #stream = null;
@@ -169,9 +170,4 @@ export class Answer extends MessageView {
     ];
     this.#meta.textContent = known.filter(Boolean).join(" · ");
   }
-}
-
-/** A model's name without its folder and file type, as model servers like to give it. */
-export function shortName(model) {
-  return model.replace(/^.*[/\\]/, "").replace(/\.gguf$/i, "");
 }

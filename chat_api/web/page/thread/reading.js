@@ -1,12 +1,12 @@
 // Reading answers: those that were asked for, and those that other tabs ask for.
 
-import { toast } from "./toast.js";
+import { toast } from "../ui/toast.js";
 
 /**
  * Show an answer's events in its view, to its end.
  *
- * @param {import("../client.js").Answer} answer
- * @param {import("./message.js").Answer} view
+ * @param {import("../../client.js").Answer} answer
+ * @param {import("./message.js").AnswerView} view
  * @param {(event: any) => void} started
  * @returns {Promise<{failure: string, error: any}>} what went wrong with the model, or with reading
  */
@@ -37,8 +37,8 @@ export class Others {
   #following = null;
 
   /**
-   * @param {import("../client.js").ChatClient} chat
-   * @param {(answer: import("../client.js").Answer) => Promise<void>} join
+   * @param {import("../../client.js").ChatClient} chat
+   * @param {(answer: import("../../client.js").Answer) => Promise<void>} join
    */
   constructor(chat, join) {
     this.#chat = chat;

@@ -1,21 +1,9 @@
-// Markdown to nodes: the one place where text that others wrote becomes elements. DOMPurify makes the nodes from
-// marked's HTML; the page's policy (Trusted Types) lets nobody else do so.
+// Markdown to nodes: marked makes HTML from it, sanitise.js makes nodes from that, and decorate.js adds to them.
 
-import { decorate } from "./code.js";
-import { DOMPurify, Marked } from "./libraries.js";
+import { Marked } from "../ui/libraries.js";
+import { decorate } from "./decorate.js";
+import { sanitise } from "./sanitise.js";
 
-const ALLOWED = {
-  ALLOWED_TAGS: [
-    ..."a b blockquote br code del em h3 h4 h5 h6 hr i img ins kbd li mark ol p pre s span strong sub sup".split(" "),
-    ..."table tbody td th thead tr u ul".split(" "),
-  ],
-  ALLOWED_ATTR: ["align", "alt", "class", "href", "rel", "src", "start", "target", "title"],
-  ADD_URI_SAFE_ATTR: ["align", "rel", "start", "target"], // no addresses: the pattern below isn't for them
-  ALLOW_ARIA_ATTR: false,
-  ALLOW_DATA_ATTR: false,
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/(?:png|jpeg|gif|webp);base64,)/i,
-  RETURN_DOM_FRAGMENT: true,
-};
 const LINKS = new Set(["http:", "https:", "mailto:"]);
 const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[a-z0-9+/=]+$/i;
 // Of HTML in an answer only these mean what they say; the rest is shown as it was written, as in "use a <div>".
@@ -67,18 +55,18 @@ export function render(tokens) {
   const written = tokens.filter(({ type }) => type !== "def").map(({ raw }) => raw).join("");
   return orElse(
     () => {
-      const fragment = sanitised(marked.parser(tokens));
-      return isSeen(fragment) || !written.trim() ? fragment : sanitised(asWritten(written));
+      const fragment = rendered(marked.parser(tokens));
+      return isSeen(fragment) || !written.trim() ? fragment : rendered(asWritten(written));
     },
-    () => sanitised(asWritten(written)),
+    () => rendered(asWritten(written)),
   );
 }
 
 /** Nodes for a whole text. */
 export const renderText = (text) => render(blocks(text));
 
-function sanitised(html) {
-  const fragment = DOMPurify.sanitize(html, ALLOWED);
+function rendered(html) {
+  const fragment = sanitise(html);
   decorate(fragment);
   return fragment;
 }
@@ -103,9 +91,6 @@ function tooDeep(text) {
 const asWritten = (text) => `<p>${lines(text)}</p>`;
 
 const lines = (text) => escape(text.trim()).replaceAll("\n", "<br>");
-
-/** Nodes for HTML that a library made, such as highlighted code. */
-export const clean = (html) => DOMPurify.sanitize(html, ALLOWED);
 
 /** A link whose title is its address, not what the answer says of it. */
 function anchor(href, inner) {

@@ -1,8 +1,8 @@
 // The conversations at the side: their sections, the search, and what to say where there are none.
 
+import { h } from "../ui/dom.js";
 import { ConversationRow } from "./conversation-row.js";
 import { sections } from "./dates.js";
-import { h } from "./dom.js";
 
 const NEAR_END_PX = 400;
 

@@ -17,7 +17,7 @@ export class Conversations extends EventTarget {
   state = "loading"; // "ready", "failed"
   error = null;
 
-  /** @param {import("../client.js").ChatClient} chat */
+  /** @param {import("../../client.js").ChatClient} chat */
   constructor(chat) {
     super();
     this.#chat = chat;

@@ -1,8 +1,8 @@
 // What the reader deleted and may still undo. It is noted for good, because a page that is closed before the time is
 // over can't be sure of its last request.
 
-import { isAway, networkIsBack } from "./network.js";
-import { lasting } from "./preferences.js";
+import { isAway, networkIsBack } from "../reader/network.js";
+import { lasting } from "../reader/preferences.js";
 
 export const UNDO_SECONDS = 7;
 

@@ -1,0 +1,62 @@
+import { conversationPath, query } from "./address.js";
+import { Answer } from "./answer.js";
+import { drive } from "./drive.js";
+import { isPassing } from "./errors.js";
+import { Pause } from "./pause.js";
+import { HIDDEN_POLL_MS, POLL_MS } from "./times.js";
+
+/** Give `following` the answers that begin in its conversation, until it is left. Never rejects. */
+export async function follow(following, link) {
+  const unlist = link.list(following);
+  const pause = new Pause(link, following.signal);
+  while (!following.ended) {
+    try {
+      if (link.transport.used === "ws") {
+        const socket = await link.transport.socket();
+        await socket.follow(following, () => look(following, link, pause), give);
+      } else {
+        await look(following, link, pause);
+        await link.wakes.sleep(globalThis.document?.hidden ? HIDDEN_POLL_MS : POLL_MS, following.signal);
+      }
+    } catch (error) {
+      if (!isPassing(error, true)) following.fail(error);
+      else if (!following.ended) await pause.wait(error.retryAfter);
+    }
+  }
+  pause.mended();
+  unlist();
+}
+
+/** Look for an answer that began elsewhere, and may have ended. Most looks read only the top of the list. */
+async function look(following, link, pause) {
+  const { conversationId, updatedAt } = following;
+  const { items } = await link.requests.json("GET", `api/conversations${query({ limit: 20 })}`);
+  pause.mended();
+  pause.reset();
+  const listed = items.find(({ id }) => id === conversationId)?.updated_at ?? updatedAt;
+  // While an answer is read here, no other one begins. Its end will show at the next look.
+  if ((updatedAt !== null && listed === updatedAt) || link.reading(conversationId).length) return;
+  const conversation = await link.requests.json("GET", conversationPath(following));
+  if (following.ended || link.reading(conversationId).length) return;
+  following.updatedAt = conversation.updated_at;
+  const { generation } = conversation;
+  const message = following.news(conversation);
+  if (generation) give([following], new Answer(conversationId, { generation }), link);
+  else if (message) following.push(endedAnswer(message));
+}
+
+/** An answer that had ended before it was seen: its whole text as one `reset`, then `done`. */
+function endedAnswer({ id: message_id, conversation_id, content, finish_reason, token_count, inference_time_ms }) {
+  const answer = new Answer(conversation_id);
+  const common = { generation_id: null, conversation_id };
+  answer.take({ ...common, type: "reset", seq: 0, reset: true, content });
+  const end = { message_id, finish_reason, token_count, inference_time_ms };
+  answer.take({ ...common, type: "done", seq: 1, done: true, ...end });
+  return answer;
+}
+
+/** Hand an answer to all who follow, and start reading it. */
+function give(followings, answer, link) {
+  for (const following of followings) following.push(answer);
+  drive(answer, link);
+}

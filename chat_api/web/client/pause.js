@@ -1,0 +1,31 @@
+import { FIRST_PAUSE_MS, LONGEST_PAUSE_MS } from "./times.js";
+
+/** The time between two tries. The client's status is "reconnecting" from the first failure to the next success. */
+export class Pause {
+  #link;
+  #signal;
+  #next = FIRST_PAUSE_MS;
+
+  constructor(link, signal) {
+    this.#link = link;
+    this.#signal = signal;
+  }
+
+  /** There is a connection again. */
+  mended() {
+    this.#link.status.mended(this);
+  }
+
+  /** The connection works: the next pause is short again. */
+  reset() {
+    this.#next = FIRST_PAUSE_MS;
+  }
+
+  /** @param {number | null} retryAfter seconds that the server asks for */
+  async wait(retryAfter) {
+    this.#link.status.troubled(this);
+    const jittered = this.#next * (0.5 + Math.random() / 2);
+    this.#next = Math.min(this.#next * 2, LONGEST_PAUSE_MS);
+    await this.#link.wakes.sleep(Math.max(jittered, (retryAfter ?? 0) * 1000), this.#signal);
+  }
+}

@@ -1,0 +1,46 @@
+// The open conversation as the service stores it, or why it can't be shown.
+
+import { announce } from "../ui/announcer.js";
+
+export class Stored {
+  #conversations;
+  #messages;
+  #known = new Map(); // conversations as they were last seen, to be shown at once
+
+  /**
+   * @param {import("../sidebar/conversations.js").Conversations} conversations
+   * @param {import("./messages.js").Messages} messages
+   */
+  constructor(conversations, messages) {
+    this.#conversations = conversations;
+    this.#messages = messages;
+  }
+
+  /** Show what was last seen of a conversation, if anything. */
+  showKnown(id) {
+    const known = this.#known.get(id);
+    if (known) this.show(known);
+  }
+
+  show(conversation) {
+    this.#known.set(conversation.id, conversation);
+    this.#conversations.put(conversation);
+    const { messages, generation } = conversation;
+    const asked = messages.findIndex(({ id }) => id === generation?.user_message_id);
+    this.#messages.show(asked < 0 ? messages : messages.slice(0, asked + 1)); // the old answer goes when the new one comes
+  }
+
+  /** Say why it can't be shown. @param {any} error @param {() => void} again what "Try again" does */
+  apologise(error, again) {
+    if (error.status === 404) {
+      this.#messages.apologise("This conversation no longer exists.", "Start a new one", () => (location.hash = "#/"));
+    } else this.#messages.apologise(error.message, "Try again", again);
+    announce(error.message);
+  }
+
+  /** It no longer exists. */
+  forget(id) {
+    this.#known.delete(id);
+    this.#conversations.forget(id);
+  }
+}

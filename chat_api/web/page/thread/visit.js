@@ -1,0 +1,199 @@
+// A visit to a conversation, until another one is opened: loads it, sends, has answers read to their end, and stops
+// them. What comes after the visit belongs to nobody.
+
+import { isAway, networkIsBack } from "../reader/network.js";
+import { announce, announceAnswer } from "../ui/announcer.js";
+import { toast } from "../ui/toast.js";
+import { Others, readInto } from "./reading.js";
+import { Turn } from "./turn.js";
+
+export class Visit {
+  #thread;
+  #chat;
+  #messages;
+  #others;
+  #isPast = false;
+  #waiting = new AbortController(); // for the network
+
+  /** @param {import("./thread.js").Thread} thread @param {string | null} id */
+  constructor(thread, id) {
+    this.#thread = thread;
+    this.#chat = thread.chat;
+    this.#messages = thread.messages;
+    this.#others = new Others(thread.chat, (answer) => this.#join(answer));
+    this.turn = new Turn(thread.chat, () => thread.changed());
+    this.id = id;
+  }
+
+  async open() {
+    if (this.id === null) {
+      this.#messages.welcome();
+      return;
+    }
+    this.#messages.wait();
+    this.#thread.stored.showKnown(this.id);
+    this.#thread.follow.toEnd();
+    await this.#load();
+  }
+
+  leave() {
+    this.#isPast = true;
+    this.#thread.outbox.leave(this.id);
+    this.#waiting.abort();
+    this.#others.leave();
+    this.turn.leave();
+  }
+
+  /** @returns {boolean} whether it was taken */
+  send(content) {
+    if (this.turn.isBusy) return false;
+    this.turn.begin();
+    const question = this.#messages.ask(content);
+    const view = this.#messages.begin();
+    this.#thread.follow.toEnd();
+    this.#deliver(question, view, crypto.getRandomValues(new Uint32Array(4)).join("-"));
+    return true;
+  }
+
+  regenerate() {
+    if (this.turn.isBusy || this.id === null) return;
+    this.turn.begin();
+    const view = this.#messages.begin();
+    this.#thread.follow.toEnd();
+    this.#read(this.#chat.regenerate(this.id), view);
+  }
+
+  async stop() {
+    if (!this.turn.isBusy) return;
+    if (this.#thread.outbox.isCreating) this.#waiting.abort();
+    await this.turn.stop(this.id);
+  }
+
+  /** The conversation as it is stored; and its answer, if one is on its way. */
+  async #load() {
+    let conversation;
+    try {
+      conversation = await this.#chat.conversations.get(this.id);
+    } catch (error) {
+      if (this.#isPast) return;
+      this.#apologise(error);
+      if (isAway(error)) await networkIsBack(this.#waiting.signal);
+      if (isAway(error) && !this.#isPast && !this.turn.isBusy) this.#thread.open(this.id);
+      return;
+    }
+    if (this.#isPast || this.turn.isBusy) return;
+    this.#show(conversation);
+    this.#thread.follow.toEnd();
+    this.#goOn(conversation);
+    if (!conversation.generation && conversation.messages.at(-1)?.role === "user") {
+      this.#messages.fail("There is no answer to this yet.");
+    }
+    this.#others.watch(this.id, conversation);
+  }
+
+  /** Send a question. The key makes it one message, however often it is tried. */
+  async #deliver(question, view, key) {
+    const content = question.text;
+    const refused = (error) => {
+      this.#thread.outbox.keep(content);
+      this.#messages.dropAnswer();
+      const again = () => {
+        if (this.turn.isBusy) return;
+        this.turn.begin();
+        this.#deliver(question, this.#messages.begin(), key);
+      };
+      question.notify(error.message, { bad: true, action: "Send again", act: again });
+      announce(`Not sent. ${error.message}`);
+    };
+    let answer;
+    try {
+      answer = await this.#thread.outbox.send(content, {
+        id: this.id,
+        key,
+        modelTag: this.#thread.modelTag,
+        signal: this.#waiting.signal,
+        isPast: () => this.#isPast,
+        created: (id) => this.#thread.created((this.id = id)),
+      });
+    } catch (error) {
+      if (this.#isPast) return;
+      this.turn.end();
+      refused(error);
+      return;
+    }
+    if (this.#isPast) return; // it is answered all the same
+    this.#others.watch(this.id);
+    await this.#read(answer, view, { question, refused });
+  }
+
+  /** Show an answer to its end. `question`, `refused`: where it answers one that is sent just now. */
+  async #read(answer, view, { question, refused } = {}) {
+    this.turn.begin(answer);
+    const { failure, error } = await readInto(answer, view, (start) => {
+      if (question) question.id = start.user_message_id;
+      this.turn.answering(this.id);
+      this.#thread.conversations.tellOthers();
+      announce("The answer begins.");
+    });
+    if (this.#isPast) return;
+    this.turn.end();
+    if (error === null) {
+      announceAnswer(view.words, view.ending);
+      await this.#settle(failure);
+    } else if (answer.generationId !== null || !question) {
+      await this.#settle(error.code === "answer_gone" ? "" : error.message);
+    } else if (error.code === "generation_running") {
+      // Another tab was quicker: its answer is shown, and the question goes back where it came from.
+      this.#thread.giveBack(this.id, question.text);
+      toast(error.message);
+      await this.#settle("");
+    } else {
+      if (error.status === 404) this.#forget(); // deleted elsewhere: sent again, it begins another one
+      refused(error);
+    }
+  }
+
+  /** After an answer: what is stored is the truth. The old answer is back where a new one failed. */
+  async #settle(failure) {
+    const { id } = this;
+    const isPast = () => this.#isPast || id !== this.id || this.turn.isBusy;
+    let conversation;
+    try {
+      conversation = await this.#chat.conversations.get(id);
+    } catch (error) {
+      if (error.status === 404 && !isPast()) this.#apologise(error);
+      return; // what is shown is right but for its small print
+    }
+    if (isPast()) return;
+    this.#show(conversation);
+    this.#goOn(conversation);
+    if (failure) this.#messages.fail(failure);
+  }
+
+  async #join(answer) {
+    if (this.turn.isBusy) return; // our own was sent, and is refused: its end shows what else there is
+    const conversation = await this.#chat.conversations.get(this.id);
+    if (this.#isPast || this.turn.isBusy) return;
+    this.#show(conversation);
+    if (!answer.ended) this.#read(answer, this.#messages.begin());
+  }
+
+  #goOn({ generation }) {
+    if (generation) this.#read(this.#chat.attach(this.id, { generation }), this.#messages.begin());
+  }
+
+  #show(conversation) {
+    this.#thread.stored.show(conversation);
+    this.#thread.changed();
+  }
+
+  #apologise(error) {
+    if (error.status === 404) this.#forget();
+    this.#thread.stored.apologise(error, () => this.#thread.open(this.id));
+  }
+
+  #forget() {
+    this.#thread.stored.forget(this.id);
+    this.id = null; // what is written now begins another one
+  }
+}
