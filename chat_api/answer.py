@@ -231,7 +231,7 @@ class Answer:
                     first_seq=rest.first_seq if rest else None,
                     last_seq=self.log.next_seq,  # the number that `done` will have
                     slice=rest.events if rest else None,
-                    tell=self._journal.has_company,
+                    notify=self._journal.has_company,
                 )
             except errors.DatabaseUnavailable:
                 pass  # logged there; the text is safe here

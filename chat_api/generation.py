@@ -105,7 +105,7 @@ class Generations:
             "worker_id": self._worker_id,
             "max_messages": self._settings.max_conversation_history,
             "max_characters": self._settings.max_token_budget,
-            "tell": self._journal.has_company,
+            "notify": self._journal.has_company,
             **self._limits.parameters(user_id, address),
         }
         row = await begin(self._database, parameters)

@@ -472,8 +472,8 @@ async def test_a_given_value_counts(run: Run, configured: str, sql: Connection, 
         (["explain", "xyz.ü"], "there is no query 'xyz.ü'; `chat-api sql list` shows all"),
         (["explain", "generations.stop", "--param", "user_id"], "'user_id' gives generations.stop no"),
         (
-            ["explain", "generations.stop", "--param", "hint=many"],
-            "'hint=many' gives generations.stop no parameter: name=value, of conversation_id, user_id",
+            ["explain", "generations.stop", "--param", "notification=many"],
+            "'notification=many' gives generations.stop no parameter: name=value, of conversation_id, user_id",
         ),
         (
             ["explain", "generations.stop", "--param", "user_id=me"],

@@ -144,7 +144,7 @@ class Journal(Background):
             first_seqs=[piece.first_seq for piece in slices.values()],
             next_seqs=[piece.next_seq for piece in slices.values()],
             slices=[piece.events for piece in slices.values()],
-            hint=hint,
+            notification=hint,
         )
         assert row is not None  # noqa: S101 - it selects without a from
         self._held.set()

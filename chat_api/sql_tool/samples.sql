@@ -100,8 +100,8 @@ usual (name, value) as (
     ('inference_time_ms', '100'),
     ('seconds', '15'),
     ('start_seconds', '10'),
-    ('hint', 'many'),
-    ('tell', 'true'),
+    ('notification', 'many'),
+    ('notify', 'true'),
     -- limits: as in a service that limits nothing
     ('max_running', '0'),
     ('max_conversations', '0'),
