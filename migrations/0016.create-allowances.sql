@@ -25,7 +25,7 @@ comment on table allowances is
 'deletes old rows.';
 comment on column allowances.name is 'The setting in lower case: sends_per_user or sends_per_address.';
 comment on column allowances.subject is
-'The limit subject: a user''s id, an IPv4 address, or a 64-bit IPv6 network, which one limit subject has to itself.';
+'The limit subject: a user''s id, an IPv4 address, or a 64-bit IPv6 network, the least that one subscriber has.';
 comment on column allowances.every is 'How long until one more is allowed: the period divided by the number it allows.';
 comment on column allowances.period is 'The time in which the whole allowance is restored.';
 comment on column allowances.full_at is

@@ -264,7 +264,7 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         ),
         (
             "drop function chat_uuid7 cascade",
-            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:67)",
+            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:69)",
         ),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value)[:60],

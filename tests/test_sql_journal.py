@@ -43,7 +43,7 @@ async def test_a_tick_of_an_idle_worker_holds_its_lease_and_writes_nothing(sql: 
     worker = uuid4()
     for seconds in (5.0, 60.0):
         row = await tick(sql, worker, seconds=seconds)
-        assert (row["asked_to_stop"], row["lost"], row["other_workers"], row["told"]) == ([], [], 0, None)
+        assert (row["asked_to_stop"], row["lost"], row["other_workers"], row["notified"]) == ([], [], 0, None)
         (lease,) = await sql.fetch("select id, lease_until - now() as rest from workers")
         assert (lease["id"], seconds - 5 < lease["rest"].total_seconds() <= seconds) == (worker, True)
     assert await slices(sql) == []
