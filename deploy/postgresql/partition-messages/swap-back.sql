@@ -8,7 +8,7 @@ begin;
 -- blocks nobody else.
 set local lock_timeout = '5s';
 lock table messages, messages_unpartitioned in share update exclusive mode;
-set local lock_timeout = '500ms'; -- less than deadlock_timeout, so that the service is never chosen as the deadlock's victim
+set local lock_timeout = '500ms'; -- less than deadlock_timeout, so that the service is never a deadlock's victim
 
 lock table messages, messages_unpartitioned in access exclusive mode;
 

@@ -18,7 +18,7 @@ begin;
 -- blocks nobody else.
 set local lock_timeout = '5s';
 lock table messages in share update exclusive mode;
-set local lock_timeout = '500ms'; -- less than deadlock_timeout, so that the service is never chosen as the deadlock's victim
+set local lock_timeout = '500ms'; -- less than deadlock_timeout, so that the service is never a deadlock's victim
 drop function if exists messages_follow() cascade;
 commit;
 
