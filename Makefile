@@ -1,5 +1,5 @@
-# Each target does its own set-up, and leaves nothing outside this folder but pip's download cache:
-# .venv holds the packages, .chat-api the data of `make dev`. Written for POSIX sh and GNU make 3.81 (macOS).
+# Each target does its own set-up, and leaves nothing outside this folder except pip's download cache: .venv holds the
+# packages, .chat-api the data of `make dev`. Written for POSIX sh and GNU make 3.81 (macOS).
 
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
@@ -13,7 +13,7 @@ JOBS = 4
 BROWSERS = 2
 ARGS =
 
-# Another interpreter than the one that made $(VENV), asked for with PYTHON=…, makes it anew.
+# PYTHON=… that names another interpreter than the one that made $(VENV) makes $(VENV) again.
 ifneq ($(PYTHON),)
 IDENTITY = -c 'import sys; print(sys.base_prefix, sys.version)' 2>/dev/null
 ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
@@ -23,17 +23,17 @@ endif
 
 .PHONY: help dev test test-pg15 test-api test-browser chaos bench audit vendor screenshots schema packages browser lint format lock clean
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
 
 dev: $(VENV)/dev-installed ## run everything on this machine and print its address (make dev ARGS="--port 9000")
 	@exec $(BIN)/python -m chat_api dev $(ARGS)
 
-test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay", JOBS=0 for one process)
+test: $(VENV)/test-installed ## run the tests (make test ARGS="-k relay"; JOBS=0: in one process)
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-# What depends on the server: the schema, each query with its plans and races, and the service's way through them.
-# Left out: the buffers of a large history (sql/README.md tells what differs), and commands that bring their own server.
+# What depends on the server's version: the schema, each query with its plans and races, and the service's use of them.
+# Left out: the buffers of a large history (sql/README.md says what differs), and commands that start their own server.
 POSTGRES15 = /usr/lib/postgresql/15/bin
 test-pg15: $(VENV)/test-installed ## run the tests of schema and queries on Debian's PostgreSQL 15
 	@test -x $(POSTGRES15)/postgres || { echo "No PostgreSQL in $(POSTGRES15): make packages," \
@@ -45,12 +45,12 @@ test-pg15: $(VENV)/test-installed ## run the tests of schema and queries on Debi
 		tests/migrate tests/sql tests/http/test_conversations.py \
 		$(addprefix tests/answers/test_,send.py attach.py stop.py regenerate.py) $(ARGS)
 
-# `make test` leaves this folder out. Each file bounds its own time.
-test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and hold the answers against the API's description
+# `make test` leaves this folder out. Each file limits its own time.
+test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and check the responses against the API's description
 	@exec $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 2 -o faulthandler_timeout=330 \
 		$(ARGS) tests/fuzz
 
-# One event loop for all of it, the one that the browser was started on.
+# One event loop for all tests: the one on which the browser was started.
 test-browser: browser $(VENV)/browser-test-installed ## run the tests in a real browser (make test-browser ARGS="-k client")
 	@exec $(BIN)/python -m pytest -n $(BROWSERS) --dist worksteal -o asyncio_default_fixture_loop_scope=session \
 		-o asyncio_default_test_loop_scope=session $(ARGS) tests/browser
@@ -61,22 +61,22 @@ chaos: $(VENV)/test-installed ## kill everything at random under load and count 
 bench: packages $(VENV)/test-installed ## measure what a token, a request and a stream cost (ARGS="--write" fills bench/README.md)
 	@exec $(BIN)/python -m bench $(ARGS)
 
-# Not part of .ci/run: what is published tomorrow must not fail the commit of today. Run it on a timer.
-audit: $(VENV)/audit-installed ## ask what is known against the pinned packages (status 1: something; 2: not all asked)
+# Not part of .ci/run: an advisory published tomorrow must not fail today's commit. Run it on a timer.
+audit: $(VENV)/audit-installed ## check the pinned packages for known flaws (status 1: some found; 2: not all checked)
 	@exec $(BIN)/python -m tools.audit $(ARGS)
 
-vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as chat_api/web/vendor/vendor.json says
+vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as listed in chat_api/web/vendor/vendor.json
 	@$(BIN)/python -m tools.vendored
 
-screenshots: browser $(VENV)/browser-test-installed ## draw the README's pictures again
+screenshots: browser $(VENV)/browser-test-installed ## take the README's screenshots again
 	@SCREENSHOTS=docs/screenshots $(MAKE) --no-print-directory test-browser ARGS="-k screenshot -q"
 
 schema: $(VENV)/test-installed ## write down the schema that the migrations make (after a new migration)
 	@exec $(BIN)/python -m tools.schema
 
-# Debian makes and starts a database with the package, unless its configuration says otherwise meanwhile.
+# Debian's package creates and starts a database unless its configuration says otherwise, so it says so meanwhile.
 NO_CLUSTER = /etc/postgresql-common/createcluster.d/chat-api.conf
-packages: ## install what tests want and pip doesn't have: nginx, prometheus and more (Debian, as root)
+packages: ## install what the tests need and pip lacks: nginx, prometheus and more (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
 	for each in pgbouncer nginx curl git prometheus; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
@@ -87,12 +87,12 @@ packages: ## install what tests want and pip doesn't have: nginx, prometheus and
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
 
-browser: ## install what tests/browser wants and pip doesn't have: Chromium (Debian, as root)
+browser: ## install what tests/browser needs and pip lacks: Chromium (Debian, as root)
 	@command -v $${CHROMIUM:-chromium} >/dev/null || { \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; }
 
-lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all that is wrong, not the first alone
+lint: $(VENV)/test-installed ## check format, style, types and SQL; report every problem, not just the first
 	@status=0; \
 	$(BIN)/ruff format --check . || status=1; \
 	$(BIN)/ruff check . || status=1; \
@@ -101,12 +101,12 @@ lint: $(VENV)/test-installed ## check format, style, types and SQL; tell all tha
 	$(BIN)/squawk $(filter-out %.rollback.sql,$(wildcard migrations/*.sql)) || status=1; \
 	exit $$status
 
-format: $(VENV)/test-installed ## put Python and SQL into the house's format
+format: $(VENV)/test-installed ## format Python and SQL
 	@$(BIN)/ruff check --fix-only --select I .
 	@$(BIN)/ruff format .
 	@$(BIN)/sqlfluff format --disable-progress-bar sql migrations chat_api/commands/sql
 
-lock: $(VENV)/made ## pin what setup.cfg asks for in constraints.txt (make lock ARGS="--upgrade")
+lock: $(VENV)/made ## pin the packages of setup.cfg in constraints.txt (make lock ARGS="--upgrade")
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 	@cp constraints.txt $(VENV)/lock.txt
 	@$(BIN)/uv pip compile setup.cfg --all-extras --universal --python-version 3.11 --no-header --no-annotate \
@@ -114,7 +114,7 @@ lock: $(VENV)/made ## pin what setup.cfg asks for in constraints.txt (make lock 
 	@{ sed -n '/^#/p' constraints.txt; cat $(VENV)/lock.txt; } >$(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
 
-clean: ## remove what make and the tools made; the data in .chat-api stays
+clean: ## remove what make and the tools created; the data in .chat-api stays
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -136,10 +136,10 @@ $(VENV)/test-api-installed: EXTRAS = dev-stack,test,test-api
 $(VENV)/browser-test-installed: EXTRAS = dev-stack,test,browser-test
 $(VENV)/audit-installed: EXTRAS = audit
 
-# Before pip fetches anything: is what pip can't install there? Tests that need it skip without it.
+# Before pip fetches anything, look for what pip can't install. Tests that need it skip without it.
 $(VENV)/dev-installed: LOOK = $(BIN)/python -P chat_api/dev/system_libraries.py $(ARGS)
 
-# Of what pip says, errors come through, and each download, so that a slow line is seen to move.
+# Of pip's output, show errors and each download, so that a slow connection is seen to make progress.
 $(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/browser-test-installed \
 		$(VENV)/audit-installed: \
 		$(VENV)/made setup.cfg pyproject.toml constraints.txt

@@ -55,7 +55,7 @@ _SEND = {
     "worker_id": WORKER,
     "max_messages": HISTORY,
     "max_characters": 6000,
-    "tell": True,
+    "notify": True,
     "max_running": 0,
     "limits": None,
 }
@@ -80,7 +80,7 @@ _FINISH = {
     "first_seq": 100,
     "last_seq": 101,
     "slice": "[{}]",
-    "tell": True,
+    "notify": True,
 }
 _ATTACH = {"conversation_id": LONG, "user_id": USER, "generation_id": None}
 _TICK = {
@@ -92,7 +92,7 @@ _TICK = {
     "first_seqs": [100] * 30,
     "next_seqs": [101] * 30,
     "slices": ["[{}]"] * 30,
-    "hint": "many",
+    "notification": "many",
 }
 
 # The query's name, then the case after a comma.

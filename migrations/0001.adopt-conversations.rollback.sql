@@ -1,5 +1,6 @@
--- The table and its rows stay, whoever made it: going back must not cost a conversation. So does is_favorited, which
--- has its default and disturbs no service that doesn't know it. Applying again adopts the table once more.
+-- Keeps the table and its rows, whether this migration created or adopted them: a rollback must not cost a
+-- conversation. Keeps is_favorited too: it has a default, so it doesn't disturb a service that doesn't know it. Applied
+-- again, the migration adopts the table again.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

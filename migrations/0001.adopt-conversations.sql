@@ -1,5 +1,5 @@
--- The table conversations: made in a fresh database, adopted with every row where samosaChaat made it before.
--- That service goes on working on it meanwhile, so nothing is renamed and nothing new has to be given on insert.
+-- The table conversations: created in a fresh database, adopted with every row where samosaChaat created it earlier.
+-- The samosaChaat service keeps working on it, so nothing is renamed and an insert needs no new column.
 -- One file locks one existing table: two ACCESS EXCLUSIVE locks in one transaction could deadlock with the service.
 -- locks: conversations, access exclusive, a moment
 -- locks: users, share row exclusive, a moment
@@ -7,8 +7,8 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- PostgreSQL has uuidv7() only from 18 on. The clock, not now(): rows of one transaction keep their order too.
--- floor() because a cast to bigint would round up, half a millisecond into the future.
+-- PostgreSQL has uuidv7() only from 18 on. clock_timestamp(), not now(): rows of one transaction keep their order too.
+-- floor(), because a cast to bigint would round up, half a millisecond into the future.
 create or replace function chat_uuid7() returns uuid
 language sql volatile parallel safe
 as $$
@@ -33,8 +33,8 @@ create table if not exists conversations (
     constraint conversations_pkey primary key (id)
 );
 
--- A constant default is kept in the catalog: no rewrite. The checks hold for new rows from here on; old rows are
--- mended in 0003 and looked at in 0004.
+-- A constant default is stored in the catalog, so the table isn't rewritten. The checks apply to new rows from here on;
+-- 0003 repairs old rows, and 0004 validates them.
 alter table conversations
 add column if not exists is_favorited boolean not null default false,
 alter column id set default chat_uuid7(),
@@ -47,9 +47,9 @@ add constraint ck_conversations_created_at check (created_at is not null) not va
 drop constraint if exists ck_conversations_updated_at,
 add constraint ck_conversations_updated_at check (updated_at is not null) not valid;
 
--- Users belong to the auth service. Where it shares this database, deleting a user must go on deleting the user's
+-- Users belong to the auth service. Where it shares this database, deleting a user must still delete the user's
 -- conversations, so an adopted foreign key stays, and a new table gets the same one. A database without users gets
--- none. A table that already has rows is left as it was found: its rows may name users that are gone.
+-- none. A table that already has rows stays as it is: its rows may refer to users that are gone.
 do $$
 begin
     if exists (
@@ -69,10 +69,10 @@ $$;
 
 comment on table conversations is 'One chat of one user. Its messages and generations go with it.';
 comment on column conversations.user_id is
-'The owner, as the auth service names him. A foreign key only where that service keeps users in this database.';
+'The owner''s id in the auth service. A foreign key only where that service keeps users in this database.';
 comment on column conversations.title is
 'Null reads as the default: an earlier service may write nulls. The first message replaces a placeholder title.';
 comment on column conversations.model_tag is
-'The model the user asked for, a name of the inference service. Null reads as the default.';
+'The model that the user asked for, by its name in the inference service. Null reads as the default.';
 comment on column conversations.updated_at is
-'When the last message came or the title changed: the order of the lists.';
+'When the last message was stored or the title changed: the order of the lists.';

@@ -1,5 +1,5 @@
--- The table and its rows stay, whoever made it: going back must not cost a message. It costs the finish reasons,
--- which no earlier version reads.
+-- Keeps the table and its rows, whether this migration created or adopted them: a rollback must not cost a message.
+-- Loses the finish reasons, which no earlier version reads.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

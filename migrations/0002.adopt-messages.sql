@@ -1,5 +1,5 @@
--- The table messages: made in a fresh database, adopted with every row where samosaChaat made it before. New in it is
--- why an answer ended, kept with the answer.
+-- The table messages: created in a fresh database, adopted with every row where samosaChaat created it earlier. The new
+-- column finish_reason says why an answer ended.
 -- depends: 0001.adopt-conversations
 -- locks: messages, access exclusive, a moment
 -- locks: conversations, share row exclusive, a moment
@@ -23,7 +23,7 @@ create table if not exists messages (
     constraint ck_messages_role check (role in ('user', 'assistant', 'system'))
 );
 
--- The checks hold for new rows from here on; old rows are mended in 0003 and looked at in 0004.
+-- The checks apply to new rows from here on; 0003 repairs old rows, and 0004 validates them.
 alter table messages
 add column if not exists finish_reason varchar(20),
 alter column id set default chat_uuid7(),
@@ -35,13 +35,14 @@ add constraint ck_messages_finish_reason
 check (finish_reason in ('stop', 'length', 'stopped', 'interrupted', 'error')) not valid;
 
 comment on table messages is
-'What was said. Read oldest first by (created_at, id). Messages are added and deleted, their text never changes.';
-comment on column messages.content is 'The text as sent or as generated so far when the generation ended.';
+'What was said. Read oldest first by (created_at, id). Messages are added and deleted; their text never changes.';
+comment on column messages.content is 'The text as sent, or as far as it was generated when the generation ended.';
 comment on column messages.token_count is
-'Tokens the model made for this answer. Null for a user''s message, and reads as 0: an earlier service wrote nulls.';
+'Tokens that the model generated for this answer. Null for a user''s message, and reads as 0: an earlier service '
+'wrote nulls.';
 comment on column messages.model_tag is 'The model that answered. Null reads as the empty string.';
 comment on column messages.inference_time_ms is
-'Milliseconds from the call of the inference service to its last token. Null reads as 0.';
+'Milliseconds from the call to the inference service to its last token. Null reads as 0.';
 comment on column messages.finish_reason is
-'Null for a user''s message and for answers older than this column. Else: stop (the model ended), length (its limit '
-'was reached), stopped (the user stopped it), interrupted (the worker or the stream broke off), error.';
+'Null for a user''s message and for answers older than this column. Otherwise: stop (the model ended), length (its '
+'limit was reached), stopped (the user stopped it), interrupted (the worker or the stream broke off), error.';

@@ -1,1 +1,1 @@
--- Nothing to undo: a time that was filled in does no harm where null was allowed.
+-- Nothing to undo: a time that was filled in does no harm where null is allowed.

@@ -1,5 +1,5 @@
--- Times that an adopted database left null. Only such rows are written, and they are few: the columns always had a
--- default. New nulls can't come in between, the checks of 0001 and 0002 are in force.
+-- Fills in times that an adopted database left null. It writes only such rows, and they are few: the columns always had
+-- a default. No new nulls can appear meanwhile, because the checks of 0001 and 0002 are in force.
 -- depends: 0002.adopt-messages
 -- locks: messages, row exclusive, reads every row
 -- locks: conversations, row exclusive, reads every row
@@ -7,7 +7,7 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '30min';
 
--- Null sorted last so far, so an undated message keeps its place: next after the last dated one.
+-- Nulls sorted last until now, so an undated message keeps its place: right after the last dated one.
 update messages set
     created_at = coalesce(
         (
@@ -22,7 +22,7 @@ update messages set
     )
 where created_at is null;
 
--- The right-hand sides see the row as it was; least() and greatest() pass over nulls.
+-- The right-hand sides see the row as it was before; least() and greatest() ignore nulls.
 update conversations set
     created_at = coalesce(
         created_at,

@@ -1,1 +1,1 @@
--- Nothing to undo: a check that was validated only says more.
+-- Nothing to undo: a validated check does no harm.

@@ -1,5 +1,6 @@
--- The long look at every row, under locks that hinder neither reading nor writing. In a transaction of its own: what
--- adds a check or makes a column not null wants an ACCESS EXCLUSIVE lock, and is to hold it for a moment only.
+-- Validates the checks: a long scan of every row, under locks that block neither reading nor writing. In a transaction
+-- of its own, because adding a check or making a column not null takes an ACCESS EXCLUSIVE lock, which should be held
+-- only for a moment.
 -- depends: 0003.backfill-times
 -- locks: conversations, share update exclusive, reads every row
 -- locks: messages, share update exclusive, reads every row

@@ -1,4 +1,4 @@
--- Back to the checks of 0001, which 0004 and 0005 expect when they are applied again.
+-- Restores the checks of 0001, which 0004 and 0005 expect when they are applied again.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

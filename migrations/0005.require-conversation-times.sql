@@ -1,5 +1,5 @@
--- conversations.created_at and updated_at become not null. 0004 has looked at every row, so that SET NOT NULL doesn't
--- look again, and its lock is a short one. It must come before the checks go, in a statement of its own.
+-- conversations.created_at and updated_at become not null. 0004 has validated every row, so SET NOT NULL doesn't scan
+-- the table again, and its lock is short. It must run before the checks are dropped, in a statement of its own.
 -- depends: 0004.validate-checks
 -- locks: conversations, access exclusive, a moment
 

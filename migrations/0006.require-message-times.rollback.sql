@@ -1,4 +1,4 @@
--- Back to the check of 0002, which 0004 and 0006 expect when they are applied again.
+-- Restores the check of 0002, which 0004 and 0006 expect when they are applied again.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

@@ -1,4 +1,4 @@
--- The index the earlier service's list wants, then away with ours. Mirrors 0007, see there.
+-- Builds the index that the earlier service's list needs, then drops the new one. Mirrors 0007; see there.
 
 set lock_timeout = '10min';
 set statement_timeout = '2h';

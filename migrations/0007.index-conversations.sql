@@ -1,17 +1,17 @@
--- A user's list pages by keyset on (updated_at, id), newest first; the id decides between equal times.
+-- A user's list is paged by keyset on (updated_at, id), newest first; the id breaks ties between equal times.
 -- depends: 0006.require-message-times
 -- locks: conversations, share update exclusive, builds an index
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 
--- Should a statement fail, the runner undoes: of the rollback file it runs as many statements, from its end, as
--- succeeded here. So the two files mirror each other, statement by statement.
+-- If a statement fails, the runner undoes: from the end of the rollback file, it runs as many statements as succeeded
+-- here. So the two files mirror each other, statement by statement.
 
--- Generous, because these locks hinder neither reading nor writing: the build waits for every older transaction.
+-- Generous, because these locks block neither reading nor writing: the build waits for every older transaction.
 set lock_timeout = '10min';
 set statement_timeout = '2h';
 
--- A build that broke off leaves an invalid index behind, and "if not exists" would take it for the real one.
+-- An interrupted build leaves an invalid index behind, and "if not exists" would take it for the real one.
 do $$
 begin
     -- Unlike the build, this one needs an ACCESS EXCLUSIVE lock for a moment.

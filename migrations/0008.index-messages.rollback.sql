@@ -1,4 +1,4 @@
--- The index the earlier service reads a conversation by, then away with ours. Mirrors 0008, see 0007.
+-- Builds the index by which the earlier service reads a conversation, then drops the new one. Mirrors 0008; see 0007.
 
 set lock_timeout = '10min';
 set statement_timeout = '2h';

@@ -1,17 +1,17 @@
--- A conversation reads by (created_at, id), oldest first; the id decides between equal times. Deleting a
--- conversation finds its messages here too.
+-- A conversation is read by (created_at, id), oldest first; the id breaks ties between equal times. Deleting a
+-- conversation finds its messages through this index too.
 -- depends: 0007.index-conversations
 -- locks: messages, share update exclusive, builds an index
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 
--- Mirrors its rollback file, see 0007.
+-- Mirrors its rollback file; see 0007.
 
--- Generous, because these locks hinder neither reading nor writing: the build waits for every older transaction.
+-- Generous, because these locks block neither reading nor writing: the build waits for every older transaction.
 set lock_timeout = '10min';
 set statement_timeout = '2h';
 
--- A build that broke off leaves an invalid index behind, and "if not exists" would take it for the real one.
+-- An interrupted build leaves an invalid index behind, and "if not exists" would take it for the real one.
 do $$
 begin
     -- Unlike the build, this one needs an ACCESS EXCLUSIVE lock for a moment.

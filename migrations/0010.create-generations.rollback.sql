@@ -1,5 +1,5 @@
--- Costs the history of runs, which no earlier version reads, and the answers that are being written right now, so
--- stop the workers first. Messages stay.
+-- Loses the history of runs, which no earlier version reads, and the answers that are being written right now, so stop
+-- the workers first. Messages stay.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

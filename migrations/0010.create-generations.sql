@@ -1,4 +1,4 @@
--- One row for each run of the model: its state machine, and what makes retries and many workers safe.
+-- One row per run of the model: its state machine, and what makes retries and multiple workers safe.
 -- depends: 0009.create-workers
 -- locks: conversations, share row exclusive, a moment
 
@@ -33,36 +33,36 @@ create table if not exists generations (
     constraint ck_generations_worker check (status <> 'running' or worker_id is not null)
 );
 
--- Under concurrency this index decides who may start, not a read before the write.
+-- Under concurrency this index decides which run may start, not a read before the write.
 create unique index if not exists uq_generations_running
 on generations (conversation_id) where status = 'running';
 
 create unique index if not exists uq_generations_idempotency_key
 on generations (conversation_id, idempotency_key) where idempotency_key is not null;
 
--- A conversation's newest generation; deleting a conversation finds its generations here too.
+-- A conversation's newest generation; deleting a conversation finds its generations through this index too.
 create index if not exists idx_generations_conversation
 on generations (conversation_id, started_at desc);
 
--- What a worker still has running: a few rows, however long the history is.
+-- A worker's running generations: a few rows, however long the history is.
 create index if not exists idx_generations_worker
 on generations (worker_id) where status = 'running';
 
 comment on table generations is
-'One run of the model for one answer: running, then once and for ever completed, stopped, failed or interrupted.';
+'One run of the model for one answer: first running, then finally completed, stopped, failed or interrupted.';
 comment on column generations.kind is 'send: answers a new message. regenerate: replaces the last answer.';
 comment on column generations.user_message_id is
-'The question. No foreign key: a question goes only with its conversation, as this row does, and a foreign key would '
-'cost a look-up here for each deleted message.';
+'The question. No foreign key: a question is deleted only with its conversation, as this row is, and a foreign key '
+'would cost a look-up here for each deleted message.';
 comment on column generations.message_id is
-'The stored answer; null while running, and when not a word was kept. No foreign key: a later regeneration deletes it.';
+'The stored answer; null while running, and when no text was kept. No foreign key: a later regeneration deletes it.';
 comment on column generations.idempotency_key is
 'The Idempotency-Key of the request: a retry in the same conversation finds this row instead of starting again.';
 comment on column generations.worker_id is
-'The worker that holds the model''s stream. No foreign key: a dead worker''s row goes, and this history stays.';
+'The worker that holds the model''s stream. No foreign key: a dead worker''s row is deleted, and this history stays.';
 comment on column generations.stop_requested_at is
 'Set by any worker; the owner sees it at its next tick and closes the stream.';
 comment on column generations.finish_reason is 'As in messages.finish_reason; null while running.';
-comment on column generations.error_code is 'The stable code the readers were told when it failed.';
-comment on column generations.inference_time_ms is 'Milliseconds from the call of the inference service to the end.';
-comment on column generations.last_seq is 'Number of the last event that readers saw; 0 before the first.';
+comment on column generations.error_code is 'The stable code that readers received when it failed.';
+comment on column generations.inference_time_ms is 'Milliseconds from the call to the inference service to the end.';
+comment on column generations.last_seq is 'Number of the last event that readers received; 0 before the first.';

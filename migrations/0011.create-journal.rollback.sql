@@ -1,4 +1,4 @@
--- Costs the events of running and just finished answers; their texts are in messages.
+-- Loses the events of running and recently finished answers; the texts of finished ones are in messages.
 
 set local lock_timeout = '5s';
 

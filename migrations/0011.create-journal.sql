@@ -1,4 +1,4 @@
--- What readers of an answer saw, kept for the replay window: any worker serves any reader from here.
+-- The events of answers, kept for the replay window, so that any worker can serve any reader.
 -- depends: 0010.create-generations
 -- locks: nothing
 
@@ -16,11 +16,12 @@ create table if not exists journal (
 
 comment on table journal is
 'Slices of the generations'' events as their workers wrote them, a few a second. A slice may repeat events of the one '
-'before (after a write whose end was not known): readers go by the numbers. Rows leave after the replay window.';
+'before it (after a write whose result was unknown): readers go by the numbers. Rows are deleted after the replay '
+'window.';
 comment on column journal.generation_id is
-'No foreign key: it would cost a look-up for each row written. Ids are time-ordered: the oldest rows come first.';
+'No foreign key: it would cost a look-up for each row written. Ids are time-ordered, so the oldest rows come first.';
 comment on column journal.first_seq is 'Number of the first event in the slice; 0 is a generation''s start event.';
 comment on column journal.next_seq is 'Number after the last event in the slice.';
 comment on column journal.events is
-'The events'' data, in order, to the letter (json keeps its text, jsonb would not). The last one, done, is not '
-'written: generations holds all that it says.';
+'The events'' data, in order, byte for byte (json keeps its text, jsonb wouldn''t). The last event, done, isn''t '
+'written: generations holds everything in it.';

@@ -1,5 +1,5 @@
--- Takes the rights from every role that runs the service, so stop the workers first, or let them run as the owner.
--- No row is lost. Applied again, the rights come back to the role that SERVICE_ROLE names.
+-- Revokes the rights from every role that runs the service, so stop the workers first, or let them run as the owner.
+-- Loses no row. Applied again, the migration grants the rights to the role that SERVICE_ROLE names.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

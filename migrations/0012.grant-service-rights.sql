@@ -1,4 +1,4 @@
--- What the service's role may do, and no more. The role itself is the DBA's: no role is made or named here.
+-- What the service's role may do, and no more. The DBA creates and names the role; this migration does neither.
 -- depends: 0011.create-journal
 -- locks: nothing
 
@@ -15,12 +15,12 @@ create table if not exists service_rights (
 );
 
 comment on table service_rights is
-'What the statements of sql/ need: chat_grant(role) grants it. A migration that makes them need more adds rows here.';
+'The rights that the statements of sql/ need; chat_grant(role) grants them. A migration that needs more adds rows.';
 comment on column service_rights.object is 'A table, or a function with the types of its parameters.';
-comment on column service_rights.columns is 'The columns that the right is for; empty: all of them, later ones too.';
+comment on column service_rights.columns is 'The columns that the right covers; empty: all columns, later ones too.';
 
--- Messages are never updated, and generations go only with their conversation, by its foreign key, which asks for no
--- right. What a default fills (an id, a time) needs none either.
+-- Messages are never updated. Generations are deleted only with their conversation, through its foreign key, which
+-- needs no right. A column that a default fills (an id, a time) needs none either.
 insert into service_rights (object, privilege, columns) values
 ('conversations', 'select', '{}'),
 ('conversations', 'insert', '{user_id, title, model_tag}'),
@@ -47,7 +47,7 @@ insert into service_rights (object, privilege, columns) values
 ('workers', 'delete', '{}'),
 ('journal', 'select', '{}'),
 ('journal', 'insert', '{}'),
--- No slice is changed. To lock rows before they are deleted, PostgreSQL wants the right to update one column.
+-- Slices are never changed. To lock rows before deleting them, PostgreSQL requires the right to update one column.
 ('journal', 'update', '{first_seq}'),
 ('journal', 'delete', '{}'),
 ('_yoyo_migration', 'select', '{}'),
@@ -83,7 +83,7 @@ as $$
 $$;
 
 comment on function chat_missing_rights(name) is
-'The statements that give a role what it lacks to run the service; no row: it lacks nothing. Changes nothing.';
+'The statements that grant a role what it lacks to run the service; no row: nothing is missing. Changes nothing.';
 
 create or replace function chat_grant(service_role name) returns setof text
 language plpgsql
@@ -99,7 +99,7 @@ end
 $$;
 
 comment on function chat_grant(name) is
-'Gives a role what it lacks to run the service, and returns the statements that did it. For the tables'' owner.';
+'Grants a role what it lacks to run the service, and returns the statements that did so. For the owner of the tables.';
 
 create or replace function chat_revoke(service_role name) returns void
 language plpgsql
@@ -124,9 +124,9 @@ begin
 end
 $$;
 
-comment on function chat_revoke(name) is 'Takes from a role what chat_grant gave it. For the tables'' owner.';
+comment on function chat_revoke(name) is 'Revokes from a role what chat_grant granted. For the owner of the tables.';
 
--- The catalog remembers them: nobody but the service writes itself down as a worker.
+-- The catalog knows these roles: only the service may insert itself into workers.
 create or replace function chat_service_roles() returns setof name
 language sql stable
 as $$
@@ -151,7 +151,7 @@ comment on function chat_service_roles() is
 'The roles that run the service: those that may insert into workers, and the one that the setting chat.service_role '
 'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
 
--- Each migration that adds rights ends with this.
+-- Every migration that adds rights ends with this block.
 do $$
 begin
     perform chat_grant(service_role) from chat_service_roles() as service_role;

@@ -1,4 +1,5 @@
--- Costs nothing. The version before doesn't say for whom its statements work, and would see no row behind the wall.
+-- Loses nothing. The previous version's statements don't say for whom they work, so they would see no row under
+-- row-level security.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

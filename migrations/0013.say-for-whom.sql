@@ -1,13 +1,13 @@
--- Each statement says for whom it works. Nothing asks, until a DBA puts the second wall between users up, policies of
--- row-level security: deploy/postgresql/row-security.sql, and docs/operations/privileges.md for what it costs.
+-- Every statement says for whom it works. Nothing reads that until a DBA enables row-level security, the second wall
+-- between users: deploy/postgresql/row-security.sql; docs/operations/privileges.md says what it costs.
 -- depends: 0012.grant-service-rights
 -- locks: service_rights, row exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- Until the end of the transaction, which is the statement's own: behind a pooler too, nothing of it is left to the
--- next one. Both are plain expressions, which PostgreSQL puts in the place of the call.
+-- Set until the end of the transaction, which is that of the statement: nothing of it reaches the next statement, not
+-- even behind a pooler. Both functions are plain expressions, which PostgreSQL inlines.
 create or replace function chat_for_user(user_id uuid, conversation_id uuid) returns boolean
 language sql volatile
 as $$
@@ -16,8 +16,8 @@ as $$
 $$;
 
 comment on function chat_for_user(uuid, uuid) is
-'Says for whom this statement works: a user, and the conversation that it is about, or null. True. '
-'It belongs, as (select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL looks at first.';
+'Says for whom this statement works: a user, and the conversation that it is about, or null. Returns true. '
+'It belongs, as (select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL evaluates first.';
 
 create or replace function chat_for_everyone() returns boolean
 language sql volatile
@@ -26,7 +26,7 @@ as $$
 $$;
 
 comment on function chat_for_everyone() is
-'Says that this statement works for all users at once, as housekeeping does. True. Its place is that of chat_for_user.';
+'Says that this statement works for all users at once, as clean-up does. Returns true. Used like chat_for_user.';
 
 insert into service_rights (object, privilege) values
 ('chat_for_user(uuid, uuid)', 'execute'),

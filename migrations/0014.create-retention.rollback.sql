@@ -1,3 +1,5 @@
+-- Loses no row. The service's role loses the right to delete records of answers, which no earlier version does.
+
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 

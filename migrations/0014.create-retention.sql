@@ -1,11 +1,12 @@
--- What retention asks for: the ids that are older than a given time.
+-- What retention needs: the right to delete generations, and a way to find the ids that are older than a given time.
 -- depends: 0013.say-for-whom
 -- locks: service_rights, row exclusive, a moment
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
--- No index on times is needed where ids are time-ordered. Stable, as now() in its place: a plan may walk an index by it.
+-- Time-ordered ids need no index on a time. Stable, like the now() in its argument, so that a plan can use it to walk
+-- an index.
 create or replace function chat_uuid7_at(at timestamptz) returns uuid
 language sql stable parallel safe
 as $$
@@ -13,7 +14,7 @@ as $$
 $$;
 
 comment on function chat_uuid7_at(timestamptz) is
-'The smallest value of that millisecond: ids that chat_uuid7() made earlier are less, those from then on are not.';
+'The smallest id of that millisecond: ids that chat_uuid7() made earlier are less, later ones aren''t.';
 
 insert into service_rights (object, privilege) values
 ('chat_uuid7_at(timestamptz)', 'execute'),

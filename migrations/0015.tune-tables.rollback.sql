@@ -1,3 +1,5 @@
+-- Loses nothing: the tables go back to PostgreSQL's default settings.
+
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
@@ -23,7 +25,7 @@ $$;
 
 alter table if exists conversations reset (autovacuum_vacuum_scale_factor, autovacuum_vacuum_threshold);
 
--- In a block, because sqlfluff doesn't know -1, and PostgreSQL 14 to 16 don't know the word default.
+-- In a block, because sqlfluff can't parse -1 here, and PostgreSQL 14 to 16 don't accept the word default.
 do $$
 begin
     alter table if exists generations alter column status set statistics -1;

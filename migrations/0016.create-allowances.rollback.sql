@@ -1,4 +1,5 @@
--- Everybody's allowance is whole again, and running answers aren't counted.
+-- Loses what was used of the rate limits, so everyone's allowance is full again; and holder_id, so running answers are
+-- no longer counted per user.
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

@@ -1,4 +1,4 @@
--- Mirrors 0017, see 0007.
+-- Loses nothing but the index. Mirrors 0017; see 0007.
 
 set lock_timeout = '10min';
 set statement_timeout = '2h';

@@ -1,10 +1,10 @@
--- A user's running answers, to be counted where their number is limited.
+-- A user's running answers, counted where their number is limited.
 -- depends: 0016.create-allowances
 -- locks: generations, share update exclusive, builds an index
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 
--- For the two files, and the reasons, see 0007: they mirror each other, statement by statement.
+-- Mirrors its rollback file, statement by statement; for the reasons, see 0007.
 
 set lock_timeout = '10min';
 set statement_timeout = '2h';
@@ -20,6 +20,6 @@ begin
 end
 $$;
 
--- Holds running answers alone, and none while their number isn't limited.
+-- Holds only running answers, and none while their number isn't limited.
 create index concurrently if not exists idx_generations_holder
 on generations (holder_id) where status = 'running' and holder_id is not null;

@@ -1,7 +1,8 @@
 -- name: page(user_id, before_updated_at, before_id, max_rows, skip)
--- One page of a user's conversations, newest first: each visit and each reload of the page asks this.
--- Walks idx_conversations_user_updated from the given place (nulls: from the top); no sort. `max_rows` is one more
--- than the page shows, to tell whether another follows. `day` is the UTC date of updated_at, for the groups.
+-- One page of a user's conversations, newest first. Runs at each visit and each reload of the page.
+-- Walks idx_conversations_user_updated from the given place (nulls: from the top), without a sort. `max_rows` is one
+-- more than the page shows, so that the caller knows whether another page follows. `day` is the UTC date of updated_at,
+-- for grouping.
 select -- conversations.page
     c.id,
     c.updated_at,
@@ -36,9 +37,9 @@ from (
 where (select chat_for_user(:user_id, null));
 
 -- name: create(user_id, title, model_tag, max_conversations)^
--- Opens an empty conversation for a user; once a conversation. No row: the user has `max_conversations` (0: any number).
--- These are counted in idx_conversations_user_updated, and not beyond that number. Requests of one user at the very same
--- moment don't see each other's: so many more may get in.
+-- Creates an empty conversation for a user. Runs once per conversation. No row: the user already has
+-- `max_conversations` (0: no limit). They are counted in idx_conversations_user_updated, up to that number only.
+-- Concurrent requests of one user don't see each other's rows, so the user may exceed the limit by their number.
 with created as ( -- conversations.create
     insert into conversations (user_id, title, model_tag)
     select
@@ -67,8 +68,9 @@ from created
 where (select chat_for_user(:user_id, null));
 
 -- name: get(id, user_id)^
--- A conversation with all its messages, oldest first, and the generation now running in it; each time a page opens
--- one. Primary key, then idx_messages_conversation_created and uq_generations_running. No row: not this user's.
+-- A conversation with all its messages, oldest first, and the generation that is running in it. Runs each time a page
+-- opens a conversation. Primary key, then idx_messages_conversation_created and uq_generations_running. No row: the
+-- conversation isn't this user's.
 select -- conversations.get
     cast(row_to_json(c) as text) as conversation,
     (
@@ -113,8 +115,9 @@ left join generations as g on c.id = g.conversation_id and g.status = 'running'
 where (select chat_for_user(:user_id, :id));
 
 -- name: update(id, user_id, title, is_favorited)^
--- Renames a conversation or marks it as a favourite; a null leaves that column as it is. By hand, so seldom.
--- No row: not this user's. updated_at stays when only the star changes, so that a star doesn't reorder the list.
+-- Renames a conversation or marks it as a favourite; a null leaves that column unchanged. Runs by hand, so rarely.
+-- No row: the conversation isn't this user's. updated_at stays when only the star changes, so that a star doesn't
+-- reorder the list.
 with updated as ( -- conversations.update
     update conversations
     set
@@ -137,8 +140,9 @@ from updated
 where (select chat_for_user(:user_id, :id));
 
 -- name: delete(id, user_id)^
--- Deletes a conversation with its messages and generations (by cascade), and returns the generation that was running,
--- so that its model can be stopped (its worker hears of it, or misses its row). No row: not this user's.
+-- Deletes a conversation with its messages and generations (by cascade). Runs by hand, so rarely. Returns the
+-- generation that was running, so that its model can be stopped: its worker is notified, or finds the row missing.
+-- No row: the conversation isn't this user's.
 with deleted as ( -- conversations.delete
     delete from conversations
     where id = :id and user_id is not distinct from :user_id
@@ -148,7 +152,7 @@ with deleted as ( -- conversations.delete
 select
     d.id,
     g.id as generation_id,
-    case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as told
+    case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as notified
 from deleted as d
 left join generations as g on d.id = g.conversation_id and g.status = 'running'
 where (select chat_for_user(:user_id, :id));

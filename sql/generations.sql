@@ -1,16 +1,23 @@
--- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters, tell, max_running, limits)^
--- Begins an answer: everything that must happen before the model is asked, once a message sent or regenerated.
--- Stores the question, titles the conversation by its first one, and returns what the model is to be sent: the newest
--- messages within both budgets, newest first. A second running generation is refused by uq_generations_running, not by
--- the look before it (which only spares the common case a write). No row: not this user's conversation.
--- `outcome`: started; existed (this key was used before: attach to generation_id; `is_other_content`: for something
--- else, null: at this very moment, so ask again); running (generation_id is in the way); nothing (no question to answer
--- again); limited (by the limit that `limited_by` names; a null `seconds_to_wait`: nobody knows); crowded (another began
--- here at this very moment, so ask again). `tell`: notify listening workers, whose readers may watch this conversation;
--- false where this worker is the only one, since notifications make commits wait for each other.
--- Limits: the user may have `max_running` answers at once (0: any number; idx_generations_holder), and takes one of each
--- of `limits`, [{"name": "sends_per_user", "subject": "…", "every": "2 s", "period": "60 s"}, …]: as many in a period as
--- `every` fits in (allowances_pkey); null: any number. Only what is started counts. See chat_admit in migration 0016.
+-- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters, notify, max_running, limits)^
+-- Starts an answer: everything that must happen before the model is called. Runs once per message sent or regenerated.
+-- Stores the question, titles the conversation after its first question, and returns what to send to the model: the
+-- newest messages within both budgets, newest first. No row: the conversation isn't this user's.
+-- The unique index uq_generations_running refuses a second running generation. The check before it only saves the
+-- common case a write.
+-- `outcome`:
+--   started  the answer has started.
+--   existed  this key was used before: attach to generation_id. `is_other_content`: it was used for something else;
+--            null: at this very moment, so call again.
+--   running  generation_id is still running in this conversation.
+--   nothing  there is no question to answer again.
+--   limited  by the limit that `limited_by` names; a null `seconds_to_wait` means that the wait is unknown.
+--   crowded  another answer started here at this very moment, so call again.
+-- `notify`: notify the other workers, whose readers may be watching this conversation. False where this worker is the
+-- only one, because notifications make commits wait for each other.
+-- Limits: the user may have `max_running` answers at once (0: no limit; idx_generations_holder), and takes one from
+-- each of `limits`, [{"name": "sends_per_user", "subject": "…", "every": "2 s", "period": "60 s"}, …]. A limit allows
+-- as many in a period as `every` fits into it (allowances_pkey); null: no limit. Only answers that start are counted.
+-- See chat_admit in migration 0016.
 with conversation as ( -- generations.start
     select
         id,
@@ -23,8 +30,8 @@ proposed as materialized (
     select chat_uuid7() as id
 ),
 
--- What is to be answered: the new message, or for a regeneration the last one that the user sent (an adopted
--- conversation may hold empty ones, which no model takes).
+-- What to answer: the new message or, for a regeneration, the user's last one. Empty messages, which an adopted
+-- conversation may hold, are skipped, because no model accepts them.
 question as materialized (
     select
         chat_uuid7() as id,
@@ -75,7 +82,7 @@ running as (
     where g.status = 'running'
 ),
 
--- Not called where nothing is limited, nor for what won't begin in any case.
+-- Not called where nothing is limited, or where the answer can't start anyway.
 verdict as materialized (
     select
         v.limited_by,
@@ -89,7 +96,7 @@ verdict as materialized (
         and not exists (select from running)
 ),
 
--- The update changes nothing: it is there to return the generation that won, which this snapshot can't see.
+-- The update changes nothing. It only returns the generation that won, which this snapshot can't see.
 entered as (
     insert into generations as g (id, conversation_id, kind, user_message_id, idempotency_key, worker_id, holder_id)
     select
@@ -124,7 +131,7 @@ started as (
     inner join proposed as p on e.id = p.id
 ),
 
--- The clock's time, not the transaction's: this may have waited for the answer before it to be stored.
+-- clock_timestamp(), not now(): this statement may have waited until the previous answer was stored.
 asked as (
     insert into messages (id, conversation_id, role, content, created_at)
     select
@@ -158,7 +165,7 @@ touched as (
     where conversations.id = started.conversation_id
 ),
 
--- Newest first, each with the characters from it to the newest.
+-- Newest first, each with the number of characters from it to the newest.
 recent as (
     select
         m.role,
@@ -206,7 +213,7 @@ history as (
 select
     c.model_tag,
     e.is_other_content,
-    case when s.id is not null then (select cast(h.messages as text) from history as h) end as history, -- else not read
+    case when s.id is not null then (select cast(h.messages as text) from history as h) end as history, -- read only then
     coalesce(e.id, n.id, r.id) as generation_id,
     coalesce(e.user_message_id, n.user_message_id, r.user_message_id) as user_message_id,
     case
@@ -221,9 +228,9 @@ select
     v.limited_by,
     v.seconds_to_wait,
     case
-        when s.id is not null and :tell
+        when s.id is not null and :notify
             then pg_notify('chat_started', concat_ws(' ', cast(:worker_id as uuid), c.id, s.id))
-    end as told
+    end as notified
 from conversation as c
 left join earlier as e on true
 left join entered as n on true
@@ -232,15 +239,16 @@ left join running as r on true
 left join verdict as v on true
 where (select chat_for_user(:user_id, :conversation_id));
 
--- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, tell)^
--- Ends an answer: everything that must happen after the model has spoken, once a generation. Stores the text (no
--- message for an empty one), and only then deletes the answers that a successful regeneration replaces. Only a running
--- generation of this worker is ended, so it may be repeated until its commit is known: `is_mine` is true when this
--- call or an earlier one with the same end did it; else `content` is the text that another end stored (null where it
--- did so at this very moment: ask again). `slice`: the events from first_seq on that the journal doesn't have yet, or
--- null. `tell`: as in start. No row: the conversation is gone.
+-- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, notify)^
+-- Ends an answer: everything that must happen after the model has finished. Runs once per generation. Stores the text
+-- (an empty one makes no message), and only then deletes the answers that a successful regeneration replaces. Only a
+-- running generation of this worker is ended, so the statement can be repeated until its commit is confirmed.
+-- `is_mine`: true when this call, or an earlier one with the same end, ended it. Otherwise `content` is the text that
+-- another end stored; null: it did so at this very moment, so call again.
+-- `slice`: the events from first_seq on that the journal doesn't have yet, or null. `notify`: as in start.
+-- No row: the conversation is gone.
 with conversation as ( -- generations.finish
-    -- Locked before the generation, as a deletion does: the other way round the two would wait for each other.
+    -- Locked before the generation, in the same order as a deletion: otherwise the two could deadlock.
     select c.id
     from conversations as c
     inner join generations as g on c.id = g.conversation_id
@@ -300,8 +308,8 @@ replaced as (
     returning old.id, old.conversation_id
 ),
 
--- A retry of the replaced answer's request now gets the new one, and not the old one's events. Where nothing was
--- replaced, the conversation is null and no generation is looked at.
+-- A retry of the replaced answer's request now gets the new answer, and not the old one's events. Where nothing was
+-- replaced, the conversation is null and no generation is read.
 repointed as (
     update generations
     set message_id = (select message_id from ended)
@@ -340,7 +348,7 @@ select
     message_id,
     finish_reason,
     null as content,
-    case when :tell then pg_notify('chat_journal', cast(id as text)) end as told
+    case when :notify then pg_notify('chat_journal', cast(id as text)) end as notified
 from ended
 where (select chat_for_everyone())
 union all
@@ -349,7 +357,7 @@ select
     s.message_id,
     s.finish_reason,
     m.content,
-    null as told
+    null as notified
 from (
     select
         worker_id = :worker_id and status = :status as is_mine,
@@ -358,14 +366,14 @@ from (
         finish_reason
     from generations
     where id = :generation_id and not exists (select from ended)
-    for share -- reads what another connection has just committed, which this snapshot doesn't show
+    for share -- reads what another connection has just committed, which this snapshot doesn't contain
 ) as s
 left join messages as m on s.message_id = m.id and s.conversation_id = m.conversation_id;
 
 -- name: attach(conversation_id, user_id, generation_id)^
--- The generation that a reader asks for by id, or the conversation's newest; once a reader that (re)connects.
--- Primary keys; idx_generations_conversation for the newest. No row: not this user's conversation; a null generation_id:
--- no such generation; a null seconds_since_end: it runs.
+-- The generation that a reader asks for by id, or the conversation's newest. Runs each time a reader connects or
+-- reconnects. Primary keys; idx_generations_conversation for the newest. No row: the conversation isn't this user's; a
+-- null generation_id: there is no such generation; a null seconds_since_end: it is running.
 select -- generations.attach
     c.id as conversation_id,
     g.id as generation_id,
@@ -394,9 +402,9 @@ where
     and (select chat_for_user(:user_id, :conversation_id));
 
 -- name: begun(conversation_ids, worker_id, seconds)
--- What other workers began in the last so many seconds in the given conversations, in order: a worker asks this once a
--- second for all conversations that its readers watch, for the case that it didn't hear the notification.
--- idx_generations_conversation, a range each.
+-- The generations that other workers started within the last `seconds` in the given conversations, oldest first. A
+-- worker runs this once a second for all conversations that its readers watch, in case it missed the notification.
+-- idx_generations_conversation, one range per conversation.
 select -- generations.begun
     conversation_id,
     id as generation_id
@@ -409,9 +417,9 @@ where
 order by started_at, id;
 
 -- name: stop(conversation_id, user_id)^
--- Asks the worker that runs a conversation's generation to stop it, by a mark that it sees at its next tick and a
--- notification that it may hear before; by hand, so seldom; safe to repeat.
--- uq_generations_running. No row: not this user's conversation; a null: nothing is running.
+-- Asks the worker that runs a conversation's generation to stop it. The worker sees the mark at its next tick, or gets
+-- the notification earlier. Runs by hand, so rarely; safe to repeat.
+-- uq_generations_running. No row: the conversation isn't this user's; a null: nothing is running.
 with conversation as ( -- generations.stop
     select id
     from conversations
@@ -429,7 +437,7 @@ marked as (
 select
     c.id as conversation_id,
     m.id as generation_id,
-    case when m.id is not null then pg_notify('chat_stop', cast(m.id as text)) end as told
+    case when m.id is not null then pg_notify('chat_stop', cast(m.id as text)) end as notified
 from conversation as c
 left join marked as m on true
 where (select chat_for_user(:user_id, :conversation_id));

@@ -1,10 +1,12 @@
--- name: tick(worker_id, seconds, start_seconds, live, ids, first_seqs, next_seqs, slices, hint)^
--- A worker writes what its generations said since the last time, all of them at once, and renews its lease for so many
--- seconds, at most once a second, as each time leaves a dead row: five times a second while something runs, else a few
--- times a minute. Only generations that are still this worker's are written. `hint` (ids, or '' for none) tells
--- listening workers what is new. Returns, of the `live` ones, those asked to stop and those that are no longer this
--- worker's; those that are this worker's, not among the `live` ones, and begun longer ago than the statement that begins
--- one may take; and how many workers live.
+-- name: tick(worker_id, seconds, start_seconds, live, ids, first_seqs, next_seqs, slices, notification)^
+-- Writes what a worker's generations said since the last tick, all of them at once, and renews its lease for `seconds`.
+-- Runs five times a second while something is running, otherwise a few times a minute. The lease is renewed at most
+-- once a second, because each renewal leaves a dead row. Only generations that are still this worker's are written.
+-- `notification`: the ids of generations with something new, for the other workers; '' sends none.
+-- `asked_to_stop`: those of the `live` ones that users asked to stop. `lost`: those that are no longer this worker's.
+-- `unknown`: running generations of this worker that aren't among the `live` ones and started more than
+-- `start_seconds` ago, which is longer than their start may take. `other_workers`: how many other workers are alive.
+-- idx_generations_worker, journal_pkey, workers_pkey.
 with lease as ( -- journal.tick
     insert into workers (id, lease_until)
     values (:worker_id, now() + make_interval(secs => :seconds))
@@ -57,12 +59,12 @@ select
         from workers
         where lease_until > now() and id <> :worker_id
     ) as other_workers,
-    case when cast(:hint as text) <> '' then pg_notify('chat_journal', :hint) end as told
+    case when cast(:notification as text) <> '' then pg_notify('chat_journal', :notification) end as notified
 where (select chat_for_everyone());
 
 -- name: disown(worker_id, ids)!
--- Gives up generations that this worker began without hearing of it (the connection broke before the answer came): they
--- are orphans then, and interrupted as such. After such an accident; primary key.
+-- Gives up generations that this worker started without getting the confirmation, because the connection broke first.
+-- They become orphans, and are interrupted like any other orphan. Runs only after such a failure. Primary key.
 update generations -- journal.disown
 set worker_id = chat_uuid7()
 where
@@ -72,9 +74,9 @@ where
     and (select chat_for_everyone());
 
 -- name: read(ids, next_seqs)
--- What the given generations said from the given numbers on, and how they ended: a worker asks this for all the
--- generations of others that it has readers for, at each hint, else five times a second. journal_pkey, a range each.
--- `status` is null where the conversation is gone.
+-- What the given generations said from the given numbers on, and how they ended. A worker runs this for all generations
+-- of other workers that it has readers for, at each notification, otherwise five times a second. journal_pkey, one
+-- range per generation. A null `status`: the conversation is gone.
 with wanted as ( -- journal.read
     select
         w.id,
@@ -82,7 +84,7 @@ with wanted as ( -- journal.read
     from unnest(cast(:ids as uuid[]), cast(:next_seqs as integer[])) as w (id, next_seq)
 ),
 
--- All at once: what runs began lately, so these lie side by side in the index, and one descent finds them.
+-- All at once: running generations started recently, so they lie side by side in the index, and one descent finds them.
 asked as (
     select
         id,
@@ -104,7 +106,7 @@ select
     g.conversation_id,
     g.user_message_id,
     g.status,
-    coalesce(m.finish_reason, g.finish_reason) as finish_reason, -- the message may have replaced this one's own
+    coalesce(m.finish_reason, g.finish_reason) as finish_reason, -- that of a newer answer, after a regeneration
     case when m.finish_reason in ('stop', 'length', 'stopped') then null else g.error_code end as error_code,
     coalesce(m.token_count, g.token_count) as token_count,
     coalesce(m.inference_time_ms, g.inference_time_ms) as inference_time_ms,
@@ -127,10 +129,11 @@ cross join
 where (select chat_for_everyone());
 
 -- name: prune(after, seconds, max_rows)^
--- Takes the slices of generations that ended so many seconds ago, or are gone, out of the journal, oldest first, in
--- small batches: one worker every few seconds, batch after batch until one isn't full. Walks journal_pkey from the
--- generation `after` on (the nil UUID: from its beginning); the locked rows go by their place. Returns how many rows
--- went, and the generation of the last one, from which the next batch needn't pass the dead rows of this one again.
+-- Deletes the slices of generations that ended more than `seconds` ago, or are gone, oldest first, in small batches.
+-- One worker runs it every few seconds, batch after batch until one isn't full. Walks journal_pkey from the generation
+-- `after` on (the nil UUID: from the start of the index); the locked rows are deleted by their ctid. Returns how many
+-- rows were deleted, and the generation of the last one: from there, the next batch doesn't pass this batch's dead rows
+-- again.
 with pruned as ( -- journal.prune
     delete from journal
     where

@@ -1,11 +1,11 @@
 -- name: release_lease(worker_id)!
--- A worker that ends in order takes itself off the list; those that died an hour ago go with it.
+-- Removes a worker that shuts down in order, and those that died more than an hour ago. Runs once per worker.
 delete from workers -- maintenance.release_lease
 where id = :worker_id or lease_until < now() - interval '1 hour';
 
 -- name: eldest()^
--- The worker that has lived longest: it cleans up for all of them, so that no two do the same. Every third of a lease a
--- worker; `workers` is small.
+-- The worker that has been alive longest: it cleans up for all workers, so that no two do the same. Each worker runs
+-- this every third of a lease; `workers` is small.
 select id -- maintenance.eldest
 from workers
 where lease_until > now()
@@ -13,9 +13,9 @@ order by started_at, id
 limit 1;
 
 -- name: interrupt_orphans()
--- Ends the generations whose worker is dead (it let its lease run out), with the text that the journal has of them, so
--- that their conversations take new messages; at a worker's start and every few seconds; idx_generations_worker.
--- Exactly once, however many workers ask: each row is taken by one of them. last_seq counts an error and done.
+-- Ends the generations whose worker is dead (its lease ran out), with the text that the journal has of them, so that
+-- their conversations accept new messages. Runs at a worker's start and every few seconds; idx_generations_worker.
+-- Each generation is ended exactly once, however many workers run this. last_seq counts an error event and `done`.
 with dead as materialized ( -- maintenance.interrupt_orphans
     select
         g.id,
@@ -29,7 +29,7 @@ with dead as materialized ( -- maintenance.interrupt_orphans
         )
 ),
 
--- The conversation is locked first, else its deletion and this would wait for each other.
+-- The conversation is locked first: otherwise its deletion and this statement could deadlock.
 orphans as (
     select
         d.id,
@@ -43,8 +43,8 @@ orphans as (
     ) as c
 ),
 
--- A \u0000 that a model server sent along, which no text can hold, would be in the way of every orphan. (In \\u0000 it
--- is the backslash that is escaped.)
+-- A \u0000 that a model server sent, which no text can hold, would block every orphan. (In \\u0000 it is the
+-- backslash that is escaped.)
 slices as (
     select
         o.id,
@@ -121,18 +121,18 @@ touched as (
 
 select
     id,
-    pg_notify('chat_journal', cast(id as text)) as told
+    pg_notify('chat_journal', cast(id as text)) as notified
 from ended
 where (select chat_for_everyone());
 
 -- name: applied_migrations()
--- The migrations that this database has seen, for the readiness check and the server's start; every few seconds a load
--- balancer.
+-- The migrations that were applied to this database, for the readiness check and the server's start. Runs every few
+-- seconds per load balancer.
 select migration_id -- maintenance.applied_migrations
 from _yoyo_migration;
 
 -- name: limit_statements(seconds)!
--- Lets the server end a session's statements by itself, a little after their worker would have: one that was killed or
--- cut off can't any more; once a connection. A limit that the role, the database or the URL sets already stays.
+-- Makes the server cancel a session's statements by itself, a little later than their worker would: a worker that was
+-- killed or cut off can't. Runs once per connection. A limit that the role, the database or the URL sets stays.
 select set_config('statement_timeout', cast(1000 * cast(:seconds as float) as text), false) -- maintenance.limit_statements
 where current_setting('statement_timeout') = '0';

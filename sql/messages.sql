@@ -1,6 +1,6 @@
 -- name: exchange(generation_id)^
--- A finished generation's question and answer, for a caller that asked for no stream; once such a call.
--- Three primary keys. `answer` is null where nothing was kept, `error_code` says why.
+-- A finished generation's question and answer, for a caller that asked for no stream. Runs once per such request.
+-- Three primary keys. `answer` is null where nothing was kept; `error_code` says why.
 select -- messages.exchange
     g.error_code,
     (

@@ -1,9 +1,9 @@
 -- name: sweep(first_block, blocks, days, favourites, max_rows)^
--- Deletes conversations in which nothing was said for so many days, with all that belongs to them: one worker, a part
--- of the table at a time, where RETENTION_DAYS is set. Favourites go only where `favourites` is true; one with a running
--- answer, or in somebody's hands at this moment, stays. No index: the part, so many pages from first_block on, is read
--- as it lies, because an index on updated_at would cost each answer two entries. Returns how many went, and where to go
--- on: at the same page when there may be more in it, null behind the last one.
+-- Deletes conversations in which nothing was said for `days`, with everything that belongs to them. One worker runs it,
+-- one part of the table at a time, where RETENTION_DAYS is set. Favourites are deleted only where `favourites` is true;
+-- a conversation with a running answer, or one that is locked at this moment, stays. No index: the pages from
+-- first_block on are read in physical order, because an index on updated_at would cost each answer two entries. Returns
+-- how many were deleted, and where to continue: at the same page when it may hold more, null after the last page.
 with due as materialized ( -- retention.sweep
     select c.id
     from conversations as c
@@ -17,8 +17,8 @@ with due as materialized ( -- retention.sweep
             where g.conversation_id = c.id and g.status = 'running'
         )
     limit :max_rows -- noqa: AM09
-    -- A message that is being stored holds this lock. One that came since this statement began is seen with it: the
-    -- row's new version is looked at once more, and its updated_at is of now.
+    -- Storing a message takes this lock. If one was stored since this statement started, the row's new version is
+    -- checked again, and its recent updated_at keeps it.
     for update of c skip locked
 ),
 
@@ -43,9 +43,10 @@ from (
 where (select chat_for_everyone());
 
 -- name: forget(after, days, max_rows)^
--- Deletes the records of answers that ended so many days ago, with their idempotency keys, oldest first, in small
--- batches: one worker, once an hour, where GENERATION_DAYS is set. What was said stays, in messages. Walks
--- generations_pkey from `after` on (the nil UUID: from its beginning). Returns how many went, and the last one's id.
+-- Deletes the records of answers that ended more than `days` ago, with their idempotency keys, oldest first, in small
+-- batches. One worker runs it, once an hour, where GENERATION_DAYS is set. What was said stays in messages. Walks
+-- generations_pkey from `after` on (the nil UUID: from the start of the index). Returns how many were deleted, and the
+-- id of the last one.
 with forgotten as ( -- retention.forget
     delete from generations
     where
@@ -70,9 +71,9 @@ from forgotten
 where (select chat_for_everyone());
 
 -- name: due(days, favourites, generation_days)^
--- What sweep and forget would delete now, and what sweep would spare as a favourite; deletes nothing. By hand
--- (`chat-api retention`), before RETENTION_DAYS is set or made less: reads all of conversations and generations, and an
--- entry of idx_messages_conversation_created for each message that would go. 0 days: never.
+-- What sweep and forget would delete now, and what sweep would spare as a favourite; deletes nothing. Runs by hand
+-- (`chat-api retention`), before RETENTION_DAYS is set or lowered. Reads all of conversations and generations, and one
+-- entry of idx_messages_conversation_created per message that would be deleted. 0 days: never delete.
 with idle as materialized ( -- retention.due
     select
         c.id,

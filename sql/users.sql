@@ -1,6 +1,6 @@
 -- name: count(user_id)^
--- How much of a user is stored; by hand (`chat-api user delete`), before it asks whether to go on.
--- idx_conversations_user_updated, then an entry for each message (idx_messages_conversation_created) and record
+-- How much is stored of a user. Runs by hand (`chat-api user delete`), before the command asks whether to go on.
+-- idx_conversations_user_updated, then one entry per message (idx_messages_conversation_created) and per record
 -- (idx_generations_conversation).
 select -- users.count
     count(*) as conversations,
@@ -22,8 +22,8 @@ cross join
 where c.user_id = :user_id and (select chat_for_everyone());
 
 -- name: stop_answers(user_id)
--- Asks the workers to stop all answers to a user, before what is his is deleted; by hand, so seldom, and safe to repeat:
--- returns those that still run. idx_conversations_user_updated, uq_generations_running.
+-- Asks the workers to stop all answers to a user, before the user's data is deleted. Runs by hand, so rarely; safe to
+-- repeat. Returns the answers that are still running. idx_conversations_user_updated, uq_generations_running.
 with marked as ( -- users.stop_answers
     update generations as g
     set stop_requested_at = coalesce(g.stop_requested_at, now())
@@ -34,15 +34,15 @@ with marked as ( -- users.stop_answers
 
 select
     id,
-    pg_notify('chat_stop', cast(id as text)) as told
+    pg_notify('chat_stop', cast(id as text)) as notified
 from marked
 where (select chat_for_everyone());
 
 -- name: delete(user_id, max_rows)^
--- Deletes so many of a user's conversations with all that belongs to them, what the journal has of them too, and returns
--- how much that was; by hand, again until no conversation is left. A worker that still writes an answer there hears of
--- it, or misses its row, and stores nothing. A message that is being stored is waited for, and goes as well.
--- idx_conversations_user_updated, then the cascade as in conversations.delete.
+-- Deletes up to `max_rows` of a user's conversations with everything that belongs to them, journal slices included, and
+-- returns how much that was. Runs by hand, repeated until no conversation is left. A worker that is still writing an
+-- answer there is notified, or finds the row missing, and stores nothing. A message that is being stored is waited for,
+-- and deleted as well. idx_conversations_user_updated, then the cascade as in conversations.delete.
 with batch as materialized ( -- users.delete
     select id
     from conversations
@@ -79,15 +79,15 @@ select
         where m.conversation_id in (select b.id from batch as b)
     ) as messages,
     count(a.id) as generations,
-    count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as told
+    count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as notified
 from answers as a
 where (select chat_for_everyone());
 
 -- name: export(user_id)
--- All that is stored of a user, a JSON text a row: each conversation, oldest first, followed by its messages and by the
--- records of its answers, both oldest first. By hand (`chat-api user export`), through a cursor: as long as it is read,
--- autovacuum can't take away what died since. idx_conversations_user_updated, idx_messages_conversation_created,
--- idx_generations_conversation; sorted a conversation at a time.
+-- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages
+-- and by the records of its answers, both oldest first. Runs by hand (`chat-api user export`), through a cursor: while
+-- it is open, autovacuum can't remove rows that died since. idx_conversations_user_updated,
+-- idx_messages_conversation_created, idx_generations_conversation; sorted one conversation at a time.
 select l.line -- users.export
 from conversations as c
 cross join

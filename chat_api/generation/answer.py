@@ -232,7 +232,7 @@ class Answer:
                     first_seq=rest.first_seq if rest else None,
                     last_seq=self.log.next_seq,  # the number that `done` will have
                     slice=rest.events if rest else None,
-                    tell=self._relay.other_workers_live,
+                    notify=self._relay.other_workers_live,
                 )
             except errors.DatabaseUnavailable:
                 pass  # logged there; the text is safe here

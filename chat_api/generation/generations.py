@@ -97,7 +97,7 @@ class Generations:
             "worker_id": self._worker_id,
             "max_messages": self._settings.max_conversation_history,
             "max_characters": self._settings.max_token_budget,
-            "tell": self._relay.other_workers_live,
+            "notify": self._relay.other_workers_live,
             **self._limits.parameters(user_id, address),
         }
         row = await start(self._database, parameters)

@@ -143,7 +143,7 @@ class Journal(Rounds):
             first_seqs=[piece.first_seq for piece in slices.values()],
             next_seqs=[piece.next_seq for piece in slices.values()],
             slices=[piece.events for piece in slices.values()],
-            hint=notification,
+            notification=notification,
         )
         assert row is not None  # noqa: S101 - it selects without a from
         self._held.set()

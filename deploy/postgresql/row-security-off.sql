@@ -1,5 +1,5 @@
--- Takes down what row-security.sql put up: the service sees every row again, by its own conditions. As the tables'
--- owner; it may run again; nothing to restart.
+-- Disables what row-security.sql enabled: the service sees every row again, filtered by its own conditions. Run it as
+-- the tables' owner. It may be run again; nothing needs a restart.
 --
 --   psql "$DATABASE_URL_OF_THE_OWNER" -f deploy/postgresql/row-security-off.sql
 
@@ -7,7 +7,8 @@
 set lock_timeout = '5s';
 set client_min_messages = 'warning';
 
--- Each table without its policy and with row-level security would be an empty one: in one transaction, both or none.
+-- With row-level security but without its policy, a table would look empty. So each table changes both in one
+-- transaction.
 begin;
 alter table journal disable row level security;
 drop policy if exists of_user on journal;

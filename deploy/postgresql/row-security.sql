@@ -1,19 +1,19 @@
--- Puts up the second wall between users: under row-level security the service's role sees the rows of one user alone,
--- the one that a statement says it works for (chat_for_user), and none where it says nothing.
+-- Enables row-level security, the second wall between users: the service's role sees only the rows of the user for whom
+-- a statement says it works (chat_for_user), and none where it says nothing.
 --
 --   psql "$DATABASE_URL_OF_THE_OWNER" -f deploy/postgresql/row-security.sql
 --
--- As the tables' owner, who isn't hindered by it, with nothing to restart. It may run again, and must after a migration
--- that changed it. Each table is locked for a moment, in a transaction of its own; a lock that doesn't come within five
--- seconds ends it there: run it again. What it costs, and how to look: docs/operations/privileges.md.
--- row-security-off.sql takes it away.
+-- Run it as the tables' owner, to whom it doesn't apply; nothing needs a restart. It may be run again, and must be
+-- after a migration that changed it. Each table is locked for a moment, in a transaction of its own. If a lock isn't
+-- granted within five seconds, the script ends there: run it again. docs/operations/privileges.md says what it costs
+-- and how to query as the service's role. row-security-off.sql disables it.
 
 \set ON_ERROR_STOP on
 set lock_timeout = '5s';
 set client_min_messages = 'warning';
 
--- With =, the planner would expect each statement to find a fraction of what it finds without the wall, and walk other
--- indexes. This one is the same to the executor, and nearly always true to the planner.
+-- With =, the planner would expect each statement to find a fraction of the rows that it finds without the wall, and
+-- walk other indexes. To the executor, this operator is the same; to the planner, it is nearly always true.
 do $$
 begin
     if not (select pg_has_role(relowner, 'usage') from pg_class where oid = 'messages'::regclass) then
@@ -27,10 +27,10 @@ end
 $$;
 
 comment on operator === (uuid, uuid) is
-'Equality for row-level security: no way into an index, and no guess at how many rows pass.';
+'Equality for row-level security: uses no index, and doesn''t change the estimate of how many rows pass.';
 
--- In PL/pgSQL, because what it does is planned once a session and left out where no row asks; in the policies below,
--- every plan would carry it, at each place where it reads one of these tables.
+-- In PL/pgSQL, because its query is planned once per session, and skipped where no row needs it. Inside the policies
+-- below, every plan would carry the query, at each place where it reads one of these tables.
 create or replace function chat_conversation() returns uuid
 language plpgsql stable
 as $$
@@ -45,9 +45,9 @@ $$;
 grant execute on function chat_conversation() to public;
 
 comment on function chat_conversation() is
-'The conversation that the statement is about, if row-level security lets it see that one: if it is the user''s.';
+'The conversation that the statement is about, if row-level security lets it see that one, so if it is the user''s.';
 
--- In a subselect, what is compared with is looked up once a statement and not once a row.
+-- In a subselect, so that the value is computed once per statement and not once per row.
 begin;
 drop policy if exists of_user on conversations;
 create policy of_user on conversations using (
@@ -78,14 +78,14 @@ comment on policy of_user on generations is
 alter table generations enable row level security;
 commit;
 
--- As a value and not by exists, which may be answered by reading all generations.
+-- As a scalar and not by exists, which PostgreSQL might answer by reading all generations.
 begin;
 drop policy if exists of_user on journal;
 create policy of_user on journal using (
     current_setting('chat.user_id', true) = '*'
     or (select true from generations as g where g.id = journal.generation_id)
 );
-comment on policy of_user on journal is 'What the generations said that the statement may see.';
+comment on policy of_user on journal is 'What was said by the generations that the statement may see.';
 alter table journal enable row level security;
 commit;
 

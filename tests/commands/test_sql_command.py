@@ -264,7 +264,7 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         ),
         (
             "drop function chat_uuid7 cascade",
-            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:67)",
+            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:69)",
         ),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value)[:60],
@@ -472,8 +472,9 @@ async def test_a_given_value_counts(run: Run, configured: str, sql: Connection, 
         (["explain", "xyz.ü"], "there is no query 'xyz.ü'; `chat-api sql list` shows all"),
         (["explain", "generations.stop", "--param", "user_id"], "'user_id' gives generations.stop no"),
         (
-            ["explain", "generations.stop", "--param", "hint=many"],
-            "'hint=many' gives generations.stop no parameter: name=value, of conversation_id, user_id",
+            ["explain", "generations.stop", "--param", "notification=many"],
+            "'notification=many' gives generations.stop no parameter: name=value, of conversation_id, "
+            "user_id",
         ),
         (
             ["explain", "generations.stop", "--param", "user_id=me"],

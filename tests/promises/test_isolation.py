@@ -59,7 +59,7 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str,
                 "worker_id": chat.worker_id,
                 "max_messages": 50,
                 "max_characters": 6000,
-                "tell": True,
+                "notify": True,
                 "max_running": 9,
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }

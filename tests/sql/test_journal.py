@@ -43,7 +43,7 @@ async def test_a_tick_of_an_idle_worker_holds_its_lease_and_writes_nothing(sql: 
     worker = uuid4()
     for seconds in (5.0, 60.0):
         row = await tick(sql, worker, seconds=seconds)
-        assert (row["asked_to_stop"], row["lost"], row["other_workers"], row["told"]) == ([], [], 0, None)
+        assert (row["asked_to_stop"], row["lost"], row["other_workers"], row["notified"]) == ([], [], 0, None)
         (lease,) = await sql.fetch("select id, lease_until - now() as rest from workers")
         assert (lease["id"], seconds - 5 < lease["rest"].total_seconds() <= seconds) == (worker, True)
     assert await slices(sql) == []
@@ -352,14 +352,15 @@ async def heard(sql: Connection, database_url: str, channel: str, name: str, **p
     return told
 
 
-async def test_listeners_hear_the_hint_of_a_tick_and_nothing_of_one_without(
+async def test_listeners_hear_the_notification_of_a_tick_and_nothing_of_one_without(
     sql: Connection, database_url: str
 ) -> None:
     idle = {"worker_id": uuid4(), "seconds": 60.0, "start_seconds": 60.0, "live": [], "ids": []}
     nothing = {**idle, "first_seqs": [], "next_seqs": [], "slices": []}
     ids = ",".join(str(uuid4()) for _ in range(200))
-    for hint, told in (("", []), ("many", ["many"]), (ids, [ids])):
-        assert await heard(sql, database_url, "chat_journal", "journal.tick", **nothing, hint=hint) == told
+    for payload, told in (("", []), ("many", ["many"]), (ids, [ids])):
+        parameters = {**nothing, "notification": payload}
+        assert await heard(sql, database_url, "chat_journal", "journal.tick", **parameters) == told
 
 
 async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
@@ -381,9 +382,10 @@ async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
     }
     for told in ([str(begun)], []):  # not again when it is repeated
         assert (
-            await heard(sql, database_url, "chat_journal", "generations.finish", **finish, tell=True) == told
+            await heard(sql, database_url, "chat_journal", "generations.finish", **finish, notify=True)
+            == told
         )
-    unheard = finish | {"generation_id": await chat.begin(sql), "tell": False}
+    unheard = finish | {"generation_id": await chat.begin(sql), "notify": False}
     assert await heard(sql, database_url, "chat_journal", "generations.finish", **unheard) == []
     orphan = await chat.begin(sql)
     for told in ([str(orphan)], []):

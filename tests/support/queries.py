@@ -140,7 +140,7 @@ class Chat:
             "worker_id": self.worker_id,
             "max_messages": 50,
             "max_characters": 6000,
-            "tell": True,
+            "notify": True,
             "max_running": 0,
             "limits": None,
         }
@@ -171,7 +171,7 @@ class Chat:
             "first_seq": None,
             "last_seq": 3,
             "slice": None,
-            "tell": True,
+            "notify": True,
         }
         return await one(connection, "generations.finish", **{**parameters, **changes})
 
@@ -190,7 +190,7 @@ class Chat:
 async def tick(
     connection: Connection, worker_id: UUID, *slices: tuple[UUID, int, list[Any]], **changes: Any
 ) -> asyncpg.Record:
-    """A worker's lease for a minute, and slices: a generation, the first number, the events; no hint."""
+    """A worker's lease for a minute, and slices (generation, first number, events); no notification."""
     parameters = {
         "worker_id": worker_id,
         "seconds": 60.0,
@@ -200,7 +200,7 @@ async def tick(
         "first_seqs": [first_seq for _, first_seq, _ in slices],
         "next_seqs": [first_seq + len(events) for _, first_seq, events in slices],
         "slices": [orjson.dumps(events).decode() for _, _, events in slices],
-        "hint": "",
+        "notification": "",
     }
     row = await one(connection, "journal.tick", **{**parameters, **changes})
     assert row is not None

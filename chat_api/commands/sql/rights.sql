@@ -1,5 +1,5 @@
--- What this role may do where the service's tables are, and the statements that would let it. No row: there are none.
--- Reads catalogues alone, which are open to everybody. A schema that is closed to a role is to it as if it were empty.
+-- What this role may do in the schema of the service's tables, and the statements that would allow it. No row: there are no
+-- such tables. Reads only catalogs, which are open to everyone. To a role without rights on a schema, it looks empty.
 select
     current_user as role,
     n.nspname as schema,

@@ -1,7 +1,7 @@
--- Parameters to try a query with: a name, or `<query>.<name>` where one query wants another; the value as text; whether
--- it was drawn from the data. Of each name the drawn value counts, where there is one.
--- Drawn are the newest ended answer, its conversation and its user; for statements that work on what runs, a running
--- answer. By primary keys, and by an index that holds the running ones alone: quick, however long the history is.
+-- Parameters to try a query with: a name, or `<query>.<name>` where one query needs another value; the value as text; and
+-- whether it was drawn from the data. If a name has a drawn value, that one counts.
+-- Drawn are the newest ended answer, its conversation and its user; for statements that work on running answers, a running
+-- answer. By primary keys, and by an index that holds only running answers: quick, however long the history is.
 with newest as (
     select
         id,
@@ -26,7 +26,7 @@ running as (
     limit 1
 ),
 
--- Where nobody has asked anything yet, any conversation will do.
+-- If nothing was asked yet, any conversation will do.
 conversation as (
     select
         c.id,
@@ -100,13 +100,13 @@ usual (name, value) as (
     ('inference_time_ms', '100'),
     ('seconds', '15'),
     ('start_seconds', '10'),
-    ('hint', 'many'),
-    ('tell', 'true'),
-    -- limits: as in a service that limits nothing
+    ('notification', 'many'),
+    ('notify', 'true'),
+    -- limits: as in a service without limits
     ('max_running', '0'),
     ('max_conversations', '0'),
     ('limits', null),
-    -- journal: numbers behind everything that an answer may have
+    -- journal: numbers beyond those of any answer
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),
     ('slice', '[{"token": "chickpeas"}]'),

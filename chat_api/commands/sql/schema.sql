@@ -1,6 +1,6 @@
--- What the schema consists of, a line each: the columns, indexes and constraints of all tables on the search path.
--- Reads catalogues alone; needs no right on the tables. A table that a DBA partitioned reads as if it weren't: its
--- indexes without ONLY, its primary key without what it is partitioned by. The partitions are the DBA's own.
+-- What the schema consists of, one row each: the columns, indexes and constraints of all tables on the search path.
+-- Reads only catalogs; needs no right on the tables. A table that a DBA partitioned reads as if it weren't: its indexes
+-- without ONLY, its primary key without the partition key. The partitions are the DBA's own.
 with tables as (
     select
         oid,

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run once, by PostgreSQL's image, when it makes the database: the role that the service runs as. `chat`, whose the tables
-# are, migrates, and gives it its rights (SERVICE_ROLE).
+# PostgreSQL's image runs this once, when it creates the database: it creates the role that the service runs as. `chat`, which
+# owns the tables, migrates and grants that role its rights (SERVICE_ROLE).
 set -eu
 
 psql --set ON_ERROR_STOP=1 --no-psqlrc --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" \

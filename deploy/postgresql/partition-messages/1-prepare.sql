@@ -1,8 +1,8 @@
--- Makes the table messages_partitioned beside messages, empty, and has it follow: from here on every message that is
--- written or deleted is so in both. Takes moments; back: undo.sql.
+-- Creates the empty table messages_partitioned beside messages, and makes it follow: from here on, every message that
+-- is written or deleted in one is written or deleted in both. Takes moments; to go back: undo.sql.
 --   psql "$DATABASE_URL" -f 1-prepare.sql                  8 partitions
 --   psql "$DATABASE_URL" -v partitions=16 -f 1-prepare.sql
--- Run it as the owner of messages, who must be allowed to see all rows (row-level security doesn't hold for him).
+-- Run it as the owner of messages, who must be allowed to see all rows (row-level security doesn't apply to the owner).
 \set ON_ERROR_STOP on
 \if :{?partitions}
 \else
@@ -11,11 +11,13 @@
 
 begin;
 set local client_min_messages = 'warning';
--- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+-- Autovacuum gives way to a lock request that has waited a second, and can't return while this lock is held. The lock
+-- blocks nobody else.
 set local lock_timeout = '5s';
 lock table conversations in share update exclusive mode;
--- The foreign key waits for the transactions that write to conversations just now, and new ones wait for it meanwhile. No
--- longer than this, which is less than deadlock_timeout: never shall the service be the one that is sent away.
+-- The foreign key waits for the transactions that are writing to conversations, and new ones wait for it meanwhile. It
+-- waits no longer than this, which is less than deadlock_timeout, so that the service is never chosen as the deadlock's
+-- victim.
 set local lock_timeout = '500ms';
 
 do $$
@@ -37,7 +39,8 @@ create table messages_partitioned (
     like messages including defaults including constraints including comments including storage including compression
 ) partition by hash (conversation_id);
 
--- A key of a partitioned table must hold what it is partitioned by. Ids are unique without it, as chat_uuid7() makes them.
+-- A key of a partitioned table must include the partition key. Ids are unique without it, because chat_uuid7() makes
+-- them.
 alter table messages_partitioned add constraint messages_partitioned_pkey primary key (id, conversation_id);
 
 create index idx_messages_partitioned_conversation_created
@@ -50,11 +53,12 @@ select format(
 from generate_series(0, :partitions - 1) as remainder
 \gexec
 
--- While it is empty: this looks at no row. The name is that of the other table's, which callers' errors go by.
+-- Added while the table is empty, so it checks no row. The name is that of the old table's foreign key, because the
+-- service recognises errors by it.
 alter table messages_partitioned add constraint messages_conversation_id_fkey
 foreign key (conversation_id) references conversations (id) on delete cascade;
 
--- What the table messages has: owner, autovacuum's settings, comment, rights, row-level security.
+-- Copies what the table messages has: owner, autovacuum's settings, comment, rights, row-level security.
 select format('alter table %s owner to %I', t.relid, pg_get_userbyid(m.relowner))
 from pg_class as m cross join pg_partition_tree('messages_partitioned') as t
 where m.oid = 'messages'::regclass
@@ -78,7 +82,7 @@ from pg_class as m cross join aclexplode(m.relacl) as g
 where m.oid = 'messages'::regclass and g.grantee <> m.relowner
 \gexec
 
--- A right to columns stands with each column: the service's role may insert by these alone.
+-- Rights to columns are stored with each column: the service's role may insert through these alone.
 select format(
     'grant %s (%s) on messages_partitioned to %s%s',
     g.privilege_type,
@@ -107,8 +111,8 @@ cross join lateral (values ('enable', m.relrowsecurity), ('force', m.relforcerow
 where m.oid = 'messages'::regclass and is_so
 \gexec
 
--- Temporary tables are looked for first unless they are named, and then last: else one of the service's, called like one
--- of these, would have its triggers run with the owner's rights.
+-- PostgreSQL searches temporary tables first unless pg_temp is named, so it is named last. Otherwise a temporary table
+-- of the service's role, with the same name as one of these, would have its triggers run with the owner's rights.
 do $$
 begin
     perform set_config(
@@ -117,8 +121,9 @@ begin
 end
 $$;
 
--- Does to the table that the trigger names what was done to its own. As its owner: the service needs no right on the
--- table that follows. All columns, in their order, which is that of both tables: yours as well.
+-- Repeats on the table that the trigger names what was done to the trigger's own table. It runs as its owner, so the
+-- service needs no right on the table that follows. It copies all columns in their order, which both tables share,
+-- columns that you added included.
 create function messages_follow() returns trigger language plpgsql security definer set search_path from current as $$
 begin
     if tg_op in ('DELETE', 'UPDATE') then
@@ -133,11 +138,11 @@ begin
 end
 $$;
 
--- Else whoever may make a table, a temporary one too, could have it write to any table of the owner's. The triggers below
--- are the owner's, and ask for no right.
+-- Otherwise any role that may create a table, even a temporary one, could have it write to any table of the owner's.
+-- The triggers below belong to the owner, and need no right.
 revoke execute on function messages_follow() from public;
 
--- Where the copy is: all messages up to here, in this order, are copied.
+-- How far the copy has come: all messages up to this one, in this order, are copied.
 create table messages_copied (
     conversation_id uuid not null,
     created_at timestamptz not null,
@@ -151,7 +156,7 @@ insert into messages_copied values
 
 commit;
 
--- A transaction of its own: one that held both conversations and messages could wait for the service in a circle.
+-- In a transaction of its own: one that locked both conversations and messages could deadlock with the service.
 begin;
 set local lock_timeout = '5s';
 lock table messages in share update exclusive mode;

@@ -1,5 +1,6 @@
--- Copies what messages holds to messages_partitioned, conversation by conversation, in batches that are committed one by
--- one. Broken off, it goes on where it was. Slower, to leave the disk to others: -v rest=0.5 (seconds after each batch).
+-- Copies the rows of messages to messages_partitioned, conversation by conversation, in batches that are committed one
+-- by one. After an interruption it continues where it was. To leave the disk to others: -v rest=0.5 (seconds after each
+-- batch).
 --   psql "$DATABASE_URL" -f 2-copy.sql
 \set ON_ERROR_STOP on
 \if :{?batch}
@@ -28,8 +29,8 @@ declare
 begin
     loop
         select * into strict at from messages_copied for update;
-        -- Locked: whoever deletes one of these waits for its copy, and then deletes that as well. A batch waits for
-        -- a deletion in the same way, and doesn't see the row any more.
+        -- Locked: a session that deletes one of these waits until it is copied, and then deletes the copy as well. A
+        -- batch likewise waits for a deletion, and then no longer sees the row.
         with part as materialized (
             select m.*
             from messages as m
@@ -58,10 +59,11 @@ $$;
 call messages_copy(:batch, :rest);
 \timing off
 
--- Autovacuum looks at each partition, and never at all of them together: the planner's figures of the whole are of now.
+-- Autovacuum analyzes each partition, but never the whole table. This gives the planner current statistics of the
+-- whole.
 vacuum (analyze) messages_partitioned;
 
-\echo copied; comparing both tables, as of one moment
+\echo copied; comparing both tables, in one snapshot
 select a.*, b.*, a is not distinct from b as is_equal
 from (select count(*) as messages, bit_xor(hashtextextended(m::text, 0)) as sum from messages as m) as a
 cross join (
@@ -73,5 +75,5 @@ update messages_copied set is_complete = :'is_equal';
 \if :is_equal
 \echo they are the same; next: 3-swap.sql
 \else
-do $$ begin raise exception 'they differ: run undo.sql, and begin again'; end $$;
+do $$ begin raise exception 'they differ: run undo.sql, and start again'; end $$;
 \endif

@@ -1,13 +1,15 @@
--- Gives messages_partitioned the name messages, in one short transaction; the old table follows from here on, as
--- messages_unpartitioned. Where a transaction holds messages for longer than half a second, it gives up: run it again.
+-- Gives messages_partitioned the name messages, in one short transaction. The old table follows from here on, as
+-- messages_unpartitioned. If a transaction holds messages for longer than half a second, the script gives up: run it
+-- again.
 --   psql "$DATABASE_URL" -f 3-swap.sql
 \set ON_ERROR_STOP on
 
 begin;
--- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+-- Autovacuum gives way to a lock request that has waited a second, and can't return while this lock is held. The lock
+-- blocks nobody else.
 set local lock_timeout = '5s';
 lock table messages, messages_partitioned in share update exclusive mode;
-set local lock_timeout = '500ms'; -- less than deadlock_timeout: the service shall not be the one that is sent away
+set local lock_timeout = '500ms'; -- less than deadlock_timeout, so that the service is never a deadlock's victim
 
 lock table messages, messages_partitioned in access exclusive mode;
 

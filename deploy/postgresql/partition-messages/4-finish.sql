@@ -1,27 +1,28 @@
--- Drops the old table and what led here. After this there is no way back but a backup: wait until you are content.
+-- Drops the old table and what led here. After this, only a backup leads back: wait until you are satisfied.
 --   psql "$DATABASE_URL" -f 4-finish.sql
 \set ON_ERROR_STOP on
 
 do $$
 begin
     if to_regclass('messages_unpartitioned') is null then
-        raise exception 'there is no messages_unpartitioned: 3-swap.sql goes before this';
+        raise exception 'there is no messages_unpartitioned: run 3-swap.sql first';
     end if;
 end
 $$;
 
 set client_min_messages = 'warning';
 
--- With its triggers on messages. Where this gave up half way, it may be run again.
+-- Drops the function with its triggers on messages. If this gives up half way, run the script again.
 begin;
--- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+-- Autovacuum gives way to a lock request that has waited a second, and can't return while this lock is held. The lock
+-- blocks nobody else.
 set local lock_timeout = '5s';
 lock table messages in share update exclusive mode;
-set local lock_timeout = '500ms'; -- less than deadlock_timeout: the service shall not be the one that is sent away
+set local lock_timeout = '500ms'; -- less than deadlock_timeout, so that the service is never a deadlock's victim
 drop function if exists messages_follow() cascade;
 commit;
 
--- In the order in which a deletion takes them.
+-- Locks in the same order as a deletion.
 begin;
 set local lock_timeout = '5s';
 lock table conversations in share update exclusive mode;
@@ -32,4 +33,4 @@ drop table messages_copied;
 drop procedure messages_copy(integer, double precision);
 commit;
 
-\echo done; have "analyze messages" run once a day: autovacuum analyzes each partition, and never the whole
+\echo done; have "analyze messages" run once a day: autovacuum analyzes each partition, but never the whole table

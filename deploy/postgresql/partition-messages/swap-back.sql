@@ -1,13 +1,14 @@
--- The way back from 3-swap.sql: the old table is messages again, with all that was said meanwhile, and the partitioned
--- one follows. Then undo.sql, or another 3-swap.sql. It may have to be run again, as 3-swap.sql.
+-- Reverts 3-swap.sql: the old table is messages again, with everything that was said meanwhile, and the partitioned one
+-- follows. Then run undo.sql, or 3-swap.sql again. Like 3-swap.sql, it may have to be run again.
 --   psql "$DATABASE_URL" -f swap-back.sql
 \set ON_ERROR_STOP on
 
 begin;
--- Autovacuum gives way to who waits for a second, and as long as this is held it doesn't come back. Hinders nobody else.
+-- Autovacuum gives way to a lock request that has waited a second, and can't return while this lock is held. The lock
+-- blocks nobody else.
 set local lock_timeout = '5s';
 lock table messages, messages_unpartitioned in share update exclusive mode;
-set local lock_timeout = '500ms'; -- less than deadlock_timeout: the service shall not be the one that is sent away
+set local lock_timeout = '500ms'; -- less than deadlock_timeout, so that the service is never a deadlock's victim
 
 lock table messages, messages_unpartitioned in access exclusive mode;
 
