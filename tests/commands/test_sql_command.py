@@ -473,8 +473,10 @@ async def test_a_given_value_counts(run: Run, configured: str, sql: Connection, 
         (["explain", "generations.stop", "--param", "user_id"], "'user_id' gives generations.stop no"),
         (
             ["explain", "generations.stop", "--param", "notification=many"],
-            "'notification=many' gives generations.stop no parameter: name=value, of conversation_id, "
-            "user_id",
+            (
+                "'notification=many' gives generations.stop no parameter: name=value, of conversation_id, "
+                "user_id"
+            ),
         ),
         (
             ["explain", "generations.stop", "--param", "user_id=me"],
