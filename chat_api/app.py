@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import aiohttp
-import aiohttp_cors
 from aiohttp import web
 
 from chat_api import errors
@@ -31,6 +30,7 @@ from chat_api.http.context import (
     SETTINGS,
     VERIFIER,
 )
+from chat_api.http.cors import allow_origins
 from chat_api.inference import Inference, Nanochat, OpenAI
 from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals
@@ -75,7 +75,7 @@ def create_app(
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(lambda app: _parts(app, tracing))
     app.on_shutdown.append(_drain)
-    _allow_origins(app, settings.origins)
+    allow_origins(app, settings.origins)
     return app
 
 
@@ -217,21 +217,3 @@ async def _drain(app: web.Application) -> None:
         await app[GENERATIONS].drain()
     for socket in app[SOCKETS]:
         socket.end(GOING_AWAY)
-
-
-def _allow_origins(app: web.Application, origins: list[str]) -> None:
-    cors = aiohttp_cors.setup(
-        app,
-        defaults={
-            origin: aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
-                allow_credentials=True,
-                allow_headers="*",
-                allow_methods=["GET", "POST", "PUT", "DELETE"],
-                expose_headers=["X-Trace-Id", "Retry-After"],
-                max_age=600,
-            )
-            for origin in origins
-        },
-    )
-    for route in list(app.router.routes()):
-        cors.add(route)

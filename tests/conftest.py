@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,11 +17,13 @@ import psycopg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from psycopg.sql import SQL, Identifier
 
 from chat_api.app import create_app
 from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
+from chat_api.settings.database_url import parse_dsn
 from tests.support.auth_service import AuthService
 from tests.support.chat import Chat, Client, open_chat
 from tests.support.model_server import ModelServer
@@ -64,6 +67,22 @@ def template(postgres: Postgres) -> str:
         admin.execute(f"create database {TEMPLATE}")
     apply_migrations(postgres.dsn(TEMPLATE))
     return TEMPLATE
+
+
+@pytest.fixture
+def new_database(postgres_dsn: str) -> Iterator[Callable[[], str]]:
+    """Make empty databases; they go when the test ends."""
+    names: list[str] = []
+
+    def make() -> str:
+        names.append(f"migrations_{uuid4().hex}")
+        admin.execute(SQL("create database {}").format(Identifier(names[-1])))
+        return replace(parse_dsn(postgres_dsn), database=names[-1]).libpq()
+
+    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
+        yield make
+        for name in names:
+            admin.execute(SQL("drop database {} with (force)").format(Identifier(name)))
 
 
 @pytest.fixture

@@ -396,7 +396,7 @@ async def test_a_late_end_brings_nothing_back(chat: OpenChat, model: ModelServer
     async with sql.transaction():
         row = await one(sql, "users.delete", user_id=user_id, max_rows=100)
         assert row is not None
-        assert (row["conversations"], row["told"]) == (1, 1)
+        assert (row["conversations"], row["notified"]) == (1, 1)
         call.finish("upon a time")
         await somebody_waits(sql)
     *_, last = await read_events(response)

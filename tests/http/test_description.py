@@ -242,7 +242,7 @@ async def test_answers_are_those_described(chat: Chat, model: ModelServer) -> No
     same_keys(await (await chat.send(stream=False)).json(), bodies.Exchange)
 
 
-VENDOR = Path(__file__).parent.parent / "chat_api" / "description" / "page" / "vendor"
+VENDOR = Path(__file__).parents[2] / "chat_api" / "description" / "page" / "vendor"
 
 
 def test_the_vendored_files_are_those_that_were_looked_at() -> None:

@@ -1,34 +1,14 @@
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from chat_api import folders
 from chat_api.folders import migrations_dir
 from chat_api.migrate import apply, demands
-from chat_api.settings.database_url import parse_dsn
-
-
-@pytest.fixture
-def new_database(postgres_dsn: str) -> Iterator[Callable[[], str]]:
-    """Make empty databases; they go when the test ends."""
-    names: list[str] = []
-
-    def make() -> str:
-        names.append(f"migrations_{uuid.uuid4().hex}")
-        admin.execute(sql.SQL("create database {}").format(sql.Identifier(names[-1])))
-        return replace(parse_dsn(postgres_dsn), database=names[-1]).libpq()
-
-    with psycopg.connect(postgres_dsn, autocommit=True) as admin:
-        yield make
-        for name in names:
-            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
