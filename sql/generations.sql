@@ -402,9 +402,9 @@ where
     and (select chat_for_user(:user_id, :conversation_id));
 
 -- name: begun(conversation_ids, worker_id, seconds)
--- The generations that other workers started within the last `seconds` in the given conversations, oldest first. A
--- worker runs this once a second for all conversations that its readers watch, in case it missed the notification.
--- idx_generations_conversation, one range per conversation.
+-- The generations that other workers started within the last `seconds` seconds in the given conversations, oldest
+-- first. A worker runs this once a second for all conversations that its readers watch, in case it missed the
+-- notification. idx_generations_conversation, one range per conversation.
 select -- generations.begun
     conversation_id,
     id as generation_id

@@ -1,12 +1,12 @@
 -- name: tick(worker_id, seconds, start_seconds, live, ids, first_seqs, next_seqs, slices, notification)^
--- Writes what a worker's generations said since the last tick, all of them at once, and renews its lease for `seconds`.
--- Runs five times a second while something is running, otherwise a few times a minute. The lease is renewed at most
--- once a second, because each renewal leaves a dead row. Only generations that are still this worker's are written.
+-- Writes what a worker's generations said since the last tick, all of them at once, and renews its lease for `seconds`
+-- seconds. Runs five times a second while something is running, otherwise a few times a minute. The lease is renewed at
+-- most once a second, because each renewal leaves a dead row. Writes only generations that are still this worker's.
 -- `notification`: the ids of generations with something new, for the other workers; '' sends none.
 -- `asked_to_stop`: those of the `live` ones that users asked to stop. `lost`: those that are no longer this worker's.
 -- `unknown`: running generations of this worker that aren't among the `live` ones and started more than
--- `start_seconds` ago, which is longer than their start may take. `other_workers`: how many other workers are alive.
--- idx_generations_worker, journal_pkey, workers_pkey.
+-- `start_seconds` seconds ago, which is longer than their start may take. `other_workers`: how many other workers are
+-- alive. idx_generations_worker, journal_pkey, workers_pkey.
 with lease as ( -- journal.tick
     insert into workers (id, lease_until)
     values (:worker_id, now() + make_interval(secs => :seconds))
@@ -129,11 +129,11 @@ cross join
 where (select chat_for_everyone());
 
 -- name: prune(after, seconds, max_rows)^
--- Deletes the slices of generations that ended more than `seconds` ago, or are gone, oldest first, in small batches.
--- One worker runs it every few seconds, batch after batch until one isn't full. Walks journal_pkey from the generation
--- `after` on (the nil UUID: from the start of the index); the locked rows are deleted by their ctid. Returns how many
--- rows were deleted, and the generation of the last one: from there, the next batch doesn't pass this batch's dead rows
--- again.
+-- Deletes the slices of generations that ended more than `seconds` seconds ago, or are gone, oldest first, in small
+-- batches. One worker runs it every few seconds, batch after batch until one isn't full. Walks journal_pkey from the
+-- generation `after` on (the nil UUID: from the start of the index); the locked rows are deleted by their ctid. Returns
+-- how many rows were deleted, and the generation of the last one: from there, the next batch doesn't pass this batch's
+-- dead rows again.
 with pruned as ( -- journal.prune
     delete from journal
     where

@@ -1,7 +1,7 @@
 -- name: sweep(first_block, blocks, days, favourites, max_rows)^
--- Deletes conversations in which nothing was said for `days`, with everything that belongs to them. One worker runs it,
--- one part of the table at a time, where RETENTION_DAYS is set. Favourites are deleted only where `favourites` is true;
--- a conversation with a running answer, or one that is locked at this moment, stays. No index: the pages from
+-- Deletes conversations in which nothing was said for `days` days, with everything that belongs to them. One worker
+-- runs it, one part of the table at a time, where RETENTION_DAYS is set. Favourites are deleted only where `favourites`
+-- is true; a conversation with a running answer, or one that is locked at this moment, stays. No index: the pages from
 -- first_block on are read in physical order, because an index on updated_at would cost each answer two entries. Returns
 -- how many were deleted, and where to continue: at the same page when it may hold more, null after the last page.
 with due as materialized ( -- retention.sweep
@@ -43,8 +43,8 @@ from (
 where (select chat_for_everyone());
 
 -- name: forget(after, days, max_rows)^
--- Deletes the records of answers that ended more than `days` ago, with their idempotency keys, oldest first, in small
--- batches. One worker runs it, once an hour, where GENERATION_DAYS is set. What was said stays in messages. Walks
+-- Deletes the records of answers that ended more than `days` days ago, with their idempotency keys, oldest first, in
+-- small batches. One worker runs it, once an hour, where GENERATION_DAYS is set. What was said stays in messages. Walks
 -- generations_pkey from `after` on (the nil UUID: from the start of the index). Returns how many were deleted, and the
 -- id of the last one.
 with forgotten as ( -- retention.forget
