@@ -1,4 +1,4 @@
-"""The client where it is embedded: another site's page, the README's own example, the real local model."""
+"""The client where it is embedded: another site's page, the pages' own examples, the real local model."""
 
 import asyncio
 import re
@@ -15,13 +15,35 @@ from tests.dev.dev_process import READY, DevProcess
 from tests.support.processes import free_port
 
 
-def example(checkout: Path) -> str:
-    """The HTML file that the README shows."""
-    [block] = re.findall(r"```html\n(.*?)```", (checkout / "README.md").read_text(), re.DOTALL)
+def example(checkout: Path, name: str = "docs/client.md") -> str:
+    """The HTML file that a page shows."""
+    [block] = re.findall(r"```html\n(.*?)```", (checkout / name).read_text(), re.DOTALL)
     return str(block)
 
 
-async def test_plain_html_file_of_the_readme_is_a_streaming_chat(
+async def test_the_readmes_twenty_lines_are_a_streaming_chat(
+    page: Page, site: Site, service: Served, checkout: Path
+) -> None:
+    text = example(checkout, "README.md")
+    assert len(text.splitlines()) <= 22
+    assert "https://chat.example.org" in text
+    site.pages["/chat.html"] = text.replace("https://chat.example.org", service.address)
+    site.token = service.token()
+    await page.goto(f"{site.url}/chat.html")
+    box = page.get_by_role("textbox")
+    for question, answer in [("Hi", "I am <i>here</i>"), ("And now?", "Still here")]:
+        await expect(box).to_be_enabled()
+        await box.fill(question)
+        await box.press("Enter")
+        call = await service.model.call()
+        assert call.request["messages"][-1] == {"role": "user", "content": question}
+        call.say(answer[:5])
+        await expect(page.get_by_role("main")).to_have_text(answer[:5])
+        call.finish(answer[5:])
+        await expect(page.get_by_role("main")).to_have_text(answer)
+
+
+async def test_plain_html_file_of_the_clients_page_is_a_streaming_chat(
     page: Page, site: Site, service: Served, checkout: Path
 ) -> None:
     text = example(checkout)
@@ -41,7 +63,7 @@ async def test_plain_html_file_of_the_readme_is_a_streaming_chat(
 
 
 @pytest.mark.parametrize("garbage", ["<!doctype html>\n<h1>Not found</h1>", "garbage", ""])
-async def test_readmes_example_tells_that_there_is_no_token_and_keeps_the_text(
+async def test_the_pages_example_tells_that_there_is_no_token_and_keeps_the_text(
     page: Page, site: Site, service: Served, checkout: Path, console: Console, garbage: str
 ) -> None:
     console.allow("401")
@@ -64,7 +86,7 @@ async def test_readmes_example_tells_that_there_is_no_token_and_keeps_the_text(
     await expect(box).to_have_value("")
 
 
-async def test_readmes_example_tells_that_the_service_or_its_model_is_away(
+async def test_the_pages_example_tells_that_the_service_or_its_model_is_away(
     page: Page, site: Site, service: Served, checkout: Path, console: Console
 ) -> None:
     console.allow("client.js")

@@ -68,10 +68,11 @@ async def chat(client: Client, user: Headers) -> Chat:
     return await open_embedded(client, user)
 
 
-async def test_the_readmes_lines_run_and_drain(
+async def test_the_pages_lines_run_and_drain(
     checkout: Path, settings: Settings, user: Headers, model: ModelServer, tmp_path: Path
 ) -> None:
-    section = (checkout / "README.md").read_text().partition("## Inside another aiohttp application")[2]
+    page = checkout / "docs" / "operations" / "README.md"
+    section = page.read_text().partition("## Inside another aiohttp application")[2]
     example = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert example is not None
     lines = [line for line in example[1].splitlines() if line]

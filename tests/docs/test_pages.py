@@ -1,8 +1,10 @@
-"""The README says what is true."""
+"""The pages say what is true: settings, API, errors."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import pkgutil
 import re
 import shlex
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from chat_api import errors, transports
 from chat_api.app import create_app
 from chat_api.settings import Settings
 from tests.support.chat import Client
@@ -19,7 +22,7 @@ from tests.support.tab import token_of
 
 
 def settings_table() -> str:
-    """The README's table, from the settings themselves."""
+    """The table of docs/settings.md, from the settings themselves."""
     rows = [f"| `{name.upper()}` | {_default(field)} | {field.description} |" for name, field in _fields()]
     return "\n".join(["| Variable | Default | Purpose |", "|---|---|---|", *rows])
 
@@ -34,8 +37,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def test_the_settings_table_is_that_of_the_code(checkout: Path) -> None:
-    readme = (checkout / "README.md").read_text()
-    table = re.search(r"<!-- settings: .*?-->\n(.*?)\n<!-- /settings -->", readme, re.DOTALL)
+    page = (checkout / "docs" / "settings.md").read_text()
+    table = re.search(r"<!-- settings: .*?-->\n(.*?)\n<!-- /settings -->", page, re.DOTALL)
     assert table is not None
     assert table[1] == settings_table()
 
@@ -45,7 +48,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 def test_the_curl_examples_name_every_route(checkout: Path, settings: Settings) -> None:
-    examples = (checkout / "README.md").read_text().partition("## The API")[2]
+    examples = (checkout / "docs" / "api.md").read_text()
     shown = set()
     for line in examples.splitlines():
         if "curl" not in line:
@@ -72,7 +75,7 @@ def test_the_curl_examples_name_every_route(checkout: Path, settings: Settings) 
 async def test_the_websocket_example_works(
     checkout: Path, client: Client, conversation: str, user: dict[str, str], model: ModelServer
 ) -> None:
-    example = re.search(r"<<'END'\n(.*?)\nEND\n", (checkout / "README.md").read_text(), re.DOTALL)
+    example = re.search(r"<<'END'\n(.*?)\nEND\n", (checkout / "docs" / "api.md").read_text(), re.DOTALL)
     assert example is not None
     model.say = ["Boil ", "milk."]
     process = await asyncio.create_subprocess_exec(
@@ -86,21 +89,46 @@ async def test_the_websocket_example_works(
     assert (process.returncode, said) == (0, b"Boil milk.")
 
 
-def test_every_link_into_the_tree_leads_somewhere(checkout: Path) -> None:
-    pages = [checkout / "README.md", checkout / "sql" / "README.md", *(checkout / "docs").rglob("*.md")]
-    dead = []
-    for page in pages:
-        text = page.read_text()
-        links = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
-        for link in links:
-            path, _, heading = link.partition("#")
-            target = page.parent / path if path else page
-            if "://" not in link and not (target.exists() and (not heading or heading in headings(target))):
-                dead.append(f"{page.relative_to(checkout)}: {link}")
-    assert dead == []
+def rows_after(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading or a table's own head."""
+    table = page.read_text().partition(f"\n{heading}")[2]
+    rows = re.search(r"^\|[-|]+\|\n((?:\|.*\n)+)", table, re.MULTILINE)
+    assert rows is not None, heading
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[1].splitlines()]
 
 
-def headings(page: Path) -> set[str]:
-    """What links into a page may name, as GitHub writes it."""
-    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+def test_the_table_of_errors_has_each_code_with_its_status_and_when_to_retry(checkout: Path) -> None:
+    shown = {}
+    for code, status, *_ in rows_after(checkout / "docs" / "api.md", "| Code | Status |"):
+        number, _, seconds = status.partition("<br>")
+        assert code not in shown
+        shown[code.strip("`")] = int(number), seconds
+    known = {}
+    for kind in errors.kinds():
+        if "code" in vars(kind):
+            seconds = kind.retry_after
+            is_exact = kind.status == 429 and kind.__init__ is not errors.ChatError.__init__
+            known[kind.code] = kind.status, "exact" if is_exact else str(seconds or "")
+    assert shown == known
+
+
+def test_each_error_says_where_it_is_seen_and_what_to_do(checkout: Path) -> None:
+    for row in rows_after(checkout / "docs" / "api.md", "| Code | Status |"):
+        code, _, where, when, action = row
+        assert where, code
+        assert set(where.split()) <= {"H", "F", "E"}, code
+        assert when, code
+        assert action, code
+
+
+def test_the_table_of_close_codes_has_each_that_the_service_sends(checkout: Path) -> None:
+    modules = [
+        importlib.import_module(each.name)
+        for each in pkgutil.walk_packages(transports.__path__, "chat_api.transports.")
+    ]
+    ours = {
+        value.code for module in modules for value in vars(module).values() if type(value).__name__ == "Close"
+    }
+    shown = {int(row[0]) for row in rows_after(checkout / "docs" / "api.md", "| Close code |")}
+    assert len(ours) >= 6
+    assert shown == ours | {1009}  # that one is aiohttp's
