@@ -1,4 +1,4 @@
-"""What requests and answers look like: CONTRACT section 1.
+"""What requests and answers look like: docs/contract.md section 1.
 
 The API's description is made from these models: a docstring is its sentence, a field's example its example.
 """

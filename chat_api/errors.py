@@ -1,25 +1,46 @@
-"""What a caller can be told went wrong.
+"""What a caller can be told went wrong: each error with its status.
 
-ChatError
-├── BadRequest 400 ── NothingToRegenerate
-├── NotHttp 400
-├── Unauthorized 401
-├── Forbidden 403
-├── NotFound 404 ── ConversationNotFound
-├── MethodNotAllowed 405
-├── RequestTimeout 408
-├── GenerationRunning 409
-├── BodyTooLarge 413
-├── NotJson 415
-├── Invalid 422
-├── UpgradeRequired 426
-├── HeadersTooLarge 431
-├── LimitReached 429 ── RateLimited, SendingTooFast, AddressSendingTooFast, TooManySignInFailures,
-│                       TooManyAnswers, TooManyConversations, TooManySubscriptions
-├── NotSupported 501
-├── AuthBroken, InferenceError (Rejected, Broken, Interrupted) 502
-└── Unavailable 503 ── AuthUnavailable, DatabaseUnavailable, Draining, GenerationElsewhere,
-                        RequestRepeated, InferenceUnavailable, InferenceTimeout
+ChatError 500
+    BadRequest 400
+        NothingToRegenerate 400
+    NotHttp 400
+    Unauthorized 401
+        InvalidToken 401
+        UnknownUser 401
+    Forbidden 403
+    NotFound 404
+        ConversationNotFound 404
+    MethodNotAllowed 405
+    GenerationRunning 409
+    RequestTimeout 408
+    BodyTooLarge 413
+    NotJson 415
+    Invalid 422
+    HeadersTooLarge 431
+    UpgradeRequired 426
+    LimitReached 429
+        RateLimited 429
+        SendingTooFast 429
+        AddressSendingTooFast 429
+        TooManySignInFailures 429
+        TooManyAnswers 429
+        TooManyConversations 429
+        TooManySubscriptions 429
+    NotSupported 501
+    AuthBroken 502
+    InferenceError 502
+        InferenceRejected 502
+        InferenceBroken 502
+        InferenceInterrupted 502
+        WorkerLost 502
+    Unavailable 503
+        AuthUnavailable 503
+        RequestRepeated 503
+        DatabaseUnavailable 503
+            DatabaseNotMigrated 503
+        Draining 503
+        InferenceUnavailable 503
+        InferenceTimeout 503
 """
 
 from __future__ import annotations
@@ -30,16 +51,17 @@ from typing import Any, ClassVar
 
 
 class ChatError(Exception):
-    """The service failed; the failure is logged."""
+    """A failure that a caller is told of, by a status, a code and a sentence."""
 
-    # A subclass's docstring is the sentence that callers read, so it says what a person can do.
+    sentence: ClassVar[str] = "The service failed; the failure is logged."
+    # Callers read the sentence, so it says what a person can do. Docstrings wouldn't do: python -OO drops them.
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retry_after: int | None = None  # seconds; set where a retry helps
     limit: ClassVar[str | None] = None  # the setting that refused it, in lower case
 
     def __init__(self, detail: str | None = None, **extra: str) -> None:
-        self.detail: Any = detail or " ".join((type(self).__doc__ or "").split())
+        self.detail: Any = detail or self.sentence
         self.extra = extra
         super().__init__(str(self.detail))
 
@@ -50,31 +72,27 @@ class ChatError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON object of CONTRACT section 1, Errors."""
+        """The JSON object of docs/contract.md section 1, Errors."""
         return {"detail": self.detail, "code": self.code, **self.extra}
 
 
 class BadRequest(ChatError):
-    """The request body is not valid JSON."""
-
+    sentence = "The request body is not valid JSON."
     status, code = 400, "invalid_json"
 
 
 class NotHttp(ChatError):
-    """This is no HTTP request."""
-
+    sentence = "This isn't an HTTP request."
     status, code = 400, "not_http"
 
 
 class NothingToRegenerate(BadRequest):
-    """There is no user message in this conversation to answer again."""
-
+    sentence = "There is no user message in this conversation to answer again."
     code = "nothing_to_regenerate"
 
 
 class Unauthorized(ChatError):
-    """Sign in first: send the header "Authorization: Bearer <token>"."""
-
+    sentence = 'Sign in first: send the header "Authorization: Bearer <token>".'
     status, code = 401, "unauthorized"
 
     @property
@@ -84,43 +102,37 @@ class Unauthorized(ChatError):
 
 
 class InvalidToken(Unauthorized):
-    """Your session has ended or the token is not valid: sign in again."""
-
+    sentence = "Your session has ended or the token is not valid: sign in again."
     code = "invalid_token"
 
 
 class UnknownUser(Unauthorized):
-    """This user doesn't exist any more: sign in again."""
-
+    sentence = "This user doesn't exist any more: sign in again."
     code = "unknown_user"
 
 
 class Forbidden(ChatError):
-    """Only administrators may do this."""
-
+    sentence = "Only administrators may do this."
     status, code = 403, "forbidden"
 
 
 class NotFound(ChatError):
-    """There is nothing at this address."""
-
+    sentence = "There is nothing at this address."
     status, code = 404, "not_found"
 
 
 class ConversationNotFound(NotFound):
-    """There is no such conversation."""
-
+    sentence = "There is no such conversation."
     code = "conversation_not_found"
 
 
 class MethodNotAllowed(ChatError):
-    """This address doesn't take this method."""
-
+    sentence = "This address doesn't accept this method."
     status, code = 405, "method_not_allowed"
 
     def __init__(self, allowed: set[str]) -> None:
         self.allowed = ", ".join(sorted(allowed))
-        super().__init__(f"This address takes {self.allowed} only.")
+        super().__init__(f"This address accepts only {self.allowed}.")
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -129,32 +141,27 @@ class MethodNotAllowed(ChatError):
 
 
 class GenerationRunning(ChatError):
-    """An answer is being written in this conversation: wait for it or stop it first."""
-
+    sentence = "An answer is being written in this conversation: wait for it or stop it first."
     status, code = 409, "generation_running"
 
 
 class RequestTimeout(ChatError):
-    """The request took too long to come: send it again."""
-
+    sentence = "The request took too long to arrive: send it again."
     status, code, limit = 408, "request_timeout", "request_timeout"
 
 
 class BodyTooLarge(ChatError):
-    """The request body is too large."""
-
+    sentence = "The request body is too large."
     status, code, limit = 413, "body_too_large", "max_body_bytes"
 
 
 class NotJson(ChatError):
-    """Send JSON, with the header "Content-Type: application/json"."""
-
+    sentence = 'Send JSON, with the header "Content-Type: application/json".'
     status, code = 415, "not_json"
 
 
 class Invalid(ChatError):
-    """Some fields are not valid."""
-
+    sentence = "Some fields are not valid."
     status, code = 422, "validation_failed"
 
     def __init__(self, problems: list[dict[str, Any]]) -> None:
@@ -168,14 +175,12 @@ class Invalid(ChatError):
 
 
 class HeadersTooLarge(ChatError):
-    """The request's address or headers are too large."""
-
+    sentence = "The request's address or headers are too large."
     status, code, limit = 431, "headers_too_large", "max_header_bytes"
 
 
 class UpgradeRequired(ChatError):
-    """This address speaks WebSocket, version 13, only."""
-
+    sentence = "This address accepts only WebSocket connections, version 13."
     status, code = 426, "upgrade_required"
 
     @property
@@ -185,8 +190,7 @@ class UpgradeRequired(ChatError):
 
 
 class LimitReached(ChatError):
-    """Too much at once: wait a moment."""
-
+    sentence = "Too much at once: wait a moment."
     status, retry_after = 429, 1
 
 
@@ -195,148 +199,124 @@ class _Paced(LimitReached):
 
     def __init__(self, seconds: float = 1) -> None:
         self.retry_after = max(1, math.ceil(seconds))
-        super().__init__(
-            f"{' '.join((type(self).__doc__ or '').split())[:-1]} in {_spoken(self.retry_after)}."
-        )
+        super().__init__(f"{self.sentence.removesuffix('.')} in {_spoken(self.retry_after)}.")
 
 
 class RateLimited(_Paced):
-    """You have sent many commands in a short time: try again."""
-
+    sentence = "You have sent many commands in a short time: try again."
     code, limit = "rate_limited", "commands_per_minute"
 
 
 class SendingTooFast(_Paced):
-    """You have sent many messages in a short time: try again."""
-
+    sentence = "You have sent many messages in a short time: try again."
     code, limit = "sending_too_fast", "sends_per_user"
 
 
 class AddressSendingTooFast(_Paced):
-    """Many messages have come from your network address in a short time: try again."""
-
+    sentence = "Many messages have come from your network address in a short time: try again."
     code, limit = "address_sending_too_fast", "sends_per_address"
 
 
 class TooManySignInFailures(_Paced):
-    """Many sign-ins from your network address have failed: try again."""
-
+    sentence = "Many sign-ins from your network address have failed: try again."
     code, limit = "too_many_sign_in_failures", "sign_in_failures_per_address"
 
 
 class TooManyAnswers(LimitReached):
-    """Too many of your answers are being written at once: wait for one, or stop one."""
-
+    sentence = "Too many of your answers are being written at once: wait for one, or stop one."
     code, retry_after, limit = "too_many_answers", 5, "max_answers_per_user"
 
 
 class TooManyConversations(LimitReached):
-    """You have as many conversations as you may have: delete one first."""
-
+    sentence = "You have reached the maximum number of conversations: delete one first."
     code, retry_after, limit = "too_many_conversations", 60, "max_conversations_per_user"
 
 
 class TooManySubscriptions(LimitReached):
-    """This connection follows too many conversations: unsubscribe from one first."""
-
+    sentence = "This connection follows too many conversations: unsubscribe from one first."
     code, retry_after, limit = "too_many_subscriptions", 60, "max_subscriptions"
 
 
 class NotSupported(ChatError):
-    """The model server can't do this."""
-
+    sentence = "The model server can't do this."
     status, code = 501, "not_supported"
 
 
 class AuthBroken(ChatError):
-    """The auth service gave an answer that this service doesn't understand: tell the operator."""
-
+    sentence = "The auth service sent a response that this service doesn't understand: tell the operator."
     status, code = 502, "auth_broken"
 
 
 class InferenceError(ChatError):
-    """The model server failed; try again."""
-
+    sentence = "The model server failed; try again."
     status, code = 502, "inference_error"
 
 
 class InferenceRejected(InferenceError):
-    """The model server refused the request."""
-
+    sentence = "The model server refused the request."
     code = "inference_rejected"
 
 
 class InferenceBroken(InferenceError):
-    """The model server sent something that this service doesn't understand."""
-
+    sentence = "The model server sent something that this service doesn't understand."
     code = "inference_broken"
 
 
 class InferenceInterrupted(InferenceError):
-    """The model server broke off in the middle of the answer; try again."""
-
+    sentence = "The model server broke off in the middle of the answer; try again."
     code = "inference_interrupted"
 
 
 class WorkerLost(InferenceError):
-    """The server that wrote this answer went away; try again."""
-
+    sentence = "The server that wrote this answer went away; try again."
     code = "worker_lost"
 
 
 class Unavailable(ChatError):
-    """The service can't be reached just now; try again in a few seconds."""
-
+    sentence = "The service can't be reached just now; try again in a few seconds."
     status, code, retry_after = 503, "unavailable", 5
 
 
 class AuthUnavailable(Unavailable):
-    """The auth service can't be reached just now; try again in a few seconds."""
-
+    sentence = "The auth service can't be reached just now; try again in a few seconds."
     code = "auth_unavailable"
 
 
 class RequestRepeated(Unavailable):
-    """Another request came to this conversation at the same moment; try again."""
-
+    sentence = "Another request reached this conversation at the same moment; try again."
     code = "request_repeated"
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database can't be reached just now; try again in a few seconds."""
-
+    sentence = "The database can't be reached just now; try again in a few seconds."
     code = "database_unavailable"
 
 
 class DatabaseNotMigrated(DatabaseUnavailable):
-    """The database is not prepared for this version: the operator has to run "chat-api migrate"."""
-
+    sentence = 'The database isn\'t prepared for this version: the operator must run "chat-api migrate".'
     code = "database_not_migrated"
 
 
 class Draining(Unavailable):
-    """This server is being restarted; try again in a few seconds."""
-
+    sentence = "This server is being restarted; try again in a few seconds."
     code = "draining"
 
 
 class InferenceUnavailable(Unavailable, InferenceError):
-    """The model server can't be reached just now; try again in a few seconds."""
-
+    sentence = "The model server can't be reached just now; try again in a few seconds."
     code = "inference_unavailable"
 
 
 class InferenceTimeout(Unavailable, InferenceError):
-    """The model server took too long; try again."""
-
+    sentence = "The model server took too long; try again."
     code = "inference_timeout"
 
 
 def kinds(root: type[ChatError] = ChatError) -> list[type[ChatError]]:
-    """A kind of error and all that are of it."""
+    """A kind of error and all kinds below it, each once."""
     known = [root]
     for error in known:
-        known.extend(error.__subclasses__())
+        known += [each for each in error.__subclasses__() if each not in known]
     return known
 
 

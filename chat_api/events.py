@@ -1,4 +1,4 @@
-"""The data of every event that readers see: CONTRACT section 2."""
+"""The data of every event that readers see: docs/contract.md section 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who imports whom: DESIGN section 1. Down only."""
+"""Who imports whom: docs/design.md section 1. Down only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asking: bearer tokens checked with the auth service (CONTRACT section 4), remembered for a while."""
+"""Who is asking: bearer tokens checked with the auth service (docs/contract.md section 4), and cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AsyncAPI 3 for the WebSocket, made from the commands' models and the frames': CONTRACT section 3."""
+"""AsyncAPI 3 for the WebSocket, from the models of commands and frames: docs/contract.md section 3."""
 
 from __future__ import annotations
 

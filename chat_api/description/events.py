@@ -1,4 +1,4 @@
-"""What readers of an answer are sent, as server-sent events and as frames: CONTRACT sections 2 and 3."""
+"""What readers of an answer are sent, as SSE and as frames: docs/contract.md sections 2 and 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors as callers see them: CONTRACT section 1, Errors."""
+"""Errors as callers see them: docs/contract.md section 1, Errors."""
 
 from __future__ import annotations
 
@@ -55,10 +55,7 @@ _HEADERS = {
 
 def all_errors() -> list[type[errors.ChatError]]:
     """Every kind of error that has a code of its own."""
-    kinds: list[type[errors.ChatError]] = [errors.ChatError]
-    for kind in kinds:
-        kinds += [each for each in kind.__subclasses__() if each not in kinds]
-    return [kind for kind in kinds if "code" in vars(kind)]
+    return [kind for kind in errors.kinds() if "code" in vars(kind)]
 
 
 def sample(kind: type[errors.ChatError]) -> errors.ChatError:
@@ -81,7 +78,7 @@ def response(kinds: Iterable[type[errors.ChatError]], headers: Schema) -> Schema
             if name in _HEADERS:
                 told[name] = {"description": _HEADERS[name], "schema": {"type": "string"}}
     return {
-        "description": " ".join(f"`{code}`: {_sentence(type(each))}" for code, each in samples.items()),
+        "description": " ".join(f"`{code}`: {each.sentence}" for code, each in samples.items()),
         "headers": told,
         "content": {
             "application/json": {
@@ -96,7 +93,3 @@ def _schema(samples: dict[str, errors.ChatError]) -> Schema:
     if list(samples) == [errors.Invalid.code]:
         return refer("ValidationError")
     return {"allOf": [refer("Error"), {"properties": {"code": {"enum": list(samples)}}}]}
-
-
-def _sentence(kind: type[errors.ChatError]) -> str:
-    return " ".join((kind.__doc__ or "").split())

@@ -1,9 +1,4 @@
-"""The development auth service: signs in one user, and answers as the real auth service does (CONTRACT
-section 4).
-
-It is for one machine: it listens on 127.0.0.1 and has no way to be told otherwise, and only the `dev`
-command starts it.
-"""
+"""The development auth service: signs in one user, and answers as docs/contract.md section 4 says."""
 
 import hmac
 import json

@@ -85,7 +85,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every failure into the JSON error of CONTRACT section 1."""
+    """Turn every failure into the JSON error of docs/contract.md section 1."""
     try:
         return await handler(request)
     except errors.ChatError as error:

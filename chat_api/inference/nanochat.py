@@ -1,4 +1,4 @@
-"""The nanochat inference service (CONTRACT section 4)."""
+"""The nanochat inference service (docs/contract.md section 4)."""
 
 from __future__ import annotations
 

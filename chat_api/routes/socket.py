@@ -1,4 +1,4 @@
-"""The WebSocket: one connection for all of a user's conversations. CONTRACT section 3."""
+"""The WebSocket: one connection for all of a user's conversations. docs/contract.md section 3."""
 
 from __future__ import annotations
 

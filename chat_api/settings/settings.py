@@ -31,7 +31,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """One field a variable of CONTRACT section 5; the field's description is the README's."""
+    """One field a variable of docs/contract.md section 5; the field's description is the README's."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True

@@ -1,4 +1,4 @@
-"""Events to a reader as server-sent events: CONTRACT section 2."""
+"""Events to a reader as server-sent events: docs/contract.md section 2."""
 
 from __future__ import annotations
 

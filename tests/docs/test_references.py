@@ -1,4 +1,4 @@
-"""Every reference leads somewhere: links of pages, and paths in comments, docstrings and what commands print."""
+"""Every reference leads somewhere: links of pages, and paths in comments, docstrings and command output."""
 
 from __future__ import annotations
 

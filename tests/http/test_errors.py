@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
 from asyncpg import Connection, Record
 
+from chat_api import errors
 from chat_api.errors import ChatError, from_code
 from chat_api.http.context import GENERATIONS, METRICS
 from chat_api.settings import Settings
@@ -348,3 +352,29 @@ async def test_a_failed_answer_of_one_piece_is_the_error_itself(
         f"{conversation}/messages", headers=user, json={"content": "hi", "stream": False}
     )
     assert "secret" not in str(await refused(response, 502, "inference_rejected"))
+
+
+def below(kind: type[ChatError], depth: int = 0) -> Iterator[str]:
+    """The lines of the tree in the docstring of chat_api/errors.py, from one kind on."""
+    if not kind.__name__.startswith("_"):
+        yield f"{'    ' * depth}{kind.__name__} {kind.status}"
+        depth += 1
+    for each in kind.__subclasses__():
+        if each.__bases__[0] is kind:
+            yield from below(each, depth)
+
+
+def test_the_tree_in_the_docstring_is_that_of_the_code() -> None:
+    tree = (errors.__doc__ or "").partition("\n\n")[2].strip()
+    assert tree.splitlines() == list(below(ChatError))
+
+
+def test_what_callers_read_survives_without_docstrings() -> None:
+    script = (
+        "from chat_api.errors import *; print(*(e.sentence for e in kinds()), sep='\\n'); print(Draining())"
+    )
+    done = subprocess.run([sys.executable, "-OO", "-c", script], check=True, capture_output=True, text=True)
+    *sentences, draining = done.stdout.splitlines()
+    assert sentences == [kind.sentence for kind in errors.kinds()]
+    assert all(sentences)
+    assert draining == errors.Draining.sentence

@@ -1,4 +1,4 @@
-"""The nanochat protocol, to the letter of CONTRACT section 4, and within the service's limits."""
+"""The nanochat protocol, to the letter of docs/contract.md section 4, and within the service's limits."""
 
 from __future__ import annotations
 

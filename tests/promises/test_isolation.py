@@ -1,4 +1,4 @@
-"""Nobody sees or touches another user's data; existence isn't told either (DESIGN section 6, promise 6)."""
+"""Nobody sees or touches another user's data, or learns that it exists (docs/design.md section 6)."""
 
 from __future__ import annotations
 

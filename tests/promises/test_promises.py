@@ -1,4 +1,4 @@
-"""What is promised (DESIGN.md section 6), one class a promise."""
+"""What is promised (docs/design.md section 6), one class a promise."""
 
 from __future__ import annotations
 

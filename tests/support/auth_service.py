@@ -1,4 +1,4 @@
-"""The auth service, scripted: CONTRACT section 4 over real HTTP."""
+"""The auth service, scripted: docs/contract.md section 4 over real HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a WebSocket's client may ask for: CONTRACT section 3, as pydantic models."""
+"""What a WebSocket's client may ask for: docs/contract.md section 3, as pydantic models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events and answers as WebSocket frames: CONTRACT section 3."""
+"""Events and answers as WebSocket frames: docs/contract.md section 3."""
 
 from __future__ import annotations
 
