@@ -54,7 +54,7 @@ class ChatError(Exception):
     """A failure that a caller is told of, by a status, a code and a sentence."""
 
     sentence: ClassVar[str] = "The service failed; the failure is logged."
-    # Callers read the sentence, so it says what a person can do. Docstrings wouldn't do: python -OO drops them.
+    # Callers read the sentence, so it says what a person can do. A docstring won't do: python -OO drops it.
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     retry_after: int | None = None  # seconds; set where a retry helps

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import ClientResponse
 
+from chat_api import events
+from chat_api.http.context import GENERATIONS
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Client, Sql, until
 from tests.support.model_server import ModelServer
 from tests.support.queries import run
 from tests.support.reader import read_events, text_of
+from tests.support.tab import open_tab
 
 
 @pytest.fixture
@@ -42,6 +46,29 @@ async def test_readers_on_two_workers_see_the_same_events(
     rest = await read_events(local)
     assert await read_events(remote) == rest
     assert text_of(begun + rest) == "one two three"
+
+
+async def test_an_event_of_a_kind_that_only_a_later_release_knows_reaches_every_reader(
+    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer
+) -> None:
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    call.say("one ")
+    [start, _] = await read_events(local, 2)
+    async with open_tab(other, user) as tab:
+        await tab.ask("subscribe", conversation)
+        remote = await other.get(f"{conversation}/stream", headers=user)
+        log = client.app[GENERATIONS]._relay.running_log(UUID(start.data["generation_id"]))
+        assert log is not None
+        log.append(events.dump({"later": {"type": "new"}, "seq": "x"}))
+        call.finish("two")
+        seen = await read_events(local)
+        assert (await read_events(remote))[2:] == seen
+        frames = await tab.events()
+    assert seen[0].data == {"later": {"type": "new"}, "seq": "x"}
+    later = frames[2]
+    assert (later["type"], later["later"], later["seq"]) == ("later", {"type": "new"}, 2)
+    assert frames[-1]["type"] == "done"
 
 
 async def test_a_remote_reader_hears_within_300_ms_at_the_median(

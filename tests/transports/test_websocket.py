@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import uuid4
@@ -12,11 +13,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
+from chat_api import events
 from chat_api.http.context import GENERATIONS
 from chat_api.relay import Log, watch
 from chat_api.relay.notifications import Notifications
 from chat_api.settings import Settings
-from chat_api.transports.websocket.socket import SOCKETS
+from chat_api.transports.websocket.socket import SOCKETS, framed
 from tests.support.auth_service import AuthService
 from tests.support.chat import Sql, somebody_waits, until
 from tests.support.model_server import ModelServer
@@ -100,6 +102,37 @@ async def test_what_the_model_server_sends_along_does_not_pass_for_the_events_ow
         start["generation_id"],
         start["conversation_id"],
     )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "done"},
+        {"seq": 99, "gpu": 1},
+        {"gpu": {"type": "h100"}},
+        {"generation_id": "?"},
+        {"note": "type"},
+    ],
+    ids=str,
+)
+def test_no_name_is_twice_in_a_frame(fields: dict[str, object]) -> None:
+    generation_id, conversation_id = uuid4(), uuid4()
+    wire = framed(generation_id, conversation_id)(7, events.token('say "type": now', fields))
+    payload = wire[2:] if wire[1] < 126 else wire[4:]
+    pairs: list[tuple[str, object]] = json.loads(payload, object_pairs_hook=list)
+    names = [name for name, _ in pairs]
+    assert sorted(names) == sorted(set(names))
+    frame = dict(pairs)
+    assert (frame["type"], frame["seq"], frame["token"]) == ("token", 7, 'say "type": now')
+    assert (frame["generation_id"], frame["conversation_id"]) == (str(generation_id), str(conversation_id))
+    assert set(fields) <= set(frame)
+
+
+@pytest.mark.parametrize("name", ["reasoning", "tool_call", "token_usage", "done_so_far", "generated"])
+def test_an_event_of_an_unknown_kind_is_passed_on_by_its_first_name(name: str) -> None:
+    event = events.dump({name: "a", "more": 1})
+    frame = json.loads(framed(uuid4(), uuid4())(3, event).partition(b"{")[2].join((b"{", b"")))
+    assert (frame["type"], frame[name], frame["more"], frame["seq"]) == (name, "a", 1, 3)
 
 
 async def test_frames_of_every_length_come_whole(tab: Tab, conversation: str, model: ModelServer) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+import orjson
 import structlog
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from chat_api import errors
-from chat_api.events import kind
+from chat_api.events import dump, kind
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+ADDED_NAMES = {"type", "seq", "conversation_id", "generation_id"}  # to an event, for a frame
 CLOSING_SECONDS = 2  # what a client gets to answer a close frame
 
 
@@ -54,7 +56,7 @@ def frame(payload: bytes) -> bytes:
 
 
 def framed(generation_id: UUID, conversation_id: UUID) -> Encode:
-    """Events on the wire. What is added comes last: of two equal names readers take the second."""
+    """Events on the wire: their own names, and those that say what they are and where they belong."""
     ids = b'"conversation_id":"%b","generation_id":"%b",' % (
         str(conversation_id).encode(),
         str(generation_id).encode(),
@@ -62,11 +64,20 @@ def framed(generation_id: UUID, conversation_id: UUID) -> Encode:
 
     def encode(seq: int, data: bytes) -> bytes:
         what = kind(data)
-        # The start event has its ids already.
-        added = b"" if what == b"start" else ids
-        return frame(b'%b,"type":"%b",%b"seq":%d}' % (data[:-1], what, added, seq))
+        if what == b"start":  # it has its ids already
+            return frame(b'%b,"type":"start","seq":%d}' % (data[:-1], seq))
+        # Quotes within a text are escaped, so these bytes are a name, or a text that consists of it.
+        if b'"type"' in data or b'"seq"' in data or b'_id"' in data:
+            data = _without_added_names(data)
+        return frame(b'%b,"type":"%b",%b"seq":%d}' % (data[:-1], what, ids, seq))
 
     return encode
+
+
+def _without_added_names(data: bytes) -> bytes:
+    """An event without the names that a frame adds: the model server may have sent fields of these names."""
+    event = orjson.loads(data)
+    return dump({name: value for name, value in event.items() if name not in ADDED_NAMES})
 
 
 class Socket:
