@@ -61,7 +61,7 @@ def create_app(
         middlewares=[
             middlewares.trace,
             *([tracing.middleware] if tracing else ()),
-            middlewares.explain,
+            middlewares.answer_errors,
             middlewares.authenticate,
         ],
         client_max_size=settings.max_body_bytes,

@@ -104,13 +104,13 @@ class PageQuery(Body):
         return self
 
 
-class Answer(BaseModel):
+class ResponseBody(BaseModel):
     """An answer's JSON. Made in SQL for the most part, so that no model is built while the service starts."""
 
     model_config = ConfigDict(defer_build=True)
 
 
-class Conversation(Answer):
+class Conversation(ResponseBody):
     """A conversation as its owner sees it."""
 
     id: UUID = Field(examples=["01a2f3c4-5d6e-7f80-8a1b-2c3d4e5f6071"])
@@ -124,7 +124,7 @@ class Conversation(Answer):
     )
 
 
-class Message(Answer):
+class Message(ResponseBody):
     """A message. A number that isn't known is 0, a tag that isn't known is empty."""
 
     id: UUID = Field(examples=["01a2f3c4-7a8b-7c90-8d1e-2f3041526374"])
@@ -140,7 +140,7 @@ class Message(Answer):
     )
 
 
-class Generation(Answer):
+class Generation(ResponseBody):
     """The answer that is being written in a conversation."""
 
     id: UUID = Field(examples=["01a2f3c4-9aab-7bcd-8ef0-112233445566"])
@@ -154,7 +154,7 @@ class Generation(Answer):
     )
 
 
-class ConversationPage(Answer):
+class ConversationPage(ResponseBody):
     """One page of conversations, those that changed last first."""
 
     items: list[Conversation]
@@ -175,7 +175,7 @@ class OpenConversation(Conversation):
     )
 
 
-class Exchange(Answer):
+class Exchange(ResponseBody):
     """A question and its answer, both stored; `message` is null where the model said nothing."""
 
     user_message: Message = Field(
@@ -196,14 +196,14 @@ class Exchange(Answer):
     message: Message | None
 
 
-class Stopped(Answer):
+class Stopped(ResponseBody):
     """Which answer was stopped, if one was on its way."""
 
     generation_id: UUID | None = Field(examples=["01a2f3c4-9aab-7bcd-8ef0-112233445566"])
     stopped: bool = Field(examples=[True])
 
 
-class Models(Answer):
+class Models(ResponseBody):
     """The model server's own words; servers add fields of their own."""
 
     model_config = ConfigDict(extra="allow")
@@ -212,7 +212,7 @@ class Models(Answer):
     models: list[Any] = Field([], examples=[["d20", "d32"]])
 
 
-class Swapped(Answer):
+class Swapped(ResponseBody):
     """The model server's own words; with 202 the model is still being loaded."""
 
     model_config = ConfigDict(extra="allow")
@@ -221,7 +221,7 @@ class Swapped(Answer):
     current_model: str | None = Field(None, examples=["d32"])
 
 
-class Health(Answer):
+class Health(ResponseBody):
     """The process lives."""
 
     status: Literal["ok"]
@@ -229,7 +229,7 @@ class Health(Answer):
     service: Literal["chat-api"]
 
 
-class Readiness(Answer):
+class Readiness(ResponseBody):
     """What must hold before this worker can work; each check is `ok` or says what is wrong."""
 
     ready: bool = Field(examples=[True])

@@ -9,17 +9,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from chat_api import __version__
-from chat_api.description import events, problems, texts
+from chat_api.description import event_schemas, problems, texts
 from chat_api.description.schemas import Mode, Schema, example, refer, schemas
 
 CHANNEL = "#/channels/socket"
 # What each command is answered with, beside a refusal.
-REPLIES: dict[str, type[BaseModel]] = {"auth": events.ReadyFrame}
+REPLIES: dict[str, type[BaseModel]] = {"auth": event_schemas.ReadyFrame}
 FRAMES: tuple[type[BaseModel], ...] = (
-    *events.EVENT_FRAMES,
-    events.ReadyFrame,
-    events.AckFrame,
-    events.RefusalFrame,
+    *event_schemas.EVENT_FRAMES,
+    event_schemas.ReadyFrame,
+    event_schemas.AckFrame,
+    event_schemas.RefusalFrame,
 )
 
 
@@ -70,7 +70,7 @@ def asyncapi(commands: Mapping[str, type[BaseModel]]) -> Schema:
                 "action": "send",
                 "channel": {"$ref": CHANNEL},
                 "summary": "The events of each answer in a conversation that is followed, in order.",
-                "messages": [_refer(model) for model in events.EVENT_FRAMES],
+                "messages": [_refer(model) for model in event_schemas.EVENT_FRAMES],
             },
         },
         "components": {
@@ -136,7 +136,10 @@ def _operation(kind: str, model: type[BaseModel]) -> Schema:
         "messages": [{"$ref": f"{CHANNEL}/messages/{kind}"}],
         "reply": {
             "channel": {"$ref": CHANNEL},
-            "messages": [_refer(REPLIES.get(kind, events.AckFrame)), _refer(events.RefusalFrame)],
+            "messages": [
+                _refer(REPLIES.get(kind, event_schemas.AckFrame)),
+                _refer(event_schemas.RefusalFrame),
+            ],
         },
     }
 

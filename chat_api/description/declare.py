@@ -35,7 +35,7 @@ class Parameter:
     example: str | None = None
 
 
-class Answer:
+class Response:
     """A status, when it comes, and what it brings: models as JSON, names of media types as they are."""
 
     def __init__(self, status: int | str, says: str, *contents: type[BaseModel] | str) -> None:
@@ -50,7 +50,7 @@ class Operation:
 
     summary: str
     tag: str
-    answers: Sequence[Answer]
+    answers: Sequence[Response]
     says: str = ""
     errors: Sequence[type[ChatError]] = ()
     parameters: Sequence[Parameter] = ()

@@ -10,14 +10,14 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from chat_api import __version__, errors
-from chat_api.description import events, problems, texts
+from chat_api.description import event_schemas, problems, texts
 from chat_api.description.declare import (
     EVENT_ID,
     EVENT_STREAM,
-    Answer,
     Handler,
     Operation,
     Parameter,
+    Response,
     declared,
 )
 from chat_api.description.schemas import Mode, Schema, example, refer, schemas
@@ -57,7 +57,7 @@ EVENT: Schema = {
             "contentSchema": refer("EventData"),
         },
     },
-    "examples": [{"id": f"{events.GENERATION}:1", "data": '{"token":"Boil","gpu":0}'}],
+    "examples": [{"id": f"{event_schemas.GENERATION}:1", "data": '{"token":"Boil","gpu":0}'}],
 }
 
 
@@ -101,7 +101,7 @@ def openapi(
 
 
 def _schemas(operations: Iterable[Operation]) -> dict[str, Schema]:
-    models: list[tuple[type[BaseModel], Mode]] = [(model, "serialization") for model in events.DATA]
+    models: list[tuple[type[BaseModel], Mode]] = [(model, "serialization") for model in event_schemas.DATA]
     for operation in operations:
         if operation.body is not None:
             models.append((operation.body, "validation"))
@@ -111,7 +111,7 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Schema]:
         **schemas(models),
         **problems.SCHEMAS,
         "Event": EVENT,
-        "EventData": {"anyOf": [refer(model.__name__) for model in events.DATA]},
+        "EventData": {"anyOf": [refer(model.__name__) for model in event_schemas.DATA]},
     }
 
 
@@ -167,7 +167,7 @@ def _parameter(parameter: Parameter) -> Schema:
     }
 
 
-def _answer(answer: Answer, known: dict[str, Schema]) -> Schema:
+def _answer(answer: Response, known: dict[str, Schema]) -> Schema:
     contents: dict[str, Schema] = {}
     for content in answer.contents:
         if not isinstance(content, str):

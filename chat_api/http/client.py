@@ -15,9 +15,9 @@ def client(request: web.Request) -> str:
     return request.app[PROXIES].client(peer, said) if said and _is_proxied(request) else peer
 
 
-def customer(request: web.Request) -> str | None:
-    """Whom the limits of an address count a request for, see Proxies.customer."""
-    return request.app[PROXIES].customer(client(request))
+def limit_subject(request: web.Request) -> str | None:
+    """Whom the limits of an address count a request for, see Proxies.limit_subject."""
+    return request.app[PROXIES].limit_subject(client(request))
 
 
 def origin(request: web.Request) -> str:

@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, web
 
 from chat_api import errors
 from chat_api.access.tokens import Principal
-from chat_api.http.client import client, customer
+from chat_api.http.client import client, limit_subject
 from chat_api.http.context import (
     GENERATIONS,
     METRICS,
@@ -84,7 +84,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every failure into the JSON error of docs/contract.md section 1."""
     try:
         return await handler(request)
@@ -124,7 +124,7 @@ async def verify_bearer(request: web.Request) -> Principal:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise errors.Unauthorized
-    return await request.app[VERIFIER].verify(token.strip(), lambda: customer(request))
+    return await request.app[VERIFIER].verify(token.strip(), lambda: limit_subject(request))
 
 
 async def expect(request: web.Request) -> None:

@@ -44,7 +44,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        raise explain(error, "body") from None
+        raise refuse_invalid(error, "body") from None
 
 
 def read_query(request: web.Request, model: type[Model]) -> Model:
@@ -52,7 +52,7 @@ def read_query(request: web.Request, model: type[Model]) -> Model:
     try:
         return model.model_validate(dict(request.query) if request.query_string else {})
     except ValidationError as error:
-        raise explain(error, "query") from None
+        raise refuse_invalid(error, "query") from None
 
 
 def read_id(request: web.Request) -> UUID:
@@ -77,7 +77,7 @@ def respond(body: str | bytes, status: int = 200) -> web.Response:
     return web.Response(body=data, status=status, headers=JSON)
 
 
-def explain(error: ValidationError, place: str) -> errors.ChatError:
+def refuse_invalid(error: ValidationError, place: str) -> errors.ChatError:
     """What pydantic found wrong with a body, a query or a frame (the `place`): BadRequest or Invalid."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     if problems[0]["type"] == "json_invalid":

@@ -11,7 +11,7 @@ import structlog
 
 from chat_api import errors
 from chat_api.errors import describe
-from chat_api.inference.events import EventParser, EventTooLarge
+from chat_api.inference.event_parser import EventParser, EventTooLarge
 
 log = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from chat_api.bodies import (
     PageQuery,
 )
 from chat_api.description import declare
-from chat_api.description.declare import Answer, Operation, describe
+from chat_api.description.declare import Operation, Response, describe
 from chat_api.generation.readers import Cursor
 from chat_api.http.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
 from chat_api.http.requests import read_body, read_id, read_query, respond
@@ -40,7 +40,7 @@ TAG = "Conversations"
     Operation(
         "List conversations",
         TAG,
-        [Answer(200, "The page.", ConversationPage)],
+        [Response(200, "The page.", ConversationPage)],
         "While conversations change, pages by `cursor` repeat and leave out none; pages by `offset` may.",
         errors=declare.DATABASE,
         query=PageQuery,
@@ -78,7 +78,7 @@ async def page(request: web.Request) -> web.Response:
     Operation(
         "Create a conversation",
         TAG,
-        [Answer(201, "The new conversation.", Conversation)],
+        [Response(201, "The new conversation.", Conversation)],
         "Its first message makes its title, unless you give one.",
         errors=[*declare.DATABASE, errors.UnknownUser, errors.TooManyConversations],
         body=ConversationCreate,
@@ -104,7 +104,7 @@ async def create(request: web.Request) -> web.Response:
     Operation(
         "Read a conversation",
         TAG,
-        [Answer(200, "The conversation.", OpenConversation)],
+        [Response(200, "The conversation.", OpenConversation)],
         "Where `generation` is not null, attach to it with `GET /api/conversations/{id}/stream`.",
         errors=declare.DATABASE,
     )
@@ -138,7 +138,7 @@ async def get(request: web.Request) -> web.Response:
     Operation(
         "Rename or star a conversation",
         TAG,
-        [Answer(200, "The conversation as it is now.", Conversation)],
+        [Response(200, "The conversation as it is now.", Conversation)],
         "A new title moves it to the top of the list, a star doesn't.",
         errors=declare.DATABASE,
         body=ConversationUpdate,
@@ -160,7 +160,7 @@ async def update(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/conversations/{id}")
-@describe(Operation("Delete a conversation", TAG, [Answer(204, "It is gone.")], errors=declare.DATABASE))
+@describe(Operation("Delete a conversation", TAG, [Response(204, "It is gone.")], errors=declare.DATABASE))
 async def delete(request: web.Request) -> web.Response:
     """Delete a conversation with its messages; an answer on its way is stopped."""
     conversation_id = read_id(request)

@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.description.declare import Answer, Operation, Parameter, describe
+from chat_api.description.declare import Operation, Parameter, Response, describe
 from chat_api.http.assets import TYPES, Asset, answer
 from chat_api.http.middlewares import is_public, public
 
@@ -33,13 +33,16 @@ POLICY = (
     f"default-src 'none'; script-src 'self'; style-src 'self' {STYLES}; style-src-attr 'unsafe-inline'; "
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-KNOWN = Answer(304, "It is still the one that `If-None-Match` names.")
+DOCUMENT = Response(200, "The document.", "application/json")
+KNOWN = Response(304, "It is still the one that `If-None-Match` names.")
 
 
 @routes.get("/api/openapi.json")
 @public
 @describe(
-    Operation("This description, as OpenAPI", TAG, [Answer(200, "The document.", "application/json"), KNOWN])
+    Operation(
+        "This description, as OpenAPI", TAG, [Response(200, "The document.", "application/json"), KNOWN]
+    )
 )
 async def openapi(request: web.Request) -> web.Response:
     """This description, as OpenAPI 3.1."""
@@ -49,7 +52,9 @@ async def openapi(request: web.Request) -> web.Response:
 @routes.get("/api/asyncapi.json")
 @public
 @describe(
-    Operation("The WebSocket's, as AsyncAPI", TAG, [Answer(200, "The document.", "application/json"), KNOWN])
+    Operation(
+        "The WebSocket's, as AsyncAPI", TAG, [Response(200, "The document.", "application/json"), KNOWN]
+    )
 )
 async def asyncapi(request: web.Request) -> web.Response:
     """The WebSocket's description, as AsyncAPI 3."""
@@ -58,7 +63,7 @@ async def asyncapi(request: web.Request) -> web.Response:
 
 @routes.get("/api/docs")
 @public
-@describe(Operation("The page", TAG, [Answer(200, "The page.", "text/html"), KNOWN]))
+@describe(Operation("The page", TAG, [Response(200, "The page.", "text/html"), KNOWN]))
 async def page(request: web.Request) -> web.Response:
     """This page."""
     return await _answer(request, partial(_file, PAGE / "index.html"))
@@ -70,7 +75,7 @@ async def page(request: web.Request) -> web.Response:
     Operation(
         "The page's files",
         TAG,
-        [Answer(200, "The file.", *sorted(TYPES[suffix] for suffix in SUFFIXES)), KNOWN],
+        [Response(200, "The file.", *sorted(TYPES[suffix] for suffix in SUFFIXES)), KNOWN],
         errors=[errors.NotFound],
         parameters=[Parameter("path", "name", "The file's name.", {"type": "string"}, "docs.css")],
     )

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.bodies import Health, Readiness
-from chat_api.description.declare import Answer, Operation, describe
+from chat_api.description.declare import Operation, Response, describe
 from chat_api.folders import migration_ids
 from chat_api.http.context import DATABASE, GENERATIONS, METRICS
 from chat_api.http.middlewares import public
@@ -24,7 +24,7 @@ HEALTHY = orjson.dumps({"status": "ok", "ready": True, "service": "chat-api"})
 
 @routes.get("/api/health")
 @public
-@describe(Operation("Is it alive?", TAG, [Answer(200, "It lives.", Health)]))
+@describe(Operation("Is it alive?", TAG, [Response(200, "It lives.", Health)]))
 async def health(_: web.Request) -> web.Response:
     """Liveness: the process answers. Touches nothing else, so that a broken neighbour restarts nobody."""
     return web.Response(body=HEALTHY, content_type="application/json")
@@ -37,8 +37,8 @@ async def health(_: web.Request) -> web.Response:
         "Is it ready?",
         TAG,
         [
-            Answer(200, "It can work.", Readiness),
-            Answer(503, "It can't, see `checks`; send requests elsewhere.", Readiness),
+            Response(200, "It can work.", Readiness),
+            Response(503, "It can't, see `checks`; send requests elsewhere.", Readiness),
         ],
     )
 )
@@ -69,7 +69,7 @@ async def ready(request: web.Request) -> web.Response:
 
 @routes.get("/metrics")
 @public
-@describe(Operation("Prometheus' figures", TAG, [Answer(200, "The figures.", "text/plain")]))
+@describe(Operation("Prometheus' figures", TAG, [Response(200, "The figures.", "text/plain")]))
 async def metrics(request: web.Request) -> web.Response:
     """The figures in Prometheus' text format."""
     return web.Response(

@@ -9,8 +9,8 @@ from aiohttp import web
 from chat_api import errors
 from chat_api.bodies import MAX_KEY_CHARACTERS, Exchange, MessageCreate, Regenerate
 from chat_api.description import declare
-from chat_api.description.declare import EVENT_STREAM, Answer, Operation, Parameter, describe
-from chat_api.http.client import customer
+from chat_api.description.declare import EVENT_STREAM, Operation, Parameter, Response, describe
+from chat_api.http.client import limit_subject
 from chat_api.http.context import DATABASE, GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.http.requests import read_body, read_id, respond
 from chat_api.transports import sse
@@ -30,7 +30,7 @@ IDEMPOTENCY_KEY = Parameter(
     "5f0f6f3e-1",
 )
 ANSWERS = [
-    Answer(
+    Response(
         200,
         'The answer as it is written; with `"stream": false` the whole exchange when it is complete.',
         EVENT_STREAM,
@@ -95,7 +95,7 @@ async def _answer(request: web.Request, model: type[MessageCreate | Regenerate])
     conversation_id = read_id(request)
     asked = await read_body(request, model)
     reading = await request.app[GENERATIONS].start(
-        request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request), customer(request)
+        request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request), limit_subject(request)
     )
     if asked.stream:
         return await sse.stream(

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.bodies import Models, ModelSwap, Swapped
-from chat_api.description.declare import Answer, Operation, describe
+from chat_api.description.declare import Operation, Response, describe
 from chat_api.http.context import INFERENCE, PRINCIPAL
 from chat_api.http.requests import read_body, respond
 
@@ -21,7 +21,7 @@ ERRORS: list[type[errors.ChatError]] = [
 
 
 @routes.get("/api/models")
-@describe(Operation("List the models", TAG, [Answer(200, "The models.", Models)], errors=ERRORS))
+@describe(Operation("List the models", TAG, [Response(200, "The models.", Models)], errors=ERRORS))
 async def models(request: web.Request) -> web.Response:
     """What the model server says of its models."""
     return respond(await request.app[INFERENCE].models())
@@ -33,9 +33,9 @@ async def models(request: web.Request) -> web.Response:
         "Load another model",
         TAG,
         [
-            Answer(200, "It is loaded.", Swapped),
-            Answer(202, "It is being loaded.", Swapped),
-            Answer(
+            Response(200, "It is loaded.", Swapped),
+            Response(202, "It is being loaded.", Swapped),
+            Response(
                 "4XX",
                 "The model server's own refusal, such as 404 for a model it doesn't have.",
                 "application/json",

@@ -6,8 +6,8 @@ import structlog
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.description.declare import Answer, Operation, describe
-from chat_api.http.client import client, customer, origin
+from chat_api.description.declare import Operation, Response, describe
+from chat_api.http.client import client, limit_subject, origin
 from chat_api.http.context import METRICS, REFUSALS, SETTINGS
 from chat_api.http.middlewares import public, verify_bearer
 from chat_api.transports.websocket.session import Session
@@ -33,7 +33,7 @@ AUTHENTICATION_SECONDS = 10
     Operation(
         "Open a WebSocket",
         "WebSocket",
-        [Answer(101, "A WebSocket; its frames are described in [asyncapi.json](asyncapi.json).")],
+        [Response(101, "A WebSocket; its frames are described in [asyncapi.json](asyncapi.json).")],
         "A program sends its token in the header `Authorization`, a browser in its first frame. Where the "
         "token or the page's `Origin` is refused, the socket opens and is closed with a code that says so.",
         errors=[
@@ -48,7 +48,7 @@ async def connect(request: web.Request) -> web.StreamResponse:
     """Serve a socket until either side ends it."""
     socket = Socket(request, request.app[SETTINGS], request.app[METRICS])
     remote = client(request)
-    session = Session(socket, request.app, remote, customer(request))
+    session = Session(socket, request.app, remote, limit_subject(request))
     request.app[SOCKETS].add(socket)
     request.app[METRICS].sockets.inc()
     try:

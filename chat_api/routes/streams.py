@@ -8,7 +8,7 @@ from aiohttp import web
 from chat_api import errors
 from chat_api.bodies import Stopped
 from chat_api.description import declare
-from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Answer, Operation, Parameter, describe
+from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Operation, Parameter, Response, describe
 from chat_api.generation.readers import Cursor
 from chat_api.http.context import GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.http.requests import read_id, respond
@@ -27,8 +27,8 @@ SAMPLE_ID = "01a2f3c4-9aab-7bcd-8ef0-112233445566:41"
         "Attach to an answer",
         TAG,
         [
-            Answer(200, "The events, from that place to the last.", EVENT_STREAM),
-            Answer(204, "Nothing is being written here, and what was is read to its end: see the messages."),
+            Response(200, "The events, from that place to the last.", EVENT_STREAM),
+            Response(204, "Nothing is being written here, and earlier events are read: see the messages."),
         ],
         "Any number may attach, on any worker; each sees every event once, in order. When an answer's events "
         "are no longer kept, one `reset` event brings its whole text.",
@@ -56,7 +56,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
     Operation(
         "Stop an answer",
         TAG,
-        [Answer(200, "It has stopped; `stopped` is false where nothing was being written.", Stopped)],
+        [Response(200, "It has stopped; `stopped` is false where nothing was being written.", Stopped)],
         "The model stops too. Readers see `done` with the finish reason `stopped`. Safe to repeat.",
         errors=declare.DATABASE,
     )

@@ -60,11 +60,11 @@ class Proxies:
                 break
         return client
 
-    def customer(self, client: str) -> str | None:
-        """Whom limits count for this client: its IPv4 address, or its network of IPv6, one of 64 bits.
+    def limit_subject(self, client: str) -> str | None:
+        """What limits count for this client: its IPv4 address, or its IPv6 network of 64 bits.
 
-        Of these each customer has at least one to himself. None: it is one of the trusted, so a proxy that
-        doesn't say for whom it speaks, or a program of the house. Behind it may be everybody.
+        Each subscriber of a provider has at least one such network. None: the client is trusted itself, so it is
+        a proxy that doesn't say for whom it speaks, or an own program. Anybody may be behind it.
         """
         address = _address(client)
         if address is None or self._know(address):

@@ -19,7 +19,7 @@ from yarl import URL
 
 from chat_api import bodies, errors, events
 from chat_api.app import create_app
-from chat_api.description import events as described
+from chat_api.description import event_schemas as described
 from chat_api.description.declare import declared
 from chat_api.description.problems import all_errors
 from chat_api.settings import Settings

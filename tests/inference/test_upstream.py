@@ -15,7 +15,7 @@ import uvloop
 
 from chat_api import errors, events
 from chat_api.inference.base import read_object
-from chat_api.inference.events import MAX_EVENT_BYTES, EventParser, EventTooLarge
+from chat_api.inference.event_parser import MAX_EVENT_BYTES, EventParser, EventTooLarge
 from chat_api.inference.response import MAX_HEAD_BYTES, Response
 from chat_api.inference.upstream import Upstream, _ssl_context
 from chat_api.relay import Log

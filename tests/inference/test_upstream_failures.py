@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chat_api.inference.events import MAX_EVENT_BYTES, EventParser, EventTooLarge
+from chat_api.inference.event_parser import MAX_EVENT_BYTES, EventParser, EventTooLarge
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Chat, no_answer_lives, open_chat, until

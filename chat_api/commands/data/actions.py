@@ -12,7 +12,7 @@ import orjson
 
 from chat_api.commands.data.erase import Amount, erase
 from chat_api.commands.data.export import export, whole_file
-from chat_api.commands.data.queries import Session, session
+from chat_api.commands.data.queries import Queries, session
 from chat_api.commands.errors import MisusedError
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
@@ -45,7 +45,7 @@ def _delete(options: argparse.Namespace) -> int:
     return 0
 
 
-def _confirmed(db: Session, options: argparse.Namespace, where: str) -> bool:
+def _confirmed(db: Queries, options: argparse.Namespace, where: str) -> bool:
     if not sys.stdin.isatty():
         raise MisusedError("there is no terminal to ask at: give --yes")
     stored = Amount(**db.row("users.count", user_id=options.user_id))

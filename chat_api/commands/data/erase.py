@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from chat_api.commands.data.queries import Session
+from chat_api.commands.data.queries import Queries
 
 STOP_SECONDS = 10
 """What workers get to stop and store; who takes longer finds its conversation gone, and stores nothing."""
@@ -24,7 +24,7 @@ class Amount:
     generations: int = 0
 
 
-def erase(session: Session, user_id: UUID) -> Amount:
+def erase(session: Queries, user_id: UUID) -> Amount:
     """Delete everything, in batches that are committed one by one: broken off, it may be run again.
 
     It ends when a batch finds nothing more, so that what a user sends meanwhile goes too.

@@ -13,11 +13,11 @@ from typing import BinaryIO
 from uuid import UUID
 
 from chat_api.commands.data.erase import Amount
-from chat_api.commands.data.queries import Session
+from chat_api.commands.data.queries import Queries
 from chat_api.commands.errors import FailedError
 
 
-def export(session: Session, user_id: UUID, write: Callable[[bytes], object]) -> Amount:
+def export(session: Queries, user_id: UUID, write: Callable[[bytes], object]) -> Amount:
     """Write a line a conversation, message and generation, of one moment; how many of each."""
     counts: Counter[str] = Counter()
     for row in session.stream("users.export", user_id=user_id):

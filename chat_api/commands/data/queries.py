@@ -18,7 +18,7 @@ APPLICATION = "chat-api user"
 _ROWS = 100  # fetched at once: a row may hold an answer of 200,000 characters
 
 
-class Session:
+class Queries:
     """Runs named queries; a failure of the database is told by `session`."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
@@ -44,7 +44,7 @@ class Session:
 
 
 @contextmanager
-def session(database_url: str) -> Iterator[Session]:
+def session(database_url: str) -> Iterator[Queries]:
     """A session whose times are UTC.
 
     Raises:
@@ -52,7 +52,7 @@ def session(database_url: str) -> Iterator[Session]:
     """
     with connected(database_url, APPLICATION) as connection:
         connection.execute("set timezone to 'UTC'")
-        yield Session(connection)
+        yield Queries(connection)
 
 
 def _statement(name: str, parameters: dict[str, Any]) -> tuple[bytes, list[Any]]:

@@ -23,7 +23,7 @@ from chat_api import errors
 from chat_api.bodies import MAX_KEY_CHARACTERS, Body, MessageCreate, Regenerate
 from chat_api.description.declare import EVENT_ID
 from chat_api.generation.readers import Cursor
-from chat_api.http.requests import explain, parse_id
+from chat_api.http.requests import parse_id, refuse_invalid
 
 MAX_SAFE_INTEGER = 2**53 - 1  # RFC 8259 section 6: beyond it, JSON's readers disagree
 
@@ -130,7 +130,7 @@ class Envelope(Body):
         try:
             envelope = cls.model_validate_json(message)
         except ValidationError as error:
-            raise explain(error, "frame") from None
+            raise refuse_invalid(error, "frame") from None
         try:
             _REF.validate_python(envelope.ref)
         except ValidationError:
@@ -146,4 +146,4 @@ def read_command(kind: object, text: str | bytes) -> Asked:
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise explain(error, "frame") from None
+        raise refuse_invalid(error, "frame") from None

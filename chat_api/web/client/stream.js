@@ -44,7 +44,9 @@ function openStream(answer, link, signal) {
 function asEvent({ id, data }, conversationId) {
   const place = id.lastIndexOf(":");
   const fields = JSON.parse(data);
-  const type = ["token", "reset", "error", "done"].find((name) => name in fields) ?? "start";
+  // An event of a kind that only a later service knows goes by its first name, as over the WebSocket.
+  const [first] = Object.keys(fields);
+  const type = first === "generation_id" ? "start" : first;
   return {
     ...fields,
     type,
