@@ -28,6 +28,7 @@ WINGS = [
     {"postgres"},
     {"observe"},
     {"settings"},
+    {"libraries"},
     # The vocabulary.
     {"events", "background"},
     {"errors", "bodies", "folders"},

@@ -24,6 +24,7 @@ from chat_api.http.context import (
     TRACE_ID,
     VERIFIER,
 )
+from chat_api.libraries.aiohttp import forget_output
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +135,7 @@ async def expect(request: web.Request) -> None:
     """
     if request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not begun
+        forget_output(request)  # the answer itself has not begun
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

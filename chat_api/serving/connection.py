@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from chat_api import errors
+from chat_api.libraries.aiohttp import ReplacingRunner, RequestHandler, server_loop, server_options
 from chat_api.settings import Settings
 from chat_api.settings.proxies import UNIX
 
@@ -20,7 +21,7 @@ NoteRefusal = Callable[[str, str], None]
 """Told the limit and the client's address."""
 
 
-class Connection(web.RequestHandler):
+class Connection(RequestHandler):
     """aiohttp's, with this service's form of an error, and an end for who connects and then says nothing."""
 
     __slots__ = ("_note", "_seconds", "_silence")
@@ -43,7 +44,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def _look(self) -> None:
-        if self._request_count == 0 and self.transport is not None:
+        if not self.has_served and self.transport is not None:
             peer = self.transport.get_extra_info("peername")
             self._note("request_timeout", peer[0] if peer else UNIX)
             self.transport.abort()
@@ -78,7 +79,7 @@ class Connections(web.Server):
     def __init__(self, made: web.Server, settings: Settings, note: NoteRefusal) -> None:
         """Takes the place of the one that aiohttp made for an application."""
         self.options = {
-            **made._kwargs,
+            **server_options(made),
             "max_line_size": settings.max_header_bytes,
             "max_field_size": settings.max_header_bytes,
         }
@@ -88,7 +89,7 @@ class Connections(web.Server):
             handler_cancellation=made.handler_cancellation,
             **self.options,
         )
-        self.options["loop"] = self._loop
+        self.options["loop"] = server_loop(self)
         self._settings = settings
         self._note = note
 
@@ -97,7 +98,7 @@ class Connections(web.Server):
         return Connection(self, self._settings, self._note)
 
 
-class Runner(web.AppRunner):
+class Runner(ReplacingRunner):
     """aiohttp's, with these connections."""
 
     def __init__(
@@ -107,5 +108,6 @@ class Runner(web.AppRunner):
         self._settings = settings
         self._note = note
 
-    async def _make_server(self) -> web.Server:
-        return Connections(await super()._make_server(), self._settings, self._note)
+    def replace_server(self, made: web.Server) -> web.Server:
+        """See libraries.aiohttp."""
+        return Connections(made, self._settings, self._note)

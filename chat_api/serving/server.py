@@ -15,7 +15,7 @@ from aiohttp import web
 from chat_api.app import create_app
 from chat_api.http.context import GENERATIONS, REFUSALS
 from chat_api.serving import listeners
-from chat_api.serving.connection import Runner
+from chat_api.serving.connection import Connection, Runner
 from chat_api.serving.listeners import ServeError
 from chat_api.serving.schema_guard import SchemaGuard
 from chat_api.serving.signals import signalled
@@ -141,6 +141,5 @@ def _close_idle(server: web.Server) -> None:
     so by aiohttp's `pre_shutdown`: it closes nothing, but lets whatever comes wait until the server is gone.
     """
     for connection in server.connections:
-        waiter = connection._waiter  # by this aiohttp's keep-alive timer knows them; nothing public tells it
-        if connection._request_count and waiter is not None and not waiter.done():
+        if isinstance(connection, Connection) and connection.is_idle:
             connection.force_close()

@@ -14,8 +14,7 @@ import signal
 import socket
 import sys
 
-from prometheus_client import values
-
+from chat_api.libraries.prometheus import name_files_by
 from chat_api.observe.logs import configure_logging
 from chat_api.serving.server import Ending, run, serve_on
 from chat_api.serving.worker_process import DRAIN, READY
@@ -53,8 +52,7 @@ def main(number: str, *descriptors: str) -> int:
         sys.stderr.write(f"chat-api: {error}\n")
         return 2
     configure_logging(settings)
-    # Named by this number instead of by the process, files are used again, and don't grow in number.
-    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
+    name_files_by(number)
     lifeline, *listeners = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
     with lifeline:
         run(work(settings, lifeline, listeners))

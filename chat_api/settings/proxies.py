@@ -63,8 +63,8 @@ class Proxies:
     def limit_subject(self, client: str) -> str | None:
         """What limits count for this client: its IPv4 address, or its IPv6 network of 64 bits.
 
-        Each subscriber of a provider has at least one such network. None: the client is trusted
-        itself, so it is a proxy that doesn't say for whom it speaks, or a local program, with anybody behind it.
+        Each subscriber of a provider has at least one such network. None: the client is itself trusted. It is
+        a proxy that doesn't say for whom it speaks, or a local program, and anybody may be behind it.
         """
         address = _address(client)
         if address is None or self._know(address):
