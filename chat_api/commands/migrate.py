@@ -29,7 +29,7 @@ def add_migrate_command(commands: Any) -> None:
         "SERVICE_ROLE, where it is set, the rights that the service needs. Safe when several start at once, "
         "and while the service runs, of this release or of the one before. A database that a later release "
         "has migrated is left alone.",
-        epilog="docs/operations/upgrades-and-backups.md tells how a release is replaced by the next.",
+        epilog="docs/operations/upgrades-and-backups.md explains how to replace a release with the next one.",
     )
     parser.set_defaults(command=migrate_command, action=_apply)
     _add_apply_options(parser, wait=0, allow=False)
@@ -37,8 +37,8 @@ def add_migrate_command(commands: Any) -> None:
 
     apply = actions.add_parser(
         "apply",
-        help="apply what is missing (the default)",
-        description="Apply what is missing, in order.",
+        help="apply the pending migrations (the default)",
+        description="Apply the pending migrations, in order.",
     )
     # The same two, after the action: one that isn't given there leaves the value from before it.
     _add_apply_options(apply, wait=argparse.SUPPRESS, allow=argparse.SUPPRESS)
@@ -47,24 +47,27 @@ def add_migrate_command(commands: Any) -> None:
     status = actions.add_parser(
         "status",
         help="show what is applied, what is pending, and what that will lock",
-        description="Show what is applied, and for what is pending: which tables it locks, how, what it "
-        "reads of the data of now, who waits meanwhile, and when it gives up. Changes nothing. Exit status: "
-        "0 nothing is pending, 3 something is, 1 it can't be told, or a later release has migrated it.",
+        description="Show which migrations are applied. For each pending one, show which tables it locks and "
+        "how, how much of the current data it reads, who waits meanwhile, and when it "
+        "gives up. Changes nothing. "
+        "Exit status: 0 nothing is pending, 3 something is, 1 the status can't be read "
+        "or a later release has "
+        "migrated the database.",
     )
-    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(action=_status)
 
     rollback = actions.add_parser(
         "rollback",
-        help="take the newest back, one unless told otherwise",
-        description="Take the newest migrations back. Conversations and messages stay; the first lines of "
-        "each .rollback.sql say what goes. Stop the service of the newer release first.",
+        help="roll back the newest migrations, one by default",
+        description="Roll back the newest migrations. Conversations and messages stay; the first lines of "
+        "each .rollback.sql say what is lost. Stop the service of the newer release first.",
     )
     rollback.add_argument(
         "--count",
         type=whole_number(1, MOST_AT_ONCE),
         default=1,
-        help="how many to take back (default: %(default)s)",
+        help="how many to roll back (default: %(default)s)",
     )
     rollback.set_defaults(action=_rollback)
 
@@ -75,10 +78,13 @@ def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any
         type=whole_number(0, LONGEST_WAIT, what="seconds,"),
         default=wait,
         metavar="SECONDS",
-        help="where a lock isn't to be had, try again for so long (default: one try)",
+        help="how long to keep trying while another transaction holds a lock (default: one try)",
     )
     parser.add_argument(
-        FLAG, action="store_true", default=allow, help="go on where a later release has migrated the database"
+        FLAG,
+        action="store_true",
+        default=allow,
+        help="continue even if a later release has migrated the database",
     )
 
 

@@ -238,7 +238,8 @@ async def test_the_real_local_model_is_streamed(
                     const { ChatClient } = await import("/web/client.js");
                     const chat = new ChatClient({ token, transport });
                     const { id } = await chat.conversations.create();
-                    const answer = chat.send(id, "Count from one to ten.", { max_tokens: 40, temperature: 0 });
+                    const options = { max_tokens: 40, temperature: 0 };
+                    const answer = chat.send(id, "Count from one to ten.", options);
                     const events = [], times = [];
                     for await (const event of answer) {
                         events.push(event);

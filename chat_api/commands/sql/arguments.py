@@ -17,23 +17,24 @@ def add_sql_command(commands: Any) -> None:
         "sql",
         help="for DBAs: list, show, check and explain the queries",
         description="Look at the named queries that the service sends, and at how they fit the database.",
-        epilog="sql/README.md tells how a query reads, and how to run one by psql.",
+        epilog="sql/README.md explains how to read a query, and how to run one with psql.",
     )
     parser.set_defaults(command=sql_command)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    every = _action(actions, "list", "all queries: name, place, who calls it and how often, what it does")
+    every = _action(actions, "list", "all queries: name, place, callers, how often, and what each does")
     every.description = (
         "List all queries, two lines each: name, file and line, modules that call it; what it does."
     )
 
-    show = _action(actions, "show", "one query as its file has it, and how to run it by psql")
+    show = _action(actions, "show", "one query as its file has it, and how to run it with psql")
     show.add_argument("name", metavar="NAME", help="such as generations.stop")
 
     check = _action(actions, "check", "whether the database fits the queries; exit status 1 if not")
     check.description = (
         "Prepare every query against DATABASE_URL, and compare columns, indexes and constraints with those "
-        "that the migrations make. Changes nothing. A line for each thing that is amiss, and exit status 1."
+        "that the migrations make. Changes nothing. Prints a line for each difference; "
+        "then the exit status is 1."
     )
 
     explain = _action(actions, "explain", "a query's plan and buffers on the real data")
@@ -55,7 +56,7 @@ def add_sql_command(commands: Any) -> None:
         type=whole_number(1, LONGEST_SECONDS, what="seconds,"),
         default=30,
         metavar="SECONDS",
-        help="when to give up (default: %(default)s)",
+        help="when to give up, in seconds (default: %(default)s)",
     )
     explain.add_argument(
         "--generic",
@@ -73,6 +74,6 @@ def sql_command(options: argparse.Namespace) -> int:
 
 def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"Show {text}.")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(action=name)
     return parser
