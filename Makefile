@@ -42,7 +42,8 @@ test-pg15: $(VENV)/test-installed ## run the tests of schema and queries on Debi
 		--deselect tests/sql/test_every_statement.py::test_the_readmes_commands_work_and_show_every_name_in_pg_stat_statements \
 		--deselect tests/sql/test_buffers.py \
 		--ignore tests/migrate/test_backup.py --ignore tests/migrate/test_rolling.py \
-		tests/migrate tests/sql tests/http/test_conversations.py \
+		tests/migrate tests/sql tests/settings/test_database_url.py \
+		tests/commands/test_sql_command.py tests/http/test_conversations.py \
 		$(addprefix tests/answers/test_,send.py attach.py stop.py regenerate.py) $(ARGS)
 
 # `make test` leaves this folder out. Each file limits its own time.
