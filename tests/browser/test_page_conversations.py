@@ -181,7 +181,7 @@ async def test_search_finds_words_in_titles_of_pages_that_were_not_loaded(
     await search.fill("talk 1499")
     await expect(chat.rows).to_have_text(["talk 1499"])
     await search.fill("nothing like it")
-    await expect(chat.page.get_by_text("No title has all of these words.")).to_be_visible()
+    await expect(chat.page.get_by_text("No title contains all of these words.")).to_be_visible()
     await search.press("Escape")
     await expect(search).to_have_value("")
     assert await chat.rows.count() > 1000

@@ -10,7 +10,7 @@ export class Requests {
   /**
    * @param {URL} base where `api/` lies
    * @param {import("./token.js").Token} token
-   * @param {import("./status.js").Status} status is told whether the user is signed in
+   * @param {import("./status.js").Status} status learns whether the user is signed in
    */
   constructor(base, token, status) {
     this.#base = base;

@@ -129,14 +129,14 @@ export class Socket {
     }
   }
 
-  #answered({ type, ref, ...told }) {
+  #answered({ type, ref, ...fields }) {
     const asked = this.#asked.get(ref);
     this.#asked.delete(ref);
     clearTimeout(asked?.timer);
-    if (type !== "error") asked?.resolve(told);
-    else if (asked) asked.reject(refused(told));
+    if (type !== "error") asked?.resolve(fields);
+    else if (asked) asked.reject(refused(fields));
     else if (!this.#isReady) {
-      this.#settle.ready.reject(refused(told)); // the token can't be checked right now
+      this.#settle.ready.reject(refused(fields)); // the token can't be checked right now
       this.end(REFUSED);
     }
   }

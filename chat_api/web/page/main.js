@@ -1,4 +1,4 @@
-// The page's parts are made and joined here.
+// Makes the page's parts and connects them.
 
 import { ChatClient } from "../client.js";
 import { ModelMenu } from "./reader/model-menu.js";
@@ -21,7 +21,7 @@ import { toast } from "./ui/toast.js";
 
 drawIcons();
 
-// The service lies where the page lies, whatever the path before it.
+// The service is where the page is, below any path.
 const baseUrl = new URL(".", document.baseURI).href;
 const tokens = new Tokens(document.querySelector("meta[name=token-url]").content, baseUrl);
 const chat = new ChatClient({ baseUrl, token: (asked) => tokens.get(asked), transport: transport() });
@@ -46,8 +46,8 @@ const drawer = new Drawer({
 });
 const sidebar = new Sidebar(find("conversations"), find("search"), conversations, {
   open: navigate,
-  rename: (id, title) => tell(conversations.update(id, { title })),
-  favourite: (id, is) => tell(conversations.update(id, { is_favorited: is })),
+  rename: (id, title) => report(conversations.update(id, { title })),
+  favourite: (id, is) => report(conversations.update(id, { is_favorited: is })),
   remove,
 });
 const models = new ModelMenu(find("model-button"), chat, (tag) => {
@@ -57,10 +57,10 @@ const models = new ModelMenu(find("model-button"), chat, (tag) => {
   composer.focus();
 });
 
-/** #/ is a new conversation, #/<id> is one that exists. */
+/** `#/` is a new conversation, `#/<id>` an existing one. */
 const idInAddress = () => /^#\/([0-9a-f-]{36})$/i.exec(location.hash)?.[1] ?? null;
 
-/** An address that says nothing is a new conversation's. */
+/** An address that names no conversation opens a new one. */
 function openAddress() {
   const id = idInAddress();
   if (id === null && location.hash.length > 2) history.replaceState(null, "", "#/");
@@ -73,10 +73,10 @@ function open(id) {
   composer.show(id);
   thread.open(id);
   sidebar.current = id;
-  if (matchMedia("(hover: hover)").matches) composer.focus(); // else a keyboard slides in
+  if (matchMedia("(hover: hover)").matches) composer.focus(); // elsewhere this would open a phone's keyboard
 }
 
-/** Open it at once: a changed hash is told later, and what is sent until then would go elsewhere. */
+/** Open it at once. `hashchange` comes later, and a message sent before it would go to the old conversation. */
 function navigate(id) {
   drawer.done();
   if (id !== null && id === thread.id) return;
@@ -103,10 +103,10 @@ function remove(id) {
     undo();
     if (wasOpen) navigate(id);
   };
-  deletion = toast(["“", h("bdi", { text: title }), "” was deleted."], { action: "Undo", act, gone: () => tell(commit()), seconds });
+  deletion = toast(["“", h("bdi", { text: title }), "” was deleted."], { action: "Undo", act, gone: () => report(commit()), seconds });
 }
 
-async function tell(doing) {
+async function report(doing) {
   try {
     await doing;
   } catch (error) {
@@ -115,17 +115,17 @@ async function tell(doing) {
 }
 
 function signIn() {
-  conversations.load(); // its token is asked for again
+  conversations.load(); // this asks for a token again
   models.load();
   thread.open(thread.id);
 }
 
 function signOut() {
   passing.clear(); // the token, and drafts
-  location.replace(baseUrl); // nothing of the last reader stays in memory
+  location.replace(baseUrl); // so nothing of the last reader stays in memory
 }
 
-// Marks that turn the text after them around: nothing can isolate them in a window's title.
+// Marks that change the direction of the text after them. A window's title has no way to isolate them.
 const DIRECTIONS = /[\u202a-\u202e\u2066-\u2069]/g;
 
 function showState() {
@@ -140,14 +140,14 @@ function showState() {
 thread.addEventListener("change", showState);
 conversations.addEventListener("change", showState);
 thread.addEventListener("created", ({ detail: id }) => {
-  history.replaceState(null, "", `#/${id}`); // no hashchange: it is open already
+  history.replaceState(null, "", `#/${id}`); // no hashchange: the conversation is open already
   composer.adopt(id);
   sidebar.current = id;
 });
 thread.addEventListener("returned", ({ detail: { id, text } }) => composer.takeBack(id, text));
-addEventListener("hashchange", openAddress); // back, forward, an address that was typed
+addEventListener("hashchange", openAddress); // back, forward, or a typed address
 chat.addEventListener("transport", ({ detail }) => {
-  if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here: server-sent events are used.");
+  if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here. Server-sent events are used instead.");
 });
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && conversations.refresh());
 addEventListener("online", () => conversations.refresh());
@@ -167,7 +167,7 @@ listenToKeys({
   write: () => composer.focus(),
   scrollUp: () => follow.page(-1),
   scrollDown: () => follow.page(1),
-  copyAnswer: () => messages.lastAnswer && tell(copyText(messages.lastAnswer.text).then(() => void toast("Copied."))),
+  copyAnswer: () => messages.lastAnswer && report(copyText(messages.lastAnswer.text).then(() => void toast("Copied."))),
   regenerate: () => thread.regenerate(),
   remove: () => thread.id !== null && remove(thread.id),
   undo: () => deletion?.act() ?? false,
@@ -175,6 +175,6 @@ listenToKeys({
   help: openHelp,
 });
 
-openAddress(); // first: a list that changes would show the message box without its draft, and so lose it
+openAddress(); // first: when the list changes, the message box is saved as a draft, so it has to show its draft by then
 conversations.load();
 models.load();

@@ -1,4 +1,5 @@
-// Which model answers. A new conversation may choose one; an administrator may have the server load another.
+// Which model answers. The reader may choose one for a new conversation. An administrator may load another one on the
+// server.
 
 import { h } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
@@ -18,7 +19,7 @@ export class ModelMenu {
   /**
    * @param {HTMLElement} button
    * @param {import("../../client.js").ChatClient} chat
-   * @param {(tag: string) => void} choose for a new conversation; begins one where another is open
+   * @param {(tag: string) => void} choose called with the model for a new conversation
    */
   constructor(button, chat, choose) {
     this.#button = button;
@@ -27,13 +28,13 @@ export class ModelMenu {
     button.addEventListener("click", () => this.#open());
   }
 
-  /** Ask the model server. Where it can't be asked, the page does without the menu. */
+  /** Ask the model server for its models. If that fails, the page has no menu. */
   async load() {
     try {
       const { current_model: current, models } = await this.#chat.models.list();
       this.#models = { current: current ?? "", names: (models ?? []).map(nameOf).filter(Boolean) };
     } catch {
-      this.#models = { current: "", names: [] }; // answers tell what is wrong with the model server
+      this.#models = { current: "", names: [] }; // answers will show what is wrong with the model server
     }
     this.#show();
   }
@@ -75,7 +76,7 @@ export class ModelMenu {
       toast(`The server is loading ${shortName(name)}.`);
       await this.load();
     } catch (error) {
-      if (error.status === 501 || error.status === 403) this.#canSwap = false; // it won't become true while we look
+      if (error.status === 501 || error.status === 403) this.#canSwap = false; // that won't change while the page is open
       toast(error.message);
     }
   }

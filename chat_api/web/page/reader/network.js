@@ -1,11 +1,16 @@
-// Waiting for the network, with what can't be done without it.
+// Waiting for the network to come back.
 
-const AGAIN_MS = 3000; // where the browser thinks that there is a network, but the service can't be reached
+const AGAIN_MS = 3000; // if the browser says there is a network, but the service can't be reached
 
-/** Whether this failed because the service can't be reached. */
+/** Whether something failed because the service can't be reached. */
 export const isAway = (error) => error.code === "network_error";
 
-/** Until it is worth trying again, or until `signal`. @param {AbortSignal} [signal] @returns {Promise<void>} */
+/**
+ * Resolves when it is worth trying again, or when `signal` is aborted.
+ *
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<void>}
+ */
 export function networkIsBack(signal) {
   return new Promise((resolve) => {
     const listening = new AbortController();

@@ -1,6 +1,6 @@
-// What a reader chose, kept in this browser. No token comes here.
+// What this browser keeps for the reader. A token is kept in `passing` only, never in `lasting`.
 
-/** Something kept under a name; survives a blocked storage, but then not a reload. */
+/** Named texts in the browser's storage; in memory, until the next reload, if that is blocked. */
 class Store {
   #storage;
   #memory = new Map();
@@ -24,7 +24,7 @@ class Store {
       if (value === null) this.#storage().removeItem(`chat.${name}`);
       else this.#storage().setItem(`chat.${name}`, value);
     } catch {
-      // blocked or full: it holds until the page is left
+      // blocked or full: memory keeps it until the page is left
     }
   }
 
@@ -39,9 +39,9 @@ class Store {
   }
 }
 
-/** For good: theme, transport, sidebar. */
+/** Kept for good: theme, transport, sidebar, deletions. */
 export const lasting = new Store(() => localStorage);
-/** For this tab: the token that was typed in, drafts. */
+/** Kept for this tab: drafts, and a token that the reader typed. */
 export const passing = new Store(() => sessionStorage);
 
 /** @param {"system" | "light" | "dark"} theme */

@@ -1,5 +1,5 @@
-// Where the page's token comes from: the site that it is part of, or else the reader. It lives in memory, a typed one
-// also in this tab's session storage; never in an address, a cookie or what outlives the tab.
+// The page's token: from the site that the page is part of, or else from the reader. It is kept in memory; a typed one
+// also in this tab's session storage. It is never in an address, in a cookie or in anything that outlives the tab.
 
 import { openDialog } from "../ui/dialogs.js";
 import { h } from "../ui/dom.js";
@@ -12,18 +12,21 @@ export class Tokens {
   #url;
   #baseUrl;
 
-  /** @param {string} url of the site, may be relative; "": the reader types it @param {string} baseUrl */
+  /**
+   * @param {string} url where the site gives a token, may be relative; "": the reader types one
+   * @param {string} baseUrl
+   */
   constructor(url, baseUrl) {
     this.#url = url;
     this.#baseUrl = baseUrl;
   }
 
-  /** Whether the reader typed it, and so may want to sign out. */
+  /** Whether the reader types the token, and so may want to sign out. */
   get isTyped() {
     return this.#url === "";
   }
 
-  /** A token; a new one where the last has expired. Waits for the reader where one must sign in. */
+  /** A token; a new one if the last has expired. Waits until the reader has signed in. */
   async get({ expired }) {
     if (this.#url) return this.#fromSite();
     const kept = expired ? null : passing.get(TYPED);
@@ -42,7 +45,7 @@ export class Tokens {
     }
   }
 
-  /** On a network that fails for a moment, a few times. */
+  /** Ask a few times, in case the network fails for a moment. */
   async #ask() {
     for (const pause of PAUSES_MS) {
       try {
@@ -70,7 +73,7 @@ function askForToken(expired) {
       "aria-describedby": "token-why",
     });
     const why = expired
-      ? "Your session has ended, or the token was refused. Enter a new one to go on where you were."
+      ? "Your session has ended, or the token was refused. Enter a new one to continue where you left off."
       : "Enter the token that you got for this service. It stays in this tab and is forgotten when you close it.";
     const submit = (event) => {
       event.preventDefault();
@@ -101,7 +104,7 @@ function askToSignIn() {
     const dialog = openDialog(
       "You are signed out",
       [
-        h("p", { text: "Sign in at the site, in another tab if you like. Then go on here, where you were." }),
+        h("p", { text: "Sign in on the site, in another tab if you like. Then continue here where you left off." }),
         h("button", { type: "button", class: "primary", text: "Continue", on: { click: again } }),
       ],
       { required: true },

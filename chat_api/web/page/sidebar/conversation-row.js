@@ -52,7 +52,7 @@ export class ConversationRow {
     this.#link.focus();
   }
 
-  /** Edit the title in its place: Enter keeps it, Escape doesn't. */
+  /** Edit the title in place: Enter saves it, Escape discards it. */
   rename() {
     const field = h("input", {
       class: "row-field",
@@ -63,7 +63,7 @@ export class ConversationRow {
     });
     let ended = false;
     const end = (keep) => {
-      if (ended) return; // leaving the page by Enter blurs it too
+      if (ended) return; // removing the field blurs it, which ends it again
       ended = true;
       const hadFocus = document.activeElement === field;
       field.replaceWith(this.#link);

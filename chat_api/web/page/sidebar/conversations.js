@@ -4,7 +4,7 @@ import { Deletions, UNDO_SECONDS } from "./deletions.js";
 
 const FIRST_PAGE = 50; // what a sidebar shows at once
 const PAGE = 200;
-const UNASKED = 1000; // loaded without being asked for, so that favourites and a search see them
+const UNASKED = 1000; // loaded at the start, so that favourites and a search include them
 
 export class Conversations extends EventTarget {
   #chat;
@@ -28,7 +28,7 @@ export class Conversations extends EventTarget {
     );
   }
 
-  /** Newest first, without those on their way out. */
+  /** Newest first, without those that are being deleted. */
   get items() {
     return [...this.#items.values()]
       .filter(({ id }) => !this.#deletions.has(id))
@@ -43,7 +43,7 @@ export class Conversations extends EventTarget {
     return this.#deletions.has(id) ? undefined : this.#items.get(id);
   }
 
-  /** The first page, and then, without haste, more. */
+  /** Load the first page, then more, one page after the other. */
   async load() {
     this.#become(this.#items.size ? this.state : "loading");
     this.#deletions.keepPromises();
@@ -61,29 +61,29 @@ export class Conversations extends EventTarget {
     }
   }
 
-  /** The next page; false where it couldn't be had. */
+  /** Load the next page. Resolves to false if that failed. */
   more() {
     this.#loading ??= this.#more().finally(() => (this.#loading = null));
     return this.#loading;
   }
 
-  /** All of them, for a search. */
+  /** Load all of them, for a search. */
   async all() {
-    this.#isSearched = true; // the first page may be on its way still
+    this.#isSearched = true; // the first page may still be loading
     while (this.#cursor !== null) if (!(await this.more())) return;
   }
 
-  /** What has changed elsewhere: the newest ones, again. */
+  /** Load the newest ones again: something may have changed elsewhere. */
   async refresh() {
     if (this.state !== "ready") return this.load();
-    const known = [...this.#items.values()]; // those that come meanwhile aren't on the page
+    const known = [...this.#items.values()]; // those that arrive meanwhile aren't on the page
     let page;
     try {
       page = await this.#chat.conversations.list({ limit: FIRST_PAGE });
     } catch {
-      return; // what is shown stays; the connection's state is told elsewhere
+      return; // what is shown stays; the banner shows the connection's state
     }
-    // Every conversation newer than the page's last is on the page, or it is no more.
+    // A conversation that is newer than the page's last one and not on the page has been deleted.
     const oldest = page.next_cursor === null ? "" : page.items.at(-1).updated_at;
     const there = new Set(page.items.map(({ id }) => id));
     for (const { id, updated_at } of known) {
@@ -92,7 +92,7 @@ export class Conversations extends EventTarget {
     this.put(...page.items);
   }
 
-  /** Take over what the service said of some. */
+  /** Take over conversations as the service returned them. */
   put(...conversations) {
     for (const { messages, generation, ...conversation } of conversations) this.#items.set(conversation.id, conversation);
     this.#changed();
@@ -105,7 +105,7 @@ export class Conversations extends EventTarget {
     return conversation;
   }
 
-  /** A message was sent in it: it goes to the top, and gets its title as the service will give it. */
+  /** A message was sent in it: it moves to the top, and gets the title that the service will give it. */
   touch(id, content) {
     const conversation = this.#items.get(id);
     if (!conversation) return;
@@ -114,7 +114,7 @@ export class Conversations extends EventTarget {
     this.put({ ...conversation, title, updated_at: new Date().toISOString() });
   }
 
-  /** Shown at once, taken back where the service refuses. Rejects with its ChatError. */
+  /** Change it at once, and change it back if the service refuses. Rejects with the ChatError. */
   async update(id, fields) {
     const before = this.#items.get(id);
     this.put({ ...before, ...fields });
@@ -128,7 +128,7 @@ export class Conversations extends EventTarget {
     }
   }
 
-  /** Delete in a while. @returns {{undo: () => void, commit: () => Promise<void>, seconds: number}} */
+  /** Hide it now; `commit` deletes it. @returns {{undo: () => void, commit: () => Promise<void>, seconds: number}} */
   remove(id) {
     this.#deletions.begin(id);
     return {
@@ -142,7 +142,7 @@ export class Conversations extends EventTarget {
     if (this.#items.delete(id)) this.#changed();
   }
 
-  /** Other tabs look again. */
+  /** Have other tabs load the newest ones again. */
   tellOthers() {
     this.#others.postMessage("changed");
   }
@@ -165,7 +165,7 @@ export class Conversations extends EventTarget {
       this.#changed();
       return true;
     } catch {
-      return false; // asked again when the reader scrolls or searches
+      return false; // tried again when the reader scrolls or searches
     }
   }
 
@@ -180,7 +180,7 @@ export class Conversations extends EventTarget {
   }
 }
 
-/** What the service makes a title of: the first 80 characters, in one line. */
+/** The title that the service makes: the first 80 characters, in one line. */
 function titleOf(content) {
   return Array.from(content.trim().replace(/\s+/g, " ")).slice(0, 80).join("").trim();
 }

@@ -1,10 +1,9 @@
-// The sidebar's sections: by the reader's own days, not UTC's.
+// The sidebar's sections, by days of the reader's time zone, not UTC.
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
 /**
- * Conversations, newest first, under the names of their sections: favourites, today, yesterday, and further back in
- * larger steps.
+ * Conversations, newest first, by the names of their sections: favourites, today, yesterday, then larger periods.
  *
  * @param {{updated_at: string, is_favorited: boolean}[]} conversations
  * @param {Date} [now]
@@ -26,7 +25,7 @@ export function sections(conversations, now = new Date()) {
 function sectionOf(date, now) {
   // Rounded, because a day has 23 or 25 hours where the clocks change.
   const days = Math.round((midnight(now) - midnight(date)) / DAY_MS);
-  if (days <= 0) return "Today"; // a clock that is a little late would have it tomorrow
+  if (days <= 0) return "Today"; // a slow clock could put it in tomorrow
   if (days === 1) return "Yesterday";
   if (days <= 7) return "Previous 7 days";
   if (days <= 30) return "Previous 30 days";

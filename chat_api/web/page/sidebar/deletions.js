@@ -1,29 +1,29 @@
-// What the reader deleted and may still undo. It is noted for good, because a page that is closed before the time is
-// over can't be sure of its last request.
+// What the reader deleted and may still undo. It is kept in storage, because a page that is closed in the meantime
+// can't be sure that its last request arrives.
 
 import { isAway, networkIsBack } from "../reader/network.js";
 import { lasting } from "../reader/preferences.js";
 
 export const UNDO_SECONDS = 7;
 
-/** Deletions on their way: hidden already, done in a while. */
+/** Pending deletions: hidden at once, deleted later. */
 export class Deletions {
   #leaving = new Set();
-  #gone = new Set(); // hidden for ever: a list that was asked for before may still name them
+  #gone = new Set(); // deleted: a list that was requested before may still contain them
   #remove;
   #changed;
 
   /**
-   * @param {(id: string) => Promise<void>} remove at the service
-   * @param {() => void} changed called when one comes or goes
+   * @param {(id: string) => Promise<void>} remove deletes it at the service
+   * @param {() => void} changed called when a deletion begins or ends
    */
   constructor(remove, changed) {
     this.#remove = remove;
     this.#changed = changed;
-    addEventListener("pagehide", () => this.#leaving.forEach((id) => this.commit(id).catch(() => {}))); // nobody to tell
+    addEventListener("pagehide", () => this.#leaving.forEach((id) => this.commit(id).catch(() => {}))); // nobody is left to see it
   }
 
-  /** Whether it is on its way out, or gone. */
+  /** Whether it is being deleted, or is deleted. */
   has(id) {
     return this.#leaving.has(id) || this.#gone.has(id);
   }
@@ -36,7 +36,7 @@ export class Deletions {
     if (this.#leaving.has(id)) this.#note(id, false);
   }
 
-  /** Do it, as soon as there is a network. Rejects where it is refused: then the conversation is there again. */
+  /** Delete it, as soon as there is a network. Rejects if that is refused: the conversation is shown again. */
   async commit(id) {
     while (this.#leaving.has(id)) {
       try {
@@ -53,12 +53,12 @@ export class Deletions {
     }
   }
 
-  /** Do what an earlier page promised. Another tab may still be asking whether to. */
+  /** Delete what an earlier page left. Young ones are skipped: another tab may still offer to undo them. */
   keepPromises() {
     for (const [id, since] of Object.entries(noted())) {
       if (this.#leaving.has(id) || Date.now() - since < 2 * UNDO_SECONDS * 1000) continue;
       this.#leaving.add(id);
-      this.commit(id).catch(() => {}); // it is shown again, as it is there
+      this.commit(id).catch(() => {}); // it is shown again, because it still exists
     }
   }
 
@@ -76,6 +76,6 @@ function noted() {
   try {
     return JSON.parse(lasting.get("leaving") ?? "{}");
   } catch {
-    return {}; // not ours
+    return {}; // not written by this page
   }
 }

@@ -1,4 +1,4 @@
-// The sidebar: beside the conversation where there is room, else a drawer over it.
+// The sidebar's place: beside the conversation if there is room, else a drawer over it.
 
 import { lasting } from "../reader/preferences.js";
 
@@ -23,7 +23,7 @@ export class Drawer {
     this.#fit();
   }
 
-  /** Whether it lies over the conversation. */
+  /** Whether it covers the conversation. */
   get isOver() {
     return this.#narrow.matches && this.#isOpen;
   }
@@ -36,7 +36,7 @@ export class Drawer {
     (open ? hide : show).focus();
   }
 
-  /** Something was chosen in it: out of the way, where it is in the way. */
+  /** Something was chosen in it: close it if it covers the conversation. */
   done() {
     if (!this.isOver) return;
     this.#isOpen = false;

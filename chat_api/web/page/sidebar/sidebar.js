@@ -1,4 +1,4 @@
-// The conversations at the side: their sections, the search, and what to say where there are none.
+// The list of conversations: its sections, its search, and what it says when it is empty.
 
 import { h } from "../ui/dom.js";
 import { ConversationRow } from "./conversation-row.js";
@@ -19,7 +19,7 @@ export class Sidebar {
    * @param {HTMLElement} place
    * @param {HTMLInputElement} search
    * @param {import("./conversations.js").Conversations} conversations
-   * @param {object} actions what rows can do: see ConversationRow
+   * @param {object} actions what a row can do, see ConversationRow
    */
   constructor(place, search, conversations, actions) {
     this.#place = place;
@@ -40,14 +40,14 @@ export class Sidebar {
     this.#show();
   }
 
-  /** Which one is open; null: a new one. */
+  /** The id of the open conversation; null: a new one. */
   set current(id) {
     this.#rows.get(this.#current)?.setCurrent(false);
     this.#current = id;
     this.#rows.get(id)?.setCurrent(true);
   }
 
-  /** The one that stands before (-1) or after (1) another. */
+  /** The conversation above (-1) or below (1) another. */
   neighbour(id, step) {
     const shown = this.#shown;
     return shown[shown.findIndex((each) => each.id === id) + step];
@@ -75,10 +75,10 @@ export class Sidebar {
 
   #show() {
     const found = this.#sections();
-    // The same rows in the same places are only filled anew: a list that is rebuilt loses focus and scroll.
+    // If the same rows stay in the same places, they are only filled again: rebuilding loses focus and scroll position.
     const shape = JSON.stringify([this.#notice(found), [...found].map(([name, each]) => [name, each.map(({ id }) => id)])]);
     for (const conversation of [...found.values()].flat()) this.#row(conversation);
-    if (shape === this.#shape || this.#place.querySelector("input")) return; // a title that is edited stays in place
+    if (shape === this.#shape || this.#place.querySelector("input")) return; // a title is being edited
     this.#shape = shape;
     const focused = document.activeElement;
     this.#place.replaceChildren(...this.#content(found));
@@ -100,7 +100,7 @@ export class Sidebar {
   #notice(found) {
     if (this.#conversations.state !== "ready") return this.#conversations.state;
     if (found.size) return "";
-    if (this.#words) return this.#conversations.isComplete ? "No title has all of these words." : "Searching…";
+    if (this.#words) return this.#conversations.isComplete ? "No title contains all of these words." : "Searching…";
     return "Your conversations will appear here.";
   }
 

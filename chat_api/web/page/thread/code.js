@@ -1,4 +1,4 @@
-// Code in an answer: a frame with its language and a copy button, and colours.
+// Code in an answer: a frame with its language and a copy button, and syntax highlighting.
 
 import { h } from "../ui/dom.js";
 import { highlighter } from "../ui/libraries.js";
@@ -7,7 +7,7 @@ import { sanitise } from "./sanitise.js";
 let hljs = null;
 const waiting = new Set();
 
-/** @param {HTMLElement} code */
+/** Put code into a frame. @param {HTMLElement} code */
 export function frameCode(code) {
   const language = /(?:^|\s)language-([\w+#.-]+)/.exec(code.className)?.[1] ?? "";
   const pre = code.parentElement;
@@ -18,7 +18,7 @@ export function frameCode(code) {
     h("div", { class: "code-head" }, h("span", { text: language || "text" }), copy),
   );
   pre.replaceWith(frame);
-  pre.tabIndex = 0; // wide code is scrolled by keyboard too
+  pre.tabIndex = 0; // so that wide code can be scrolled by keyboard
   frame.append(pre);
   if (language) colour(code, language);
 }

@@ -1,11 +1,11 @@
-// The message box: Enter sends, Shift+Enter begins a line; drafts survive a reload; one button sends and stops.
+// The message box. Enter sends, Shift+Enter starts a line, drafts survive a reload, and one button sends and stops.
 
 import { passing } from "../reader/preferences.js";
 import { icon } from "../ui/icons.js";
 
 const LONGEST = 8000; // characters, as the service counts them
 const WARN_FROM = 7000;
-const DOUBLE_CLICK_MS = 600; // Stop comes to where Send was: a second click was not meant for it
+const DOUBLE_CLICK_MS = 600; // Stop replaces Send: the second click of a double click wasn't meant for it
 
 export class Composer {
   #form;
@@ -39,14 +39,14 @@ export class Composer {
     });
   }
 
-  /** @param {string | null} id whose draft is shown */
+  /** @param {string | null} id the conversation whose draft is shown */
   show(id) {
     this.#conversation = id;
     this.#field.value = passing.get(this.#draft) ?? "";
     this.#changed();
   }
 
-  /** The conversation has got its id: what is typed from now on belongs to it. */
+  /** The new conversation has its id: the draft belongs to it from now on. */
   adopt(id) {
     passing.set(this.#draft, null);
     this.#conversation = id;
@@ -65,7 +65,7 @@ export class Composer {
     this.#changed();
   }
 
-  /** A text was not sent: it goes before what is written in its conversation by now. @param {string | null} id */
+  /** A text was not sent: put it before the conversation's draft. @param {string | null} id the conversation */
   takeBack(id, text) {
     const draft = `draft.${id ?? "new"}`;
     passing.set(draft, [text, passing.get(draft)].filter(Boolean).join("\n\n"));
@@ -81,7 +81,7 @@ export class Composer {
   }
 
   #key(event) {
-    // A phone's Enter begins a line: it has a button to send, and no Shift at hand.
+    // On a phone Enter starts a line: Shift is hard to reach, and there is a button to send.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || isOnPhone()) return;
     event.preventDefault();
     if (this.#state === "ready") this.#send();
@@ -100,7 +100,7 @@ export class Composer {
   #stop() {
     if (this.#isJustSent) return;
     this.#actions.stop();
-    if (!isOnPhone()) this.#field.focus(); // the button that had it is disabled until the answer has ended
+    if (!isOnPhone()) this.#field.focus(); // the button that had the focus is disabled until the answer has ended
   }
 
   get #isJustSent() {
@@ -116,11 +116,11 @@ export class Composer {
     this.#form.classList.toggle("too-long", excess > 0);
     const unready = { ready: isBlank(text) || excess > 0, answering: this.#isJustSent, stopping: true };
     this.#button.disabled = unready[this.#state];
-    this.#field.style.height = "auto"; // grows with its text, up to the style sheet's limit
+    this.#field.style.height = "auto"; // the field grows with its text, up to the style sheet's limit
     this.#field.style.height = `${this.#field.scrollHeight}px`;
   }
 
-  /** How many characters are too many; negative: how many are left. */
+  /** How many characters too long the text is; negative: how many are left. */
   #excess() {
     const text = this.#field.value.trim();
     return (text.length < WARN_FROM ? text.length : Array.from(text).length) - LONGEST;
@@ -129,5 +129,5 @@ export class Composer {
 
 const isOnPhone = () => matchMedia("(hover: none) and (pointer: coarse)").matches;
 
-/** Whether nothing of it would be seen: spaces, zero-width characters, joiners without anything to join. */
+/** Whether nothing of the text would be visible: spaces, zero-width characters, joiners with nothing to join. */
 const isBlank = (text) => !/[^\s\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2800]/u.test(text);

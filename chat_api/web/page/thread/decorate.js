@@ -1,10 +1,10 @@
-// What Markdown's nodes get on top: a frame and colours for code, a frame to scroll wide tables in, and the true host
-// beside a link that names another one.
+// Additions to Markdown's nodes: frames for code, frames in which wide tables scroll, and the true host after a link
+// that names another one.
 
 import { h } from "../ui/dom.js";
 import { frameCode } from "./code.js";
 
-/** @param {DocumentFragment} fragment */
+/** Add them. @param {DocumentFragment} fragment */
 export function decorate(fragment) {
   fragment.querySelectorAll("pre > code").forEach(frameCode);
   fragment.querySelectorAll("table").forEach(frameTable);
@@ -17,16 +17,16 @@ function frameTable(table) {
   frame.append(table);
 }
 
-// What reads as an address: after a scheme anywhere, or at the beginning. A name and password may stand before the host.
+// A text that reads as an address: after a scheme anywhere, or at the start. A user and password may precede the host.
 const NAMED = /(?:https?:\/\/|^)(?:[^\s/?#@]*@)?([\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}_-]+)+)(?:[/?#:]|\s|$)/iu;
 
 /**
- * [bank.example](https://evil.example) reads as the one and leads to the other; so do bank.example@evil.example, and
- * letters of another script that look like it.
+ * Show a link's true host if its text suggests another one. [bank.example](https://evil.example) does; so do
+ * bank.example@evil.example, and letters of another script that look alike.
  */
 function showHost(link) {
   const url = new URL(link.href);
-  const host = url.hostname || url.pathname.split("@").at(-1); // of a mail
+  const host = url.hostname || url.pathname.split("@").at(-1); // of a mail address
   const text = link.textContent.normalize("NFKC").replace(/\p{Default_Ignorable_Code_Point}/gu, "").trim();
   const named = NAMED.exec(text)?.[1];
   const isDisguised = url.username !== "" || url.password !== "" || /(?:^|\.)xn--/.test(host);

@@ -1,4 +1,4 @@
-// Scrolling along with an answer: only while the reader is at the end.
+// Scrolling with an answer as it grows, but only while the reader is at the end.
 
 const NEAR_PX = 48;
 
@@ -22,7 +22,7 @@ export class Follow {
     button.addEventListener("click", () => this.toEnd(true));
   }
 
-  /** Go to the end and stay there. */
+  /** Scroll to the end and stay there. */
   toEnd(smooth = false) {
     this.#following = true;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -30,7 +30,7 @@ export class Follow {
     this.#show();
   }
 
-  /** Up (-1) or down (1), as the reader's keys do where the focus is in a box that doesn't scroll. */
+  /** Scroll a page up (-1) or down (1): the browser's own keys don't while the focus is in the message box. */
   page(direction) {
     this.#thread.scrollBy({ top: direction * this.#thread.clientHeight * 0.85 });
   }
@@ -41,7 +41,7 @@ export class Follow {
   }
 
   #scrolled() {
-    // Growth leaves the reader behind, but only a reader goes up.
+    // When the text grows, the distance to the end grows too. But only the reader scrolls up.
     const { scrollTop } = this.#thread;
     if (this.#distance() < NEAR_PX) this.#following = true;
     else if (scrollTop < this.#top) this.#following = false;

@@ -6,21 +6,21 @@ import { sanitise } from "./sanitise.js";
 
 const LINKS = new Set(["http:", "https:", "mailto:"]);
 const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,[a-z0-9+/=]+$/i;
-// Of HTML in an answer only these mean what they say; the rest is shown as it was written, as in "use a <div>".
+// In an answer only these HTML tags have an effect. Others are shown as they were written, as in "use a <div>".
 const HARMLESS = /^<\/?(br|del|ins|kbd|mark|s|sub|sup|u)\s*\/?>$/i;
-// A line that opens twenty quotes or lists: nobody can read them nested, and thousands exhaust the parser's stack.
+// A line that opens twenty quotes or lists. Nobody can read such nesting, and thousands exhaust the parser's stack.
 const DEEP = /^ {0,3}(?:(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t]))[ \t]*){20}[^\n]*(?:\n[^\n]*\S[^\n]*)*/;
 const SEEN_WITHOUT_TEXT = "hr, img, li, td, th";
 
 const marked = new Marked({
   gfm: true,
-  breaks: true, // models end lines where they want lines to end
+  breaks: true, // models break lines where they want a line break
   renderer: {
     html: ({ text, block }) => {
       if (HARMLESS.test(text.trim())) return text;
       return block ? asWritten(text) : lines(text);
     },
-    // The page's title is h1, who speaks is h2.
+    // h1 is the page's title, h2 says who speaks.
     heading({ tokens, depth }) {
       const level = Math.min(depth + 2, 6);
       return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
@@ -32,7 +32,7 @@ const marked = new Marked({
     link({ href, tokens }) {
       return anchor(href, this.parser.parseInline(tokens));
     },
-    // A foreign picture would tell its host who reads what: a link, to be followed on purpose.
+    // Loading a picture would tell its host who reads what. So it becomes a link, which the reader may follow.
     image({ href, text }) {
       if (PICTURE.test(href)) return `<img src="${href}" alt="${escape(text)}">`;
       return anchor(href, escape(text || href));
@@ -42,7 +42,7 @@ const marked = new Marked({
   extensions: [{ name: "plain", level: "block", tokenizer: tooDeep, renderer: ({ raw }) => asWritten(raw) }],
 });
 
-/** The top-level blocks of a text; their `raw` texts together are the text. */
+/** The top-level blocks of a text. Joined, their `raw` texts are the text. */
 export function blocks(text) {
   return orElse(
     () => marked.lexer(text),
@@ -50,7 +50,7 @@ export function blocks(text) {
   );
 }
 
-/** Nodes for some of these blocks. What can't be rendered, or would show nothing, is shown as it was written. */
+/** Nodes for some of these blocks. What can't be rendered, or would be invisible, is shown as written. */
 export function render(tokens) {
   const written = tokens.filter(({ type }) => type !== "def").map(({ raw }) => raw).join("");
   return orElse(
@@ -73,12 +73,12 @@ function rendered(html) {
 
 const isSeen = (fragment) => fragment.textContent.trim() !== "" || fragment.querySelector(SEEN_WITHOUT_TEXT) !== null;
 
-/** A text that brings the parser down must not bring the page down. */
+/** A text that crashes the parser must not crash the page. */
 function orElse(make, instead) {
   try {
     return make();
   } catch (error) {
-    if (!(error instanceof RangeError)) reportError(error); // the stack's end is the text's fault, all else is ours
+    if (!(error instanceof RangeError)) reportError(error); // a stack overflow is the text's fault, anything else is ours
     return instead();
   }
 }
@@ -92,10 +92,10 @@ const asWritten = (text) => `<p>${lines(text)}</p>`;
 
 const lines = (text) => escape(text.trim()).replaceAll("\n", "<br>");
 
-/** A link whose title is its address, not what the answer says of it. */
+/** A link whose title is its address, not the title that the answer gives it. */
 function anchor(href, inner) {
   const url = URL.canParse(href) ? new URL(href) : null;
-  if (!url || !LINKS.has(url.protocol)) return inner; // javascript:, data:, or an address within our own site
+  if (!url || !LINKS.has(url.protocol)) return inner; // javascript:, data:, or an address relative to this page
   const address = escape(url.href);
   return `<a href="${address}" title="${address}" target="_blank" rel="noopener noreferrer nofollow">${inner}</a>`;
 }

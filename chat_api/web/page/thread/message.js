@@ -1,4 +1,4 @@
-// A message on the page: what the reader wrote, as it was written; what the model answered, as Markdown.
+// A message on the page: a question as it was written, an answer as Markdown.
 
 import { shortName } from "../reader/model-name.js";
 import { h, iconButton } from "../ui/dom.js";
@@ -19,7 +19,7 @@ class MessageView {
   #notice = h("div", { class: "notice", hidden: true });
   foot = h("div", { class: "message-foot" });
 
-  /** @param {string} kind "question" or "answer" @param {string} speaker read aloud before it */
+  /** @param {string} kind "question" or "answer" @param {string} speaker read aloud before the message */
   constructor(kind, speaker, body) {
     this.id = null;
     this.body = body;
@@ -33,7 +33,7 @@ class MessageView {
     );
   }
 
-  /** Its height before it is laid out, about: what isn't on the screen yet is not measured. */
+  /** Estimate its height: the browser doesn't lay out what isn't on the screen yet. */
   guess(text) {
     const lines = text.length / CHARACTERS_A_LINE + text.split("\n").length;
     this.element.style.containIntrinsicBlockSize = `auto ${Math.round(40 + lines * LINE_PX)}px`;
@@ -80,7 +80,7 @@ export class AnswerView extends MessageView {
   #stream = null;
   #drawn = true;
 
-  /** @param {() => void} again what "Regenerate" does */
+  /** @param {() => void} again called by "Regenerate" and "Try again" */
   constructor(again) {
     super("answer", "The answer", h("div", { class: "prose" }));
     this.again = again;
@@ -95,16 +95,16 @@ export class AnswerView extends MessageView {
     return this.#stream?.text ?? this.#text;
   }
 
-  /** The words as they are shown, without what Markdown needs. */
+  /** The text as it is shown, without Markdown's marks. */
   get words() {
     return this.body.innerText;
   }
 
-  /** Take over a stored message. It is drawn by `draw`, because hundreds at once would take a while. */
+  /** Take over a stored message. `draw` draws it, because drawing hundreds at once would take too long. */
   fill(message) {
     this.id = message.id;
     this.#describe(message);
-    if (message.finish_reason in ENDINGS) this.#tell(message.finish_reason);
+    if (message.finish_reason in ENDINGS) this.#explain(message.finish_reason);
     if (message.content === this.text) return;
     this.#stream = null;
     this.#text = message.content;
@@ -137,7 +137,7 @@ export class AnswerView extends MessageView {
     this.#stream.reset(text);
   }
 
-  /** Nothing comes any more. @param {any} [done] the last event, if it came */
+  /** No more text will come. @param {any} [done] the last event, if it came */
   finish(done) {
     this.element.classList.remove("running", "waiting");
     this.element.removeAttribute("aria-busy");
@@ -145,10 +145,10 @@ export class AnswerView extends MessageView {
     if (!done) return;
     this.id = done.message_id;
     this.#describe(done);
-    this.#tell(done.finish_reason);
+    this.#explain(done.finish_reason);
   }
 
-  /** Say what went wrong, with a way to try again. */
+  /** Show what went wrong, with a button to try again. */
   fail(text) {
     this.notify(text, { bad: true, action: "Try again", act: () => this.again() });
   }
@@ -157,7 +157,7 @@ export class AnswerView extends MessageView {
     return this.element.querySelector(".notice:not([hidden]) span")?.textContent ?? "";
   }
 
-  #tell(reason) {
+  #explain(reason) {
     if (reason === "interrupted" || reason === "error") this.fail(ENDINGS[reason]);
     else if (reason in ENDINGS) this.notify(ENDINGS[reason]);
   }

@@ -1,4 +1,4 @@
-// The open conversation's messages, in their order; or what stands in their place.
+// The open conversation's messages in order, or what is shown in their place.
 
 import { copyText } from "../ui/copy.js";
 import { h } from "../ui/dom.js";
@@ -33,7 +33,7 @@ export class Messages {
     place.addEventListener("click", (event) => this.#copy(event));
   }
 
-  /** Nothing yet: a greeting, and something to begin with. */
+  /** Show a greeting with suggestions: there are no messages yet. */
   welcome() {
     const cards = SUGGESTIONS.map(([verb, rest]) => {
       const click = () => this.actions.suggest(`${verb} ${rest}`);
@@ -44,14 +44,14 @@ export class Messages {
     );
   }
 
-  /** On its way. It fades in late, so that quick answers don't flicker. */
+  /** Show that the conversation is loading. This fades in late, so that a quick load doesn't flicker. */
   wait() {
     const block = (name) => h("div", { class: `skeleton-block ${name}` });
     const blocks = [block("short"), block("long"), block("short"), block("long")];
     this.#replace(h("div", { class: "skeleton", role: "status", "aria-label": "Loading the conversation" }, ...blocks));
   }
 
-  /** It can't be shown. @param {string} text @param {string} action @param {() => void} act */
+  /** Show why there are no messages. @param {string} text @param {string} action @param {() => void} act */
   apologise(text, action, act) {
     this.#replace(
       h(
@@ -64,7 +64,7 @@ export class Messages {
     );
   }
 
-  /** Show these messages; those that stand there already stay as they are. */
+  /** Show these messages. Those that are shown already stay as they are. */
   show(messages) {
     if (!this.#views.length) this.#replace();
     messages.forEach((message, place) => {
@@ -87,7 +87,7 @@ export class Messages {
     return this.#add(new QuestionView({ content }));
   }
 
-  /** An answer on its way, in the place of the last one if there is one. @returns {AnswerView} */
+  /** Show an answer that is coming, in place of the last one if there is one. @returns {AnswerView} */
   begin() {
     this.dropAnswer();
     const answer = this.#add(new AnswerView(this.actions.regenerate));
@@ -99,7 +99,7 @@ export class Messages {
     if (this.last instanceof AnswerView) this.#cut(this.#views.length - 1);
   }
 
-  /** What went wrong with the last question, where its answer stands or would stand. */
+  /** Show what went wrong with the last question, where its answer is or would be. */
   fail(text) {
     const answer = this.last instanceof AnswerView ? this.last : this.#add(new AnswerView(this.actions.regenerate));
     answer.fail(text);
@@ -113,7 +113,7 @@ export class Messages {
     return this.#views.length === 0;
   }
 
-  /** The last answer's text, to be copied by a shortcut. */
+  /** The last answer, which a shortcut copies. */
   get lastAnswer() {
     return this.#views.findLast((view) => view instanceof AnswerView);
   }
@@ -134,7 +134,7 @@ export class Messages {
     this.#place.replaceChildren(...nodes);
   }
 
-  /** The newest ones at once, the others when there is time, from below: the reader scrolls up. */
+  /** Draw the newest ones now and the others when there is time, from the end, because the reader scrolls up. */
   #draw() {
     clearTimeout(this.#drawing);
     const waiting = this.#views.filter((view) => view instanceof AnswerView);
@@ -158,7 +158,7 @@ export class Messages {
       setTimeout(() => button.classList.remove("copied"), 1500);
       toast("Copied.", { seconds: 1.5 });
     } catch (error) {
-      toast(`It could not be copied: ${error.message}`);
+      toast(`Copying failed: ${error.message}`);
     }
   }
 }

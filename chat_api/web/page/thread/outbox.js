@@ -1,4 +1,4 @@
-// A question's way to the service: it becomes one message, however often it is sent, and its text isn't lost.
+// Sends questions. Each becomes one message, however often it is sent, and its text isn't lost.
 
 import { isAway, networkIsBack } from "../reader/network.js";
 
@@ -34,7 +34,7 @@ export class Outbox {
    * @param {string} content
    * @param {{id: string | null, key: string, modelTag: string, signal: AbortSignal, isPast: () => boolean,
    *          created: (id: string) => void}} visit
-   *   `key` makes it one message. `signal` ends the wait for a network. `isPast`: another conversation is open by now.
+   *   `key` makes it one message. `signal` ends the wait for a network. `isPast`: whether the reader has left it.
    * @returns {Promise<import("../../client.js").Answer>}
    */
   async send(content, { id, key, modelTag, signal, isPast, created }) {
@@ -68,12 +68,12 @@ export class Outbox {
 
   /** The conversation is left. @param {string | null} id */
   leave(id) {
-    if (!this.isCreating) this.#giveBack(id, this.#unsent); // else `send` gives it back when that fails
+    if (!this.isCreating) this.#giveBack(id, this.#unsent); // else `send` gives it back if that fails
     this.#unsent = "";
     this.#creating = null;
   }
 
-  /** A new conversation; offline, as soon as there is a network. */
+  /** Create a conversation. Offline, this waits for a network. */
   async #create(modelTag, signal) {
     this.#creating = signal;
     try {

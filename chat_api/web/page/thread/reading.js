@@ -1,14 +1,14 @@
-// Reading answers: those that were asked for, and those that other tabs ask for.
+// Reading answers: those to this tab's questions, and those that other tabs ask for.
 
 import { toast } from "../ui/toast.js";
 
 /**
- * Show an answer's events in its view, to its end.
+ * Show an answer's events in its view, until it ends.
  *
  * @param {import("../../client.js").Answer} answer
  * @param {import("./message.js").AnswerView} view
  * @param {(event: any) => void} started
- * @returns {Promise<{failure: string, error: any}>} what went wrong with the model, or with reading
+ * @returns {Promise<{failure: string, error: any}>} `failure`: the model's, or "". `error`: of reading, or null.
  */
 export async function readInto(answer, view, started) {
   let failure = "";
@@ -45,7 +45,7 @@ export class Others {
     this.#join = join;
   }
 
-  /** @param {string} id @param {any} [conversation] as it was last seen: what is newer is told too */
+  /** @param {string} id @param {any} [conversation] as it was last seen: answers that began after it are included */
   async watch(id, conversation) {
     if (this.#following) return;
     const following = (this.#following = this.#chat.follow(id, { conversation }));
@@ -54,7 +54,7 @@ export class Others {
     } catch (error) {
       if (following !== this.#following) return;
       this.#following = null; // the next message, or the next visit, looks again
-      toast(`Other tabs' answers can't be followed: ${error.message}`);
+      toast(`Answers from other tabs can't be shown: ${error.message}`);
     }
   }
 

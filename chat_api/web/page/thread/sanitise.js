@@ -1,5 +1,4 @@
-// HTML to nodes: the one place where they are made. DOMPurify makes them; the page's policy (Trusted Types) lets
-// nobody else do so.
+// HTML to nodes, by DOMPurify. It happens only here: the page's policy (Trusted Types) allows nothing else to do it.
 
 import { DOMPurify } from "../ui/libraries.js";
 
@@ -9,12 +8,12 @@ const ALLOWED = {
     ..."table tbody td th thead tr u ul".split(" "),
   ],
   ALLOWED_ATTR: ["align", "alt", "class", "href", "rel", "src", "start", "target", "title"],
-  ADD_URI_SAFE_ATTR: ["align", "rel", "start", "target"], // no addresses: the pattern below isn't for them
+  ADD_URI_SAFE_ATTR: ["align", "rel", "start", "target"], // these aren't addresses, so the pattern below doesn't apply
   ALLOW_ARIA_ATTR: false,
   ALLOW_DATA_ATTR: false,
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/(?:png|jpeg|gif|webp);base64,)/i,
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** Nodes for HTML that a library made of what others wrote. @param {string} html @returns {DocumentFragment} */
+/** Safe nodes for HTML that a library made from untrusted text. @param {string} html @returns {DocumentFragment} */
 export const sanitise = (html) => DOMPurify.sanitize(html, ALLOWED);

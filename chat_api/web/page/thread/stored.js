@@ -5,7 +5,7 @@ import { announce } from "../ui/announcer.js";
 export class Stored {
   #conversations;
   #messages;
-  #known = new Map(); // conversations as they were last seen, to be shown at once
+  #known = new Map(); // conversations as they were last seen, shown until they are loaded
 
   /**
    * @param {import("../sidebar/conversations.js").Conversations} conversations
@@ -30,7 +30,7 @@ export class Stored {
     this.#messages.show(asked < 0 ? messages : messages.slice(0, asked + 1)); // the old answer goes when the new one comes
   }
 
-  /** Say why it can't be shown. @param {any} error @param {() => void} again what "Try again" does */
+  /** Show why it can't be shown. @param {any} error @param {() => void} again what "Try again" does */
   apologise(error, again) {
     if (error.status === 404) {
       this.#messages.apologise("This conversation no longer exists.", "Start a new one", () => (location.hash = "#/"));

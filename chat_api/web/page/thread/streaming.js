@@ -1,10 +1,10 @@
-// An answer's text while it grows. Finished blocks are parsed once and stay; the last one, which may still change, is
-// made anew, at most once a frame, and less often where that takes long. So a long answer costs no more than a short
+// An answer's text while it grows. Finished blocks are rendered once. The last block may still change, so it is
+// rendered again, at most once per frame, and less often if that takes long. A long answer costs no more than a short
 // one.
 
 import { blocks, render, renderText } from "./markdown.js";
 
-const SHARE = 4; // of the time, rendering takes a quarter at most
+const SHARE = 4; // rendering takes at most a quarter of the time
 
 export class StreamingText {
   #place;
@@ -17,7 +17,7 @@ export class StreamingText {
   #rendered;
 
   /**
-   * @param {HTMLElement} place where the nodes go
+   * @param {HTMLElement} place the nodes' parent
    * @param {() => void} rendered called after each change of the nodes
    */
   constructor(place, rendered = () => {}) {
@@ -33,11 +33,11 @@ export class StreamingText {
 
   /** @param {string} token */
   append(token) {
-    this.#text += token.replace(/\r\n?/g, "\n"); // marked does so, and counts characters after it
+    this.#text += token.replace(/\r\n?/g, "\n"); // marked does this before it counts characters
     this.#schedule();
   }
 
-  /** Begin anew with this text. */
+  /** Start over with this text. */
   reset(text) {
     this.#text = text.replace(/\r\n?/g, "\n");
     this.#settled = 0;
@@ -45,10 +45,10 @@ export class StreamingText {
     this.#schedule();
   }
 
-  /** Nothing comes any more. */
+  /** No more text will come. */
   finish() {
     this.#cancel();
-    // [1]: https://… at the end gives links further up their address.
+    // A definition like `[1]: https://…` at the end gives addresses to links in earlier blocks.
     if (/^ {0,3}\[[^\]]+\]:/m.test(this.#text)) this.#place.replaceChildren(renderText(this.#text));
     else {
       this.#tail.before(render(blocks(this.#text.slice(this.#settled))));

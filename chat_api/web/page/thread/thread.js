@@ -1,4 +1,4 @@
-// The open conversation: which one it is, and what the reader can do with it.
+// The open conversation: which one it is, and what the reader can do in it.
 
 import { Outbox } from "./outbox.js";
 import { Stored } from "./stored.js";
@@ -71,7 +71,7 @@ export class Thread extends EventTarget {
     this.dispatchEvent(new CustomEvent("created", { detail: id }));
   }
 
-  /** To the message box: what was written is not lost. */
+  /** Return a text to the message box, so that it isn't lost. */
   giveBack(id, text) {
     this.dispatchEvent(new CustomEvent("returned", { detail: { id, text } }));
   }

@@ -1,15 +1,18 @@
-// The open conversation's turn: from a question to its answer's end, or to its stop.
+// One turn in a conversation: from a question to the end of its answer.
 
 import { toast } from "../ui/toast.js";
 
 export class Turn {
   #chat;
   #changed;
-  #answer = null; // the one that is read
+  #answer = null; // the answer that is being read
   isBusy = false;
   isStopping = false;
 
-  /** @param {import("../../client.js").ChatClient} chat @param {() => void} changed called when it begins, stops or ends */
+  /**
+   * @param {import("../../client.js").ChatClient} chat
+   * @param {() => void} changed called when it begins, stops or ends
+   */
   constructor(chat, changed) {
     this.#chat = chat;
     this.#changed = changed;
@@ -31,7 +34,7 @@ export class Turn {
   async stop(id) {
     this.isStopping = true;
     this.#changed();
-    // What the service doesn't know of yet is stopped when it does.
+    // An answer that hasn't begun is stopped by `answering`.
     if (id !== null && this.#answer !== null && this.#answer.generationId !== null) await this.#stopNow(id);
   }
 
@@ -43,7 +46,7 @@ export class Turn {
 
   /** The reader goes on to another conversation. */
   leave() {
-    this.#answer?.leave(); // it is written to its end all the same
+    this.#answer?.leave(); // the service finishes it all the same
     this.end();
   }
 
@@ -53,7 +56,7 @@ export class Turn {
     } catch (error) {
       this.isStopping = false;
       this.#changed();
-      toast(`It could not be stopped: ${error.message}`);
+      toast(`The answer could not be stopped: ${error.message}`);
     }
   }
 }

@@ -1,5 +1,5 @@
-// A visit to a conversation, until another one is opened: loads it, sends, has answers read to their end, and stops
-// them. What comes after the visit belongs to nobody.
+// A visit to a conversation, until another one is opened: loads it, sends, reads answers to their end, and stops them.
+// Results that arrive after the visit are dropped.
 
 import { isAway, networkIsBack } from "../reader/network.js";
 import { announce, announceAnswer } from "../ui/announcer.js";
@@ -13,7 +13,7 @@ export class Visit {
   #messages;
   #others;
   #isPast = false;
-  #waiting = new AbortController(); // for the network
+  #waiting = new AbortController(); // ends the wait for a network
 
   /** @param {import("./thread.js").Thread} thread @param {string | null} id */
   constructor(thread, id) {
@@ -69,7 +69,7 @@ export class Visit {
     await this.turn.stop(this.id);
   }
 
-  /** The conversation as it is stored; and its answer, if one is on its way. */
+  /** Show the stored conversation, and its running answer if there is one. */
   async #load() {
     let conversation;
     try {
@@ -121,12 +121,12 @@ export class Visit {
       refused(error);
       return;
     }
-    if (this.#isPast) return; // it is answered all the same
+    if (this.#isPast) return; // the service answers it all the same
     this.#others.watch(this.id);
     await this.#read(answer, view, { question, refused });
   }
 
-  /** Show an answer to its end. `question`, `refused`: where it answers one that is sent just now. */
+  /** Show an answer until it ends. `question` and `refused` are given if it answers a question of this visit. */
   async #read(answer, view, { question, refused } = {}) {
     this.turn.begin(answer);
     const { failure, error } = await readInto(answer, view, (start) => {
@@ -143,17 +143,17 @@ export class Visit {
     } else if (answer.generationId !== null || !question) {
       await this.#settle(error.code === "answer_gone" ? "" : error.message);
     } else if (error.code === "generation_running") {
-      // Another tab was quicker: its answer is shown, and the question goes back where it came from.
+      // Another tab was faster: its answer is shown, and the question returns to the message box.
       this.#thread.giveBack(this.id, question.text);
       toast(error.message);
       await this.#settle("");
     } else {
-      if (error.status === 404) this.#forget(); // deleted elsewhere: sent again, it begins another one
+      if (error.status === 404) this.#forget(); // deleted elsewhere: sending again creates a new one
       refused(error);
     }
   }
 
-  /** After an answer: what is stored is the truth. The old answer is back where a new one failed. */
+  /** Show what is stored after an answer. If a new answer failed, the old one is back. */
   async #settle(failure) {
     const { id } = this;
     const isPast = () => this.#isPast || id !== this.id || this.turn.isBusy;
@@ -162,7 +162,7 @@ export class Visit {
       conversation = await this.#chat.conversations.get(id);
     } catch (error) {
       if (error.status === 404 && !isPast()) this.#apologise(error);
-      return; // what is shown is right but for its small print
+      return; // only details are missing from what is shown
     }
     if (isPast()) return;
     this.#show(conversation);
@@ -171,7 +171,7 @@ export class Visit {
   }
 
   async #join(answer) {
-    if (this.turn.isBusy) return; // our own was sent, and is refused: its end shows what else there is
+    if (this.turn.isBusy) return; // a question of ours was sent and will be refused: then this answer is shown
     const conversation = await this.#chat.conversations.get(this.id);
     if (this.#isPast || this.turn.isBusy) return;
     this.#show(conversation);
@@ -194,6 +194,6 @@ export class Visit {
 
   #forget() {
     this.#thread.stored.forget(this.id);
-    this.id = null; // what is written now begins another one
+    this.id = null; // the next message creates a new one
   }
 }

@@ -1,13 +1,13 @@
-// How the connection is, where it is not as it should be.
+// The banner that shows a problem with the connection.
 
 import { h } from "./dom.js";
 
 const WORDS = {
-  offline: "You are offline. Answers keep being written, and appear when you are back.",
+  offline: "You are offline. Answers continue on the server and appear when you are back online.",
   reconnecting: "Reconnecting…",
   "signed-out": "You are signed out.",
 };
-const PATIENCE_MS = 600; // a connection that is mended within this is nobody's business
+const PATIENCE_MS = 600; // a connection that is restored within this time isn't worth a banner
 
 /**
  * @param {HTMLElement} place

@@ -1,8 +1,8 @@
-// The clipboard.
+// Copying to the clipboard.
 
 import { h } from "./dom.js";
 
-/** Copy text; where the page has no secure origin, by way of a selection. */
+/** Copy text. Without a secure origin there is no clipboard API: then a selection is copied. */
 export async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = h("textarea", { class: "hidden", "aria-hidden": "true" });
@@ -11,5 +11,5 @@ export async function copyText(text) {
   area.select();
   const copied = document.execCommand("copy");
   area.remove();
-  if (!copied) throw new Error("The browser did not copy.");
+  if (!copied) throw new Error("The browser refused.");
 }

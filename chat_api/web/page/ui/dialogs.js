@@ -1,4 +1,4 @@
-// Modal dialogs: the browser's own, which keep the focus and give it back.
+// Modal dialogs: the browser's own, which hold the focus and return it.
 
 import { h, iconButton } from "./dom.js";
 
@@ -17,26 +17,26 @@ export function openDialog(title, content, { required = false, wide = false } = 
     ...content,
   );
   dialog.addEventListener("close", () => {
-    if (required && dialog.returnValue !== "done") dialog.showModal(); // browsers obey a second Escape
+    if (required && dialog.returnValue !== "done") dialog.showModal(); // browsers close it on a second Escape
     else dialog.remove();
   });
   dialog.addEventListener("cancel", (event) => required && event.preventDefault());
   dialog.addEventListener("pointerdown", (event) => {
-    if (event.target === dialog && !required) dialog.close(); // beside it
+    if (event.target === dialog && !required) dialog.close(); // a click outside
   });
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
 }
 
-/** Closes those that needn't be answered: what is below them changes. */
+/** Close the dialogs that aren't required, because the page below them changes. */
 export function closeDialogs() {
   for (const dialog of document.querySelectorAll("dialog[open]:not([data-required])")) dialog.close();
 }
 
 let opened = 0;
 
-/** A choice of one among some; `choose` gets the value. */
+/** A choice of one value. @param {Record<string, string>} values texts by value */
 export function choice(name, values, chosen, choose) {
   const inputs = Object.entries(values).map(([value, text]) => {
     const input = h("input", { type: "radio", name, value, on: { change: () => choose(value) } });

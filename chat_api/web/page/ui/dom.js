@@ -1,10 +1,10 @@
-// Making elements. Text is set as text, never as HTML: sanitise.js alone makes elements of HTML.
+// Making elements. Text is set as text, never as HTML: only sanitise.js turns HTML into elements.
 
 import { icon } from "./icons.js";
 
 /**
  * An element. `props`: `class`, `text`, `icon` (a name of icons.js), `on` (listeners by event), anything else is an
- * attribute; false, null and undefined leave it out.
+ * attribute, which false, null and undefined leave out.
  *
  * @param {string} tag
  * @param {Record<string, any>} [props]
@@ -23,7 +23,7 @@ export function h(tag, { class: names, text, icon: picture, on = {}, ...attribut
   return element;
 }
 
-/** A button with an icon and a name that is read aloud, and shown on hover. */
+/** A button with an icon. Its name is read aloud and shown on hover. */
 export function iconButton(picture, name, click, props = {}) {
   return h("button", {
     type: "button",
@@ -43,7 +43,7 @@ export function find(id) {
   return element;
 }
 
-/** Put the icons into what index.html names by data-icon. */
+/** Draw the icons that index.html asks for by `data-icon`. */
 export function drawIcons() {
   for (const element of document.querySelectorAll("[data-icon]")) element.prepend(icon(element.dataset.icon));
 }

@@ -20,7 +20,7 @@ const STROKES = {
 };
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An icon for sighted users; what it means is said by the text or label beside it. */
+/** An icon, hidden from screen readers: the text or label beside it says what it means. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");

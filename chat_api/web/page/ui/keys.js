@@ -1,4 +1,4 @@
-// The keyboard: what each shortcut does, and the dialog that tells.
+// The keyboard shortcuts, and the dialog that lists them.
 
 import { openDialog } from "./dialogs.js";
 import { h } from "./dom.js";
@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 const isMac = /mac|iphone|ipad/i.test(navigator.platform);
 const MOD = isMac ? "⌘" : "Ctrl";
 
-/** What main.js gives a function for: keys, in the order of the help. `mod` is Ctrl, or ⌘ on a Mac. */
+/** In the order of the dialog. main.js has a function for each name. `mod` is Ctrl, or ⌘ on a Mac. */
 const SHORTCUTS = [
   { name: "newChat", keys: [MOD, "Shift", "O"], text: "New chat", mod: true, shift: true, code: "KeyO" },
   { name: "search", keys: [MOD, "K"], text: "Search titles", mod: true, code: "KeyK" },
@@ -21,7 +21,7 @@ const SHORTCUTS = [
   { name: "remove", keys: [MOD, "Shift", "⌫"], text: "Delete the conversation", mod: true, shift: true, code: "Backspace" },
   { name: "undo", keys: [MOD, "Z"], text: "Undo a deletion", mod: true, code: "KeyZ", outsideText: true },
   { name: "stop", keys: ["Esc"], text: "Stop the answer", code: "Escape" },
-  { name: "help", keys: ["?"], text: "This list", key: "?", outsideText: true },
+  { name: "help", keys: ["?"], text: "Show this list", key: "?", outsideText: true },
 ];
 const BOX = [
   [["Enter"], "Send"],
@@ -33,13 +33,13 @@ const LIST = [
 ];
 
 /**
- * @param {Record<string, () => boolean | void>} actions by the shortcuts' names; one that returns false leaves the
- *   key to the browser
+ * @param {Record<string, () => boolean | void>} actions by the shortcuts' names. If one returns false, the browser
+ *   handles the key.
  */
 export function listenToKeys(actions) {
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.defaultPrevented) return;
-    if (document.querySelector("dialog[open], .menu:popover-open")) return; // theirs
+    if (document.querySelector("dialog[open], .menu:popover-open")) return; // they handle the key
     const shortcut = SHORTCUTS.find((each) => fits(each, event));
     if (!shortcut || actions[shortcut.name]() === false) return;
     event.preventDefault();

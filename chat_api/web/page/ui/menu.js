@@ -26,7 +26,7 @@ export function openMenu(button, entries) {
       on: {
         click: () => {
           menu.hidePopover();
-          button.focus(); // before it acts, which may take the focus on
+          button.focus(); // before the action, which may move the focus
           act();
         },
       },
@@ -41,7 +41,7 @@ export function openMenu(button, entries) {
     if (menu.contains(document.activeElement)) button.focus();
     menu.remove();
   });
-  button.closest("nav, main").append(menu); // in its button's landmark
+  button.closest("nav, main").append(menu); // in the same landmark as its button
   button.setAttribute("aria-expanded", "true");
   menu.showPopover();
   place(menu, button);
@@ -57,7 +57,7 @@ function move(event, items, menu) {
   items.at(to % items.length).focus();
 }
 
-/** Below the button, or above where there is no room; within the window. */
+/** Below the button, or above it if there is no room; within the window. */
 function place(menu, button) {
   const anchor = button.getBoundingClientRect();
   const { width, height } = menu.getBoundingClientRect();

@@ -5,8 +5,8 @@ import { find, h, iconButton } from "./dom.js";
 /**
  * @param {string | (Node | string)[]} text
  * @param {{action?: string, act?: () => void, gone?: () => void, seconds?: number}} [options]
- *   `gone` is called when it disappears without the action having been chosen.
- * @returns {{close: () => boolean, act: () => boolean}} false where it has disappeared already
+ *   `gone` is called if it disappears and the action wasn't chosen.
+ * @returns {{close: () => boolean, act: () => boolean}} false if it has already disappeared
  */
 export function toast(text, { action, act, gone, seconds = 5 } = {}) {
   let left = false;
@@ -26,7 +26,7 @@ export function toast(text, { action, act, gone, seconds = 5 } = {}) {
     action && h("button", { type: "button", class: "toast-action", text: action, on: { click: chosen } }),
     iconButton("close", "Dismiss", () => leave(gone)),
   );
-  // Whoever reads it, or is on the way to its button, has time.
+  // It stays while the pointer or the focus is on it.
   let timer = 0;
   const wait = () => (timer = setTimeout(() => leave(gone), seconds * 1000));
   const hold = () => clearTimeout(timer);
