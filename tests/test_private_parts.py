@@ -45,6 +45,21 @@ def uses(path: Path) -> Iterator[str]:
                 yield from (name.name for name in names if private(name.name))
 
 
+def own_names() -> set[str]:
+    """Every name that chat_api gives an attribute, a method or a slot of its own."""
+    names: set[str] = set()
+    for _, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Attribute(attr=attr, ctx=ast.Store()) if is_set_on_self(node):
+                    names.add(attr)
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                    names.add(name)
+                case ast.AnnAssign(target=ast.Name(id=name)) | ast.Name(id=name, ctx=ast.Store()):
+                    names.add(name)
+    return names
+
+
 def is_set_on_self(node: ast.Attribute) -> bool:
     return ast.unparse(node.value) == "self" and isinstance(node.ctx, ast.Store)
 
@@ -56,6 +71,27 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 def test_private_parts_are_those_that_are_listed() -> None:
     assert {(place, name) for place, path in modules() for name in uses(path)} == USED
+
+
+def test_no_inherited_private_part_is_used_elsewhere() -> None:
+    """By `self`, by an override, or by its name as a text."""
+    of_libraries = {name for place, name in USED if place.startswith("libraries/")}
+    known = own_names() - of_libraries
+    for place, path in modules():
+        if place.startswith("libraries/"):
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        own = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_set_on_self(node)}
+        found = set()
+        for node in nodes:
+            match node:
+                case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=attr) if private(attr):
+                    found |= {attr} - known - own
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                    found |= {name} & of_libraries
+                case ast.Constant(value=str(text)):
+                    found |= {text} & of_libraries
+        assert found == set(), place
 
 
 def test_public_parts_that_are_bent_stand_beside_them() -> None:

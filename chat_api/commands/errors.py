@@ -32,5 +32,10 @@ class FailedError(Exception):
 
 def fail(reason: str, status: int = FAILED) -> int:
     """Write why to stderr, and return the exit status."""
-    sys.stderr.write("".join(f"chat-api: {line}\n" for line in reason.splitlines()))
+    warn(reason)
     return status
+
+
+def warn(text: str) -> None:
+    """Write a text to stderr, each line under the program's name."""
+    sys.stderr.write("".join(f"chat-api: {line}\n" for line in text.splitlines()))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import Any
 
 import orjson
 
-from chat_api.commands.errors import FailedError
+from chat_api.commands.errors import FailedError, warn
 from chat_api.commands.numbers import whole_number
-from chat_api.commands.output import print_result
+from chat_api.commands.output import discard_output, print_result
 from chat_api.migrate.newer_schema import FLAG, explain_newer, with_flag
 from chat_api.settings import Settings, load_settings
 
@@ -48,11 +47,9 @@ def add_migrate_command(commands: Any) -> None:
         "status",
         help="show what is applied, what is pending, and what that will lock",
         description="Show which migrations are applied. For each pending one, show which tables it locks and "
-        "how, how much of the current data it reads, who waits meanwhile, and when it "
-        "gives up. Changes nothing. "
-        "Exit status: 0 nothing is pending, 3 something is, 1 the status can't be read "
-        "or a later release has "
-        "migrated the database.",
+        "how, how much of the current data it reads, who waits meanwhile, and when it gives up. Changes "
+        "nothing. Exit status: 0 nothing is pending, 3 something is, 1 the status can't be read or a later "
+        "release has migrated the database.",
     )
     status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(action=_status)
@@ -114,7 +111,7 @@ def _apply(settings: Settings, options: argparse.Namespace) -> int:
         role,
         wait_seconds=options.wait,
         allow_newer=options.allow_newer_schema,
-        told=_warn,
+        told=warn,
         done_one=lambda name: _say(f"applied {name}"),
     )
     if not done:
@@ -154,8 +151,4 @@ def _say(line: str) -> None:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     except BrokenPipeError:  # its reader left; what is to be done is done all the same
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _warn(text: str) -> None:
-    sys.stderr.write(f"chat-api: {text}\n")
+        discard_output()

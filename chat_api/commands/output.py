@@ -21,15 +21,15 @@ def print_result(command: Callable[[argparse.Namespace], int], options: argparse
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader has left, as `head` does
-        _discard_output()
+        discard_output()
         return UNREAD
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
             raise
-        _discard_output()
+        discard_output()
         raise FailedError(f"cannot write all of it to the standard output: {error.strerror}") from error
 
 
-def _discard_output() -> None:
+def discard_output() -> None:
     """Point the standard output at nothing: the interpreter flushes it once more at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -70,9 +70,9 @@ class Generations:
         Once this returns, the question is stored. `address`: the limit subject beside the user, if any.
         Raises Draining, and what `start.start` raises.
         """
-        if self.draining:
-            raise errors.Draining
         with self._observer.command("send" if isinstance(asked, MessageCreate) else "regenerate"):
+            if self.draining:
+                raise errors.Draining
             reading = await self._start(user_id, conversation_id, asked, idempotency_key, address)
             self._observer.read(reading.log)
             return reading

@@ -27,19 +27,17 @@ def add_data_commands(commands: Any) -> None:
     export = actions.add_parser(
         "export",
         help="write everything as JSON Lines",
-        description="Write everything that is stored about a user as UTF-8 JSON Lines, one object "
-        "a line, with "
-        'its "type": each conversation, oldest first, then its messages, then the records of its answers '
-        "(generation). If nothing is stored, nothing is written, and the exit status is 0.",
+        description="Write everything that is stored about a user as UTF-8 JSON Lines, one object a line, "
+        'with its "type": each conversation, oldest first, then its messages, then the records of its '
+        "answers (generation). If nothing is stored, nothing is written, and the exit status is 0.",
     )
     _add_user(export)
     export.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="write to this file instead of the standard output, and print how much; the "
-        "file appears when it "
-        "is complete, readable only by its owner, and replaces one of that name",
+        help="write to this file instead of the standard output, and print how much; the file appears when "
+        "it is complete, readable only by its owner, and replaces one of that name",
     )
     export.add_argument("--json", action="store_true", help="with --output: print how much as JSON")
     export.set_defaults(command=data_command, action="export")
@@ -47,10 +45,9 @@ def add_data_commands(commands: Any) -> None:
     delete = actions.add_parser(
         "delete",
         help="delete everything, for good",
-        description="Delete everything that is stored about a user, and print how much it was. "
-        "Answers that are "
-        "being written are stopped first. Safe to repeat: then there is nothing to delete. End the user's "
-        "sign-in first: anything that they send afterwards is stored as usual.",
+        description="Delete everything that is stored about a user, and print how much it was. Answers "
+        "that are being written are stopped first. Safe to repeat: then there is nothing to delete. End the "
+        "user's sign-in first: anything that they send afterwards is stored as usual.",
     )
     _add_user(delete)
     delete.add_argument("--yes", action="store_true", help="don't ask; required where there is no terminal")

@@ -33,8 +33,8 @@ def add_sql_command(commands: Any) -> None:
     check = _action(actions, "check", "whether the database fits the queries; exit status 1 if not")
     check.description = (
         "Prepare every query against DATABASE_URL, and compare columns, indexes and constraints with those "
-        "that the migrations make. Changes nothing. Prints a line for each difference; "
-        "then the exit status is 1."
+        "that the migrations make. Changes nothing. Prints a line for each "
+        "difference; then the exit status is 1."
     )
 
     explain = _action(actions, "explain", "a query's plan and buffers on the real data")
