@@ -108,6 +108,29 @@ async def test_the_first_question_of_a_chat_asked_while_offline_is_sent_when_it_
     await expect(wired.prompt).to_have_value("")
 
 
+BACK_BEFORE_THE_FAILURE = """() => {
+    let online = false;
+    Object.defineProperty(navigator, "onLine", { configurable: true, get: () => online });
+    const { fetch } = window;
+    window.fetch = (url, request) => {
+        if (online || request?.method !== "POST") return fetch(url, request);
+        online = true;
+        return Promise.reject(new TypeError("Failed to fetch"));
+    };
+}"""
+
+
+async def test_a_first_question_whose_network_is_back_before_its_request_has_failed_is_sent(
+    wired: ChatPage,
+) -> None:
+    await expect(wired.page.get_by_text("Your conversations will appear here.")).to_be_visible()
+    wired.model.say = ["Yes."]
+    await wired.page.evaluate(BACK_BEFORE_THE_FAILURE)
+    await wired.send("Still there?")
+    await expect(wired.said).to_have_text("Yes.")
+    await expect(wired.rows).to_have_text(["Still there?"])
+
+
 async def test_who_goes_elsewhere_offline_finds_the_first_question_in_the_message_box(
     wired: ChatPage, wire: Wire, context: BrowserContext
 ) -> None:

@@ -78,12 +78,13 @@ export class Outbox {
     this.#creating = signal;
     try {
       for (let tries = 0; ; tries--) {
+        const wasOnline = navigator.onLine; // the network may be back before the request that it lacked has failed
         try {
           return await this.#conversations.create(modelTag);
         } catch (error) {
-          if (!navigator.onLine) tries = TRIES;
+          if (!wasOnline || !navigator.onLine) tries = TRIES;
           if (!isAway(error) || signal.aborted || tries <= 0) throw error;
-          await networkIsBack(signal);
+          if (wasOnline || !navigator.onLine) await networkIsBack(signal);
           if (signal.aborted) throw error;
         }
       }
