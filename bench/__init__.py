@@ -1,1 +1,1 @@
-"""What the service costs, measured; see README.md."""
+"""Measurements of what the service costs; see README.md."""

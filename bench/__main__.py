@@ -1,6 +1,6 @@
 """Measures what the service costs, beside nginx and bare statements, in one run: `make bench`.
 
-Prints the table of bench/README.md. With `--write`, puts it there, and the graphs beside it.
+Prints the table of bench/README.md. With `--write`, puts it into that file, and the graphs beside it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ RUNS = 3
 
 
 def main() -> None:
-    """Measure the figures that are asked for, and print or write their table."""
+    """Measure the requested figures, and print or write their table."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     names = list(FIGURES)
-    parser.add_argument("--runs", type=int, default=RUNS, help="of each figure (default: %(default)s)")
-    parser.add_argument("--only", nargs="*", choices=names, default=names, help="measure these figures alone")
+    parser.add_argument("--runs", type=int, default=RUNS, help="runs of each figure (default: %(default)s)")
+    parser.add_argument("--only", nargs="*", choices=names, default=names, help="measure only these figures")
     parser.add_argument("--write", action="store_true", help="put the table and the graphs into bench/")
     options = parser.parse_args()
     with (
@@ -59,12 +59,12 @@ def measure(names: Collection[str], setup: Setup) -> Measured:
 
 
 def table(rows: list[Row]) -> str:
-    """Set the rows out in Markdown, under their heads."""
+    """The rows as a Markdown table, with its header."""
     return "\n".join(["| Figure | Goal | Measured | Met |", "|---|---|---|---|", *map(str, rows)])
 
 
 def describe() -> str:
-    """Say when, where and with which libraries this was measured."""
+    """A sentence that says when, where and with which libraries this was measured."""
     names = ("aiohttp", "asyncpg", "uvloop", "httptools", "orjson")
     libraries = ", ".join(f"{name} {version(name)}" for name in names)
     return (

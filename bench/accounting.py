@@ -1,4 +1,4 @@
-"""What a process and its children have used, as the kernel counts it: it holds on a busy machine too."""
+"""What a process and its children have used, as the kernel counts it. Valid on a busy machine, too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
+    """A process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):

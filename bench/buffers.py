@@ -14,10 +14,10 @@ from bench.plans import MODES, Connection, Node, executed, prepared
 from bench.statements import HOT, OTHER_WORKER, USER, WORKER, Parameters
 
 GROWING = frozenset({"conversations", "messages", "generations", "journal"})
-LONG = 1000  # messages of the one long conversation
-RUNS = 3  # of each statement, after one that fills caches
+LONG = 1000  # messages in the one long conversation
+RUNS = 3  # runs of each statement, after one that fills caches
 
-# Of tables and of indexes, those that foreign keys look into included.
+# Of tables and indexes, including those that foreign keys look into.
 _FETCHED = """
 select relname, pg_stat_get_xact_blocks_fetched(oid) from pg_class
 where relnamespace = 'public'::regnamespace and relkind in ('r', 'i')
@@ -26,7 +26,7 @@ where relnamespace = 'public'::regnamespace and relkind in ('r', 'i')
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What one execution touched, with a warm catalog, in the worse of a custom and a generic plan."""
+    """What one execution touched, with a warm catalog, in the worse of its custom and its generic plan."""
 
     buffers: int
     """Buffers, found in memory or not, each time they were asked for."""
@@ -49,8 +49,9 @@ class Touched:
 def fill(connection: Connection, conversations: int, messages: int) -> None:
     """Fill a migrated, empty database (as a superuser, in autocommit), the same way each time.
 
-    `conversations` is a multiple of 500, which is how many of them USER has. Each has an equal and even share
-    of `messages`, but one of USER's has LONG. What runs and the journal don't depend on the sizes.
+    `conversations` is a multiple of 500, the number of USER's conversations. Each has an equal and even share
+    of `messages`, except one of USER's, which has LONG. The running generations and the journal don't depend
+    on the sizes.
     """
     given = {"conversations": conversations, "messages": messages, "long": LONG}
     given |= {"user": str(USER), "worker": str(WORKER), "other": str(OTHER_WORKER)}
@@ -60,7 +61,7 @@ def fill(connection: Connection, conversations: int, messages: int) -> None:
 
 
 def measure(connection: Connection) -> dict[str, Touched]:
-    """Execute every hot statement in the database that `fill` filled, and take back what it did."""
+    """Execute every hot statement in the database that `fill` filled, and roll it back."""
     return {
         case: reduce(Touched.__or__, (touched(connection, case, given, mode) for mode in MODES))
         for case, given in HOT.items()
@@ -70,7 +71,7 @@ def measure(connection: Connection) -> dict[str, Touched]:
 def touched(connection: Connection, case: str, given: Parameters, mode: str) -> Touched:
     with prepared(connection, case, given, mode) as statement:
         _run(connection, statement)  # fills the session's caches
-        # Now and then an insert meets a full page, and takes a few more to find or make another.
+        # Now and then an insert meets a full page, and touches a few more buffers to find or make another.
         return min((_run(connection, statement) for _ in range(RUNS)), key=lambda run: run.buffers)
 
 
@@ -81,7 +82,7 @@ def _run(connection: Connection, statement: sql.Composed) -> Touched:
         planned = _fetched(connection)
         plan = executed(connection, statement)
         after = _fetched(connection)
-    # The second `explain` planned as the first did, before it executed.
+    # The second `explain` repeats the planning of the first before it executes.
     relations = {name: (after[name] - planned[name]) - (planned[name] - before[name]) for name in after}
     return Touched(
         buffers=sum(relations.values()),
@@ -97,5 +98,5 @@ def _fetched(connection: Connection) -> dict[str, int]:
 
 
 def _rows_in(node: Node) -> int:
-    """Rows that came into a node, each time it ran; PostgreSQL gives their mean."""
+    """The rows that entered a node each time it ran, as a mean, which is what PostgreSQL gives."""
     return round(sum(child["Actual Rows"] for child in node["Plans"] if "Subplan Name" not in child))

@@ -1,4 +1,4 @@
-"""Two kinds of chart as SVG files, for the README: they follow the reader's light or dark theme."""
+"""Two kinds of chart as SVG files, for the README. They follow the reader's light or dark theme."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 WIDTH = 760
 MARGIN = 24
-# Told apart by colour-blind readers, on white and on near-black (after Okabe and Ito).
+# Colour-blind readers can distinguish them, on white and on near-black (after Okabe and Ito).
 COLOURS = ("#2b7fc3", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
 STYLE = """
 svg { color-scheme: light dark; --paper: #ffffff; --ink: #1f2328; --faint: #59636e; --rule: #d8dee4 }
@@ -34,7 +34,7 @@ def lines(
     y_label: str,
     series: Mapping[str, Sequence[tuple[float, float]]],
 ) -> None:
-    """Write a line for each series, with its points marked; both axes begin at zero."""
+    """Draw a line for each series, with its points marked. Both axes begin at zero."""
     height, left, top, right, bottom = 420, 76, 96, WIDTH - MARGIN, 360
     xs, ys = (_ticks(max(point[axis] for points in series.values() for point in points)) for axis in (0, 1))
 
@@ -68,7 +68,7 @@ def bars(
     pairs: Mapping[str, tuple[float, float]],
     names: tuple[str, str],
 ) -> None:
-    """Write two bars for each entry, lying, so that long names can be read, with their figures."""
+    """Draw two horizontal bars with their values for each entry, so that long names can be read."""
     top, left, right, row = 100, 248, WIDTH - MARGIN - 40, 30
     bottom = top + row * len(pairs)
     ticks = _ticks(max(max(pair) for pair in pairs.values()))
@@ -118,7 +118,7 @@ def _text(x: float, y: float, words: str, kind: str = "", transform: str = "") -
 
 
 def _ticks(largest: float) -> list[float]:
-    """Four to eight round numbers from zero to the largest or just above."""
+    """Four to eight round numbers, from zero to the largest value or just above it."""
     rough = (largest or 1) / 6
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)

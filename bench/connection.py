@@ -1,4 +1,4 @@
-"""A client's connection that costs little: HTTP/1.1, event streams, WebSocket frames, enough to count."""
+"""A cheap client connection: as much of HTTP/1.1, event streams and WebSocket frames as is counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MARK_WS, END_WS = b'"type":"token"', b'"type":"done"'
 
 
 class Stream:
-    """What one reader saw of an answer: when it asked, and when tokens came."""
+    """What one reader saw of an answer: when it asked, and when tokens arrived."""
 
     def __init__(self) -> None:
         self.asked = time.perf_counter()
@@ -33,7 +33,7 @@ class Stream:
 
 
 class Connection(asyncio.Protocol):
-    """Sends a request at a time; `request` for JSON, `stream` for server-sent events, `chat` for a socket."""
+    """Sends one request at a time: `request` for JSON, `stream` for SSE, `chat` for a WebSocket."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
             stream.tokens += count
             stream.times.append(time.perf_counter())
             self.heard.set()
-        # Of what a read may cut in two, the end alone matters: a token's mark is in one write of the server.
+        # Only the end may be cut in two by a read: the server sends each token's mark in one write.
         self._received = (self._received + data)[-400:]
         if self._end in self._received and self._waiting is not None and not self._waiting.done():
             stream.complete = True
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         )
 
     async def request(self, method: str, path: str, user: str, body: object = None) -> tuple[int, bytes]:
-        """A request whose answer has a length: its status and body."""
+        """Send a request whose response has a length. Returns its status and body."""
         self._stream = None
         self._send(method, path, user, body)
         assert self._waiting is not None

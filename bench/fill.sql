@@ -1,18 +1,18 @@
--- The history of a service that is in use, in a migrated database that is empty. Times count back from now, and all
--- else is the same each time. What one query reads is of the same size and equally scattered over its table however
--- much lies around it.
+-- Fills an empty, migrated database with the history of a service that is in use. Times count back from now, and
+-- everything else is the same each time. What one query reads has the same size, and is equally scattered over its
+-- table, however large the table is.
 
--- Foreign keys would look up each row's conversation, and these are right by construction.
+-- Without foreign keys: they would look up each row's conversation, and these are valid by construction.
 set session_replication_role = replica;
 set synchronous_commit = off;
 
--- Without a log, which would be a gigabyte. And figures are to depend on what lies here, not on when a vacuum comes by.
+-- Without WAL, which would be a gigabyte. And the figures must depend on the data, not on when autovacuum runs.
 alter table journal set unlogged, set (autovacuum_enabled = off);
 alter table generations set unlogged, set (autovacuum_enabled = off);
 alter table messages set unlogged, set (autovacuum_enabled = off);
 alter table conversations set unlogged, set (autovacuum_enabled = off);
 
--- As chat_uuid7() makes them, without chance.
+-- Ids as chat_uuid7() makes them, but not random.
 create function pg_temp.id_at(at timestamptz, number bigint) returns uuid
 language sql
 as $$
@@ -22,8 +22,8 @@ as $$
 $$;
 
 -- A chat begins each minute, with a question every two hours. One user has 500 of them: `turn` counts these, newest
--- first. The other users have three each. Between two messages of a chat come some pages of others', and a few
--- messages of others between those of the long one.
+-- first. The other users have three each. Between two messages of a chat are some pages of other chats' messages,
+-- but between those of the long chat only a few messages.
 create temporary table chats as
 select
     i,
@@ -37,7 +37,7 @@ from generate_series(0, %(conversations)s - 1) as i
 cross join (select %(conversations)s / 500 as step) as s
 cross join lateral (select now() - interval '12 hours' - make_interval(mins => i) as created_at) as c;
 
--- A list's neighbours lie pages apart, as rows do that are written anew with each message.
+-- Neighbours in a list are pages apart, as rows are that get a new version with each message.
 insert into conversations (id, user_id, title, created_at, updated_at)
 select
     id,
@@ -82,9 +82,17 @@ cross join generate_series(0, messages - 2, 2) as place
 cross join lateral (select created_at + pace * place as started_at) as g
 order by started_at, i;
 
-insert into workers (id, lease_until) values (%(worker)s, 'infinity'), (%(other)s, 'infinity');
+-- Both have been alive for long.
+insert into workers (id, lease_until, lease, steady_since)
+select
+    cast(id as uuid),
+    now() + interval '12 hours',
+    interval '12 hours',
+    now() - interval '1 day'
+from unnest(array[%(worker)s, %(other)s]) as id;
 
--- What runs now, in that user's newest conversations: one regeneration, 29 more of this worker, one of another's.
+-- The running generations, in that user's newest conversations: a regeneration and 29 more of this worker's, and one
+-- of another worker's.
 insert into messages (id, conversation_id, role, content, created_at)
 select
     pg_temp.id_at(now(), turn),
@@ -105,7 +113,7 @@ select
         when turn = 0 then (
             select m.id from messages as m
             where m.conversation_id = chats.id and m.role = 'user'
-            order by m.created_at desc
+            order by m.position desc
             limit 1
         )
         else pg_temp.id_at(now(), turn)
@@ -117,7 +125,7 @@ from chats
 where turn between 0 and 30
 order by turn;
 
--- The journal keeps minutes, not years: what runs, and what ended of late.
+-- The journal keeps minutes, not years: the running answers, and those that ended lately.
 insert into journal (generation_id, first_seq, next_seq, events)
 select
     id,

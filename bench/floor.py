@@ -1,4 +1,4 @@
-"""What the libraries alone cost, to see what is this service's own: `python -m bench.floor relay|handler …`.
+"""What the libraries alone cost, to show what the service adds: `python -m bench.floor relay|handler …`.
 
 relay    copies bytes between each client and the model server, on uvloop, and does nothing else
 handler  answers requests with the rows of the same statements, on aiohttp and asyncpg, and does nothing else
@@ -18,15 +18,15 @@ from aiohttp import web
 from bench.statements import requested
 
 Bytes = Callable[[bytes], None]
-CONNECTIONS = 10  # as many as the service has
+CONNECTIONS = 10  # as many connections as the service has
 
 
 class Copy(asyncio.Protocol):
-    """One end of a copied connection: what comes in at it goes out at the other."""
+    """One end of a copied connection: bytes that it receives are sent at the other end."""
 
     def __init__(self) -> None:
         self._other: asyncio.Transport | None = None
-        self._waiting = b""  # for the other end
+        self._waiting = b""  # bytes that wait for the other end
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -42,13 +42,13 @@ class Copy(asyncio.Protocol):
             self._other.close()
 
     def join(self, other: asyncio.Transport) -> None:
-        """Give what comes to this transport, and close it when this end is closed."""
+        """Write what is received to this transport, and close it when this end is closed."""
         self._other = other
         other.write(self._waiting)
 
 
 class Client(Copy):
-    """Who asks: gets a connection of its own to the model server."""
+    """The client's end. Each client gets a connection of its own to the model server."""
 
     def __init__(self, model_port: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Client(Copy):
 
 
 async def relay(port: int, model_port: int) -> None:
-    """Copy until the process is ended."""
+    """Copy bytes until the process is ended."""
     server = await asyncio.get_running_loop().create_server(
         lambda: Client(model_port), "127.0.0.1", port, backlog=4096
     )
@@ -74,7 +74,7 @@ async def relay(port: int, model_port: int) -> None:
 
 
 async def handler(port: int, database_url: str, user: UUID) -> None:
-    """Answer until the process is ended."""
+    """Answer requests until the process is ended."""
     idle = [await asyncpg.connect(database_url, command_timeout=10) for _ in range(CONNECTIONS)]
     free = asyncio.Semaphore(CONNECTIONS)
 

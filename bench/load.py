@@ -1,6 +1,6 @@
 """Streams and requests, many at a time, in a process of their own: `python -m bench.load … ` prints JSON.
 
-The server's processor time is read before and after, from this process, so that nothing else is counted in.
+This process reads the server's processor time before and after, so that nothing else is included.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ USERS = 20
 
 @dataclass
 class Streams:
-    """What streams cost, and how they arrived. Times in seconds, memory in megabytes."""
+    """What streams cost, and how they arrived. Times are in seconds, memory in megabytes."""
 
-    tokens: int  # that all readers saw
+    tokens: int  # the sum over all readers
     lost: int
     cpu: float
     first_token: float  # median
     longest_gaps: float  # 99th percentile
-    peak: float  # the most memory that the server held
+    peak: float  # the largest amount of memory that the server held
 
     @property
     def microseconds(self) -> float:
-        """Processor time a token."""
+        """Processor time per token."""
         return self.cpu / max(self.tokens, 1) * 1e6
 
 
 @dataclass
 class Requests:
-    """What requests of one kind cost: seconds of processor time each, and how many were answered a second."""
+    """What one kind of request costs: seconds of processor time each, and how many are answered a second."""
 
     cpu: float
     rate: float
@@ -52,9 +52,9 @@ class Requests:
 async def streams(
     port: int, pid: int, count: int, tokens: int, *, readers: int, socket: bool, direct: bool
 ) -> Streams:
-    """`count` answers at once, each with so many readers, over SSE or WebSocket.
+    """Read `count` answers at once, each with so many readers, over SSE or WebSocket.
 
-    `direct`: the model server's own, without anything between.
+    `direct`: read them from the model server, with nothing in between.
     """
     users = [str(uuid4()) for _ in range(USERS)]
     connections = [await connect(port) for _ in range(count)]
@@ -80,7 +80,7 @@ async def streams(
             connections[number].stream("POST", path, user, {"content": "hello there"})
         )
         if others[number]:
-            await connections[number].heard.wait()  # else there may be nothing to attach to
+            await connections[number].heard.wait()  # before that there may be nothing to attach to
         rest = [each.stream("GET", f"{below}/stream", user) for each in others[number]]
         return list(await asyncio.gather(first, *rest))
 
@@ -102,14 +102,14 @@ async def streams(
 
 
 async def watch(pid: int, held: list[float]) -> None:
-    """Note twice a second how much memory is held, until cancelled."""
+    """Sample the memory in use twice a second, until cancelled."""
     while True:
         held.append(resident(pid))
         await asyncio.sleep(0.5)
 
 
 async def requests(port: int, pid: int, kind: str, path: str, user: str, seconds: float) -> Requests:
-    """One kind of request over 16 connections, each the next as soon as the one before is answered."""
+    """Send one kind of request over 16 connections, each time as soon as the last one is answered."""
     method, body = ("POST", {"title": "x"}) if kind == "create" else ("GET", None)
     connections = [await connect(port) for _ in range(16)]
     count = failed = 0
@@ -128,7 +128,7 @@ async def requests(port: int, pid: int, kind: str, path: str, user: str, seconds
 
 
 async def answers(port: int, pid: int, count: int, rate: float) -> Requests:
-    """So many answers, each in its own conversation: `rate` a second, or on 16 connections without rest."""
+    """Read answers, each in its own conversation: `rate` a second, or without pause on 16 connections."""
     users = [str(uuid4()) for _ in range(USERS)]
     free = [await connect(port) for _ in range(16 if not rate else 100)]
     paths = []
@@ -155,23 +155,23 @@ async def answers(port: int, pid: int, count: int, rate: float) -> Requests:
 
 
 async def connect(port: int) -> Connection:
-    """A connection to a port of this machine."""
+    """Connect to a port of this machine."""
     return (await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port))[1]
 
 
 def main() -> None:
-    """Read the arguments, load, print."""
+    """Read the arguments, make the load, print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("port", type=int)
-    parser.add_argument("pid", type=int, help="process whose time is counted, with its children")
+    parser.add_argument("pid", type=int, help="the process whose time is counted, with its children")
     parser.add_argument("--streams", type=int, default=100)
-    parser.add_argument("--tokens", type=int, default=150, help="that each answer has")
-    parser.add_argument("--readers", type=int, default=1, help="of each answer")
+    parser.add_argument("--tokens", type=int, default=150, help="tokens in each answer")
+    parser.add_argument("--readers", type=int, default=1, help="readers of each answer")
     parser.add_argument("--websocket", action="store_true")
     parser.add_argument("--direct", action="store_true", help="the port is the model server's")
     parser.add_argument("--requests", metavar="KIND", help="list, get or create, instead of streams")
-    parser.add_argument("--answers", type=int, metavar="COUNT", help="of few tokens, instead of streams")
-    parser.add_argument("--rate", type=float, default=0.0, help="of answers a second (default: no rest)")
+    parser.add_argument("--answers", type=int, metavar="COUNT", help="short answers, instead of streams")
+    parser.add_argument("--rate", type=float, default=0.0, help="answers a second (default: no pause)")
     parser.add_argument("--path", default="/api/conversations")
     parser.add_argument("--user", default=str(uuid4()))
     parser.add_argument("--seconds", type=float, default=3.0)

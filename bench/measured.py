@@ -1,4 +1,4 @@
-"""What a figure is given to measure with, and what it returns."""
+"""What a figure gets to measure with, and what it returns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKENS, RATE = 150, 30.0
 
 @dataclass(frozen=True)
 class Setup:
-    """What every figure of one run shares."""
+    """What all figures of one run share."""
 
     postgres: Postgres
     """A server of the run's own, whose first database is migrated."""
@@ -36,7 +36,7 @@ class Row:
     figure: str
     goal: str
     measured: str
-    met: bool | None  # None: for comparison
+    met: bool | None  # None: only for comparison
 
     def __str__(self) -> str:
         met = {True: "yes", False: "**no**", None: ""}[self.met]
@@ -59,7 +59,7 @@ class Measured:
     pairs: Pairs = field(default_factory=dict)
 
     def add(self, more: Measured) -> None:
-        """Append what another figure found."""
+        """Append another figure's results."""
         self.rows += more.rows
         for series, points in more.points.items():
             self.points.setdefault(series, []).extend(points)

@@ -1,11 +1,11 @@
 """A model server and an auth service in one process, at a given pace: `python -m bench.neighbours`.
 
-Raw protocol, one TCP write a token, so that its own cost stays small beside what is measured.
+A raw protocol with one TCP write per token, so that its own cost stays small beside what is measured.
 
     POST /generate        nanochat's stream: `tokens` tokens at `rate` tokens a second (0: all at once);
-                          the same at …/messages, for who passes on what a client asks
-    POST /auth/validate   every token `user-<uuid>` is that user's
-    GET /late             the longest that a token was late since the last time this was asked, in seconds
+the same at …/messages, for relays that pass a client's request on
+POST /auth/validate   every token `user-<uuid>` belongs to that user
+    GET /late             the longest delay of a token since the last call, in seconds
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ HEAD = (
 
 
 def chunk(data: bytes) -> bytes:
-    """A piece of a body without length."""
+    """A chunk of a body without a length."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Neighbour(asyncio.Protocol):
-    """A connection: requests, one after the other, and the stream that answers one."""
+    """A connection. It answers requests one after the other, some of them with a stream."""
 
     tokens = 0
     rate = 0.0
@@ -98,7 +98,7 @@ class Neighbour(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Until the process is ended."""
+    """Serve until the process is ended."""
     server = await asyncio.get_running_loop().create_server(Neighbour, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 

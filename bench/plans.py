@@ -1,4 +1,4 @@
-"""Statements as PostgreSQL plans and executes them, with their effects taken back."""
+"""Statements as PostgreSQL plans and executes them, with their effects rolled back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg import sql
 from bench.statements import Parameters
 from chat_api.postgres.queries import load_queries
 
-# PostgreSQL plans a prepared statement anew with each call's values, or once for all: either must do.
+# PostgreSQL plans a prepared statement for each call's values, or once for all calls: both must be good.
 MODES = ("force_custom_plan", "force_generic_plan")
 
 Connection = psycopg.Connection[Any]
@@ -21,9 +21,10 @@ Node = dict[str, Any]
 
 @contextmanager
 def prepared(connection: Connection, case: str, given: Parameters, mode: str) -> Iterator[sql.Composed]:
-    """Prepare the query that a case (`file.name, …`) names, and give the statement that executes it.
+    """Prepare the query that a case (`file.name, …`) names, and yield the statement that executes it.
 
-    In a transaction that is rolled back. A parameter that begins with `select ` is looked up first.
+    All this happens in a transaction that is rolled back. Parameters that begin with `select ` are looked
+    up first.
     """
     query = load_queries()[case.partition(",")[0]]
     values = [_literal(connection, given[parameter]) for parameter in query.parameters]
@@ -38,7 +39,7 @@ def prepared(connection: Connection, case: str, given: Parameters, mode: str) ->
 
 
 def executed(connection: Connection, statement: sql.Composed) -> list[Node]:
-    """The nodes of a statement's plan as they were executed."""
+    """The nodes of a statement's plan, with what each did when it was executed."""
     explain = sql.SQL("explain (analyze, buffers, format json) {}").format(statement)
     ((document,),) = connection.execute(explain).fetchall()
     return list(_nodes(document[0]["Plan"]))

@@ -17,7 +17,7 @@ from typing import Any
 
 
 def free_port() -> int:
-    """Return a port on which nothing listens."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def process(arguments: list[str], port: int, *, path: str = "/api/health", **more: Any) -> Iterator[int]:
-    """Run a server while the block runs, and give its process id once it answers."""
+    """Run a server while the block runs, and yield its process id once it answers."""
     running = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, **more)
     try:
         deadline = time.monotonic() + 30
@@ -41,7 +41,7 @@ def process(arguments: list[str], port: int, *, path: str = "/api/health", **mor
 
 
 def answers(port: int, path: str) -> bool:
-    """Tell whether a server answers there, with anything but an error of its own."""
+    """Return whether a server answers on the port, with anything but a 5xx."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1) as answer:
             return bool(answer.status < 500)
@@ -51,7 +51,7 @@ def answers(port: int, path: str) -> bool:
 
 @contextlib.contextmanager
 def neighbours(tokens: int, rate: float) -> Iterator[int]:
-    """Run the paced model server and auth service, and give its port."""
+    """Run the paced model server and auth service, and yield its port."""
     port = free_port()
     command = [sys.executable, "-m", "bench.neighbours", str(port)]
     with process([*command, "--tokens", str(tokens), "--rate", str(rate)], port):
@@ -60,7 +60,7 @@ def neighbours(tokens: int, rate: float) -> Iterator[int]:
 
 @contextlib.contextmanager
 def service(database_url: str, neighbours_port: int) -> Iterator[tuple[int, int]]:
-    """Run `chat-api serve` with its defaults, and give its port and process id."""
+    """Run `chat-api serve` with its defaults, and yield its port and process id."""
     port, url = free_port(), f"http://127.0.0.1:{neighbours_port}"
     environment = os.environ | {
         "DATABASE_URL": database_url,
@@ -75,7 +75,7 @@ def service(database_url: str, neighbours_port: int) -> Iterator[tuple[int, int]
 
 @contextlib.contextmanager
 def floor(kind: str, *arguments: object) -> Iterator[tuple[int, int]]:
-    """Run a relay or handler of `bench.floor`, and give its port and process id."""
+    """Run a relay or handler of `bench.floor`, and yield its port and process id."""
     port = free_port()
     command = [sys.executable, "-m", "bench.floor", kind, str(port), *map(str, arguments)]
     with process(command, port) as pid:
@@ -84,7 +84,7 @@ def floor(kind: str, *arguments: object) -> Iterator[tuple[int, int]]:
 
 @contextlib.contextmanager
 def nginx(folder: Path, neighbours_port: int) -> Iterator[tuple[int, int]]:
-    """Run nginx as a mere proxy of the model server, and give its port and process id."""
+    """Run nginx as a plain proxy for the model server, and yield its port and process id."""
     port = free_port()
     template = (Path(__file__).parent / "nginx.conf").read_text()
     (folder / "nginx.conf").write_text(
@@ -96,7 +96,7 @@ def nginx(folder: Path, neighbours_port: int) -> Iterator[tuple[int, int]]:
 
 
 def nginx_program() -> str:
-    """Find nginx, which Debian installs where only root looks for programs."""
+    """Find nginx, which Debian installs in a folder that only root's PATH has."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         raise SystemExit("nginx is not installed: make packages, or apt install nginx")

@@ -1,8 +1,8 @@
 """What the second wall between users costs each hot statement: `python -m bench.row_security`.
 
-Buffers without and with it, and microseconds that a caller waits for the statement on an open connection
-(client, socket and server; the median): as it would be if it didn't say for whom it works, as it is, and
-behind the wall. Then what it would cost to say it in statements of their own.
+Prints the buffers without and with the wall. Prints the median microseconds that a caller waits for the
+statement on an open connection (client, socket and server): if it didn't say for whom it works, as it is, and
+behind the wall. Then prints what it would cost to say so in separate statements.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROLE = "bench_service"
 
 
 def look_up(connection: Connection) -> dict[str, Parameters]:
-    """Each case's parameters, as values."""
+    """Each case's parameters, looked up in the database."""
     return {
         case: {name: _value(connection, each) for name, each in given.items()} for case, given in HOT.items()
     }
@@ -56,7 +56,7 @@ def buffers(connection: Connection, cases: dict[str, Parameters]) -> dict[str, i
 
 
 async def waited(owner: str, service: str, cases: dict[str, Parameters], runs: int) -> dict[str, list[float]]:
-    """Microseconds of each case: before, said, behind the wall; turn by turn, each taken back."""
+    """Microseconds for each case without saying for whom, saying it, and behind the wall; rolled back."""
     free, walled = await asyncpg.connect(owner), await asyncpg.connect(service)
     try:
         found = {}
@@ -65,10 +65,10 @@ async def waited(owner: str, service: str, cases: dict[str, Parameters], runs: i
             ways = [(free, SAYING.sub("true", query.text)), (free, query.text), (walled, query.text)]
             times: list[list[float]] = [[], [], []]
             for run in range(runs + 10):
-                for way in ((0, 1, 2), (1, 2, 0), (2, 0, 1))[run % 3]:  # to be first is no advantage
+                for way in ((0, 1, 2), (1, 2, 0), (2, 0, 1))[run % 3]:  # so that none is always first
                     (connection, text), taken = ways[way], times[way]
                     seconds = await _once(connection, text, _arguments(query, given))
-                    if run >= 10:  # plans are made, and caches filled
+                    if run >= 10:  # makes plans and fills caches
                         taken.append(seconds * 1e6)
             found[case] = [statistics.median(taken) for taken in times]
         return found
@@ -92,7 +92,7 @@ async def _once(connection: asyncpg.Connection[asyncpg.Record], text: str, argum
 
 
 async def round_trips(dsn: str, given: Parameters, runs: int) -> list[tuple[str, float, float]]:
-    """Ways to say for whom `conversations.get` works: this process's and the waited microseconds."""
+    """Ways to say for whom `conversations.get` works: microseconds of this process, and waited in all."""
     query = load_queries()["conversations.get"]
     say = "select set_config('chat.user_id', $1, {}), set_config('chat.conversation_id', $2, {})"
     who = [str(given["user_id"]), str(given["id"])]
@@ -128,9 +128,9 @@ def main() -> None:
     """Fill a history, measure, print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.row_security", description=__doc__)
     parser.add_argument(
-        "--messages", type=int, default=1_000_000, help="in the history (default: %(default)s)"
+        "--messages", type=int, default=1_000_000, help="messages in the history (default: %(default)s)"
     )
-    parser.add_argument("--runs", type=int, default=300, help="of each statement (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=300, help="runs of each statement (default: %(default)s)")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="chat-api-bench-") as name,

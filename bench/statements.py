@@ -8,13 +8,14 @@ from uuid import UUID
 from chat_api.postgres.queries import load_queries
 
 USER, WORKER, OTHER_WORKER = UUID(int=1 << 127), UUID(int=2), UUID(int=3)
-PAGE = 51  # what a page shows unless it is asked for more, and one more
-MOST = 201  # the most that it shows, and one more
-HISTORY = 50  # the most messages that a model is sent
+PAGE = 51  # the default page, and one more
+MOST = 201  # the largest page, and one more
+PIECE = 131_072  # bytes of text in a piece of a long conversation
+HISTORY = 50  # the largest number of messages that a model is sent
 
 Parameters = dict[str, Any]
 
-# Parameters that begin so are looked up.
+# Parameters that begin with `select ` are looked up.
 LONG = "select conversation_id from generations group by 1 order by count(*) desc limit 1"
 KEY = f"select idempotency_key from generations where conversation_id = ({LONG}) limit 1"
 RUNNING = f"select conversation_id from generations where status = 'running' and worker_id = '{WORKER}' \
@@ -33,17 +34,18 @@ PLACE = f"from conversations where user_id = '{USER}' order by updated_at desc, 
 
 
 def requested(kind: str, user: UUID, conversation: UUID | None = None) -> tuple[str, tuple[Any, ...]]:
-    """The statement behind a request of a kind, list, get or create, and its arguments in order."""
+    """The statement behind a kind of request (list, get or create), and its arguments in order."""
     name, arguments = {
         "list": ("conversations.page", (user, None, None, PAGE, 0)),
-        "get": ("conversations.get", (conversation, user)),
+        "get": ("conversations.get", (conversation, user, None, None, PIECE)),
         "create": ("conversations.create", (user, "x", "default", 0)),
     }[kind]
     return load_queries()[name].text, arguments
 
 
 _TOP = {"user_id": USER, "before_updated_at": None, "before_id": None, "max_rows": MOST, "skip": 0}
-_IN_LONG = {"id": LONG, "user_id": USER}
+IN_LONG = {"id": LONG, "user_id": USER}
+_WHOLE = {"before_id": None, "max_rows": None, "max_bytes": PIECE}
 _CREATE = {"user_id": USER, "title": "T", "model_tag": "default", "max_conversations": 0}
 _SEND = {
     "conversation_id": LONG,
@@ -51,8 +53,10 @@ _SEND = {
     "kind": "send",
     "content": "hello",
     "title": "hello",
+    "results": None,
     "idempotency_key": "k",
     "worker_id": WORKER,
+    "options": None,
     "max_messages": HISTORY,
     "max_characters": 6000,
     "notify": True,
@@ -69,11 +73,16 @@ _LIMITED = {
 }
 _FINISH = {
     "generation_id": SENT,
+    "after_id": f"select user_message_id from generations where id = ({SENT})",
     "worker_id": WORKER,
     "status": "completed",
     "finish_reason": "stop",
     "error_code": None,
+    "is_refused": False,
     "content": "bye",
+    "reasoning": None,
+    "tool_calls": None,
+    "usage": None,
     "model_tag": "d20",
     "token_count": 1,
     "inference_time_ms": 1,
@@ -86,7 +95,6 @@ _ATTACH = {"conversation_id": LONG, "user_id": USER, "generation_id": None}
 _TICK = {
     "worker_id": WORKER,
     "seconds": 15.0,
-    "start_seconds": 15.0,
     "live": OF_WORKER,
     "ids": OF_WORKER,
     "first_seqs": [100] * 30,
@@ -104,22 +112,34 @@ HOT: dict[str, Parameters] = {
         "before_updated_at": f"select updated_at {PLACE}",
         "before_id": f"select id {PLACE}",
     },
-    "conversations.get": {"id": f"select id {PLACE}", "user_id": USER},
-    "conversations.get, running": {"id": RUNNING, "user_id": USER},
-    "conversations.get, long": _IN_LONG,
+    "conversations.get": {"id": f"select id {PLACE}", "user_id": USER, **_WHOLE},
+    "conversations.get, running": {"id": RUNNING, "user_id": USER, **_WHOLE},
+    "conversations.get, long": {**IN_LONG, **_WHOLE},
+    "conversations.get, newest": {**IN_LONG, **_WHOLE, "max_rows": 50},
+    "messages.piece": {
+        "conversation_id": LONG,
+        "user_id": USER,
+        "after_position": f"select min(position) from messages where conversation_id = ({LONG})",
+        "end_position": 1 << 62,
+        "max_bytes": PIECE,
+    },
     "conversations.create": _CREATE,
     "conversations.create, limited": {**_CREATE, "max_conversations": 200},
-    "conversations.update": {**_IN_LONG, "title": "T", "is_favorited": None},
+    "conversations.update": {**IN_LONG, "title": "T", "is_favorited": None},
     "generations.start": _SEND,
     "generations.start, limited": _LIMITED,
     "generations.start, key used": {**_SEND, "idempotency_key": KEY},
     "generations.start, while one runs": {**_SEND, "conversation_id": RUNNING},
     "generations.start, regenerate": {**_SEND, "kind": "regenerate", "content": None},
     "generations.finish": _FINISH,
-    "generations.finish, regenerated": {**_FINISH, "generation_id": REGENERATED},
+    "generations.finish, regenerated": {
+        **_FINISH,
+        "generation_id": REGENERATED,
+        "after_id": f"select user_message_id from generations where id = ({REGENERATED})",
+    },
     "generations.attach": _ATTACH,
     "generations.attach, by id": {**_ATTACH, "generation_id": FINISHED},
-    "generations.stop": {"conversation_id": RUNNING, "user_id": USER},
+    "generations.stop": {"conversation_id": RUNNING, "user_id": USER, "generation_id": None},
     "generations.begun": {"conversation_ids": WATCHED, "worker_id": WORKER, "seconds": 3600.0},
     "journal.tick": _TICK,
     "journal.read": {"ids": TEN, "next_seqs": [90] * 10},

@@ -1,4 +1,4 @@
-"""The application: every part is made, joined and ended here, and nowhere else."""
+"""The application: all its parts are made, joined and ended here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aiohttp import web
 from chat_api import errors
 from chat_api.access.refusals import Refusals
 from chat_api.access.tokens import TokenVerifier
-from chat_api.generation.answer import CUT_SHORT
 from chat_api.generation.generations import Generations
 from chat_api.generation.limits import SendLimits
 from chat_api.generation.observer import Observer
-from chat_api.http import middlewares
+from chat_api.generation.outcome import CUT_SHORT
+from chat_api.http import bearer, middlewares
 from chat_api.http.assets import load_assets
 from chat_api.http.context import (
     DATABASE,
@@ -31,12 +31,13 @@ from chat_api.http.context import (
     VERIFIER,
 )
 from chat_api.http.cors import allow_origins
-from chat_api.inference import Inference, Nanochat, OpenAI
+from chat_api.inference import ChatWeb, Inference, Nanochat, OpenAI
+from chat_api.libraries.aiohttp import Router, move_below, use_router
 from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals
 from chat_api.postgres.database import Database
 from chat_api.relay import Relay
-from chat_api.routes import TABLES, web_page
+from chat_api.routes import FILES, TABLES, web_page
 from chat_api.settings import Settings
 from chat_api.settings.proxies import Proxies
 from chat_api.transports.websocket.commands import KINDS
@@ -47,31 +48,36 @@ from chat_api.upkeep.orphans import Orphans
 if TYPE_CHECKING:
     from chat_api.tracing.tracing import Tracing
 
-PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "openai": OpenAI}
+PROTOCOLS: dict[str, type[Inference]] = {
+    "nanochat": Nanochat,
+    "chat_web": ChatWeb,
+    "openai": OpenAI,
+}
 
 
 def create_app(
     settings: Settings, more: Iterable[web.AbstractRouteDef] = (), tracing: Tracing | None = None
 ) -> web.Application:
-    """The service as an aiohttp application, with `more` routes and with traces if wanted.
+    """Make the service as an aiohttp application, with the extra routes `more`, and with traces if wanted.
 
-    It connects to nothing before it is started.
+    It connects to nothing until it is started.
     """
     app = web.Application(
         middlewares=[
             middlewares.trace,
             *([tracing.middleware] if tracing else ()),
             middlewares.answer_errors,
-            middlewares.authenticate,
+            bearer.authenticate,
         ],
         client_max_size=settings.max_body_bytes,
     )
+    use_router(app, router := Router())
     app[SETTINGS] = settings
     app[METRICS] = _metrics()
     app[REFUSALS] = Refusals(app[METRICS])
     app[SOCKETS] = set()
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
-    app[ROUTES] = _add_routes(app, settings, more)
+    app[ROUTES] = _add_routes(router, settings, more)
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(lambda app: _parts(app, tracing))
     app.on_shutdown.append(_drain)
@@ -80,11 +86,11 @@ def create_app(
 
 
 def _metrics() -> Metrics:
-    """The figures, those that tell of trouble from 0 on."""
+    """Make the metrics. Those that count trouble start at 0, so that Prometheus sees their first increase."""
     metrics = Metrics()
     codes = {error.code for error in errors.kinds()}
     metrics.expect(metrics.errors, *codes)
-    # A frame that is too large has no error: its socket is closed.
+    # A frame that is too large gets no error: its socket is closed.
     metrics.expect(
         metrics.refusals, "max_frame_bytes", *(each.limit for each in errors.kinds() if each.limit)
     )
@@ -96,6 +102,8 @@ def _metrics() -> Metrics:
         metrics.generations,
         ("completed", "stop"),
         ("completed", "length"),
+        ("completed", "tool_calls"),
+        ("completed", "content_filter"),
         ("stopped", "stopped"),
         ("failed", errors.ChatError.code),
         *(("failed", error.code) for error in errors.kinds(errors.InferenceError) if error not in CUT_SHORT),
@@ -113,25 +121,32 @@ def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
 
 
 def _add_routes(
-    app: web.Application, settings: Settings, more: Iterable[web.AbstractRouteDef]
+    router: Router, settings: Settings, more: Iterable[web.AbstractRouteDef]
 ) -> dict[web.AbstractResource | None, str]:
-    """Add every route below the settings' path; what its resource is called."""
+    """Add all routes below `base_path`. Returns each resource's path without it, for logs and metrics.
+
+    Only the API's own paths may end in a slash. The URLs in a page are relative to its path; and a proxy that
+    closes `/metrics` needn't know of another way there.
+    """
     tables: list[Iterable[web.AbstractRouteDef]] = [*TABLES, more]
     if settings.web_ui == "on":
-        load_assets()  # now, or the first request would wait for it
+        load_assets()  # now, so that the first request needn't wait for it
         tables.append(web_page.routes)
     for table in tables:
-        app.router.add_routes(map(_expecting, table))
+        routes = router.add_routes(map(_expecting, table))
+        if table is not FILES:
+            router.lenient |= {each.resource for each in routes if _is_of_the_api(each.resource)}
     names: dict[web.AbstractResource | None, str] = {}
-    for resource in app.router.resources():
+    for resource in router.resources():
         names[resource] = resource.canonical
         if settings.base_path:
-            # As add_subapp does it; the router finds resources by their path. An application around
-            # this one would cost each request some time.
-            app.router.unindex_resource(resource)
-            resource.add_prefix(settings.base_path)
-            app.router.index_resource(resource)
+            # A parent application would cost each request some time.
+            move_below(settings.base_path, resource, router)
     return names
+
+
+def _is_of_the_api(resource: web.AbstractResource | None) -> bool:
+    return resource is not None and resource.canonical.startswith("/api/")
 
 
 async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator[None]:
@@ -150,18 +165,22 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
 
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True, trace_configs=_watched(tracing)
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
+                trace_configs=_watched(tracing),
             )
         )
         verifier = app[VERIFIER] = TokenVerifier(settings, session, metrics)
         stack.push_async_callback(verifier.close)
 
-        # Model servers are known to close a connection after a stream without saying so: none is used twice.
+        # Some model servers close a connection after a stream without announcing it, so none is used twice.
         streaming = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
                 trace_configs=_watched(tracing),
             )
         )
@@ -173,8 +192,9 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
             database=database,
             worker_id=worker_id,
             lease_seconds=settings.worker_lease,
-            # After so long a statement has succeeded, or has been given up.
+            # After this time, a statement has either succeeded or been given up.
             start_seconds=settings.database_timeout + 1,
+            abandoned_seconds=settings.abandoned_seconds,
             metrics=metrics,
         )
         limits = SendLimits(settings)
@@ -191,7 +211,7 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
         relay.open(generations)
         stack.push_async_callback(relay.close)
 
-        interval_seconds = settings.worker_lease / 3
+        interval_seconds = settings.worker_lease / 5
         orphans = Orphans(database=database, relay=relay, metrics=metrics, interval_seconds=interval_seconds)
         cleaning = Cleaning(
             database=database,
@@ -212,7 +232,7 @@ def _watched(tracing: Tracing | None) -> list[aiohttp.TraceConfig]:
 
 
 async def _drain(app: web.Application) -> None:
-    """In on_shutdown, where connections still live: on_cleanup would be too late for streams and sockets."""
+    """Drain in on_shutdown, while connections are open. on_cleanup is too late for streams and sockets."""
     if not app[GENERATIONS].draining:  # serve() has drained already
         await app[GENERATIONS].drain()
     for socket in app[SOCKETS]:

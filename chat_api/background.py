@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests: a task with a start and an end, or one that works in rounds."""
+"""Work beside the requests: a task with a start and an end, and one that works in rounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chat_api.errors import DatabaseUnavailable
 
 
 class Background(abc.ABC):
-    """A task of its own, from `open` to `close`."""
+    """A task that runs from `open` to `close`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -20,18 +20,18 @@ class Background(abc.ABC):
         self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def close(self) -> None:
-        """Cancel the task, whatever it is doing, and wait for its end."""
+        """Cancel the task, whatever it is doing, and wait until it has ended."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     @abc.abstractmethod
     async def _run(self) -> None:
-        """Do the work; it must outlive its own failures."""
+        """Do the work. Must survive its own failures."""
 
 
 class Rounds(Background):
-    """A background task that does the same work again and again, and outlives every failure of a round."""
+    """A background task that repeats its work in rounds, and survives the failure of any round."""
 
     async def _run(self) -> None:
         while True:
@@ -39,13 +39,13 @@ class Rounds(Background):
                 await self._round()
             except DatabaseUnavailable:
                 pass  # logged by the database; the next round makes up for this one
-            except Exception as error:  # the task must outlive failures that nobody foresaw
+            except Exception as error:  # the task must survive failures that nobody foresaw
                 self._log_failure(error)
             await self._rest()
 
     @abc.abstractmethod
     async def _round(self) -> None:
-        """Do the work once."""
+        """Do one round of the work."""
 
     @abc.abstractmethod
     async def _rest(self) -> None:

@@ -12,11 +12,13 @@ from chat_api.commands.errors import INTERRUPTED, MISUSED, FailedError, MisusedE
 from chat_api.commands.migrate import add_migrate_command
 from chat_api.commands.serve import add_serve_command
 from chat_api.commands.sql.arguments import add_sql_command
+from chat_api.commands.standard_streams import open_closed_streams
 from chat_api.settings import SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns its exit status: 0, 1 (failed), 2 (usage or settings), or the command's own."""
+    """Run a command. Returns its exit status: 0, 1 (failed), 2 (usage or settings) or the command's own."""
+    open_closed_streams()
     options = make_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
@@ -30,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of every command; the option `command` is the function that runs it."""
+    """Make the parser for all commands. Its option `command` is the function that runs the chosen one."""
     parser = argparse.ArgumentParser(
         prog="chat-api",
         description="The chat backend between the browser and the model.",
-        epilog="Settings come from the environment and from .env: docs/settings.md lists them.",
+        epilog="Settings come from the environment and from .env; docs/settings.md lists them.",
     )
     parser.add_argument("--version", action="version", version=f"chat-api {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -1,9 +1,9 @@
-"""Where the SQL lies (at the top of a checkout, inside the package once installed), and the web page."""
+"""Where the SQL and the web page are. The SQL is at the top of a checkout, or inside an installed package."""
 
 from pathlib import Path
 
 SCHEMA_FILE = "schema.sql"
-"""The only file of `sql/` without queries: the schema that the migrations make, to be read."""
+"""The only file of `sql/` without queries. It shows the schema that the migrations make, and is never run."""
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -14,7 +14,7 @@ def sql_dir() -> Path:
 
 
 def query_files() -> list[Path]:
-    """List the files that hold the named queries, by name: those of `sql/` except `schema.sql`."""
+    """The files that hold the named queries, sorted by name: those of `sql/` except `schema.sql`."""
     return sorted(path for path in sql_dir().glob("*.sql") if path.name != SCHEMA_FILE)
 
 
@@ -29,12 +29,12 @@ def web_dir() -> Path:
 
 
 def migration_ids() -> list[str]:
-    """The migrations that this code brings, in order."""
+    """The ids of the migrations that this release has, in order."""
     names = [path.name for path in migrations_dir().glob("[0-9]*.sql")]
     return sorted(name.removesuffix(".sql") for name in names if not name.endswith(".rollback.sql"))
 
 
 def _folder(name: str) -> Path:
-    # Inside first: beside an installed package, a folder of this name is somebody else's.
+    # Inside first, because a folder of this name beside an installed package belongs to something else.
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _PACKAGE.parent / name

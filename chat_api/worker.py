@@ -1,4 +1,4 @@
-"""The name by which a supervisor of an earlier release starts the workers of this one (on SIGHUP)."""
+"""Starts a worker for a supervisor of an earlier release, which still uses this name (on SIGHUP)."""
 
 import sys
 

@@ -67,39 +67,19 @@ select cast(row_to_json(created) as text) as conversation
 from created
 where (select chat_for_user(:user_id, null));
 
--- name: get(id, user_id)^
--- A conversation with all its messages, oldest first, and the generation that is running in it. Runs each time a page
--- opens a conversation. Primary key, then idx_messages_conversation_created and uq_generations_running. No row: the
--- conversation isn't this user's.
-select -- conversations.get
-    cast(row_to_json(c) as text) as conversation,
-    (
-        select cast(coalesce(json_agg(m order by m.created_at, m.id), '[]') as text)
-        from (
-            select
-                id,
-                conversation_id,
-                role,
-                content,
-                coalesce(token_count, 0) as token_count,
-                coalesce(model_tag, '') as model_tag,
-                coalesce(inference_time_ms, 0) as inference_time_ms,
-                created_at,
-                case when role = 'assistant' then coalesce(finish_reason, 'stop') end as finish_reason
-            from messages
-            where conversation_id = c.id
-        ) as m
-    ) as messages,
-    g.id as generation_id,
-    g.user_message_id,
-    g.status,
-    g.started_at,
-    (
-        select max(j.next_seq) - 1
-        from journal as j
-        where j.generation_id = g.id
-    ) as last_seq
-from (
+-- name: get(id, user_id, before_id, max_rows, max_bytes)^
+-- A conversation, its messages, oldest first, and the generation that is running in it. Runs each time a page opens a
+-- conversation. Shows the newest `max_rows` messages (null: all) before the message `before_id` (null: to the newest).
+-- Primary key, then idx_messages_conversation_position and uq_generations_running. No row: the conversation isn't this
+-- user's.
+-- `messages`: JSON objects with commas between them, up to and including the one that reaches `max_bytes` bytes of what
+-- was said.
+-- `is_all`: that was all of them; otherwise messages.piece goes on from last_position to end_position. A null
+-- `end_position`: the message `before_id` isn't in this conversation. `has_more`: `max_rows` left out earlier ones.
+-- `unanswered_id`: the newest generation, if the newest message is its question, or a result of tool calls since, and it
+-- ended without a message. For
+-- conversations that end with an answer, this reads nothing more (idx_generations_conversation_position otherwise).
+with conversation as materialized ( -- conversations.get
     select
         id,
         user_id,
@@ -110,8 +90,181 @@ from (
         updated_at
     from conversations
     where id = :id and user_id is not distinct from :user_id
-) as c
+),
+
+-- What is shown lies between these positions.
+ends as materialized (
+    select
+        e.position as end_position,
+        coalesce((
+            select m.position
+            from messages as m
+            where
+                m.conversation_id = e.conversation_id
+                and m.position < e.position
+                and cast(:max_rows as integer) is not null
+            order by m.position desc
+            limit 1 offset coalesce(:max_rows, 0)
+        ), -9223372036854775808) as start_position
+    from (
+        select
+            c.id as conversation_id,
+            case
+                when cast(:before_id as uuid) is null then 9223372036854775807
+                else (
+                    select b.position
+                    from messages as b
+                    where b.id = :before_id and b.conversation_id = c.id
+                )
+            end as position
+        from conversation as c
+    ) as e
+),
+
+ranked as (
+    select
+        id,
+        conversation_id,
+        role,
+        content,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        created_at,
+        finish_reason,
+        reasoning,
+        tool_calls,
+        tool_call_id,
+        usage,
+        position,
+        coalesce(sum(
+            octet_length(content)
+            + coalesce(octet_length(reasoning), 0)
+            + coalesce(octet_length(cast(tool_calls as text)), 0)
+        ) over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
+    from messages
+    where
+        conversation_id = (select c.id from conversation as c)
+        and position > (select e.start_position from ends as e)
+        and position < (select e.end_position from ends as e)
+    order by position -- string_agg takes the rows in this order
+    limit 500
+),
+
+piece as (
+    select
+        string_agg(cast(row_to_json(o) as text), ',') filter (where m.bytes_before < :max_bytes) as messages,
+        max(m.position) filter (where m.bytes_before < :max_bytes) as last_position,
+        max(m.position) as newest_position,
+        max(m.position) filter (where m.role in ('user', 'tool')) as question_position,
+        count(*) < 500 and coalesce(bool_and(m.bytes_before < :max_bytes), true) as is_all
+    from ranked as m
+    cross join lateral ( -- noqa: ST05
+        select
+            m.id,
+            m.conversation_id,
+            m.role,
+            m.content,
+            coalesce(m.token_count, 0) as token_count,
+            coalesce(m.model_tag, '') as model_tag,
+            coalesce(m.inference_time_ms, 0) as inference_time_ms,
+            m.created_at,
+            case when m.role = 'assistant' then coalesce(m.finish_reason, 'stop') end as finish_reason,
+            m.reasoning,
+            m.tool_calls,
+            m.tool_call_id,
+            m.usage
+    ) as o
+),
+
+-- The newest message, where it is shown or still to come. It is looked up only where this piece doesn't have it.
+newest as materialized (
+    select
+        p.newest_position as position,
+        p.newest_position = p.question_position as is_question
+    from piece as p
+    cross join ends as e
+    where p.is_all and e.end_position = 9223372036854775807
+    union all
+    select
+        m.position,
+        m.role in ('user', 'tool') as is_question
+    from conversation as c
+    cross join ends as e
+    cross join piece as p
+    cross join lateral (
+        select
+            position,
+            role
+        from messages
+        where conversation_id = c.id and not p.is_all and e.end_position = 9223372036854775807
+        order by position desc
+        limit 1
+    ) as m
+)
+
+select
+    cast(row_to_json(c) as text) as conversation,
+    p.messages,
+    p.last_position,
+    p.is_all,
+    case -- not what is stored while the pieces are sent
+        when p.is_all or e.end_position < 9223372036854775807 then e.end_position
+        else n.position + 1
+    end as end_position,
+    e.start_position > -9223372036854775808 as has_more,
+    g.id as generation_id,
+    g.user_message_id,
+    g.status,
+    g.started_at,
+    (
+        select max(j.next_seq) - 1
+        from journal as j
+        where j.generation_id = g.id
+    ) as last_seq,
+    u.id as unanswered_id,
+    u.error_code as unanswered_error,
+    u.finish_reason as unanswered_reason
+from conversation as c
+cross join ends as e
+cross join piece as p
+left join newest as n on true
 left join generations as g on c.id = g.conversation_id and g.status = 'running'
+left join lateral ( -- noqa: ST05
+    select
+        tried.id,
+        tried.error_code,
+        tried.finish_reason
+    from (
+        select
+            id,
+            user_message_id,
+            message_id,
+            status,
+            error_code,
+            finish_reason
+        from generations
+        where conversation_id = case when n.is_question and g.id is null then c.id end -- otherwise no row is read
+        order by position desc
+        limit 1
+    ) as tried
+    where
+        tried.message_id is null
+        and tried.status <> 'running'
+        and exists (
+            select from messages as m
+            where
+                m.id = tried.user_message_id
+                and m.conversation_id = c.id
+                and (
+                    m.position = n.position
+                    or exists (
+                        select from messages as r
+                        where r.conversation_id = c.id and r.position = n.position and r.role = 'tool'
+                    )
+                )
+        )
+) as u on true
 where (select chat_for_user(:user_id, :id));
 
 -- name: update(id, user_id, title, is_favorited)^

@@ -1,23 +1,40 @@
--- name: start(conversation_id, user_id, kind, content, title, idempotency_key, worker_id, max_messages, max_characters, notify, max_running, limits)^
--- Starts an answer: everything that must happen before the model is called. Runs once per message sent or regenerated.
--- Stores the question, titles the conversation after its first question, and returns what to send to the model: the
--- newest messages within both budgets, newest first. No row: the conversation isn't this user's.
+-- name: start(conversation_id, user_id, kind, content, title, results, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
+-- Starts an answer: everything that must happen before the model is called. Runs once per message sent or regenerated, or
+-- results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
+-- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
+-- conversation isn't this user's.
+-- `history`: [role, content, tool_calls, tool_call_id, position] of each; the position of a new question is null. Thinking
+-- isn't sent again. Earlier questions and results that the model server refused, and messages that say nothing, are left
+-- out.
+-- `results`: for the kind `results`, what the calls of the conversation's last message gave, as JSON:
+-- [{"tool_call_id","content"}]. They are stored in the order of the calls; `result_ids` has [tool_call_id, id] of each,
+-- and `history` ends with the calls. A call without a result is left without one for good. Each message's calls are
+-- answered once (uq_generations_call_message): a repetition finds the answer that the first one began.
+-- `after_id`: what the answer comes after, the question or the last result since.
+-- `left_out`: how many earlier messages there are; 200 stands for any more.
+-- `options`: what the question is asked with, as a JSON object; null: nothing but the settings. A regeneration repeats what
+-- the newest answer to its question was asked with, where it gives nothing else. The row has what is asked with in the end.
 -- The unique index uq_generations_running refuses a second running generation. The check before it only saves the
 -- common case a write.
 -- `outcome`:
 --   started  the answer has started.
 --   existed  this key was used before: attach to generation_id. `is_other_content`: it was used for something else;
 --            null: at this very moment, so call again.
---   running  generation_id is still running in this conversation.
+--   running  generation_id is still running in this conversation. `has_left`: its readers on its own worker have left;
+--            `is_read_elsewhere`: lately, another worker had a reader of it.
 --   nothing  there is no question to answer again.
+--   no_calls  no call waits for its result.
+--   no_such_call  the message whose calls wait has none with the id `unknown_call_id`.
 --   limited  by the limit that `limited_by` names; a null `seconds_to_wait` means that the wait is unknown.
 --   crowded  another answer started here at this very moment, so call again.
+-- A key whose attempt never reached the model (it failed with inference_unavailable and no text) starts anew, with the
+-- question that is stored. Its generation gets a new id. uq_generations_running may refuse that; then call again.
 -- `notify`: notify the other workers, whose readers may be watching this conversation. False where this worker is the
 -- only one, because notifications make commits wait for each other.
 -- Limits: the user may have `max_running` answers at once (0: no limit; idx_generations_holder), and takes one from
 -- each of `limits`, [{"name": "sends_per_user", "subject": "…", "every": "2 s", "period": "60 s"}, …]. A limit allows
 -- as many in a period as `every` fits into it (allowances_pkey); null: no limit. Only answers that start are counted.
--- See chat_admit in migration 0016.
+-- See chat_admit in sql/schema.sql.
 with conversation as ( -- generations.start
     select
         id,
@@ -30,53 +47,294 @@ proposed as materialized (
     select chat_uuid7() as id
 ),
 
--- What to answer: the new message or, for a regeneration, the user's last one. Empty messages, which an adopted
--- conversation may hold, are skipped, because no model accepts them.
+given as materialized (
+    select
+        r.value ->> 'tool_call_id' as tool_call_id,
+        r.value ->> 'content' as content,
+        r.place
+    from json_array_elements(cast(:results as json)) with ordinality as r (value, place)
+),
+
+-- The message whose calls the results are for: the newest that has one of them, of the last 200, else the one whose calls
+-- wait. Calls wait until anything comes after them.
+called as materialized (
+    select
+        id,
+        tool_calls,
+        is_waiting
+    from (
+        select
+            m.id,
+            m.tool_calls,
+            m.position,
+            m.finish_reason = 'tool_calls' and row_number() over (order by m.position desc) = 1 as is_waiting,
+            exists(
+                select call.value
+                from json_array_elements(m.tool_calls) as call
+                inner join given as r on call.value ->> 'id' = r.tool_call_id
+            ) as is_meant
+        from messages as m
+        where
+            m.conversation_id = (select c.id from conversation as c)
+            and cast(:kind as varchar) = 'results'
+        order by m.position desc
+        limit 200
+    ) as newest
+    where tool_calls is not null and (is_meant or is_waiting)
+    order by is_meant desc, position desc
+    limit 1
+),
+
+unknown as materialized (
+    select r.tool_call_id as id
+    from called as c
+    cross join given as r
+    where
+        not exists (
+            select from json_array_elements(c.tool_calls) as call
+            where call.value ->> 'id' = r.tool_call_id
+        )
+    order by r.place
+    limit 1
+),
+
+results as materialized (
+    select
+        chat_uuid7() as id,
+        r.tool_call_id,
+        r.content,
+        call.place
+    from called as c
+    cross join lateral json_array_elements(c.tool_calls) with ordinality as call (value, place)
+    inner join given as r on call.value ->> 'id' = r.tool_call_id
+),
+
+-- Those that this request may repeat: by its key, which comes first, or by its calls.
+meant as (
+    select
+        id,
+        kind,
+        conversation_id,
+        user_message_id,
+        call_message_id,
+        message_id,
+        idempotency_key,
+        position,
+        status,
+        error_code
+    from generations
+    where conversation_id = (select c.id from conversation as c) and idempotency_key = :idempotency_key
+    union all
+    select
+        id,
+        kind,
+        conversation_id,
+        user_message_id,
+        call_message_id,
+        message_id,
+        idempotency_key,
+        position,
+        status,
+        error_code
+    from generations
+    where
+        conversation_id = (select c.id from conversation as c)
+        and call_message_id = (select d.id from called as d)
+        and cast(:kind as varchar) = 'results'
+),
+
+-- `is_untried`: it never reached the model, and nothing has begun since: it is tried again.
+earlier as materialized (
+    select
+        k.id,
+        k.user_message_id,
+        k.content,
+        k.position,
+        k.is_other_content,
+        k.call_message_id,
+        case
+            when k.is_unavailable and not k.is_other_content and k.position is not null
+                then not exists (
+                    select from messages as later
+                    where
+                        later.conversation_id = k.conversation_id
+                        and later.position > k.position
+                        and later.role = 'user'
+                )
+                and not exists (
+                    select from generations as later
+                    where later.conversation_id = k.conversation_id and later.position > k.generation_position
+                )
+            else false
+        end as is_untried
+    from (
+        select
+            g.id,
+            g.conversation_id,
+            g.user_message_id,
+            g.position as generation_position,
+            g.call_message_id,
+            m.content,
+            m.position,
+            g.status = 'failed' and g.error_code = 'inference_unavailable' and g.message_id is null as is_unavailable,
+            g.kind <> cast(:kind as varchar)
+            or (cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content)
+            or (
+                cast(:kind as varchar) = 'results'
+                and (
+                    select array_agg(array[r.tool_call_id, r.content] order by r.tool_call_id)
+                    from given as r
+                ) is distinct from (
+                    select array_agg(array[r.tool_call_id, r.content] order by r.tool_call_id)
+                    from messages as a
+                    inner join messages as r on a.conversation_id = r.conversation_id and a.position < r.position
+                    where
+                        a.id = g.call_message_id
+                        and a.conversation_id = g.conversation_id
+                        and r.role = 'tool'
+                        and r.position < coalesce((
+                            select min(n.position)
+                            from messages as n
+                            where n.conversation_id = a.conversation_id and n.position > a.position and n.role <> 'tool'
+                        ), 9223372036854775807)
+                )
+            ) as is_other_content
+        from (
+            select
+                e.id,
+                e.kind,
+                e.conversation_id,
+                e.user_message_id,
+                e.call_message_id,
+                e.message_id,
+                e.position,
+                e.status,
+                e.error_code,
+                row_number() over (order by (e.idempotency_key = :idempotency_key) desc nulls last) as place
+            from meant as e
+        ) as g
+        left join messages as m on g.user_message_id = m.id and g.conversation_id = m.conversation_id
+        where g.place = 1
+    ) as k
+),
+
+-- Newest first: the results since the user's last question, then that question. Read no further.
+since as (
+    select
+        id,
+        role,
+        content,
+        position,
+        first_value(id) over newest_first as after_id,
+        first_value(position) over newest_first as after_position,
+        row_number() over newest_first - 1 as results
+    from messages
+    where
+        conversation_id = (select c.id from conversation as c)
+        and (role = 'tool' or (role = 'user' and content <> ''))
+        and cast(:kind as varchar) <> 'send'
+        and not exists (
+            select from earlier as e
+            where e.is_untried
+        )
+    window newest_first as (order by position desc rows between unbounded preceding and current row)
+),
+
+-- What to answer: the new message, else the user's last one. Empty messages, which an adopted conversation may hold, are
+-- skipped, because no model accepts them. `after_position`: null for what is new. `results`: how many were stored since.
 question as materialized (
     select
         chat_uuid7() as id,
         cast(:content as text) as content,
-        cast('infinity' as timestamptz) as created_at
+        cast(null as bigint) as position,
+        cast(null as uuid) as after_id,
+        cast(null as bigint) as after_position,
+        0 as results
     from conversation
-    where cast(:kind as varchar) = 'send'
+    where
+        cast(:kind as varchar) = 'send'
+        and not exists (
+            select from earlier as e
+            where e.is_untried
+        )
     union all
     select
-        m.id,
-        m.content,
-        m.created_at
-    from conversation as c
-    cross join lateral (
+        e.user_message_id as id,
+        e.content,
+        e.position,
+        coalesce(r.id, e.user_message_id) as after_id,
+        coalesce(r.position, e.position) as after_position,
+        coalesce(r.results, 0) as results
+    from earlier as e
+    left join lateral (
         select
             id,
-            content,
-            created_at
+            position,
+            count(*) over () as results
         from messages
-        where
-            conversation_id = c.id
-            and role = 'user'
-            and content <> ''
-            and cast(:kind as varchar) = 'regenerate'
-        order by created_at desc, id desc
+        where conversation_id = :conversation_id and role = 'tool' and position > e.position
+        order by position desc
         limit 1
-    ) as m
+    ) as r on cast(:kind as varchar) <> 'send'
+    where e.is_untried
+    union all
+    (
+        select
+            m.id,
+            m.content,
+            m.position,
+            case when cast(:kind as varchar) = 'regenerate' then m.after_id end as after_id,
+            case when cast(:kind as varchar) = 'regenerate' then m.after_position end as after_position,
+            m.results
+        from since as m
+        where
+            m.role = 'user'
+            and (
+                cast(:kind as varchar) = 'regenerate'
+                or (
+                    exists (
+                        select from called as d
+                        where d.is_waiting
+                    )
+                    and not exists (select from unknown)
+                )
+            )
+        order by m.position desc
+        limit 1
+    )
 ),
 
-earlier as (
+-- A send has its options from the caller alone. A choice among the tools holds for one answer and its regenerations.
+asked_with as materialized (
     select
-        g.id,
-        g.user_message_id,
-        g.kind <> cast(:kind as varchar)
-        or (cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content) as is_other_content
-    from generations as g
-    inner join conversation as c on g.conversation_id = c.id
-    left join messages as m on g.user_message_id = m.id and g.conversation_id = m.conversation_id
-    where g.idempotency_key = :idempotency_key
+        case
+            when cast(:kind as varchar) = 'send' then cast(:options as json)
+            else cast(nullif(
+                coalesce((
+                    select
+                        cast(g.options as jsonb)
+                        - case when cast(:kind as varchar) = 'results' then 'tool_choice' else '' end
+                    from (
+                        select
+                            user_message_id,
+                            options
+                        from generations
+                        where conversation_id = :conversation_id
+                        order by position desc
+                        limit 1
+                    ) as g
+                    inner join question as q on g.user_message_id = q.id
+                ), '{}') || coalesce(cast(:options as jsonb), '{}'), '{}'
+            ) as json)
+        end as options
 ),
 
 running as (
     select
         g.id,
-        g.user_message_id
+        g.user_message_id,
+        g.left_at is not null as has_left,
+        g.read_at between now() - interval '5 s' and now() + interval '5 s' as is_read_elsewhere
     from generations as g
     inner join conversation as c on g.conversation_id = c.id
     where g.status = 'running'
@@ -88,28 +346,37 @@ verdict as materialized (
         v.limited_by,
         v.seconds_to_wait
     from conversation as c
-    cross join lateral chat_admit(:user_id, c.id, :idempotency_key, :max_running, :limits) as v
+    left join earlier as e on true
+    cross join
+        lateral chat_admit(
+            :user_id, c.id, case when e.id is null then :idempotency_key end, :max_running, :limits
+        ) as v
     where
         (cast(:limits as json) is not null or cast(:max_running as integer) > 0)
         and exists (select from question)
-        and not exists (select from earlier)
+        and (e.id is null or e.is_untried)
         and not exists (select from running)
 ),
 
 -- The update changes nothing. It only returns the generation that won, which this snapshot can't see.
 entered as (
-    insert into generations as g (id, conversation_id, kind, user_message_id, idempotency_key, worker_id, holder_id)
+    insert into generations as g (
+        id, conversation_id, kind, user_message_id, call_message_id, idempotency_key, worker_id, holder_id, options
+    )
     select
         p.id,
         c.id,
         :kind,
         q.id,
+        (select d.id from called as d),
         :idempotency_key,
         :worker_id,
-        case when :max_running > 0 then cast(:user_id as uuid) end
+        case when :max_running > 0 then cast(:user_id as uuid) end,
+        w.options
     from conversation as c
     cross join proposed as p
     cross join question as q
+    cross join asked_with as w
     where
         not exists (select from earlier)
         and not exists (select from running)
@@ -119,7 +386,43 @@ entered as (
         )
     on conflict (conversation_id) where status = 'running'
     do update set status = g.status
-    returning g.id, g.conversation_id, g.user_message_id, g.idempotency_key
+    returning g.id, g.conversation_id, g.user_message_id, g.idempotency_key, g.call_message_id
+),
+
+-- The row of an attempt that never reached the model becomes that of the new attempt, so its key is never free.
+renewed as (
+    update generations as g
+    set
+        id = p.id,
+        position = default,
+        status = 'running',
+        worker_id = :worker_id,
+        holder_id = case when :max_running > 0 then cast(:user_id as uuid) end,
+        options = w.options,
+        started_at = default,
+        finished_at = null,
+        stop_requested_at = null,
+        finish_reason = null,
+        error_code = null,
+        token_count = default,
+        inference_time_ms = default,
+        last_seq = default,
+        usage = null,
+        left_at = null,
+        read_at = null
+    from earlier as e
+    cross join proposed as p
+    cross join asked_with as w
+    where
+        g.id = e.id
+        and e.is_untried
+        and g.status = 'failed'
+        and not exists (select from running)
+        and not exists (
+            select from verdict as v
+            where v.limited_by is not null
+        )
+    returning g.id, g.conversation_id, g.user_message_id
 ),
 
 started as (
@@ -129,9 +432,16 @@ started as (
         e.user_message_id
     from entered as e
     inner join proposed as p on e.id = p.id
+    union all
+    select
+        id,
+        conversation_id,
+        user_message_id
+    from renewed
 ),
 
--- clock_timestamp(), not now(): this statement may have waited until the previous answer was stored.
+-- clock_timestamp(), not now(): this statement may have waited until the previous answer was stored. For the same
+-- reason position, a default, is taken here: after that wait.
 asked as (
     insert into messages (id, conversation_id, role, content, created_at)
     select
@@ -143,7 +453,24 @@ asked as (
     from started as s
     inner join question as q on s.user_message_id = q.id
     cross join conversation as c
-    where cast(:kind as varchar) = 'send'
+    where cast(:kind as varchar) = 'send' and q.position is null
+),
+
+-- In the order of the calls. Those of an attempt that is tried again are stored.
+resulted as (
+    insert into messages (id, conversation_id, role, content, tool_call_id, created_at)
+    select
+        r.id,
+        s.conversation_id,
+        'tool',
+        r.content,
+        r.tool_call_id,
+        clock_timestamp()
+    from started as s
+    inner join question as q on s.user_message_id = q.id
+    cross join results as r
+    where q.after_id is null
+    order by r.place
 ),
 
 touched as (
@@ -165,93 +492,192 @@ touched as (
     where conversations.id = started.conversation_id
 ),
 
--- Newest first, each with the number of characters from it to the newest.
+-- Newest first, each with the number of characters from it to the newest. One more than may be sent is read, which
+-- shows whether something is left out.
 recent as (
     select
         m.role,
         m.content,
-        row_number() over (order by m.created_at desc, m.id desc) as place,
-        sum(char_length(m.content)) over (order by m.created_at desc, m.id desc) as characters
+        m.tool_calls,
+        m.tool_call_id,
+        m.position,
+        row_number() over (order by m.position desc nulls first) as place,
+        sum(
+            char_length(m.content) + coalesce(char_length(cast(m.tool_calls as text)), 0)
+        ) over (order by m.position desc nulls first) as characters,
+        count(*) filter (where m.role = 'user') over (
+            order by m.position desc nulls first
+            rows between unbounded preceding and 1 preceding
+        ) as newer_questions
     from (
         select
             'user' as role,
             content,
-            created_at,
-            id
+            cast(null as json) as tool_calls,
+            cast(null as text) as tool_call_id,
+            position
         from question
-        where created_at = 'infinity'
+        where position is null
         union all
         select
             stored.role,
             stored.content,
-            stored.created_at,
-            stored.id
+            stored.tool_calls,
+            stored.tool_call_id,
+            stored.position
         from question as q
         cross join lateral (
             select
                 role,
                 content,
-                created_at,
-                id
+                tool_calls,
+                tool_call_id,
+                position
             from messages
             where
                 conversation_id = :conversation_id
-                and (created_at, id) <= (q.created_at, q.id)
-                and content <> ''
-            order by created_at desc, id desc
-            limit :max_messages
+                and position <= coalesce(q.after_position, 9223372036854775807)
+                and (content <> '' or tool_calls is not null or role = 'tool')
+                and (is_refused is not true or position between q.position and coalesce(q.after_position, q.position))
+            order by position desc
+            -- A message of calls comes before each group of results.
+            limit cast(:max_messages as integer) + case when q.position is null then 0 else 1 end + 2 * q.results
         ) as stored
     ) as m
 ),
 
 history as (
-    select json_agg(json_build_array(role, content) order by place) as messages
-    from recent
-    where place = 1 or (place <= :max_messages and characters <= :max_characters)
+    select
+        json_agg(json_build_array(role, content, tool_calls, tool_call_id, position) order by place)
+        filter (where fits) as messages,
+        min(position) filter (where fits) as first_position,
+        bool_or(not fits) as is_cut
+    from (
+        select
+            role,
+            content,
+            tool_calls,
+            tool_call_id,
+            position,
+            place,
+            newer_questions = 0 or (place <= :max_messages and characters <= :max_characters) as fits
+        from recent
+    ) as r
+),
+
+-- Counted only where something is left out, in the index, and no further than two pages of it.
+left_out as (
+    select count(*) as messages
+    from history as h
+    cross join
+        lateral (
+            select position
+            from messages
+            where
+                conversation_id = :conversation_id
+                and position < coalesce(h.first_position, 9223372036854775807)
+            order by position desc
+            limit 200
+        ) as earliest
+    where h.is_cut
+),
+
+begun as (
+    select
+        s.id,
+        s.user_message_id,
+        case when q.after_id is null then (select d.id from called as d) else e.call_message_id end as call_message_id,
+        coalesce(
+            q.after_id,
+            (
+                select r.id
+                from results as r
+                order by r.place desc
+                limit 1
+            ),
+            q.id
+        ) as after_id,
+        case
+            when q.after_id is null
+                then (
+                    select cast(json_agg(json_build_array(r.tool_call_id, r.id) order by r.place) as text)
+                    from results as r
+                )
+        end as result_ids
+    from started as s
+    inner join question as q on s.user_message_id = q.id
+    left join earlier as e on true
 )
 
 select
     c.model_tag,
     e.is_other_content,
     case when s.id is not null then (select cast(h.messages as text) from history as h) end as history, -- read only then
-    coalesce(e.id, n.id, r.id) as generation_id,
-    coalesce(e.user_message_id, n.user_message_id, r.user_message_id) as user_message_id,
+    case when s.id is not null then (select l.messages from left_out as l) end as left_out,
+    case when s.id is not null then (select cast(w.options as text) from asked_with as w) end as options,
+    coalesce(s.id, case when not e.is_untried then e.id end, n.id, r.id) as generation_id,
+    s.after_id,
+    coalesce(s.call_message_id, e.call_message_id) as call_message_id,
+    s.result_ids,
+    u.id as unknown_call_id,
+    coalesce(
+        s.user_message_id, case when not e.is_untried then e.user_message_id end, n.user_message_id, r.user_message_id
+    ) as user_message_id,
     case
-        when e.id is not null then 'existed'
+        when not e.is_untried then 'existed'
         when s.id is not null then 'started'
         when n.idempotency_key = :idempotency_key then 'existed'
+        when n.call_message_id = d.id then 'existed'
+        when u.id is not null then 'no_such_call'
+        when cast(:kind as varchar) = 'results' and not coalesce(d.is_waiting, false) then 'no_calls'
         when n.id is not null or r.id is not null then 'running'
         when v.limited_by = 'crowded' then 'crowded'
         when v.limited_by is not null then 'limited'
+        when e.is_untried then 'crowded'
         else 'nothing'
     end as outcome,
     v.limited_by,
     v.seconds_to_wait,
+    coalesce(r.has_left, false) as has_left,
+    coalesce(r.is_read_elsewhere, false) as is_read_elsewhere,
     case
         when s.id is not null and :notify
             then pg_notify('chat_started', concat_ws(' ', cast(:worker_id as uuid), c.id, s.id))
     end as notified
 from conversation as c
 left join earlier as e on true
+left join called as d on true
+left join unknown as u on true
 left join entered as n on true
-left join started as s on true
+left join begun as s on true
 left join running as r on true
 left join verdict as v on true
 where (select chat_for_user(:user_id, :conversation_id));
 
--- name: finish(generation_id, worker_id, status, finish_reason, error_code, content, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, notify)^
--- Ends an answer: everything that must happen after the model has finished. Runs once per generation. Stores the text
--- (an empty one makes no message), and only then deletes the answers that a successful regeneration replaces. Only a
--- running generation of this worker is ended, so the statement can be repeated until its commit is confirmed.
--- `is_mine`: true when this call, or an earlier one with the same end, ended it. Otherwise `content` is the text that
--- another end stored; null: it did so at this very moment, so call again.
+-- name: finish(generation_id, after_id, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, notify)^
+-- Ends an answer: everything that must happen after the model has finished. Runs once per generation. Stores what was
+-- said: text, thinking and tool calls (nothing at all makes no message). Only then deletes the answers that a successful
+-- regeneration replaces. Only a running generation of this worker is ended, so the statement can be repeated until its
+-- commit is confirmed. A null `reasoning` or `tool_calls`: there was none. `is_refused`: the model server refused what was
+-- asked itself: the question, or the results.
+-- `after_id`: as start returned it; a regeneration replaces what came after it.
+-- `is_ended`: this call ended it. Otherwise the row is the end that an earlier call stored, or maintenance's
+-- interrupt_orphans; null `content` with a message_id: it did so at this very moment, so call again. If it is still
+-- running, call again too: another statement stored something in the conversation at this very moment, and a
+-- regeneration must see it.
 -- `slice`: the events from first_seq on that the journal doesn't have yet, or null. `notify`: as in start.
--- No row: the conversation is gone.
+-- No row: the generation is gone.
 with conversation as ( -- generations.finish
     -- Locked before the generation, in the same order as a deletion: otherwise the two could deadlock.
-    select c.id
+    -- Every statement that stores something in a conversation makes a new version of its row. A regeneration that
+    -- waited for such a statement doesn't see what that one stored, so it wouldn't replace all that it must. For other
+    -- answers the key is null, and no row is read.
+    select
+        c.id,
+        coalesce(c.xmin <> seen.xmin, false) as is_late
     from conversations as c
     inner join generations as g on c.id = g.conversation_id
+    left join conversations as seen on seen.id = case when g.kind = 'regenerate' then g.conversation_id end
     where g.id = :generation_id
     for no key update of c
 ),
@@ -262,15 +688,23 @@ ended as (
         status = :status,
         finish_reason = :finish_reason,
         error_code = :error_code,
-        message_id = case when cast(:content as text) <> '' then chat_uuid7() end,
+        message_id = case
+            when
+                cast(:content as text) <> ''
+                or cast(:reasoning as text) <> ''
+                or cast(:tool_calls as json) is not null
+                then chat_uuid7()
+        end,
         token_count = :token_count,
         inference_time_ms = :inference_time_ms,
         last_seq = :last_seq,
+        usage = :usage,
         finished_at = now()
     from conversation as c
     where
         g.id = :generation_id
         and g.conversation_id = c.id
+        and not c.is_late
         and g.worker_id = :worker_id
         and g.status = 'running'
     returning g.id, g.conversation_id, g.kind, g.user_message_id, g.status, g.finish_reason, g.message_id
@@ -278,13 +712,26 @@ ended as (
 
 answered as (
     insert into messages (
-        id, conversation_id, role, content, token_count, model_tag, inference_time_ms, finish_reason
+        id,
+        conversation_id,
+        role,
+        content,
+        reasoning,
+        tool_calls,
+        usage,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        finish_reason
     )
     select
         message_id,
         conversation_id,
         'assistant',
         :content,
+        :reasoning,
+        :tool_calls,
+        :usage,
         :token_count,
         :model_tag,
         :inference_time_ms,
@@ -293,19 +740,78 @@ answered as (
     where message_id is not null
 ),
 
+-- The question of a successful regeneration; the position of what its answer comes after, and whether that was refused.
+question as materialized (
+    select
+        q.id,
+        q.conversation_id,
+        case when q.id = cast(:after_id as uuid) then q.position else r.position end as position,
+        case when q.id = cast(:after_id as uuid) then q.is_refused else r.is_refused end as is_refused
+    from ended as e
+    inner join messages as q on e.user_message_id = q.id and e.conversation_id = q.conversation_id
+    left join messages as r on q.conversation_id = r.conversation_id and r.id = nullif(cast(:after_id as uuid), q.id)
+    where e.kind = 'regenerate' and e.status in ('completed', 'stopped') and e.message_id is not null
+),
+
+-- The results of the old answer's tool calls go with it.
 replaced as (
     delete from messages as old
-    using ended as e, messages as q
+    using question as q
     where
-        e.kind = 'regenerate'
-        and e.status in ('completed', 'stopped')
-        and e.message_id is not null
-        and q.id = e.user_message_id
-        and q.conversation_id = e.conversation_id
-        and old.conversation_id = e.conversation_id
-        and old.role = 'assistant'
-        and (old.created_at, old.id) > (q.created_at, q.id)
+        old.conversation_id = q.conversation_id
+        and old.role in ('assistant', 'tool')
+        and old.position > q.position
     returning old.id, old.conversation_id
+),
+
+-- What the answer comes after: the question, or all results of the same calls.
+asked as (
+    select
+        m.id,
+        m.conversation_id,
+        a.position as last_position
+    from ended as e
+    inner join messages as a on e.conversation_id = a.conversation_id and a.id = :after_id
+    cross join
+        lateral (
+            select max(position) as position
+            from messages
+            where conversation_id = a.conversation_id and position < a.position and role <> 'tool'
+        ) as calls
+    inner join messages as m
+        on
+            a.conversation_id = m.conversation_id
+            and a.position >= m.position
+            and case when a.role = 'tool' then calls.position else a.position - 1 end < m.position
+    where
+        :is_refused
+        or exists (
+            select from question as q
+            where q.is_refused
+        )
+),
+
+answer as (
+    select
+        e.message_id is not null or exists (
+            select from messages as m
+            where
+                m.conversation_id = e.conversation_id
+                and m.role = 'assistant'
+                and m.position > (select max(q.last_position) from asked as q)
+        ) as is_there
+    from ended as e
+),
+
+-- What was refused, and has no answer from before, isn't sent again with the next question, until it gets an answer.
+marked as (
+    update messages as m
+    set is_refused = case when :is_refused then true end
+    from asked as q
+    where
+        m.id = q.id
+        and m.conversation_id = q.conversation_id
+        and (not :is_refused or not (select is_there from answer))
 ),
 
 -- A retry of the replaced answer's request now gets the new answer, and not the old one's events. Where nothing was
@@ -344,35 +850,387 @@ touched as (
 )
 
 select
-    true as is_mine,
-    message_id,
+    true as is_ended,
+    status,
     finish_reason,
+    null as error_code,
+    message_id,
     null as content,
+    null as reasoning,
+    cast(null as json) as tool_calls,
     case when :notify then pg_notify('chat_journal', cast(id as text)) end as notified
 from ended
 where (select chat_for_everyone())
 union all
 select
-    s.is_mine,
-    s.message_id,
+    false as is_ended,
+    s.status,
     s.finish_reason,
+    s.error_code,
+    s.message_id,
     m.content,
+    m.reasoning,
+    m.tool_calls,
     null as notified
 from (
     select
-        worker_id = :worker_id and status = :status as is_mine,
+        status,
+        finish_reason,
+        error_code,
         conversation_id,
-        message_id,
-        finish_reason
+        message_id
     from generations
     where id = :generation_id and not exists (select from ended)
     for share -- reads what another connection has just committed, which this snapshot doesn't contain
 ) as s
 left join messages as m on s.message_id = m.id and s.conversation_id = m.conversation_id;
 
+-- name: bring_in(generation_id, conversation_id, kind, question_id, question, results, call_message_id, after_id, idempotency_key, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, last_seq, notify)^
+-- Brings in what a worker still holds of an answer where the database has less. Two cases: interrupt_orphans ended the
+-- answer while its worker was paused or cut off; or a failover to a standby that lagged lost it, perhaps with its
+-- question. Runs rarely, only after finish ended nothing; safe to repeat. The caller has seen that what it holds of text,
+-- thinking and tool calls continues what is stored. Readers that come later get all of it: the journal's slices, which
+-- end earlier, are deleted.
+-- `is_late`: something else was stored at this very moment, so call again. `is_ended`: it was brought in. False: there
+-- is nothing to bring in, because the generation has another end, its question was stored again by a retry with the
+-- same key, or a later regeneration has replaced it.
+-- `results`: as JSON, in their order: [{"id","tool_call_id","content"}], or null. They are stored again if they were lost.
+-- `call_message_id`, `after_id`: as start returned them.
+-- `notify`: as in start. Primary keys; idx_messages_conversation_position. No row: the conversation is gone.
+with seen as materialized ( -- generations.bring_in
+    select xmin as version
+    from conversations
+    where id = :conversation_id
+),
+
+conversation as materialized (
+    select
+        id,
+        xmin as version
+    from conversations
+    where id = :conversation_id
+    for no key update
+),
+
+-- Every statement that stores something in a conversation makes a new version of its row. If this one waited for such a
+-- statement, it doesn't see what that one stored.
+fits as (
+    select c.id
+    from conversation as c
+    inner join seen as s on c.version = s.version
+    left join generations as g on c.id = g.conversation_id and g.id = :generation_id
+    where
+        (g.id is null or (g.status = 'interrupted' and g.error_code = 'worker_lost'))
+        and not exists (
+            select from generations as other
+            where
+                other.conversation_id = c.id
+                and other.id <> :generation_id
+                and (
+                    other.idempotency_key = :idempotency_key
+                    or other.call_message_id = :call_message_id
+                    -- The calls that it would replace were answered.
+                    or (
+                        other.user_message_id = :question_id
+                        and other.kind = 'results'
+                        and cast(:kind as varchar) = 'regenerate'
+                        and other.position > g.position
+                    )
+                    or (
+                        other.user_message_id = :question_id
+                        and other.kind = 'regenerate'
+                        and (g.id is null or other.position > g.position)
+                        and other.message_id is not null
+                        and other.status in ('completed', 'stopped')
+                    )
+                )
+        )
+),
+
+asked as (
+    insert into messages (id, conversation_id, role, content, is_refused)
+    select
+        :question_id,
+        id,
+        'user',
+        :question,
+        case when :is_refused and cast(:question_id as uuid) = cast(:after_id as uuid) then true end
+    from fits
+    where
+        not exists (
+            select from messages as m
+            where m.id = :question_id and m.conversation_id = fits.id
+        )
+    returning id, conversation_id, position
+),
+
+asked_or_stored as materialized (
+    select
+        conversation_id,
+        position
+    from asked
+    union all
+    select
+        m.conversation_id,
+        m.position
+    from fits as f
+    inner join messages as m on f.id = m.conversation_id and m.id = :question_id
+),
+
+resulted as (
+    insert into messages (id, conversation_id, role, content, tool_call_id, is_refused)
+    select
+        cast(r.value ->> 'id' as uuid),
+        q.conversation_id,
+        'tool',
+        r.value ->> 'content',
+        r.value ->> 'tool_call_id',
+        case when :is_refused then true end
+    from asked_or_stored as q
+    cross join lateral json_array_elements(cast(:results as json)) with ordinality as r (value, place)
+    where
+        not exists (
+            select from messages as m
+            where m.id = cast(r.value ->> 'id' as uuid) and m.conversation_id = q.conversation_id
+        )
+    order by r.place
+    returning id, position
+),
+
+-- The question, or the result that the answer comes after; and what comes next, if the conversation went on.
+question as materialized (
+    select
+        q.position,
+        (
+            select min(later.position)
+            from messages as later
+            where
+                later.conversation_id = q.conversation_id
+                and later.role in ('user', 'tool')
+                and later.position > q.position
+        ) as next_position
+    from (
+        select
+            o.conversation_id,
+            coalesce(
+                (
+                    select r.position
+                    from resulted as r
+                    where r.id = :after_id
+                ),
+                (
+                    select r.position
+                    from messages as r
+                    where
+                        r.id = :after_id
+                        and r.conversation_id = o.conversation_id
+                        and cast(:after_id as uuid) <> :question_id
+                ),
+                o.position
+            ) as position
+        from asked_or_stored as o
+    ) as q
+),
+
+ended as (
+    insert into generations as g (
+        id, conversation_id, kind, user_message_id, call_message_id, idempotency_key, worker_id, message_id, status,
+        finish_reason, error_code, token_count, inference_time_ms, last_seq, usage, finished_at, position
+    )
+    select
+        :generation_id,
+        f.id,
+        :kind,
+        :question_id,
+        :call_message_id,
+        :idempotency_key,
+        :worker_id,
+        case
+            when
+                cast(:content as text) <> ''
+                or cast(:reasoning as text) <> ''
+                or cast(:tool_calls as json) is not null
+                then chat_uuid7()
+        end,
+        :status,
+        :finish_reason,
+        :error_code,
+        :token_count,
+        :inference_time_ms,
+        :last_seq,
+        :usage,
+        now(),
+        q.position + 1 -- before the generations of later questions
+    from fits as f
+    cross join question as q
+    on conflict (id) do update
+        set
+            message_id = coalesce(g.message_id, excluded.message_id),
+            status = excluded.status,
+            finish_reason = excluded.finish_reason,
+            error_code = excluded.error_code,
+            token_count = excluded.token_count,
+            inference_time_ms = excluded.inference_time_ms,
+            last_seq = excluded.last_seq,
+            usage = excluded.usage,
+            finished_at = excluded.finished_at
+        where g.status = 'interrupted' and g.error_code = 'worker_lost'
+    returning g.id, g.conversation_id, g.kind, g.status, g.message_id
+),
+
+-- The shorter message goes, and the longer one takes its place and its id.
+shorter as (
+    delete from messages as m
+    using ended as e
+    where m.id = e.message_id and m.conversation_id = e.conversation_id and m.finish_reason = 'interrupted'
+    returning m.id, m.created_at, m.position
+),
+
+answered as (
+    insert into messages (
+        id,
+        conversation_id,
+        role,
+        content,
+        reasoning,
+        tool_calls,
+        usage,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        created_at,
+        finish_reason,
+        position
+    )
+    select
+        e.message_id,
+        e.conversation_id,
+        'assistant',
+        :content,
+        :reasoning,
+        :tool_calls,
+        :usage,
+        :token_count,
+        :model_tag,
+        :inference_time_ms,
+        coalesce(s.created_at, now()),
+        :finish_reason,
+        case
+            when s.id is not null then s.position
+            when q.next_position is not null then q.next_position - 1
+            else nextval('chat_position')
+        end
+    from ended as e
+    cross join question as q
+    left join shorter as s on e.message_id = s.id
+    where
+        e.message_id is not null
+        and (
+            s.id is not null
+            or not exists (
+                select from messages as m
+                where m.id = e.message_id and m.conversation_id = e.conversation_id
+            )
+        )
+),
+
+-- As in finish, up to the next question.
+replaced as (
+    delete from messages as old
+    using ended as e, question as q
+    where
+        e.kind = 'regenerate'
+        and e.status in ('completed', 'stopped')
+        and e.message_id is not null
+        and old.conversation_id = e.conversation_id
+        and old.id <> e.message_id
+        and old.role in ('assistant', 'tool')
+        and old.position > q.position
+        and (q.next_position is null or old.position < q.next_position)
+    returning old.id, old.conversation_id
+),
+
+answer as (
+    select
+        e.conversation_id,
+        case
+            when cast(:question_id as uuid) = cast(:after_id as uuid) then q.position
+            else calls.position + 1
+        end as first_position,
+        q.position as last_position,
+        e.status in ('completed', 'stopped') and e.message_id is not null as is_good,
+        e.message_id is not null or exists (
+            select from messages as a
+            where
+                a.conversation_id = e.conversation_id
+                and a.role = 'assistant'
+                and a.position > q.position
+                and (q.next_position is null or a.position < q.next_position)
+        ) as is_there
+    from ended as e
+    cross join question as q
+    cross join
+        lateral (
+            select max(position) as position
+            from messages
+            where conversation_id = e.conversation_id and position < q.position and role <> 'tool'
+        ) as calls
+),
+
+-- As in finish.
+marked as (
+    update messages as m
+    set is_refused = case when :is_refused then true end
+    from answer as a
+    where
+        m.conversation_id = a.conversation_id
+        and m.position between a.first_position and a.last_position
+        and case
+            when :is_refused then not a.is_there
+            else m.is_refused and a.is_good
+        end
+),
+
+repointed as (
+    update generations
+    set message_id = (select message_id from ended)
+    where
+        conversation_id = (select distinct conversation_id from replaced)
+        and message_id in (select id from replaced)
+    returning id
+),
+
+forgotten as (
+    delete from journal
+    where generation_id in (
+        select id from repointed
+        union all
+        select id from ended
+    )
+),
+
+touched as (
+    update conversations
+    set updated_at = now()
+    from ended
+    where conversations.id = ended.conversation_id
+)
+
+select
+    not coalesce(c.version = s.version, false) as is_late,
+    e.id is not null as is_ended,
+    e.message_id,
+    case
+        when e.id is not null and :notify then pg_notify('chat_journal', cast(e.id as text))
+    end as notified
+from conversation as c
+left join seen as s on true
+left join ended as e on c.id = e.conversation_id
+where (select chat_for_everyone());
+
 -- name: attach(conversation_id, user_id, generation_id)^
 -- The generation that a reader asks for by id, or the conversation's newest. Runs each time a reader connects or
--- reconnects. Primary keys; idx_generations_conversation for the newest. No row: the conversation isn't this user's; a
+-- reconnects. Primary keys; idx_generations_conversation_position for the newest. No row: the conversation isn't this user's; a
 -- null generation_id: there is no such generation; a null seconds_since_end: it is running.
 select -- generations.attach
     c.id as conversation_id,
@@ -392,7 +1250,7 @@ left join lateral (
             finished_at
         from generations
         where conversation_id = c.id and cast(:generation_id as uuid) is null
-        order by started_at desc
+        order by position desc
         limit 1
     )
 ) as g on true
@@ -403,22 +1261,75 @@ where
 
 -- name: begun(conversation_ids, worker_id, seconds)
 -- The generations that other workers started within the last `seconds` seconds in the given conversations, oldest
--- first. A worker runs this once a second for all conversations that its readers watch, in case it missed the
--- notification. idx_generations_conversation, one range per conversation.
-select -- generations.begun
-    conversation_id,
-    id as generation_id
-from generations
-where
-    conversation_id = any(cast(:conversation_ids as uuid[]))
-    and started_at > now() - make_interval(secs => :seconds)
-    and worker_id <> :worker_id
-    and (select chat_for_everyone())
-order by started_at, id;
+-- first, and the one that is running whenever it started. A worker runs this once a second for all conversations that
+-- its readers watch, in case it missed the notification. Looks at the newest three of each conversation.
+-- idx_generations_conversation_position, one range per conversation.
+with watched as ( -- generations.begun
+    select w.id
+    from unnest(cast(:conversation_ids as uuid[])) as w (id)
+)
 
--- name: stop(conversation_id, user_id)^
--- Asks the worker that runs a conversation's generation to stop it. The worker sees the mark at its next tick, or gets
--- the notification earlier. Runs by hand, so rarely; safe to repeat.
+select
+    w.id as conversation_id,
+    g.id as generation_id
+from watched as w
+cross join
+    lateral (
+        select
+            id,
+            position,
+            started_at,
+            status,
+            worker_id
+        from generations
+        where conversation_id = w.id
+        order by position desc
+        limit 3
+    ) as g
+where
+    (g.started_at > now() - make_interval(secs => :seconds) or g.status = 'running')
+    and g.worker_id <> :worker_id
+    and (select chat_for_everyone())
+order by g.position;
+
+-- name: note_left(worker_id, ids, left_ids)
+-- Says of a worker's generations `ids` that their readers there have left (`left_ids`) or are back (the others). Runs
+-- when that changes, after a tick. Primary key. Returns those that it noted: what is locked just now waits for the next
+-- tick, so that this never waits for another statement.
+with mine as ( -- generations.note_left
+    select id
+    from generations
+    where id = any(cast(:ids as uuid[])) and worker_id = :worker_id and status = 'running'
+    for no key update skip locked
+)
+
+update generations as g
+set left_at = case when g.id = any(cast(:left_ids as uuid[])) then now() end
+from mine as m
+where g.id = m.id and (select chat_for_everyone())
+returning g.id;
+
+-- name: note_read(ids, left_ids)!
+-- Says that a worker has readers of the generations `ids`, which run on other workers, and none of `left_ids` any more. A
+-- worker runs this every two seconds while it has such readers, and when the last one of a generation leaves. A mark counts
+-- for five seconds. Primary key. Never waits for another statement: what is locked just now is marked two seconds later.
+with noted as ( -- generations.note_read
+    select id
+    from generations
+    where
+        id = any(cast(:ids as uuid[]) || cast(:left_ids as uuid[]))
+        and status = 'running'
+    for no key update skip locked
+)
+
+update generations as g
+set read_at = case when g.id = any(cast(:ids as uuid[])) then now() end
+from noted as n
+where g.id = n.id and (select chat_for_everyone());
+
+-- name: stop(conversation_id, user_id, generation_id)^
+-- Asks the worker that runs a conversation's generation to stop it: whichever that is, or only `generation_id`, if given.
+-- The worker sees the mark at its next tick, or gets the notification earlier. Runs by hand, so rarely; safe to repeat.
 -- uq_generations_running. No row: the conversation isn't this user's; a null: nothing is running.
 with conversation as ( -- generations.stop
     select id
@@ -430,7 +1341,10 @@ marked as (
     update generations as g
     set stop_requested_at = coalesce(g.stop_requested_at, now())
     from conversation as c
-    where g.conversation_id = c.id and g.status = 'running'
+    where
+        g.conversation_id = c.id
+        and g.status = 'running'
+        and g.id = coalesce(cast(:generation_id as uuid), g.id)
     returning g.id
 )
 

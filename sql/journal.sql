@@ -1,25 +1,48 @@
--- name: tick(worker_id, seconds, start_seconds, live, ids, first_seqs, next_seqs, slices, notification)^
+-- name: tick(worker_id, seconds, live, ids, first_seqs, next_seqs, slices, notification)^
 -- Writes what a worker's generations said since the last tick, all of them at once, and renews its lease for `seconds`
 -- seconds. Runs five times a second while something is running, otherwise a few times a minute. The lease is renewed at
--- most once a second, because each renewal leaves a dead row. Writes only generations that are still this worker's.
+-- most once a second, because each renewal leaves a dead row; steady_since starts anew after a gap of half a lease, and
+-- after a jump of the clock. Writes only generations that are still this worker's.
 -- `notification`: the ids of generations with something new, for the other workers; '' sends none.
--- `asked_to_stop`: those of the `live` ones that users asked to stop. `lost`: those that are no longer this worker's.
--- `unknown`: running generations of this worker that aren't among the `live` ones and started more than
--- `start_seconds` seconds ago, which is longer than their start may take. `other_workers`: how many other workers are
--- alive. idx_generations_worker, journal_pkey, workers_pkey.
+-- `asked_to_stop`: those of the `live` ones that users asked to stop. `read_elsewhere`: those that other workers have
+-- readers of. `lost`: those that are no longer this worker's.
+-- `unknown`: running generations of this worker that aren't among the `live` ones; their start may not have returned
+-- yet. `other_workers`: how many other workers are alive. idx_generations_worker, journal_pkey, workers_pkey.
 with lease as ( -- journal.tick
-    insert into workers (id, lease_until)
-    values (:worker_id, now() + make_interval(secs => :seconds))
-    on conflict (
-        id) do update set lease_until = excluded.lease_until
-    where workers.lease_until < excluded.lease_until - make_interval(secs => least(1, :seconds / 15))
+    insert into workers as w (id, lease_until, lease, steady_since)
+    select
+        :worker_id,
+        l.now + l.lease,
+        l.lease,
+        l.now
+    from (
+        select
+            clock_timestamp() as now, -- not now(): this statement may have waited for a lock
+            make_interval(secs => :seconds) as lease
+    ) as l
+    on conflict (id) do update set
+        lease_until = excluded.lease_until,
+        lease = excluded.lease,
+        steady_since = case
+            when
+                w.lease_until - w.lease between excluded.steady_since - excluded.lease / 2 and excluded.steady_since
+                then w.steady_since
+            else excluded.steady_since
+        end
+    where
+    w.lease <> excluded.lease
+    or not (
+        w.lease_until - w.lease between
+        excluded.steady_since - least(interval '1 second', excluded.lease / 15)
+        and clock_timestamp() -- a later tick may have overtaken this one
+    )
 ),
 
 mine as materialized (
     select
         id,
-        started_at,
-        stop_requested_at
+        stop_requested_at,
+        read_at
     from generations
     where worker_id = :worker_id and status = 'running'
 ),
@@ -46,18 +69,22 @@ select
         where stop_requested_at is not null
     ) as asked_to_stop,
     array(
+        select id from mine
+        where read_at between now() - interval '5 s' and now() + interval '5 s'
+    ) as read_elsewhere,
+    array(
         select l.id
         from unnest(cast(:live as uuid[])) as l (id)
         where l.id not in (select id from mine)
     ) as lost,
     array(
         select id from mine
-        where id <> all(cast(:live as uuid[])) and started_at < now() - make_interval(secs => :start_seconds)
+        where id <> all(cast(:live as uuid[]))
     ) as unknown,
     (
         select count(*)
-        from workers
-        where lease_until > now() and id <> :worker_id
+        from live_workers
+        where id <> :worker_id
     ) as other_workers,
     case when cast(:notification as text) <> '' then pg_notify('chat_journal', :notification) end as notified
 where (select chat_for_everyone());
@@ -96,6 +123,7 @@ asked as (
         error_code,
         token_count,
         inference_time_ms,
+        usage,
         last_seq
     from generations
     where id = any(cast(:ids as uuid[]))
@@ -107,12 +135,21 @@ select
     g.user_message_id,
     g.status,
     coalesce(m.finish_reason, g.finish_reason) as finish_reason, -- that of a newer answer, after a regeneration
-    case when m.finish_reason in ('stop', 'length', 'stopped') then null else g.error_code end as error_code,
+    case -- null for a newer answer, which ended well; one that was cut before its text has this very error
+        when
+            m.finish_reason not in ('interrupted', 'error')
+            and not (m.finish_reason = 'length' and m.content = '' and m.tool_calls is null)
+            then null
+        else g.error_code
+    end as error_code,
     coalesce(m.token_count, g.token_count) as token_count,
     coalesce(m.inference_time_ms, g.inference_time_ms) as inference_time_ms,
+    coalesce(m.usage, g.usage) as usage,
     g.last_seq,
     m.id as message_id,
     m.content,
+    m.reasoning,
+    m.tool_calls,
     s.first_seqs,
     s.slices
 from wanted as w

@@ -5,18 +5,28 @@ where id = :worker_id or lease_until < now() - interval '1 hour';
 
 -- name: eldest()^
 -- The worker that has been alive longest: it cleans up for all workers, so that no two do the same. Each worker runs
--- this every third of a lease; `workers` is small.
+-- this every third of a lease; `live_workers` is small.
 select id -- maintenance.eldest
-from workers
-where lease_until > now()
+from live_workers
 order by started_at, id
 limit 1;
 
 -- name: interrupt_orphans()
--- Ends the generations whose worker is dead (its lease ran out), with the text that the journal has of them, so that
--- their conversations accept new messages. Runs at a worker's start and every few seconds; idx_generations_worker.
--- Each generation is ended exactly once, however many workers run this. last_seq counts an error event and `done`.
-with dead as materialized ( -- maintenance.interrupt_orphans
+-- Ends the generations whose worker is dead, with what the journal has of their text, thinking and tool calls, so that
+-- their conversations accept new messages. Dead is who has no lease while a steady worker has one (see live_workers): after the database
+-- hung, was locked or away, or its clock jumped, all leases may have expired, so this statement ends nothing until
+-- every living worker has had a whole lease's time to renew. A worker that was cut off meanwhile brings in what it still
+-- holds (generations.bring_in). Runs at a worker's start and every few seconds; idx_generations_worker. Each generation
+-- is ended exactly once, however many workers run this. last_seq counts an error event and `done`.
+with live as materialized ( -- maintenance.interrupt_orphans
+    -- Read once: that somebody is steady, and that others have no lease, must be true at the same moment.
+    select
+        id,
+        is_steady
+    from live_workers
+),
+
+dead as materialized (
     select
         g.id,
         g.conversation_id
@@ -24,8 +34,12 @@ with dead as materialized ( -- maintenance.interrupt_orphans
     where
         g.status = 'running'
         and not exists (
-            select from workers as w
-            where w.id = g.worker_id and w.lease_until > now()
+            select from live as w
+            where w.id = g.worker_id
+        )
+        and exists (
+            select from live as w
+            where w.is_steady
         )
 ),
 
@@ -65,20 +79,43 @@ events as (
     select distinct on (s.id, s.first_seq + e.place)
         s.id,
         s.first_seq + e.place - 1 as seq,
-        e.event ->> 'token' as token
+        e.event ->> 'token' as token,
+        case when e.event ->> 'token' is null then e.event ->> 'reasoning' end as reasoning,
+        case when json_typeof(e.event -> 'tool_call') = 'object' then e.event -> 'tool_call' end as call
     from slices as s
     cross join lateral json_array_elements(s.events) with ordinality as e (event, place)
     order by s.id, s.first_seq + e.place
 ),
 
-spoken as (
+-- The pieces of a call have its index in common. Its id and name come with the first piece.
+calls as (
     select
         id,
-        string_agg(token, '' order by seq) as content,
-        count(token) as tokens,
-        max(seq) as last_seq
+        min(seq) as first_seq,
+        json_build_object(
+            'id', coalesce((array_agg(call ->> 'id' order by seq) filter (where call ->> 'id' <> ''))[1], ''),
+            'name', coalesce((array_agg(call ->> 'name' order by seq) filter (where call ->> 'name' <> ''))[1], ''),
+            'arguments', coalesce(string_agg(call ->> 'arguments', '' order by seq), '')
+        ) as call
     from events
-    group by id
+    where call is not null
+    group by id, call ->> 'index'
+),
+
+spoken as (
+    select
+        e.id,
+        string_agg(e.token, '' order by e.seq) as content,
+        string_agg(e.reasoning, '' order by e.seq) as reasoning,
+        (
+            select json_agg(c.call order by c.first_seq)
+            from calls as c
+            where c.id = e.id
+        ) as tool_calls,
+        count(coalesce(e.token, e.reasoning, cast(e.call as text))) as tokens,
+        max(e.seq) as last_seq
+    from events as e
+    group by e.id
 ),
 
 ended as (
@@ -87,23 +124,29 @@ ended as (
         status = 'interrupted',
         finish_reason = 'interrupted',
         error_code = 'worker_lost',
-        message_id = case when s.content <> '' then chat_uuid7() end,
+        message_id = case
+            when s.content <> '' or s.reasoning <> '' or s.tool_calls is not null then chat_uuid7()
+        end,
         token_count = coalesce(s.tokens, 0),
         last_seq = coalesce(s.last_seq, 0) + 2,
         finished_at = now()
     from orphans as o
     left join spoken as s on o.id = s.id
     where g.id = o.id and g.status = 'running'
-    returning g.id, g.conversation_id, g.message_id, g.token_count, s.content
+    returning g.id, g.conversation_id, g.message_id, g.token_count, s.content, s.reasoning, s.tool_calls
 ),
 
 answered as (
-    insert into messages (id, conversation_id, role, content, token_count, model_tag, finish_reason)
+    insert into messages (
+        id, conversation_id, role, content, reasoning, tool_calls, token_count, model_tag, finish_reason
+    )
     select
         e.message_id,
         e.conversation_id,
         'assistant',
-        e.content,
+        coalesce(e.content, ''),
+        nullif(e.reasoning, ''),
+        e.tool_calls,
         e.token_count,
         c.model_tag,
         'interrupted'
@@ -126,8 +169,7 @@ from ended
 where (select chat_for_everyone());
 
 -- name: applied_migrations()
--- The migrations that were applied to this database, for the readiness check and the server's start. Runs every few
--- seconds per load balancer.
+-- The migrations that were applied to this database, for the server's start. Runs once per start.
 select migration_id -- maintenance.applied_migrations
 from _yoyo_migration;
 
@@ -136,3 +178,18 @@ from _yoyo_migration;
 -- killed or cut off can't. Runs once per connection. A limit that the role, the database or the URL sets stays.
 select set_config('statement_timeout', cast(1000 * cast(:seconds as float) as text), false) -- maintenance.limit_statements
 where current_setting('statement_timeout') = '0';
+
+-- name: readiness()
+-- The migrations that were applied to this database, for the readiness check. It also asks for a lock on a row of
+-- workers, and takes none: a hot standby and a read-only session refuse even that (SQLSTATE 25006), so an answer means
+-- that a write would succeed. Runs every few seconds per load balancer; `workers` is small.
+with writable as materialized ( -- maintenance.readiness
+    select id
+    from workers
+    where false
+    for update
+)
+
+select migration_id
+from _yoyo_migration
+where not exists (select from writable);

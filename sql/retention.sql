@@ -73,7 +73,7 @@ where (select chat_for_everyone());
 -- name: due(days, favourites, generation_days)^
 -- What sweep and forget would delete now, and what sweep would spare as a favourite; deletes nothing. Runs by hand
 -- (`chat-api retention`), before RETENTION_DAYS is set or lowered. Reads all of conversations and generations, and one
--- entry of idx_messages_conversation_created per message that would be deleted. 0 days: never delete.
+-- entry of idx_messages_conversation_position per message that would be deleted. 0 days: never delete.
 with idle as materialized ( -- retention.due
     select
         c.id,

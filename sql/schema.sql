@@ -19,6 +19,19 @@ comment on function chat_uuid7() is
 'A new time-ordered id (UUID version 7, RFC 9562): 48 bits of Unix milliseconds, then random bits. Primary keys append '
 'instead of scattering. Within one millisecond the order is random.';
 
+create sequence chat_position
+    start with 1
+    increment by 2
+    no minvalue
+    no maxvalue
+    cache 1;
+
+comment on sequence chat_position is
+'Numbers messages and generations in the order in which they are stored. Logical replication doesn''t copy its state: '
+'after a switch-over by it, set it to a value above max(position) of both tables.';
+
+select pg_catalog.setval('public.chat_position', 1, false);
+
 create table conversations (
     id uuid default chat_uuid7() not null,
     user_id uuid not null,
@@ -54,11 +67,18 @@ create table messages (
     inference_time_ms integer,
     created_at timestamptz default now() not null,
     finish_reason varchar(20),
+    "position" bigint default nextval('public.chat_position'::regclass) not null,
+    reasoning text,
+    tool_calls json,
+    tool_call_id text,
+    usage json,
+    is_refused boolean,
     constraint ck_messages_finish_reason
-        check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'stopped'::varchar,
-            'interrupted'::varchar, 'error'::varchar]::text[])),
+        check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'tool_calls'::varchar,
+            'content_filter'::varchar, 'stopped'::varchar, 'interrupted'::varchar, 'error'::varchar]::text[])),
     constraint ck_messages_role
-        check (role::text = any (array['user'::varchar, 'assistant'::varchar, 'system'::varchar]::text[])),
+        check (role::text = any (array['user'::varchar, 'assistant'::varchar, 'system'::varchar,
+            'tool'::varchar]::text[])),
     constraint messages_pkey primary key (id),
     constraint messages_conversation_id_fkey
         foreign key (conversation_id) references conversations(id) on delete cascade
@@ -67,7 +87,7 @@ with (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_vacuum_insert_thr
     autovacuum_freeze_min_age='0', autovacuum_vacuum_scale_factor='0.05', autovacuum_analyze_scale_factor='0.02');
 
 comment on table messages is
-'What was said. Read oldest first by (created_at, id). Messages are added and deleted; their text never changes.';
+'What was said. Read oldest first by position. Messages are added and deleted; their text never changes.';
 comment on column messages.content is
 'The text as sent, or as far as it was generated when the generation ended.';
 comment on column messages.token_count is
@@ -79,14 +99,32 @@ comment on column messages.inference_time_ms is
 'Milliseconds from the call to the inference service to its last token. Null reads as 0.';
 comment on column messages.finish_reason is
 'Null for a user''s message and for answers older than this column. Otherwise: stop (the model ended), length (its '
-'limit was reached), stopped (the user stopped it), interrupted (the worker or the stream broke off), error.';
+'limit was reached), tool_calls (it waits for the results of its calls), content_filter (the model server withheld the '
+'rest), stopped (the user stopped it), interrupted (the worker or the stream broke off), error.';
+comment on column messages."position" is
+'Place in the conversation: read oldest first by it. Rows from before this column have negative numbers.';
+comment on column messages.reasoning is
+'What the model thought before and while it answered; null if it didn''t say. Never sent to a model again.';
+comment on column messages.tool_calls is
+'The calls of the caller''s tools that the model asked for: [{"id","name","arguments"}], arguments being JSON text, '
+'perhaps cut off. Null if there are none.';
+comment on column messages.tool_call_id is
+'For a message of the role tool: the id of the call that it answers.';
+comment on column messages.usage is
+'What the model server counted, in tokens: {"prompt_tokens","completion_tokens","reasoning_tokens","cached_tokens"}, '
+'each null where it doesn''t say. Null for a question, and where it says nothing.';
+comment on column messages.is_refused is
+'True for a question, or a tool''s result, that the model server refused: no later question takes it along. Null for '
+'all others.';
 
-create index idx_messages_conversation_created on messages using btree (conversation_id, created_at, id);
+create index idx_messages_conversation_position on messages using btree (conversation_id, "position");
 
 create table workers (
     id uuid not null,
     started_at timestamptz default now() not null,
     lease_until timestamptz not null,
+    lease interval default '1 day'::interval not null,
+    steady_since timestamptz default now() not null,
     constraint workers_pkey primary key (id)
 )
 with (fillfactor='50', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000',
@@ -99,6 +137,10 @@ comment on column workers.id is
 'Generated by the worker when it starts; a restarted process is a new worker.';
 comment on column workers.lease_until is
 'Renewed by journal ticks, by the clock of the database, so that the clocks of the machines don''t matter.';
+comment on column workers.lease is
+'How long a lease is (WORKER_LEASE). lease_until minus this is when it was renewed last.';
+comment on column workers.steady_since is
+'Since when this worker''s renewals have come without a gap of half a lease, by a clock that didn''t jump meanwhile.';
 
 create table generations (
     id uuid default chat_uuid7() not null,
@@ -118,11 +160,18 @@ create table generations (
     started_at timestamptz default now() not null,
     finished_at timestamptz,
     holder_id uuid,
+    "position" bigint default nextval('public.chat_position'::regclass) not null,
+    usage json,
+    options json,
+    left_at timestamptz,
+    read_at timestamptz,
+    call_message_id uuid,
     constraint ck_generations_finish_reason
-        check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'stopped'::varchar,
-            'interrupted'::varchar, 'error'::varchar]::text[])),
+        check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'tool_calls'::varchar,
+            'content_filter'::varchar, 'stopped'::varchar, 'interrupted'::varchar, 'error'::varchar]::text[])),
     constraint ck_generations_finished check ((status::text = 'running'::text) = (finished_at is null)),
-    constraint ck_generations_kind check (kind::text = any (array['send'::varchar, 'regenerate'::varchar]::text[])),
+    constraint ck_generations_kind
+        check (kind::text = any (array['send'::varchar, 'regenerate'::varchar, 'results'::varchar]::text[])),
     constraint ck_generations_status
         check (status::text = any (array['running'::varchar, 'completed'::varchar, 'stopped'::varchar,
             'failed'::varchar, 'interrupted'::varchar]::text[])),
@@ -137,7 +186,7 @@ alter table only generations alter column status set statistics 1000;
 comment on table generations is
 'One run of the model for one answer: first running, then finally completed, stopped, failed or interrupted.';
 comment on column generations.kind is
-'send: answers a new message. regenerate: replaces the last answer.';
+'send: answers a new message. regenerate: replaces the last answer. results: goes on from the results of tool calls.';
 comment on column generations.user_message_id is
 'The question. No foreign key: a question is deleted only with its conversation, as this row is, and a foreign key '
 'would cost a look-up here for each deleted message.';
@@ -159,13 +208,28 @@ comment on column generations.last_seq is
 'Number of the last event that readers received; 0 before the first.';
 comment on column generations.holder_id is
 'The user, where the number of answers at once was limited (MAX_ANSWERS_PER_USER) when this one started; else null.';
+comment on column generations."position" is
+'Order of start within the conversation. Rows from before this column have negative numbers.';
+comment on column generations.usage is
+'As in messages.usage; also where no message was stored.';
+comment on column generations.options is
+'What the question was asked with, for a regeneration to repeat; null: nothing but the service''s settings.';
+comment on column generations.left_at is
+'When the last reader on its own worker left; null while there is one, and before the first one comes.';
+comment on column generations.read_at is
+'When another worker last had a reader of it; null where none has one. Kept up to date only while it runs.';
+comment on column generations.call_message_id is
+'For results: the message whose calls they are of. No foreign key, as for message_id.';
 
-create index idx_generations_conversation on generations using btree (conversation_id, started_at desc);
+create index idx_generations_conversation_position on generations using btree (conversation_id, "position" desc);
 
 create index idx_generations_holder on generations using btree (holder_id)
     where status::text = 'running'::text and holder_id is not null;
 
 create index idx_generations_worker on generations using btree (worker_id) where status::text = 'running'::text;
+
+create unique index uq_generations_call_message on generations using btree (conversation_id, call_message_id)
+    where call_message_id is not null;
 
 create unique index uq_generations_idempotency_key on generations using btree (conversation_id, idempotency_key)
     where idempotency_key is not null;
@@ -223,6 +287,9 @@ insert into service_rights (object, privilege, columns) values
 ('chat_admit(uuid,uuid,varchar,integer,json)', 'execute', '{}'),
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
+('chat_platform_users(integer, timestamptz, uuid)', 'execute', '{}'),
+('chat_position', 'update', '{}'),
+('chat_sees_platform_users()', 'execute', '{}'),
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
@@ -230,22 +297,25 @@ insert into service_rights (object, privilege, columns) values
 ('conversations', 'select', '{}'),
 ('conversations', 'update', '{title,is_favorited,updated_at}'),
 ('generations', 'delete', '{}'),
-('generations', 'insert', '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id}'),
+('generations', 'insert',
+    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id}'),
 ('generations', 'select', '{}'),
 ('generations', 'update',
-    '{message_id,status,worker_id,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at}'),
+    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at}'),
 ('journal', 'delete', '{}'),
 ('journal', 'insert', '{}'),
 ('journal', 'select', '{}'),
 ('journal', 'update', '{first_seq}'),
+('live_workers', 'select', '{}'),
 ('messages', 'delete', '{}'),
 ('messages', 'insert',
-    '{id,conversation_id,role,content,token_count,model_tag,inference_time_ms,created_at,finish_reason}'),
+    '{id,conversation_id,role,content,token_count,model_tag,inference_time_ms,created_at,finish_reason,position,reasoning,tool_calls,usage,is_refused,tool_call_id}'),
 ('messages', 'select', '{}'),
+('messages', 'update', '{is_refused}'),
 ('workers', 'delete', '{}'),
-('workers', 'insert', '{id,lease_until}'),
+('workers', 'insert', '{id,lease_until,lease,steady_since}'),
 ('workers', 'select', '{}'),
-('workers', 'update', '{lease_until}');
+('workers', 'update', '{lease_until,lease,steady_since}');
 
 create unlogged table allowances (
     name varchar(40) not null,
@@ -281,17 +351,21 @@ create function chat_admit(whose uuid, conversation uuid, key varchar, max_runni
     as $$
 declare
     is_alone boolean := false;
+    moment timestamptz;
 begin
     loop
+        moment := clock_timestamp();
         -- The first check serves the common refusal, which then waits for nothing and writes nothing.
         select r.name, r.seconds into limited_by, seconds_to_wait
         from (
-            select l.name, extract(epoch from a.full_at + l.every - l.period - now()) as seconds
+            select l.name, extract(epoch from a.full_at + l.every - l.period - moment) as seconds
             from json_to_recordset(limits) as l (name varchar, subject varchar, every interval, period interval)
             cross join lateral (
-                select full_at from allowances where name = l.name and subject = l.subject limit 1
+                select full_at from allowances
+                where name = l.name and subject = l.subject and full_at <= moment + allowances.period
+                limit 1
             ) as a
-            where a.full_at + l.every > now() + l.period
+            where a.full_at + l.every > moment + l.period
             union all
             select 'max_answers_per_user', null
             where max_running > 0 and max_running <= (
@@ -328,10 +402,14 @@ begin
 
     if limited_by is null then
         insert into allowances as a (name, subject, every, period, full_at)
-        select l.name, l.subject, l.every, l.period, now() + l.every
+        select l.name, l.subject, l.every, l.period, moment + l.every
         from json_to_recordset(limits) as l (name varchar, subject varchar, every interval, period interval)
         on conflict (name, subject) do update
-        set every = excluded.every, period = excluded.period, full_at = greatest(a.full_at, now()) + excluded.every;
+        set
+            every = excluded.every,
+            period = excluded.period,
+            full_at = excluded.every
+            + case when a.full_at between moment and moment + a.period then a.full_at else moment end;
     end if;
 end
 $$;
@@ -413,6 +491,57 @@ $$;
 comment on function chat_missing_rights(service_role name) is
 'The statements that grant a role what it lacks to run the service; no row: nothing is missing. Changes nothing.';
 
+create function chat_platform_users(max_rows integer, before_login_at timestamptz,
+    before_id uuid) returns table(id uuid, email text, name text, provider text, created_at timestamptz,
+    last_login_at timestamptz)
+    language plpgsql stable
+    as $_$
+declare
+    wanted text;
+begin
+    if not chat_sees_platform_users() then
+        return;
+    end if;
+    select string_agg(
+        format(
+            'cast(%s as %s) as %I',
+            case
+                when has_column_privilege(a.attrelid, a.attnum, 'select') then format('u.%I', w.attname)
+                else 'null'
+            end,
+            w.type,
+            w.attname
+        ),
+        ', ' order by w.place
+    ) into strict wanted
+    from (values
+        (1, 'id', 'uuid'),
+        (2, 'email', 'text'),
+        (3, 'name', 'text'),
+        (4, 'provider', 'text'),
+        (5, 'created_at', 'timestamptz'),
+        (6, 'last_login_at', 'timestamptz')
+    ) as w (place, attname, type)
+    left join pg_attribute as a
+        on a.attrelid = to_regclass('users') and a.attname = w.attname and a.attnum > 0 and not a.attisdropped
+        -- Any type can be read as text, but not as a time.
+        and (w.type <> 'timestamptz' or a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype));
+    return query execute format(
+        'select o.id, o.email, o.name, o.provider, o.created_at, o.last_login_at'
+        ' from (select %s from %s as u) as o'
+        ' where $3 is null or (coalesce(o.last_login_at, ''epoch''), o.id) < ($2, $3)'
+        ' order by coalesce(o.last_login_at, ''epoch'') desc, o.id desc'
+        ' limit $1',
+        wanted,
+        to_regclass('users')
+    ) using max_rows, before_login_at, before_id;
+end
+$_$;
+
+comment on function chat_platform_users(max_rows integer, before_login_at timestamptz, before_id uuid) is
+'The platform''s users, the last signed in first, as far as this role may read them; a column that is missing, or not '
+'granted, is null. No row where chat_sees_platform_users() says no. It continues after the given user.';
+
 create function chat_revoke(service_role name) returns void
     language plpgsql
     as $$
@@ -438,6 +567,19 @@ $$;
 
 comment on function chat_revoke(service_role name) is
 'Revokes from a role what chat_grant granted. For the owner of the tables.';
+
+create function chat_sees_platform_users() returns boolean
+    language sql stable
+    as $$
+    select exists (
+        select from pg_attribute
+        where attrelid = to_regclass('users') and attname = 'id' and atttypid = 'uuid'::regtype
+            and attnum > 0 and not attisdropped and has_column_privilege(attrelid, attnum, 'select')
+    )
+$$;
+
+comment on function chat_sees_platform_users() is
+'Whether the platform''s table users is in this database, with ids that this role may read.';
 
 create function chat_service_roles() returns setof name
     language sql stable
@@ -471,3 +613,21 @@ $$;
 
 comment on function chat_uuid7_at(at timestamptz) is
 'The smallest id of that millisecond: ids that chat_uuid7() made earlier are less, later ones aren''t.';
+
+create view live_workers as
+ with t as (
+         select clock_timestamp() as now
+        )
+ select w.id,
+    w.started_at,
+    w.lease_until,
+    w.lease,
+    w.steady_since,
+    w.lease_until > (t.now + w.lease / 2::double precision) and w.steady_since <= (t.now - w.lease) as is_steady
+   from workers w
+     cross join t
+  where w.lease_until >= t.now and w.lease_until <= (t.now + w.lease);
+
+comment on view live_workers is
+'The workers whose lease holds. is_steady: the database has served this one for a whole lease without a gap, so that a '
+'worker that isn''t here is dead.';

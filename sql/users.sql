@@ -1,7 +1,7 @@
 -- name: count(user_id)^
 -- How much is stored of a user. Runs by hand (`chat-api user delete`), before the command asks whether to go on.
--- idx_conversations_user_updated, then one entry per message (idx_messages_conversation_created) and per record
--- (idx_generations_conversation).
+-- idx_conversations_user_updated, then one entry per message (idx_messages_conversation_position) and per record
+-- (idx_generations_conversation_position).
 select -- users.count
     count(*) as conversations,
     cast(coalesce(sum(m.messages), 0) as bigint) as messages,
@@ -87,14 +87,14 @@ where (select chat_for_everyone());
 -- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages
 -- and by the records of its answers, both oldest first. Runs by hand (`chat-api user export`), through a cursor: while
 -- it is open, autovacuum can't remove rows that died since. idx_conversations_user_updated,
--- idx_messages_conversation_created, idx_generations_conversation; sorted one conversation at a time.
+-- idx_messages_conversation_position, idx_generations_conversation_position; sorted one conversation at a time.
 select l.line -- users.export
 from conversations as c
 cross join
     lateral (
         select
             0 as part,
-            c.created_at as at,
+            cast(0 as bigint) as position,
             c.id,
             cast(row_to_json(o) as text) as line
         from (
@@ -111,49 +111,107 @@ cross join
         union all
         select
             1 as part,
-            m.created_at as at,
+            m.position,
             m.id,
-            cast(row_to_json(m) as text) as line
-        from (
-            select
-                'message' as type,
-                id,
-                conversation_id,
-                role,
-                content,
-                coalesce(token_count, 0) as token_count,
-                coalesce(model_tag, '') as model_tag,
-                coalesce(inference_time_ms, 0) as inference_time_ms,
-                created_at,
-                case when role = 'assistant' then coalesce(finish_reason, 'stop') end as finish_reason
-            from messages
-            where conversation_id = c.id
-        ) as m
+            cast(row_to_json(o) as text) as line
+        from messages as m
+        cross join
+            lateral (
+                select
+                    'message' as type,
+                    m.id,
+                    m.conversation_id,
+                    m.role,
+                    m.content,
+                    coalesce(m.token_count, 0) as token_count,
+                    coalesce(m.model_tag, '') as model_tag,
+                    coalesce(m.inference_time_ms, 0) as inference_time_ms,
+                    m.created_at,
+                    case when m.role = 'assistant' then coalesce(m.finish_reason, 'stop') end as finish_reason,
+                    m.reasoning,
+                    m.tool_calls,
+                    m.tool_call_id,
+                    m.usage
+            ) as o
+        where m.conversation_id = c.id
         union all
         select
             2 as part,
-            g.started_at as at,
+            g.position,
             g.id,
-            cast(row_to_json(g) as text) as line
-        from (
-            select
-                'generation' as type,
-                id,
-                conversation_id,
-                kind,
-                user_message_id,
-                message_id,
-                idempotency_key,
-                status,
-                finish_reason,
-                error_code,
-                token_count,
-                inference_time_ms,
-                started_at,
-                finished_at
-            from generations
-            where conversation_id = c.id
-        ) as g
+            cast(row_to_json(o) as text) as line
+        from generations as g
+        cross join
+            lateral (
+                select
+                    'generation' as type,
+                    g.id,
+                    g.conversation_id,
+                    g.kind,
+                    g.user_message_id,
+                    g.message_id,
+                    g.idempotency_key,
+                    g.status,
+                    g.finish_reason,
+                    g.error_code,
+                    g.token_count,
+                    g.inference_time_ms,
+                    g.usage,
+                    g.options,
+                    g.started_at,
+                    g.finished_at
+            ) as o
+        where g.conversation_id = c.id
     ) as l
 where c.user_id = :user_id and (select chat_for_everyone())
-order by c.created_at, c.id, l.part, l.at, l.id;
+order by c.created_at, c.id, l.part, l.position, l.id;
+
+-- name: page(max_rows, before_login_at, before_id)^
+-- The next `max_rows` users of the platform, the last signed in first, each with what is stored of them, for
+-- administrators. The names of the platform's table and columns are in chat_platform_users(). Runs by hand (a dashboard), once for
+-- `max_rows` users; the table `users` is sorted each time. idx_conversations_user_updated, then one entry per message
+-- (idx_messages_conversation_position). Always one row; `is_readable` is false where the platform's users aren't in this
+-- database, or not granted.
+with listed as materialized ( -- users.page
+    select
+        id,
+        email,
+        name,
+        provider,
+        created_at,
+        last_login_at
+    from chat_platform_users(:max_rows, :before_login_at, :before_id)
+),
+
+counted as (
+    select
+        l.id,
+        l.email,
+        l.name,
+        l.provider,
+        l.created_at,
+        l.last_login_at,
+        count(c.id) as conversation_count,
+        cast(coalesce(sum(m.messages), 0) as bigint) as message_count
+    from listed as l
+    left join conversations as c on l.id = c.user_id
+    left join
+        lateral (
+            select count(*) as messages
+            from messages
+            where conversation_id = c.id
+        ) as m
+        on true
+    group by l.id, l.email, l.name, l.provider, l.created_at, l.last_login_at
+)
+
+select
+    chat_sees_platform_users() as is_readable,
+    string_agg(cast(row_to_json(u) as text), ',' order by coalesce(u.last_login_at, 'epoch') desc, u.id desc) as users,
+    count(*) as user_count,
+    cast(coalesce(sum(u.conversation_count), 0) as bigint) as conversation_count,
+    cast(coalesce(sum(u.message_count), 0) as bigint) as message_count,
+    min(coalesce(u.last_login_at, 'epoch')) as last_login_at,
+    (array_agg(u.id order by coalesce(u.last_login_at, 'epoch'), u.id))[1] as last_id
+from counted as u
+where (select chat_for_everyone());

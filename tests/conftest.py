@@ -1,4 +1,4 @@
-"""The parts that tests run on: a real PostgreSQL, a scripted model server, a scripted auth service."""
+"""The fixtures: a real PostgreSQL, a scripted model server, a scripted auth service."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import psycopg
 import pytest
+import sqlparse
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from psycopg.sql import SQL, Identifier
@@ -29,7 +32,7 @@ from tests.support.chat import Chat, Client, open_chat
 from tests.support.model_server import ModelServer
 
 TEMPLATE = "chat_api_template"
-# Another PostgreSQL than the one that comes with the packages: `make test-pg15`.
+# A PostgreSQL other than the one from the Python packages: `make test-pg15`.
 PROGRAMS = Path(os.environ["POSTGRES"]) if os.environ.get("POSTGRES") else None
 FAST = {
     "fsync": "off",
@@ -40,11 +43,21 @@ FAST = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _each_migration_is_parsed_once() -> Iterator[None]:
+    """yoyo parses every file whenever one is applied or rolled back, which takes longer than that itself."""
+    parse = cache(lambda text: tuple(sqlparse.split(text)))
+    yoyos = SimpleNamespace(split=lambda text: list(parse(text)))  # a list of its own, which it changes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yoyo.migrations.sqlparse", yoyos)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL server of this test process; in memory where there is a place for it."""
+    """This test process's PostgreSQL server, with its data in memory if there is room."""
     memory = Path("/dev/shm")
-    # A container's has 64 MB, unless it is asked for more.
+    # In a container, /dev/shm has 64 MB by default.
     has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**31
     with tempfile.TemporaryDirectory(
         prefix="chat-api-tests-", dir=memory if has_room else tmp_path_factory.getbasetemp()
@@ -56,13 +69,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def postgres_dsn(postgres: Postgres) -> str:
-    """Its address, as a superuser, in the database `postgres`."""
+    """The server's URL, as a superuser, for the database `postgres`."""
     return postgres.dsn()
 
 
 @pytest.fixture(scope="session")
 def template(postgres: Postgres) -> str:
-    """A migrated database to clone; nobody may be connected to it."""
+    """A migrated database to clone; there must be no connections to it."""
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(f"create database {TEMPLATE}")
     apply_migrations(postgres.dsn(TEMPLATE))
@@ -70,13 +83,14 @@ def template(postgres: Postgres) -> str:
 
 
 @pytest.fixture
-def new_database(postgres_dsn: str) -> Iterator[Callable[[], str]]:
-    """Make empty databases; they go when the test ends."""
+def new_database(postgres_dsn: str) -> Iterator[Callable[..., str]]:
+    """Make databases, empty or copied from one without connections. They are dropped when the test ends."""
     names: list[str] = []
 
-    def make() -> str:
+    def make(template: str = "template1") -> str:
         names.append(f"migrations_{uuid4().hex}")
-        admin.execute(SQL("create database {}").format(Identifier(names[-1])))
+        create = SQL("create database {} template {} strategy file_copy")
+        admin.execute(create.format(Identifier(names[-1]), Identifier(template)))
         return replace(parse_dsn(postgres_dsn), database=names[-1]).libpq()
 
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
@@ -100,7 +114,7 @@ async def database_url(postgres: Postgres, template: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def sql(database_url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-    """A connection to this test's database, to look behind the service."""
+    """A connection to this test's database, beside the service's own."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
@@ -139,7 +153,7 @@ async def auth() -> AsyncIterator[AuthService]:
 
 @pytest.fixture
 def settings(database_url: str, model: ModelServer, auth: AuthService) -> Settings:
-    """Settings that join these parts; override with `settings.model_copy(update=…)`."""
+    """Settings that connect these parts; override with `settings.model_copy(update=…)`."""
     return Settings(
         _env_file=None,
         database_url=database_url,
@@ -155,7 +169,7 @@ Start = Callable[..., Any]
 
 
 class LastingServer(TestServer):
-    """As the service's own: aiohttp's test server would cancel a handler whose client leaves."""
+    """Keeps handlers running, as the service does; aiohttp's own would cancel them when the client leaves."""
 
     async def _make_runner(self, **kwargs: Any) -> web.AppRunner:
         return web.AppRunner(
@@ -165,7 +179,7 @@ class LastingServer(TestServer):
 
 @pytest.fixture
 async def start(database_url: str, model: ModelServer, auth: AuthService) -> AsyncIterator[Start]:
-    """Start the service on real sockets with given settings, as often as wanted; its neighbours end later."""
+    """Start services on real sockets with given settings, any number of them; their neighbours end later."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def run(settings: Settings, port: int | None = None) -> Client:
@@ -189,7 +203,7 @@ def user(auth: AuthService) -> dict[str, str]:
 
 @pytest.fixture
 async def conversation(client: Client, user: dict[str, str]) -> str:
-    """An empty conversation of that user; its path."""
+    """The path of an empty conversation of that user."""
     response = await client.post("/api/conversations", headers=user)
     assert response.status == 201
     body = await response.json()
@@ -199,7 +213,7 @@ async def conversation(client: Client, user: dict[str, str]) -> str:
 
 @pytest.fixture
 async def chat(client: Client, user: dict[str, str]) -> Chat:
-    """An empty conversation of that user, and what can be done with it."""
+    """An empty conversation of that user, with its requests."""
     return await open_chat(client, user)
 
 

@@ -1,4 +1,4 @@
-"""Who imports whom: docs/design.md section 1. Down only."""
+"""Who imports whom (docs/design.md section 1): only downwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# A wing imports from the wings below its own, so there is no circle. Wings of one line don't know each other.
+# A wing imports only from wings on lines below its own, so there is no circle, nor an import within a line.
 WINGS = [
     {"__main__", "worker"},
     {"cli"},
@@ -28,7 +28,7 @@ WINGS = [
     {"postgres"},
     {"observe"},
     {"settings"},
-    {"libraries"},
+    {"libraries", "neighbours"},
     # The vocabulary.
     {"events", "background"},
     {"errors", "bodies", "folders"},
@@ -42,12 +42,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def wing_of(path: Path) -> str:
-    """The package in chat_api that a module lies in, or the module's own name at the root."""
+    """The package in chat_api that a module is in, or the module's own name if it is at the root."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The dotted names that a module imports: in functions, and for types only, too."""
+    """The dotted names that a module imports, also within functions and only for types."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Import(names=names):
@@ -84,7 +84,7 @@ def test_imports_go_down_only(wing: str) -> None:
     assert {other for other in imported if LEVEL[other] <= LEVEL[wing]} == set()
 
 
-# What a wing must not know: beginnings of dotted names.
+# The prefixes of dotted names that a wing must not import.
 STRANGERS = {
     "relay": ("aiohttp", "aiosql", "chat_api.inference"),
     "transports": ("asyncpg", "aiosql", "chat_api.postgres"),
@@ -140,15 +140,15 @@ def test_a_module_loads_nothing_of_its_strangers(module: str, strangers: set[str
 
 
 def lines_of_code(path: Path) -> int:
-    """Lines with code or a comment: blank ones and docstrings cost no reader of the code any time."""
+    """The number of lines with code or a comment; blank lines and docstrings don't count."""
     tree = ast.parse(path.read_text())
-    told: set[int] = set()
+    in_docstrings: set[int] = set()
     for node in ast.walk(tree):
         match node:
             case ast.Expr(value=ast.Constant(value=str())):
-                told.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+                in_docstrings.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     lines = path.read_text().splitlines()
-    return sum(bool(line.strip()) and number not in told for number, line in enumerate(lines, 1))
+    return sum(bool(line.strip()) and number not in in_docstrings for number, line in enumerate(lines, 1))
 
 
 def test_a_module_has_at_most_200_lines_of_code() -> None:
@@ -157,7 +157,7 @@ def test_a_module_has_at_most_200_lines_of_code() -> None:
 
 
 def test_state_lives_under_keys_and_not_in_modules() -> None:
-    registries = {"log", "logger", "routes", "_declared", "_public"}  # filled while modules load, if at all
+    registries = {"log", "logger", "routes", "_declared", "_public"}  # filled only while modules load
     found = []
     for path in MODULES:
         tree = ast.parse(path.read_text())

@@ -29,13 +29,13 @@ class Findings:
     """What the audit found; each advisory, and each package that could not be checked, is one line."""
 
     known: list[str] = field(default_factory=list)
-    unasked: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     clean: int = 0
 
     @property
     def status(self) -> int:
         """The exit status of `make audit`."""
-        return 1 if self.known else 2 if self.unasked else 0
+        return 1 if self.known else 2 if self.unchecked else 0
 
 
 def audit_python(options: list[str], found: Findings) -> None:
@@ -49,13 +49,13 @@ def audit_python(options: list[str], found: Findings) -> None:
     answer = _asked(command, "pip-audit", found)
     for package in answer.get("dependencies", ()):
         if "skip_reason" in package:
-            found.unasked.append(f"{package['name']}: {package['skip_reason']}")
+            found.unchecked.append(f"{package['name']}: {package['skip_reason']}")
             continue
         found.clean += not package["vulns"]
         for each in package["vulns"]:
             names = ", ".join([each["id"], *each["aliases"]])
-            mended = ", ".join(each["fix_versions"]) or "no version yet"
-            found.known.append(f"{package['name']} {package['version']}: {names}; mended in {mended}")
+            fixed = ", ".join(each["fix_versions"]) or "no version yet"
+            found.known.append(f"{package['name']} {package['version']}: {names}; fixed in {fixed}")
 
 
 def audit_javascript(found: Findings) -> None:
@@ -73,7 +73,7 @@ def audit_javascript(found: Findings) -> None:
         return
     for name, each in answer["vulnerabilities"].items():
         for via in each["via"]:
-            if isinstance(via, dict):  # else the name of another package, which has its own entry
+            if isinstance(via, dict):  # otherwise it is the name of another package, which has its own entry
                 found.known.append(f"{name} {versions.get(name, '')}: {via['title']} ({via['url']})")
     found.clean += len(versions.keys() - answer["vulnerabilities"].keys())
 
@@ -90,7 +90,7 @@ def _asked(command: list[str], name: str, found: Findings) -> dict[str, Any]:
             env={**os.environ, "CI": "1"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        found.unasked.append(f"{name}: {error}")
+        found.unchecked.append(f"{name}: {error}")
         return {}
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -100,7 +100,7 @@ def _asked(command: list[str], name: str, found: Findings) -> dict[str, Any]:
         last = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[
             -1
         ]
-        found.unasked.append(f"{name}: {answer.get('message') or last}")
+        found.unchecked.append(f"{name}: {answer.get('message') or last}")
         return {}
     return answer
 
@@ -111,11 +111,13 @@ def main(options: list[str]) -> int:
     audit_python(options, found)
     audit_javascript(found)
     for line in found.known:
-        sys.stdout.write(f"KNOWN    {line}\n")
-    for line in found.unasked:
-        sys.stdout.write(f"UNASKED  {line}\n")
-    known, unasked = len(found.known), len(found.unasked)
-    sys.stdout.write(f"{found.clean} packages with nothing known, {known} advisories, {unasked} unasked\n")
+        sys.stdout.write(f"KNOWN      {line}\n")
+    for line in found.unchecked:
+        sys.stdout.write(f"UNCHECKED  {line}\n")
+    known, unchecked = len(found.known), len(found.unchecked)
+    sys.stdout.write(
+        f"{found.clean} packages without advisories, {known} advisories, {unchecked} unchecked\n"
+    )
     return found.status
 
 

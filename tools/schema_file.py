@@ -26,7 +26,7 @@ HEAD = """\
 """
 WIDTH = 120
 
-# Without options that newer releases of pg_dump alone know. Of a new database, only service_rights has rows.
+# Without options that only newer releases of pg_dump have. In a new database, only service_rights has rows.
 _DUMP = ("--no-owner", "--exclude-table=*yoyo*", "--column-inserts", "--rows-per-insert=1000")
 _TITLE = r"--\n-- (?:Data for )?Name: .+; Type: (?P<kind>[A-Z ]+); .*\n--\n"
 _BLOCK = re.compile(rf"^{_TITLE}\n(?P<text>(?:(?!{_TITLE.replace('?P<kind>', '?:')}).*\n)*)", re.MULTILINE)
@@ -43,7 +43,7 @@ _REMARK = re.compile(r"(COMMENT ON .*) IS\s'((?:[^']|'')*)';", re.DOTALL)
 
 @dataclass
 class Statement:
-    """One entry of pg_dump's; some kinds consist of several SQL statements."""
+    """One entry of pg_dump's output; some kinds consist of several SQL statements."""
 
     kind: str
     text: str
@@ -56,7 +56,7 @@ class Statement:
 
 
 def written_out(dsn: str) -> str:
-    """Return the text of sql/schema.sql for this database, which is newly migrated and of PostgreSQL 18."""
+    """Return the text of sql/schema.sql for this database, a newly migrated one on PostgreSQL 18."""
     dump = dumped(dsn)
     with psycopg.connect(dsn) as connection:
         tables = _tables(connection)
@@ -83,18 +83,20 @@ def _tables(connection: psycopg.Connection) -> list[str]:
 
 
 def _definitions(connection: psycopg.Connection) -> list[tuple[str, str]]:
-    """Pair each constraint and index as pg_dump writes it with the same without needless parentheses."""
+    """Pair each constraint, index and view as pg_dump writes it with its form without extra parentheses."""
     connection.execute("set search_path to ''")  # as pg_dump does: names are qualified
     return connection.execute(
         "select pg_get_constraintdef(oid), pg_get_constraintdef(oid, true) from pg_constraint"
         " where connamespace = 'public'::regnamespace"
         " union select pg_get_indexdef(oid), pg_get_indexdef(oid, 0, true) from pg_class"
-        " where relkind in ('i', 'I') and relnamespace = 'public'::regnamespace order by 1"
+        " where relkind in ('i', 'I') and relnamespace = 'public'::regnamespace"
+        " union select rtrim(pg_get_viewdef(oid), ';'), rtrim(pg_get_viewdef(oid, true), ';') from pg_class"
+        " where relkind = 'v' and relnamespace = 'public'::regnamespace order by 1"
     ).fetchall()
 
 
 def _in_order(statements: list[Statement], tables: list[str]) -> list[Statement]:
-    """Put each statement with what it is about, and the keys of a table into its definition."""
+    """Put each statement beside its subject, and a table's keys into its definition."""
     made = {each.subject: each for each in statements if each.kind == "TABLE"}
     rest = []
     for each in statements:
@@ -119,7 +121,7 @@ def _in_order(statements: list[Statement], tables: list[str]) -> list[Statement]
 
 
 def _laid_out(statements: list[Statement]) -> Iterator[str]:
-    """Yield the lines: a blank one between statements, except between remarks of one subject."""
+    """Yield the lines, with a blank one between statements, except between comments on one subject."""
     before = None
     for each in statements:
         if (
@@ -134,7 +136,7 @@ def _laid_out(statements: list[Statement]) -> Iterator[str]:
 
 
 def _formatted(statement: Statement) -> str:
-    """Set one statement out as the migrations do."""
+    """Format a statement as the migrations do."""
     text = statement.text
     remark = _REMARK.fullmatch(text)
     if remark:
@@ -145,7 +147,7 @@ def _formatted(statement: Statement) -> str:
         values = ",\n".join(sorted(row.strip().removesuffix(",") for row in rows))
         text = f"{first}\n{values};"
     body = _BODY.search(text)
-    if body:  # which stays as its migration has it
+    if body:  # a function's body stays as its migration has it
         return f"{_lines(text[: body.start()])} {body[0]}{_lines(text[body.end() :])}"
     return _lines(text)
 

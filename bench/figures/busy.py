@@ -1,4 +1,4 @@
-"""Where the time goes: a token without its answer's start and end, at two paces, and these two alone."""
+"""Where the time goes: a token at two paces, without its answer's start and end, and these two alone."""
 
 from __future__ import annotations
 

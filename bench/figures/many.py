@@ -1,4 +1,4 @@
-"""A thousand streams at once on one worker: what is lost, how even they are, and what memory they take."""
+"""A thousand streams at once on one worker: tokens lost, how evenly they arrive, and memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def measure(setup: Setup) -> Measured:
         idle = resident(chat[1])
         direct = processes.load(model, chat[1], streams=1000, tokens=TOKENS, direct=True)
         seen = processes.load(*chat, streams=1000, tokens=TOKENS)
-    a_stream = seen["peak"] - idle  # megabytes of a thousand are kilobytes of one
+    a_stream = seen["peak"] - idle  # megabytes for a thousand are kilobytes for one
     rows = [
         Row(
             "1,000 live streams at 30 tokens/s on one worker: tokens lost",

@@ -1,4 +1,4 @@
-"""What it costs to list, get and create conversations, beside the bare statement on a held connection."""
+"""The cost of listing, getting and creating conversations, beside the bare statement on one connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATEMENTS = 1500
 
 
 def measure(setup: Setup) -> Measured:
-    """Send each kind of request to the service, and to a handler on the bare libraries."""
+    """Send each kind of request to the service, and to a handler with nothing but the libraries."""
     database_url = setup.database_url
     user = uuid4()
     rows = []

@@ -1,4 +1,4 @@
-"""What a relayed token costs for one reader over either transport, for further readers, for many streams."""
+"""The cost of a relayed token: for one reader over either transport, for more readers, for many streams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def measure(setup: Setup) -> Measured:
         processes.floor("relay", model) as copy,
         processes.service(setup.database_url, model) as chat,
     ):
-        processes.load(*chat, streams=50, tokens=TOKENS)  # connections and statements are made once
+        processes.load(*chat, streams=50, tokens=TOKENS)  # opens connections, prepares statements
 
         def cost_of(where: tuple[int, int], times: int, **options: object) -> tuple[float, int]:
             seen = [processes.load(*where, tokens=TOKENS, **options) for _ in range(times)]
@@ -59,7 +59,7 @@ def measure(setup: Setup) -> Measured:
             )
             if count == 100:
                 three, missing = cost_of(chat, times, streams=count, readers=3)
-                # Counted per token and reader: three readers cost as much as one and two further ones.
+                # Counted per token and reader: three readers cost as much as one reader and two more.
                 further = (three * 3 - costs["server-sent events"]) / 2
                 rows.append(
                     Row(

@@ -1,1 +1,1 @@
-"""Who may ask, and how often: tokens, rate limits, failed sign-ins."""
+"""Who may ask: tokens, and how many may fail. The rate of sending is checked in SQL: generation/limits.py."""

@@ -1,1 +1,1 @@
-"""The commands of `chat-api`, a module or a package for each."""
+"""The commands of `chat-api`: a module or a package for each."""

@@ -1,4 +1,4 @@
-"""`chat-api dev`: everything on this machine."""
+"""`chat-api dev`: run the whole stack on this machine."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from chat_api.commands.numbers import whole_number
 
 
 def add_dev_command(commands: Any) -> None:
-    """Add `dev` to argparse's subparsers."""
+    """Add the command `dev` to argparse's subparsers."""
     parser = commands.add_parser(
         "dev",
         help="run everything on this machine: database, model, sign-in and server",
         description="Run everything on this machine, with nothing else to install: PostgreSQL, migrations, a "
-        "local model, a development auth service and the server. Prints the web page's address, a token and "
-        "a curl line.",
-        epilog="Takes BASE_PATH, FRONTEND_URL and LOG_LEVEL from the environment, and with --inference-url "
-        "also INFERENCE_API_KEY, INFERENCE_MODEL and INTERNAL_API_KEY. Lists the other settings that it "
-        "ignores.",
+        "local model, a development auth service and the server. Prints the web page's URL, a token and a "
+        "curl command.",
+        epilog="The command takes BASE_PATH, FRONTEND_URL and LOG_LEVEL from the environment, and with "
+        "--inference-url also INTERNAL_API_KEY, INFERENCE_ADD, INFERENCE_API_KEY, INFERENCE_CONTEXT_TOKENS, "
+        "INFERENCE_MAX_TOKENS_FIELD, INFERENCE_MODEL and INFERENCE_OMIT. It ignores all other settings, "
+        "and names those that are set.",
     )
     parser.add_argument(
         "--port",
@@ -43,7 +44,7 @@ def add_dev_command(commands: Any) -> None:
 
 
 def dev_command(options: argparse.Namespace) -> int:
-    """Run the stack until a signal ends it; the exit status."""
+    """Run the stack until a signal ends it. Returns the exit status."""
     from chat_api.dev.stack import DevOptions, run  # noqa: PLC0415 - only this command needs the stack
 
     return asyncio.run(

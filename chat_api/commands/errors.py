@@ -1,6 +1,6 @@
-"""How a command ends that can't do its work; each error's text is the sentence to show.
+"""How a command ends if it can't do its work. Each error's text is the sentence to show.
 
-MisusedError          exit status 2: the command was given something that it can't work with
+MisusedError          exit status 2: the command was given something that it can't use
 ├─ UnknownQueryError  there is no query of that name
 └─ ParameterError     the query has no such parameter, or doesn't accept the value
 FailedError           exit status 1: the command's work failed
@@ -15,11 +15,11 @@ INTERRUPTED = 128 + 2  # as a shell reports that SIGINT ended a command
 
 
 class MisusedError(Exception):
-    """The command was given something that it can't work with."""
+    """The command was given something that it can't use."""
 
 
 class UnknownQueryError(MisusedError):
-    """There is no query of that name; the text names the nearest ones."""
+    """There is no query of that name. The text names the nearest ones."""
 
 
 class ParameterError(MisusedError):
@@ -31,11 +31,11 @@ class FailedError(Exception):
 
 
 def fail(reason: str, status: int = FAILED) -> int:
-    """Write why to stderr, and return the exit status."""
+    """Write the reason to stderr, and return the exit status."""
     warn(reason)
     return status
 
 
 def warn(text: str) -> None:
-    """Write a text to stderr, each line under the program's name."""
+    """Write a text to stderr, with the program's name before each line."""
     sys.stderr.write("".join(f"chat-api: {line}\n" for line in text.splitlines()))

@@ -1,4 +1,4 @@
-"""`chat-api migrate` on the command line. Loaded with every command, so it knows nothing of the database."""
+"""The arguments of `chat-api migrate`. Every command loads this module, so it imports no psycopg."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MOST_AT_ONCE = 9_999
 
 
 def add_migrate_command(commands: Any) -> None:
-    """Add `migrate` to argparse's subparsers; the option `action` is a function below."""
+    """Add `migrate` to argparse's subparsers. Its option `action` is one of the functions below."""
     parser = commands.add_parser(
         "migrate",
         help="bring the database's schema up to date",
-        description="Bring the schema of DATABASE_URL up to date, as the role that owns it, and give "
-        "SERVICE_ROLE, where it is set, the rights that the service needs. Safe when several start at once, "
-        "and while the service runs, of this release or of the one before. A database that a later release "
-        "has migrated is left alone.",
+        description="Bring the schema of DATABASE_URL up to date, as the role that owns it. If SERVICE_ROLE "
+        "is set, give that role the rights that the service needs. It is safe to run several at once, and "
+        "to run it while this release or the previous one is serving. A database that a later release has "
+        "migrated is left alone.",
         epilog="docs/operations/upgrades-and-backups.md explains how to replace a release with the next one.",
     )
     parser.set_defaults(command=migrate_command, action=_apply)
@@ -39,26 +39,26 @@ def add_migrate_command(commands: Any) -> None:
         help="apply the pending migrations (the default)",
         description="Apply the pending migrations, in order.",
     )
-    # The same two, after the action: one that isn't given there leaves the value from before it.
+    # The same two options after the action. SUPPRESS keeps a value that was given before it.
     _add_apply_options(apply, wait=argparse.SUPPRESS, allow=argparse.SUPPRESS)
     apply.set_defaults(action=_apply)
 
     status = actions.add_parser(
         "status",
-        help="show what is applied, what is pending, and what that will lock",
+        help="show which migrations are applied, which are pending, and what those will lock",
         description="Show which migrations are applied. For each pending one, show which tables it locks and "
-        "how, how much of the current data it reads, who waits meanwhile, and when it gives up. Changes "
-        "nothing. Exit status: 0 nothing is pending, 3 something is, 1 the status can't be read or a later "
-        "release has migrated the database.",
+        "how, how much of the current data it reads, what waits meanwhile, and when it gives up. Changes "
+        "nothing. Exit status: 0 if nothing is pending, 3 if something is, 1 if the status can't be read or "
+        "a later release has migrated the database.",
     )
     status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(action=_status)
 
     rollback = actions.add_parser(
         "rollback",
-        help="roll back the newest migrations, one by default",
+        help="roll back the newest migrations (by default, one)",
         description="Roll back the newest migrations. Conversations and messages stay; the first lines of "
-        "each .rollback.sql say what is lost. Stop the service of the newer release first.",
+        "each .rollback.sql say what is lost. Stop the newer release's servers first.",
     )
     rollback.add_argument(
         "--count",
@@ -75,7 +75,7 @@ def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any
         type=whole_number(0, LONGEST_WAIT, what="seconds,"),
         default=wait,
         metavar="SECONDS",
-        help="how long to keep trying while another transaction holds a lock (default: one try)",
+        help="how long to keep trying while another transaction holds a lock (default: 0, a single try)",
     )
     parser.add_argument(
         FLAG,
@@ -86,7 +86,7 @@ def _add_apply_options(parser: argparse.ArgumentParser, *, wait: Any, allow: Any
 
 
 def migrate_command(options: argparse.Namespace) -> int:
-    """Run the chosen action; the exit status. Raises FailedError, SettingsError."""
+    """Run the chosen action. Returns the exit status. Raises FailedError, SettingsError."""
     return print_result(_run, options)
 
 
@@ -111,8 +111,8 @@ def _apply(settings: Settings, options: argparse.Namespace) -> int:
         role,
         wait_seconds=options.wait,
         allow_newer=options.allow_newer_schema,
-        told=warn,
-        done_one=lambda name: _say(f"applied {name}"),
+        warn=warn,
+        on_done=lambda name: _say(f"applied {name}"),
     )
     if not done:
         _say("nothing to apply")
@@ -125,7 +125,7 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> int:
     from chat_api.migrate.apply import rollback_migrations  # noqa: PLC0415
 
     if not rollback_migrations(
-        settings.database_url, options.count, done_one=lambda name: _say(f"rolled back {name}")
+        settings.database_url, options.count, on_done=lambda name: _say(f"rolled back {name}")
     ):
         _say("nothing to roll back")
     return 0
@@ -146,9 +146,9 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    """At once: what failed afterwards is told on stderr, behind it."""
+    """Write a line and flush it, so that it comes before a later failure on stderr."""
     try:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # its reader left; what is to be done is done all the same
+    except BrokenPipeError:  # the reader has left; the work is still done
         discard_output()

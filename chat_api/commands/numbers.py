@@ -1,4 +1,4 @@
-"""Numbers on the command line: what argparse calls as an argument's `type`."""
+"""Numbers on the command line, for the `type` of argparse's arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def whole_number(least: int, most: int | None = None, *, what: str = "a number") -> Callable[[str], int]:
-    """A parser for a whole number from `least` to `most`, which raises argparse's ArgumentTypeError.
+    """Make a parser for a whole number from `least` to `most`. It raises argparse's ArgumentTypeError.
 
     `what` names the number in that error, with its unit: "a port", "a number of days".
     """

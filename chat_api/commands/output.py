@@ -1,4 +1,4 @@
-"""Commands that print: what happens when nobody reads their output, or the disk is full."""
+"""The output of commands: what happens if its reader leaves or the disk is full."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def print_result(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Run a command that writes to the standard output; its exit status. Raises FailedError."""
+    """Run a command that writes to standard output. Returns its exit status. Raises FailedError."""
     try:
         status = command(options)
         sys.stdout.flush()
@@ -27,9 +27,9 @@ def print_result(command: Callable[[argparse.Namespace], int], options: argparse
         if error.errno not in DISK_TROUBLE:
             raise
         discard_output()
-        raise FailedError(f"cannot write all of it to the standard output: {error.strerror}") from error
+        raise FailedError(f"cannot write all of it to standard output: {error.strerror}") from error
 
 
 def discard_output() -> None:
-    """Point the standard output at nothing: the interpreter flushes it once more at its end."""
+    """Redirect standard output to nothing, because the interpreter flushes it once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

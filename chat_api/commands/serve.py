@@ -1,4 +1,4 @@
-"""`chat-api serve`: the server, with the environment's settings."""
+"""`chat-api serve`: run the server with the environment's settings."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import Any
 from chat_api.commands.errors import FailedError
 from chat_api.commands.numbers import whole_number
 from chat_api.migrate.newer_schema import FLAG
-from chat_api.settings import load_settings
+from chat_api.settings import contradicting_names, load_settings
 
 
 def add_serve_command(commands: Any) -> None:
-    """Add `serve` to argparse's subparsers."""
+    """Add the command `serve` to argparse's subparsers."""
     parser = commands.add_parser(
         "serve",
         help="run the server, with the environment's settings",
-        description="Run the server with the environment's settings. SIGTERM and SIGINT let running answers "
-        "finish (DRAIN_SECONDS); a second signal ends the server at once.",
+        description="Run the server with the environment's settings. SIGTERM and SIGINT give running answers "
+        "DRAIN_SECONDS to finish; a second signal ends the server at once.",
     )
-    where = parser.add_argument_group("where it listens")
-    where.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    where = parser.add_argument_group("address")
+    where.add_argument(
+        "--host", default="127.0.0.1", help="host name or IP address to listen on (default: %(default)s)"
+    )
     where.add_argument(
         "--port",
         type=whole_number(1, 65535, what="a port"),
@@ -34,26 +36,27 @@ def add_serve_command(commands: Any) -> None:
         type=whole_number(1, what="a number of processes,"),
         default=1,
         metavar="N",
-        help="processes that share the work, one for each core; a worker that dies is restarted, and SIGHUP "
-        "restarts them one after the other (default: %(default)s)",
+        help="number of worker processes; one per core is a good choice. A worker that dies is restarted, "
+        "and SIGHUP restarts the workers one by one (default: %(default)s)",
     )
     parser.add_argument(
         FLAG,
         action="store_true",
-        help="start even if a later release has migrated the database, where its release notes allow that: "
-        "for restarts of the old release during a rolling upgrade",
+        help="start even if a later release has migrated the database; for restarts of the old release "
+        "during a rolling upgrade, if the release notes allow it",
     )
     parser.set_defaults(command=serve_command)
 
 
 def serve_command(options: argparse.Namespace) -> int:
-    """Serve until a signal ends it; the exit status. Raises FailedError, SettingsError."""
-    from chat_api.observe.logs import configure_logging  # noqa: PLC0415 - other commands start without a server
+    """Serve until a signal ends it. Returns the exit status. Raises FailedError, SettingsError."""
+    from chat_api.observe.logs import configure_logging  # noqa: PLC0415 - only this command needs it
     from chat_api.serving.listeners import ServeError  # noqa: PLC0415
 
     settings = load_settings()
     configure_logging(settings)
-    from chat_api.serving.schema_guard import SchemaGuard  # noqa: PLC0415 - its logger wants the configuration
+    _warn_of_contradictions()
+    from chat_api.serving.schema_guard import SchemaGuard  # noqa: PLC0415 - its logger needs configuring
 
     where = {
         "host": options.host,
@@ -63,7 +66,7 @@ def serve_command(options: argparse.Namespace) -> int:
     }
     try:
         if options.workers > 1:
-            from chat_api.serving.supervisor import supervise  # noqa: PLC0415 - without the server's weight
+            from chat_api.serving.supervisor import supervise  # noqa: PLC0415 - it doesn't load the server
 
             return supervise(options.workers, settings.drain_seconds, **where)
         from chat_api.serving.server import run, serve  # noqa: PLC0415
@@ -72,3 +75,11 @@ def serve_command(options: argparse.Namespace) -> int:
     except ServeError as error:
         raise FailedError(str(error)) from error
     return 0
+
+
+def _warn_of_contradictions() -> None:
+    import structlog  # noqa: PLC0415 - only this command needs it
+
+    log = structlog.get_logger(__name__)
+    for own, theirs in contradicting_names():
+        log.warning("setting_ignored", setting=theirs, reason=f"{own} says something else, and counts")

@@ -9,25 +9,25 @@ from typing import Any
 import psycopg
 
 from chat_api.commands.errors import FailedError
-from chat_api.migrate.errors import errors_told
+from chat_api.migrate.errors import explain_errors
 from chat_api.postgres import session
 from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn
 
 APPLICATION = "chat-api sql"
-"""What pg_stat_activity shows of it."""
+"""The application name that pg_stat_activity shows."""
 
 
 @contextmanager
 def connected(database_url: str, application: str = APPLICATION) -> Iterator[psycopg.Connection[Any]]:
-    """An autocommit session, known to DBAs as `application`.
+    """Open an autocommit session that DBAs see as `application`.
 
     Raises:
-        FailedError: the database can't be reached, or refuses what is asked in here.
+        FailedError: the database can't be reached, or refuses a statement within the block.
     """
     try:
         with (
-            errors_told("cannot work with the database"),
+            explain_errors("cannot work with the database"),
             session.connected(parse_dsn(database_url), application) as connection,
         ):
             yield connection

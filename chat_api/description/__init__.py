@@ -1,5 +1,5 @@
 """The API's description, made from the route tables and the models: OpenAPI, and AsyncAPI for the WebSocket.
 
-Routes declare beside their handlers what these don't say (`declare`); the rest of this package is loaded when
-somebody asks for a description.
+Routes declare the rest beside their handlers (`declare`). The other modules are loaded when a description is
+first requested.
 """

@@ -122,7 +122,7 @@ def _message(model: type[BaseModel], known: dict[str, Schema]) -> Schema:
     payload = refer(model.__name__)
     return {
         "name": model.__name__,
-        "summary": " ".join((model.__doc__ or "").split()),
+        "summary": model.__doc__,
         "payload": payload,
         "examples": [{"payload": example(payload, known)}],
     }
@@ -132,7 +132,7 @@ def _operation(kind: str, model: type[BaseModel]) -> Schema:
     return {
         "action": "receive",
         "channel": {"$ref": CHANNEL},
-        "summary": " ".join((model.__doc__ or "").split()),
+        "summary": model.__doc__,
         "messages": [{"$ref": f"{CHANNEL}/messages/{kind}"}],
         "reply": {
             "channel": {"$ref": CHANNEL},

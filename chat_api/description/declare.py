@@ -1,4 +1,4 @@
-"""What a route says of itself, beside its handler."""
+"""Declarations beside the handlers, for the API's description."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _declared: dict[Handler, Operation] = {}
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A header, a part of the query or of the path; `schema` is JSON Schema."""
+    """A header, or a parameter of the query or the path; `schema` is JSON Schema."""
 
     place: Literal["header", "query", "path"]
     name: str
@@ -36,7 +36,7 @@ class Parameter:
 
 
 class Response:
-    """A status, when it comes, and what it brings: models as JSON, names of media types as they are."""
+    """A status, its meaning and its contents: models stand for JSON, strings are media types."""
 
     def __init__(self, status: int | str, says: str, *contents: type[BaseModel] | str) -> None:
         self.status = str(status)
@@ -46,12 +46,12 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What can't be read off a handler, its models and its path. Its docstring begins the description."""
+    """What can't be derived from a handler, its models and its path; `says` is the description."""
 
     summary: str
     tag: str
     answers: Sequence[Response]
-    says: str = ""
+    says: str
     errors: Sequence[type[ChatError]] = ()
     parameters: Sequence[Parameter] = ()
     query: type[BaseModel] | None = None
@@ -62,8 +62,8 @@ class Operation:
 def describe(operation: Operation) -> Callable[[_Route], _Route]:
     """Declare what a handler takes and answers.
 
-    Understood without a word: the caller's token and its errors unless the handler is public, 404 where the
-    path has an id, 422 where something is read, 400, 413 and 415 where that is a body, 500.
+    Some things needn't be declared: the token and its errors, unless the handler is public; 404 if the path
+    has an id; 422 if there is input, and 400, 413 and 415 if that is a body; 500.
     """
 
     def declare(handler: _Route) -> _Route:
@@ -74,5 +74,5 @@ def describe(operation: Operation) -> Callable[[_Route], _Route]:
 
 
 def declared(handler: Handler) -> Operation | None:
-    """What was declared."""
+    """What a handler declares, if anything."""
     return _declared.get(handler)

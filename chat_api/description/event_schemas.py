@@ -1,4 +1,7 @@
-"""What readers of an answer are sent, as SSE and as frames: docs/contract.md sections 2 and 3."""
+"""The events that readers of an answer get, as SSE and as frames (docs/contract.md sections 2 and 3).
+
+The API's description quotes `__doc__`. It is assigned, because python -OO drops docstrings.
+"""
 
 from __future__ import annotations
 
@@ -7,76 +10,130 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chat_api.bodies import FinishReason
+from chat_api.bodies import FinishReason, ToolCall, Usage
 
 GENERATION = "01a2f3c4-9aab-7bcd-8ef0-112233445566"
 CONVERSATION = "01a2f3c4-5d6e-7f80-8a1b-2c3d4e5f6071"
 QUESTION = "01a2f3c4-7a8b-7c90-8d1e-2f3041526373"
 ANSWER = "01a2f3c4-7a8b-7c90-8d1e-2f3041526374"
 
+# Each describes an event and its frame.
+_PIECE = "The next piece of the answer: append it. Other fields of the model server, such as `gpu`, are kept."
+_THOUGHT = "The next piece of the model's thinking: append it, apart from the answer's text."
+_CALL = (
+    "A piece of a call of one of the caller's tools. `id` and `name` come with the first piece of an "
+    "`index`; `arguments` is JSON text to be appended."
+)
+_WHOLE = (
+    "All that was said so far, in place of events that are no longer kept: show it instead of what you have."
+)
+_REASON = "Why the answer ends here, with a code that never changes; `done` follows."
+_LAST = "The last event. The answer is stored as `message_id`; null: nothing was said, so nothing was stored."
+
 
 class _Data(BaseModel):
     model_config = ConfigDict(defer_build=True)
 
 
+class HistorySent(_Data):
+    __doc__ = "How much of the conversation the model is sent."
+
+    sent: int = Field(ge=1, description="messages, the question among them", examples=[12])
+    left_out: int = Field(
+        ge=0,
+        description="earlier messages that don't fit; a count of more than 200 may be too low",
+        examples=[3],
+    )
+
+
 class Start(_Data):
-    """Number 0: which answer this is, and what it answers."""
+    __doc__ = "Event number 0: the ids of the answer and of the question, and what the model is sent."
 
     generation_id: UUID = Field(examples=[GENERATION])
     conversation_id: UUID = Field(examples=[CONVERSATION])
     user_message_id: UUID = Field(examples=[QUESTION])
+    history: HistorySent | None = Field(None, description="null in answers that an earlier release began")
 
 
 class Token(_Data):
-    """The next piece of the answer: append it. More that the model server sent (as `gpu`) comes along."""
+    __doc__ = _PIECE
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [{"token": "Boil", "gpu": 0}]})
 
     token: str
 
 
+class Reasoning(_Data):
+    __doc__ = _THOUGHT
+
+    model_config = ConfigDict(extra="allow")
+
+    reasoning: str = Field(examples=["They ask"])
+
+
+class CallPiece(_Data):
+    __doc__ = _CALL
+
+    index: int = Field(ge=0, examples=[0])
+    id: str | None = Field(None, examples=["call_1"])
+    name: str | None = Field(None, examples=["weather"])
+    arguments: str = Field(examples=['{"ci'])
+
+
+class ToolCallPiece(_Data):
+    __doc__ = _CALL
+
+    tool_call: CallPiece
+
+
 class Reset(_Data):
-    """The whole text so far, in place of events that are no longer kept: show it instead of what you have."""
+    __doc__ = _WHOLE
 
     reset: Literal[True]
     content: str = Field(examples=["Boil water with ginger and cardamom."])
+    reasoning: str | None = Field(examples=["They ask for a recipe."])
+    tool_calls: list[ToolCall] | None = Field(examples=[None])
 
 
 class Failure(_Data):
-    """Why the answer ends here, by a code that stays the same; `done` follows."""
+    __doc__ = _REASON
 
     error: str = Field(examples=["inference_interrupted"])
-    detail: str = Field(examples=["The model server broke off in the middle of the answer; try again."])
+    detail: str = Field(examples=["The model server broke off in the middle of the answer. Try again."])
+    retry_after: int | None = Field(
+        None, ge=1, description="seconds to wait, if the model server named a time", examples=[42]
+    )
 
 
 class Done(_Data):
-    """The last one. What was said is stored as `message_id`; null: nothing was said."""
+    __doc__ = _LAST
 
     done: Literal[True]
     message_id: UUID | None = Field(examples=[ANSWER])
     finish_reason: FinishReason = Field(examples=["stop"])
     token_count: int = Field(ge=0, examples=[56])
     inference_time_ms: int = Field(ge=0, examples=[812])
+    usage: Usage
 
 
-DATA: tuple[type[BaseModel], ...] = (Start, Token, Reset, Failure, Done)
+DATA: tuple[type[BaseModel], ...] = (Start, Token, Reasoning, ToolCallPiece, Reset, Failure, Done)
 
 
 class _Placed(BaseModel):
     conversation_id: UUID = Field(examples=[CONVERSATION])
     generation_id: UUID = Field(examples=[GENERATION])
-    seq: int = Field(ge=0, description="its number: in `after`, to continue behind it", examples=[1])
+    seq: int = Field(ge=0, description="its number; use it in `after` to continue after it", examples=[1])
 
 
 class StartFrame(Start):
-    """Number 0 of an answer: which one, and what it answers."""
+    __doc__ = "Event number 0 of an answer: its id and its question's, and what the model is sent."
 
     type: Literal["start"]
     seq: Literal[0]
 
 
 class TokenFrame(_Placed, Token):
-    """The next piece of the answer: append it. More that the model server sent (as `gpu`) comes along."""
+    __doc__ = _PIECE
 
     model_config = ConfigDict(json_schema_extra={"examples": []})
 
@@ -84,26 +141,38 @@ class TokenFrame(_Placed, Token):
     token: str = Field(examples=["Boil"])
 
 
+class ReasoningFrame(_Placed, Reasoning):
+    __doc__ = _THOUGHT
+
+    type: Literal["reasoning"]
+
+
+class ToolCallFrame(_Placed, ToolCallPiece):
+    __doc__ = _CALL
+
+    type: Literal["tool_call"]
+
+
 class ResetFrame(_Placed, Reset):
-    """The whole text so far, in place of events that are no longer kept: show it instead of what you have."""
+    __doc__ = _WHOLE
 
     type: Literal["reset"]
 
 
 class FailureFrame(_Placed, Failure):
-    """Why the answer ends here, by a code that stays the same; `done` follows."""
+    __doc__ = _REASON
 
     type: Literal["error"]
 
 
 class DoneFrame(_Placed, Done):
-    """The last one. What was said is stored as `message_id`; null: nothing was said."""
+    __doc__ = _LAST
 
     type: Literal["done"]
 
 
 class ReadyFrame(_Data):
-    """The token is good: commands may come."""
+    __doc__ = "The token is valid; commands may be sent."
 
     type: Literal["ready"]
     user_id: UUID = Field(examples=["7b0e7c3a-94c8-4a53-8a60-3b1de6a3f9d2"])
@@ -114,7 +183,7 @@ class _Answering(_Data):
 
 
 class Problem(_Data):
-    """A field that is not valid: its place, the kind of problem and a sentence."""
+    __doc__ = "A field that is not valid: its place, the kind of problem and a sentence."
 
     type: str
     loc: list[str | int]
@@ -122,29 +191,44 @@ class Problem(_Data):
 
 
 class AckFrame(_Answering):
-    """Done, or begun: its events follow where `generation_id` names an answer."""
+    __doc__ = "The command was carried out. If `generation_id` names an answer, its events follow."
 
     type: Literal["ack"]
     generation_id: UUID | None = Field(None, examples=[GENERATION])
-    user_message_id: UUID | None = Field(None, description="of a send or regenerate", examples=[QUESTION])
+    user_message_id: UUID | None = Field(
+        None, description="after send, regenerate and tool_results", examples=[QUESTION]
+    )
+    stopped: bool | None = Field(
+        None, description="after stop: whether the answer is known to have ended", examples=[True]
+    )
 
 
 class RefusalFrame(_Answering):
-    """The command was refused, and changed nothing; the socket stays open. `ref` is null if it had none."""
+    __doc__ = (
+        "The command was refused and changed nothing. The socket stays open. `ref` is null if it had none."
+    )
 
     type: Literal["error"]
     code: str = Field(examples=["generation_running"])
     detail: str | list[Problem] = Field(
         description="a sentence; for `validation_failed` a list of problems",
-        examples=["An answer is being written in this conversation: wait for it or stop it first."],
+        examples=["An answer is being written in this conversation. Wait for it or stop it first."],
     )
-    status: int = Field(description="what HTTP would have answered", examples=[409])
+    status: int = Field(description="the status that HTTP would have", examples=[409])
     retry_after: int | None = Field(
-        description="seconds to wait before trying again; null where waiting doesn't help", examples=[None]
+        description="seconds to wait before trying again; null if waiting doesn't help", examples=[None]
     )
     generation_id: UUID | None = Field(
-        None, description="of `generation_running`: the one", examples=[GENERATION]
+        None, description="with `generation_running`: the answer being written", examples=[GENERATION]
     )
 
 
-EVENT_FRAMES: tuple[type[BaseModel], ...] = (StartFrame, TokenFrame, ResetFrame, FailureFrame, DoneFrame)
+EVENT_FRAMES: tuple[type[BaseModel], ...] = (
+    StartFrame,
+    TokenFrame,
+    ReasoningFrame,
+    ToolCallFrame,
+    ResetFrame,
+    FailureFrame,
+    DoneFrame,
+)

@@ -118,12 +118,11 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Schema]:
 def _operation(
     path: str, handler: Handler, operation: Operation, is_public: bool, known: dict[str, Schema], more: str
 ) -> Schema:
-    told = [" ".join((handler.__doc__ or "").split()), operation.says, more]
     described: Schema = {
         "operationId": f"{handler.__module__.rpartition('.')[2]}_{handler.__name__}",
         "tags": [operation.tag],
         "summary": operation.summary,
-        "description": "\n\n".join(filter(None, told)),
+        "description": f"{operation.says}\n\n{more}" if more else operation.says,
         "parameters": _parameters(path, operation),
         "responses": {
             **{answer.status: _answer(answer, known) for answer in operation.answers},

@@ -1,4 +1,4 @@
-"""Errors as callers see them: docs/contract.md section 1, Errors."""
+"""Errors as callers see them (docs/contract.md section 1, Errors)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chat_api.description.schemas import Schema, refer
 SCHEMAS: dict[str, Schema] = {
     "Error": {
         "type": "object",
-        "description": "What went wrong: a sentence for people, and a code for programs that stays the same.",
+        "description": "What went wrong: a sentence for people, and for programs a code that never changes.",
         "required": ["detail", "code"],
         "properties": {
             "detail": {"type": "string"},
@@ -19,13 +19,13 @@ SCHEMAS: dict[str, Schema] = {
             "generation_id": {
                 "type": "string",
                 "format": "uuid",
-                "description": "of `generation_running`: the answer that is being written",
+                "description": "with `generation_running`: the answer being written",
             },
         },
     },
     "ValidationError": {
         "type": "object",
-        "description": "Which fields are not valid, each with its place, the kind of problem and a sentence.",
+        "description": "The fields that are not valid, each with its place, the kind of problem, a sentence.",
         "required": ["detail", "code"],
         "properties": {
             "detail": {
@@ -47,9 +47,9 @@ SCHEMAS: dict[str, Schema] = {
 }
 _HEADERS = {
     "Retry-After": "Seconds to wait before trying again.",
-    "WWW-Authenticate": "The scheme that the service takes.",
-    "Upgrade": "The protocol that this address speaks.",
-    "Sec-WebSocket-Version": "The version that this address speaks.",
+    "WWW-Authenticate": "The authentication scheme to use.",
+    "Upgrade": "The protocol to upgrade to.",
+    "Sec-WebSocket-Version": "The WebSocket version to use.",
 }
 
 
@@ -70,16 +70,16 @@ def sample(kind: type[errors.ChatError]) -> errors.ChatError:
 
 
 def response(kinds: Iterable[type[errors.ChatError]], headers: Schema) -> Schema:
-    """The response of a status that comes with these errors; `headers` are those of every response."""
+    """The response for a status with these errors; `headers` are those of every response."""
     samples = {kind.code: sample(kind) for kind in kinds}
-    told: dict[str, Any] = dict(headers)
+    described: dict[str, Any] = dict(headers)
     for each in samples.values():
         for name in each.headers:
             if name in _HEADERS:
-                told[name] = {"description": _HEADERS[name], "schema": {"type": "string"}}
+                described[name] = {"description": _HEADERS[name], "schema": {"type": "string"}}
     return {
         "description": " ".join(f"`{code}`: {each.sentence}" for code, each in samples.items()),
-        "headers": told,
+        "headers": described,
         "content": {
             "application/json": {
                 "schema": _schema(samples),

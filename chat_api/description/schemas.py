@@ -1,4 +1,4 @@
-"""Pydantic models as JSON Schema, and the examples that their fields give."""
+"""Pydantic models as JSON Schema, and examples made from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACE = "#/components/schemas/{model}"
 
 
 def schemas(models: Iterable[tuple[type[BaseModel], Mode]]) -> dict[str, Schema]:
-    """The schemas of models and of the models in them, by name; requests are for `validation`."""
+    """The schemas of models and of the models in them, by name; a request's mode is `validation`."""
     unique = list(dict.fromkeys(models))
     _, defined = models_json_schema(unique, ref_template=PLACE)
     found: dict[str, Schema] = _without_titles(defined.get("$defs", {}))
@@ -28,7 +28,7 @@ def refer(name: str) -> Schema:
 
 
 def example(schema: Schema, known: dict[str, Schema]) -> Any:
-    """A value that fits, made of the examples of its parts; what is optional and has none is left out."""
+    """A valid value, made of the examples of its parts. Optional parts without an example are left out."""
     if "$ref" in schema:
         return example(known[schema["$ref"].rpartition("/")[2]], known)
     for part in (schema, *schema.get("anyOf", ())):
@@ -73,7 +73,7 @@ def _has_example(schema: Schema, known: dict[str, Schema]) -> bool:
 
 
 def _without_titles(schemas: Any) -> Any:
-    """Pydantic names each field a second time."""
+    """Remove the titles by which pydantic repeats each field's name."""
     if isinstance(schemas, list):
         return [_without_titles(each) for each in schemas]
     if not isinstance(schemas, dict):

@@ -1,6 +1,4 @@
-"""The development stack: everything `chat-api dev` needs on one machine, and nothing that a deployment
-uses.
+"""The development stack: everything that `chat-api dev` needs on one machine. Deployments use none of it.
 
-Nothing outside this package imports it but the `dev` command and the tests, which borrow the PostgreSQL
-launcher.
+Only the `dev` command and the tests import this package. The tests use its PostgreSQL launcher.
 """

@@ -1,4 +1,4 @@
-"""The development auth service: signs in one user, and answers as docs/contract.md section 4 says."""
+"""The development auth service: signs in one user, and behaves as docs/contract.md section 4 describes."""
 
 import hmac
 import json
@@ -21,9 +21,9 @@ _FILE = "auth.json"
 
 
 class DevAuth:
-    """The auth service of the folder `data_dir`, which keeps the signing secret and the user's id.
+    """An auth service with one user. `data_dir` keeps the signing secret and the user's id.
 
-    So tokens hold over restarts. `internal_api_key` is what callers have to send.
+    Tokens therefore stay valid across restarts. Callers must send `internal_api_key`.
     """
 
     def __init__(self, data_dir: Path, internal_api_key: str) -> None:
@@ -38,7 +38,7 @@ class DevAuth:
         self._runner: web.AppRunner | None = None
 
     def token(self, now: float | None = None) -> str:
-        """A token of the development user that is good for seven days."""
+        """Make a token of the development user that is valid for seven days."""
         issued = int(time.time() if now is None else now)
         claims = {
             "sub": self._user["id"],
@@ -59,7 +59,7 @@ class DevAuth:
         return f"http://{host}:{port}"
 
     async def stop(self) -> None:
-        """End it; does nothing where nothing runs."""
+        """Stop the service. Does nothing if it isn't running."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -89,19 +89,19 @@ def _refused(reason: str) -> web.Response:
 
 
 def _kept(path: Path) -> tuple[str, UUID]:
-    """The secret and the user's id in `path`, made there (mode 0600) at the first start."""
+    """Read the secret and the user's id from `path`. The first start creates the file, with mode 0600."""
     try:
         kept = json.loads(path.read_text())
         return str(kept["secret"]), UUID(kept["user_id"])
     except FileNotFoundError:
         pass
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise DevError(f"{path} is damaged: delete it, or begin anew with --reset") from None
+        raise DevError(f"{path} is damaged: delete it, or start over with --reset") from None
     secret, user_id = secrets.token_hex(32), uuid4()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.new")
-    unfinished.unlink(missing_ok=True)  # a file that is there would keep its mode
+    unfinished.unlink(missing_ok=True)  # an existing file would keep its mode
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump({"secret": secret, "user_id": str(user_id)}, file)
-    unfinished.replace(path)  # whole or not there, however the first start ended
+    unfinished.replace(path)  # complete or absent, however the first start ended
     return secret, user_id

@@ -2,17 +2,17 @@
 
 
 class DevError(Exception):
-    """One sentence: what is wrong, and what to do.
+    """The development stack can't run. The text is one sentence: what is wrong, and what to do.
 
     DevError
-    ├── PostgresError   no PostgreSQL
-    └── ModelError      no local model
+    ├── PostgresError   PostgreSQL can't run
+    └── ModelError      the local model can't run
     """
 
 
 class PostgresError(DevError):
-    """There is no PostgreSQL to be had."""
+    """PostgreSQL can't be started or used."""
 
 
 class ModelError(DevError):
-    """There is no local model to be had."""
+    """The local model can't be fetched or run."""

@@ -1,4 +1,4 @@
-"""The development stack's data folder: one stack at a time, and nothing in it that git should see."""
+"""The development stack's data folder. Only one stack uses it at a time, and git ignores its contents."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ from chat_api.dev.lock import Lock, LockHeldError
 
 @contextlib.contextmanager
 def held(folder: Path, address: str) -> Iterator[None]:
-    """Make `folder` if need be and be the only stack on it; `address` is what a second one tells its user.
+    """Create `folder` if necessary, and be the only stack that uses it. A second stack reports our `address`.
 
-    Raises DevError where another stack has it, or it can't be made.
+    Raises DevError if another stack uses it, or if it can't be created.
     """
     lock = Lock(folder / "lock")
     try:
@@ -23,7 +23,7 @@ def held(folder: Path, address: str) -> Iterator[None]:
     except LockHeldError as other:
         pid, _, its_address = str(other).partition(" ")
         raise DevError(
-            f"already running (pid {pid}), its address is {its_address}; --data-dir DIR starts another one"
+            f"already running (pid {pid}), at {its_address}; to start another one, add --data-dir DIR"
         ) from None
     except OSError as error:
         lock.release()

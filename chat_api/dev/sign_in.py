@@ -1,7 +1,8 @@
-"""`GET /dev/token`: the web page signs in by itself.
+"""`GET /dev/token`, by which the web page signs in by itself.
 
-Whoever reads the answer is signed in, so it goes to our own page in a browser on this machine and to nobody
-else: not to pages of other origins, not to a name that was bent to 127.0.0.1, not through a proxy.
+Anyone who can read the response is signed in, so only our own page gets it, in a browser on this machine. It
+is refused to pages of other origins, to foreign names that resolve to 127.0.0.1, and to requests through a
+proxy.
 """
 
 from collections.abc import Callable
@@ -9,15 +10,15 @@ from collections.abc import Callable
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.http.middlewares import public
+from chat_api.http.bearer import public
 
-PATH = "dev/token"  # relative, as the page wants it
+PATH = "dev/token"  # relative, as the page requires
 _HOSTS = {"127.0.0.1", "localhost"}
 _OF_PROXIES = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 
 
 def sign_in(token: Callable[[], str]) -> web.RouteDef:
-    """The route; `token` makes a fresh one for each answer."""
+    """Make the route. `token` makes a new token for each response."""
 
     @public
     async def answer(request: web.Request) -> web.Response:

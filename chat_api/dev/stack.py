@@ -1,4 +1,4 @@
-"""`chat-api dev`: PostgreSQL, a local model, a development auth service and the server, as one."""
+"""`chat-api dev`: PostgreSQL, a local model, a development auth service and the server, in one command."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ from chat_api.serving.server import ServeError, serve
 
 @dataclass(frozen=True)
 class DevOptions:
-    """The command line of `chat-api dev`."""
+    """The options of `chat-api dev`."""
 
     port: int = 8002
     data_dir: Path = Path(".chat-api")
@@ -44,10 +44,11 @@ class DevOptions:
 
 
 async def run(options: DevOptions) -> int:
-    """Run the development stack until SIGINT, SIGTERM or SIGHUP; its exit status.
+    """Run the development stack until SIGINT, SIGTERM or SIGHUP. Returns its exit status.
 
-    A failure is one sentence on stderr and status 1. Of a deployment's environment little is taken, and
-    what isn't is told (`chosen_settings`); raises SettingsError where that can't be used.
+    A failure is reported in one sentence on stderr, and the status is 1. Few settings are taken from the
+    environment, and the others are named in the output (`chosen_settings`). Raises SettingsError if one of
+    those few can't be used.
     """
     chosen, ignored = chosen_settings(local=options.inference_url is None)
     if ignored:
@@ -56,7 +57,7 @@ async def run(options: DevOptions) -> int:
     running = asyncio.create_task(stack.run(), name="development stack")
     loop = asyncio.get_running_loop()
     signals = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it was started under nohup
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # ignored under nohup
         signals.append(signal.SIGHUP)
     for number in signals:
         loop.add_signal_handler(number, stack.end, running)
@@ -69,7 +70,7 @@ async def run(options: DevOptions) -> int:
         sys.stderr.write(f"chat-api dev: {error}\n")
         return 1
     except OSError as error:
-        sys.stderr.write(f"chat-api dev: {error}; mend that, or choose another --data-dir\n")
+        sys.stderr.write(f"chat-api dev: {error}; fix that, or choose another --data-dir\n")
         return 1
     finally:
         for number in signals:
@@ -83,12 +84,12 @@ class _Stack:
         self._chosen = chosen
         self._folder = options.data_dir.absolute()
         self._address = f"http://127.0.0.1:{options.port}{chosen.base_path}"
-        self._house = contextlib.AsyncExitStack()
+        self._parts = contextlib.AsyncExitStack()
         self._serving = False
         self.ending = asyncio.Event()
 
     def end(self, running: asyncio.Task[None]) -> None:
-        """End in order; at once, on a second signal or while it still starts."""
+        """End in order. On a second signal, or while the stack is still starting, end at once."""
         if not self._serving or self.ending.is_set():
             running.cancel()
         self.ending.set()
@@ -97,9 +98,9 @@ class _Stack:
         local = self._options.inference_url is None
         require_extra(local_model=local)
         for name in [name for name in os.environ if name.startswith("PG")]:
-            del os.environ[name]  # libpq's: they would bend every connection that is made here
-        async with self._house:
-            self._house.enter_context(held(self._folder, self._address))
+            del os.environ[name]  # libpq's: they would affect every connection that is made here
+        async with self._parts:
+            self._parts.enter_context(held(self._folder, self._address))
             require_port(self._options.port)
             if local:
                 require_system_libraries()
@@ -116,7 +117,7 @@ class _Stack:
             await asyncio.to_thread(postgres.erase)
             for name in ("auth.json", "model.log"):
                 (self._folder / name).unlink(missing_ok=True)
-        self._house.push_async_callback(asyncio.to_thread, postgres.stop)
+        self._parts.push_async_callback(asyncio.to_thread, postgres.stop)
         return postgres
 
     async def _model(self) -> tuple[tuple[str, Protocol], ModelServer | None]:
@@ -124,18 +125,18 @@ class _Stack:
             return await detect(self._options.inference_url), None
         gguf = await fetch_model(cache_folder(), _say)
         server = ModelServer(gguf, self._folder / "model.log")
-        self._house.push_async_callback(server.stop)
+        self._parts.push_async_callback(server.stop)
         _say("Starting the local model")
         return (await server.start(), "openai"), server
 
     async def _serve(
         self, postgres: Postgres, model: tuple[str, Protocol], server: ModelServer | None
     ) -> None:
-        from chat_api.dev.auth import DevAuth  # noqa: PLC0415 - its jwt is of the extra, looked for only now
+        from chat_api.dev.auth import DevAuth  # noqa: PLC0415 - needs the extra, checked above
 
         key = self._chosen.internal_api_key.get_secret_value() or secrets.token_urlsafe(24)
         auth = DevAuth(self._folder, key)
-        self._house.push_async_callback(auth.stop)
+        self._parts.push_async_callback(auth.stop)
         settings = dev_settings(
             self._chosen,
             port=self._options.port,

@@ -1,4 +1,4 @@
-"""Keeping a process of the development stack alive."""
+"""Restart a process of the development stack whenever it ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,10 +17,10 @@ async def keep_alive(
     start: Callable[[], Awaitable[object]],
     say: Callable[[str], None],
 ) -> NoReturn:
-    """Start it again each time `ended()` returns, until this is cancelled.
+    """Start a process again each time `ended()` returns, until this is cancelled.
 
-    At once after a steady run; after a short one, or after a start that raised a DevError, with a
-    delay that doubles up to 15 s.
+    After a long run it is started at once. After a short run, or a start that raised a DevError, there is a
+    delay, which doubles up to 15 s.
     """
     clock = asyncio.get_running_loop().time
     delay = 0.0
@@ -38,5 +38,5 @@ async def keep_alive(
             except DevError as error:
                 say(f"{error}; next attempt in {delay:g} s")
             else:
-                say(f"{name} runs again")
+                say(f"{name} is running again")
                 break

@@ -1,19 +1,19 @@
 """The shared library that the local model needs and pip can't install.
 
-It is also a program of its own, so that make can look before pip fetches anything:
-`python system_libraries.py` with the arguments of `chat-api dev`. It imports nothing of this package.
+This file is also a program, so that make can check before pip fetches anything: `python system_libraries.py`
+with the arguments of `chat-api dev`. It imports nothing from this package.
 """
 
 import ctypes
 import sys
 
-# The model server's wheels for Linux leave the compiler's OpenMP library to the system. Those for macOS
-# need none.
+# The model server's wheels for Linux rely on the system for the compiler's OpenMP library. Those for macOS
+# don't need it.
 NEEDED = "libgomp.so.1"
 
 
 def what_is_missing() -> str | None:
-    """Say in one sentence what is missing and which command installs it; None where nothing is."""
+    """Say in one sentence what is missing and which command installs it. None if nothing is missing."""
     if sys.platform != "linux":
         return None
     try:
@@ -27,8 +27,8 @@ def what_is_missing() -> str | None:
 
 
 def main(arguments: list[str]) -> None:
-    """End with status 1 and the sentence where `chat-api dev` with these arguments would lack the library."""
-    # argparse takes an abbreviation, too.
+    """Exit with status 1 and the sentence if `chat-api dev` with these arguments would lack the library."""
+    # argparse accepts abbreviations too.
     local_model = not any(word.startswith("--inf") for word in arguments)
     if local_model and (sentence := what_is_missing()):
         sys.exit(f"chat-api dev: {sentence}")

@@ -1,10 +1,10 @@
-"""A command that ends with whoever started it, even by `kill -9`.
+"""Run a command that ends when the process that started it ends, even by `kill -9`.
 
-This file is also a program: `python -I -S tether.py STARTER-PID SIGNAL USER GROUP COMMAND…` becomes the
-command (same process id) after tying it to its starter. A program in between, because the two other ways
-are closed: `Popen`'s `preexec_fn` may deadlock where there are threads, and a change of user, which
-`Popen(user=…)` makes last, unties again (prctl(2), PR_SET_PDEATHSIG). It imports nothing of this package,
-so that it starts in some 20 ms.
+This file is also a program: `python -I -S tether.py STARTER-PID SIGNAL USER GROUP COMMAND…` ties itself to
+its starter, then becomes the command, with the same process id. A separate program is needed because the
+other two ways don't work. `Popen`'s `preexec_fn` may deadlock if there are threads. A change of user undoes
+the tie (prctl(2), PR_SET_PDEATHSIG), and `Popen(user=…)` changes it last. It imports nothing from this
+package, so it starts in some 20 ms.
 """
 
 import ctypes
@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-NOT_EXECUTABLE = 126  # what a shell answers for a file that it can't execute
+NOT_EXECUTABLE = 126  # a shell's exit status for a file that it can't execute
 
 
 def tethered(
     command: Sequence[str], ending: signal.Signals, user: tuple[int, int] | None = None
 ) -> list[str]:
-    """What to give `Popen` to run `command` as `user` (uid, gid; root only) until this process ends.
+    """The arguments for `Popen` that run `command` as `user` (uid, gid; root only) until this process ends.
 
-    Then it gets the signal `ending`. Linux sends it when the *thread* that called `Popen` ends, so
-    call it from a thread that lives long enough. Elsewhere than on Linux nothing is tied, and the caller
-    has to end it at exit.
+    When this process ends, the command gets the signal `ending`. Linux sends it when the *thread* that called
+    `Popen` ends, so call `Popen` from a thread that lives long enough. On other systems nothing is tied, and
+    the caller must end the command at exit.
     """
     uid, gid = user or (-1, -1)
     numbers = [str(number) for number in (os.getpid(), int(ending), uid, gid)]

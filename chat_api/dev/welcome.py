@@ -1,4 +1,4 @@
-"""What the developer reads when everything runs."""
+"""The text that the developer reads once everything is running."""
 
 _WELCOME = """
 Ready. Open the page, which signs in by itself:
@@ -16,7 +16,7 @@ Ctrl-C ends it. The data stays in {data_dir}
 
 
 def curl_line(address: str, token: str) -> str:
-    """One line for bash that opens a conversation, asks a question and shows the answer as it streams."""
+    """Make one command for bash that opens a conversation, asks a question and streams the answer."""
     headers = """-H "Authorization: Bearer $T" -H 'Content-Type: application/json'"""
     first_id = """grep -o '"id": *"[^"]*"' | head -n 1 | cut -d '"' -f 4"""
     return (
@@ -27,6 +27,6 @@ def curl_line(address: str, token: str) -> str:
 
 
 def welcome(address: str, token: str, database: str, data_dir: str) -> str:
-    """The text with the addresses of page and database, a token and the curl line."""
+    """Make the text, with the URLs of the page and the database, a token and the curl command."""
     curl = curl_line(address, token)
     return _WELCOME.format(address=address, token=token, database=database, curl=curl, data_dir=data_dir)

@@ -4,97 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
-from uuid import UUID
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import structlog
 
 from chat_api import errors, events
+from chat_api.generation.endings import Ending, Endings, Question
+from chat_api.generation.outcome import (
+    TIMED_OUT,
+    TOO_LONG,
+    Outcome,
+    Summary,
+    failed,
+    judged,
+    refuses_question,
+)
+from chat_api.generation.said import Said
+from chat_api.inference import Usage
 
 if TYPE_CHECKING:
-    import asyncpg
-
-    from chat_api.inference import Inference, Prompt
+    from chat_api.generation.said import Words
+    from chat_api.inference import CallPiece, Inference, Prompt
     from chat_api.observe.metrics import Metrics
-    from chat_api.postgres.database import Database
-    from chat_api.relay import Log, Relay
+    from chat_api.relay import Log
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)
-
-Status = Literal["completed", "stopped", "failed", "interrupted"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the model's part ended."""
-
-    status: Status
-    finish_reason: str
-    error: errors.ChatError | None = None
-    token_count: int | None = None
-    model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What became of a generation, in words and figures that log, metrics and traces may tell: no text."""
-
-    outcome: Status
-    finish_reason: str
-    error: str | None
-    model: str
-    token_count: int
-    inference_time_ms: int
-    first_token_ms: int | None
-
-
-STOPPED = Outcome("stopped", "stopped")
-DRAINED = Outcome("interrupted", "interrupted", errors.Draining())
-LOST = Outcome("interrupted", "interrupted", errors.WorkerLost())
-TIMED_OUT = Outcome("interrupted", "interrupted", errors.InferenceTimeout())
-TOO_LONG = Outcome("completed", "length")
-# Why an answer may be interrupted, with the text so far.
-CUT_SHORT = (errors.InferenceInterrupted, errors.Draining, errors.WorkerLost, errors.InferenceTimeout)
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5
-
-MAX_EVENTS_BYTES = 64 * 1024 * 1024  # of one answer's events, whatever else they carry than text
 
 
 class Answer:
     """A generation's life on this worker, from the call to the model server to the last event.
 
     `run` appends every token to the log as it comes, holds no database connection meanwhile, stores the
-    answer in one statement, and only after its commit appends `done`. It ends well whatever the model server
-    does; while the database is away it keeps the text and goes on trying.
+    answer, and only after its commit appends `done`. It ends well whatever the model server does; while the
+    database is away it keeps the text and goes on trying.
     """
 
     def __init__(
         self,
         *,
         log: Log,
-        worker_id: UUID,
+        question: Question,
         prompt: Prompt,
-        relay: Relay,
-        database: Database,
+        endings: Endings,
         inference: Inference,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
         self.log = log
-        self._worker_id = worker_id
+        self._question = question
         self._prompt = prompt
-        self._relay = relay
-        self._database = database
+        self._endings = endings
         self._inference = inference
         self._metrics = metrics
         self._settings = settings
         self._max_characters = settings.max_answer_characters
         self._loop = asyncio.get_running_loop()
-        self._text = bytearray()  # UTF-8: many short strings would take ten times as much
-        self._tokens = self._characters = self._bytes = 0
-        self._called = self._began = self._heard = 0.0  # when the call, the first and the last token came
+        self._said = Said()
+        self._deltas = 0
+        self._called = self._began = self._heard = 0.0  # when the call, the first and the last delta came
         self.summary: Summary | None = None  # at the end
         self._timer: asyncio.TimerHandle | None = None
         self._ending: Outcome | None = None
@@ -104,10 +73,13 @@ class Answer:
         """From the first token to `done`."""
         began = time.monotonic()
         outcome = self._ending or await self._fed()
+        words = self._said.words()
+        if outcome.status == "completed":
+            outcome = judged(outcome, words)
         milliseconds = round((time.monotonic() - began) * 1000)
         if outcome.error is not None:
             self.log.append(events.error(outcome.error))
-        await self._finish(outcome, milliseconds)
+        await self._finish(outcome, words, milliseconds)
 
     def end(self, outcome: Outcome) -> None:
         """Close the request to the model server now and finish with the text so far."""
@@ -132,117 +104,124 @@ class Answer:
         self._called = self._heard = self._loop.time()
         self._watch()
         try:
-            end = await self._inference.stream(self._prompt, self._take)
+            end = await self._inference.stream(self._prompt, self)
         except errors.ChatError as error:
-            return _failed(error)
+            return failed(error)
         except Exception:
             logger.exception("generation_failed")
-            return _failed(errors.ChatError("Something went wrong in this service; try again."))
+            return failed(errors.ChatError())
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        return Outcome("completed", end.reason, None, end.token_count, end.model)
+        usage = end.usage if end.usage != Usage() else None
+        return Outcome("completed", end.reason, None, usage, end.model)
 
-    def _take(self, text: str, data: bytes) -> None:
-        """One chunk of the answer, in the very call that received its bytes: see Take."""
-        if self._ending is not None:
-            return
+    def text(self, text: str, data: bytes) -> None:
+        """See inference.Listener."""
+        if self._hears():
+            self._said.text(text)
+            self._tell(data)
+
+    def reasoning(self, text: str, data: bytes) -> None:
+        """See inference.Listener."""
+        if self._hears():
+            self._said.reasoning(text)
+            self._tell(data)
+
+    def tool_call(self, piece: CallPiece, data: bytes) -> None:
+        """See inference.Listener."""
+        if self._hears():
+            self._said.tool_call(piece)
+            self._tell(data)
+
+    def other(self, data: bytes) -> None:
+        """See inference.Listener."""
+        if self._ending is None:
+            self._heard = self._loop.time()
+            self._said.characters += len(data)  # otherwise it could go on for ever
+            self._tell(data)
+
+    def alive(self) -> None:
+        """See inference.Listener."""
         self._heard = self._loop.time()
-        self._tokens += 1
-        if self._tokens == 1:
+
+    def _hears(self) -> bool:
+        """Note that a delta has come. Returns whether the answer still takes it."""
+        if self._ending is not None:
+            return False
+        self._heard = self._loop.time()
+        self._deltas += 1
+        if self._deltas == 1:
             self._began = self._heard
             self._metrics.time_to_first_token.observe(self._began - self._called)
-            self._watch()  # from here on the time between two tokens counts
-        self._text += text.encode()
+            self._watch()  # from here on the time between two deltas counts
+        return True
+
+    def _tell(self, data: bytes) -> None:
         self.log.append(data)
-        self._characters += len(text)
-        self._bytes += len(data)
-        if self._characters >= self._max_characters or self._bytes >= MAX_EVENTS_BYTES:
+        if self._said.characters >= self._max_characters:
             self.end(TOO_LONG)
 
     def _watch(self) -> None:
-        """End the answer when the model server is silent for too long.
+        """End the answer when the model server is silent for too long, or takes too long in all.
 
-        The timer isn't set anew with each token, which would cost more than the token: it looks when the
-        silence would have been too long, and sleeps again for what remains.
+        Whatever it sends breaks the silence: text, thinking, a tool call, a sign of life. The timer isn't
+        reset each time, which would cost more than a token: it looks when the silence would have been too
+        long, and sleeps again for what remains.
         """
         settings = self._settings
-        limit = settings.inference_token_timeout if self._tokens else settings.inference_first_token_timeout
+        limit = settings.inference_token_timeout if self._deltas else settings.inference_first_token_timeout
+        due = min(self._heard + limit, self._called + settings.inference_answer_timeout)
         if self._timer is not None:
             self._timer.cancel()
-        if self._loop.time() >= self._heard + limit:
+        if self._loop.time() >= due:
             self.end(TIMED_OUT)
         else:
-            self._timer = self._loop.call_at(self._heard + limit, self._watch)
+            self._timer = self._loop.call_at(due, self._watch)
 
-    async def _finish(self, outcome: Outcome, milliseconds: int) -> None:
-        token_count = self._tokens if outcome.token_count is None else outcome.token_count
-        row = await self._store(outcome, token_count, milliseconds)
-        if row is not None and not row["is_mine"]:
-            logger.error("generation_taken_over", reason="this worker's lease had run out")
-            row = await self._store(outcome, token_count, milliseconds)  # may only now show what was stored
-        finish_reason, message_id = outcome.finish_reason, None
-        if row is None:
-            logger.info("generation_discarded", reason="its conversation was deleted")
-        else:
-            finish_reason, message_id = row["finish_reason"], row["message_id"]
-            if not row["is_mine"]:
-                self.log.append(events.reset(row["content"] or ""))
+    async def _finish(self, outcome: Outcome, words: Words, milliseconds: int) -> None:
+        counted = outcome.usage.completion_tokens if outcome.usage else None
+        token_count = self._deltas if counted is None else counted
+        stored = await self._endings.store(
+            self.log,
+            self._question,
+            Ending(
+                status=outcome.status,
+                finish_reason=outcome.finish_reason,
+                error_code=None if outcome.error is None else outcome.error.code,
+                is_refused=refuses_question(outcome.error),
+                words=words,
+                usage=outcome.usage,
+                model_tag=self._model(outcome),
+                token_count=token_count,
+                inference_time_ms=milliseconds,
+            ),
+        )
+        if stored.words is not None:
+            said = stored.words
+            self.log.append(events.reset(said.content, said.reasoning or None, said.tool_calls()))
         self.summary = Summary(
             outcome=outcome.status,
-            finish_reason=finish_reason,
+            finish_reason=stored.finish_reason,
             error=None if outcome.error is None else outcome.error.code,
             model=self._model(outcome),
             token_count=token_count,
             inference_time_ms=milliseconds,
-            first_token_ms=round((self._began - self._called) * 1000) if self._tokens else None,
+            first_token_ms=round((self._began - self._called) * 1000) if self._deltas else None,
         )
         self._count(self.summary)  # first: who sees the end finds it in the figures
-        self.log.append(events.done(message_id, finish_reason, token_count, milliseconds), last=True)
+        usage = asdict(outcome.usage) if outcome.usage else None
+        done = events.done(stored.message_id, stored.finish_reason, token_count, milliseconds, usage)
+        self.log.append(done, last=True)
         logger.info("generation_ended", conversation_id=str(self.log.conversation_id), **asdict(self.summary))
 
     def _count(self, summary: Summary) -> None:
         metrics = self._metrics
         metrics.generations.labels(summary.outcome, summary.error or summary.finish_reason).inc()
         metrics.generation_duration.observe(summary.inference_time_ms / 1000)
-        metrics.tokens.inc(self._tokens)
-        if self._tokens > 1:
-            metrics.time_per_token.observe((self._heard - self._began) / (self._tokens - 1))
+        metrics.tokens.inc(self._deltas)
+        if self._deltas > 1:
+            metrics.time_per_token.observe((self._heard - self._began) / (self._deltas - 1))
 
     def _model(self, outcome: Outcome) -> str:
         return (outcome.model or self._prompt.model_tag)[:100]
-
-    async def _store(self, outcome: Outcome, token_count: int, milliseconds: int) -> asyncpg.Record | None:
-        """Tried until its commit is known: the statement may be repeated."""
-        delay = FIRST_RETRY_SECONDS
-        rest = self._relay.unwritten(self.log)
-        while True:
-            try:
-                return await self._database.row(
-                    "generations.finish",
-                    generation_id=self.log.generation_id,
-                    worker_id=self._worker_id,
-                    status=outcome.status,
-                    finish_reason=outcome.finish_reason,
-                    error_code=None if outcome.error is None else outcome.error.code,
-                    content=self._text.decode(),
-                    model_tag=self._model(outcome),
-                    token_count=token_count,
-                    inference_time_ms=milliseconds,
-                    first_seq=rest.first_seq if rest else None,
-                    last_seq=self.log.next_seq,  # the number that `done` will have
-                    slice=rest.events if rest else None,
-                    notify=self._relay.other_workers_live,
-                )
-            except errors.DatabaseUnavailable:
-                pass  # logged there; the text is safe here
-            except Exception:
-                logger.exception("generation_not_stored", retry_in_seconds=delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, LONGEST_RETRY_SECONDS)
-
-
-def _failed(error: errors.ChatError) -> Outcome:
-    if isinstance(error, errors.InferenceInterrupted):
-        return Outcome("interrupted", "interrupted", error)
-    return Outcome("failed", "error", error)

@@ -10,15 +10,19 @@ import structlog
 
 from chat_api import errors, events
 from chat_api.bodies import MessageCreate, Regenerate
-from chat_api.generation import prompt
-from chat_api.generation.answer import DRAINED, LOST, STOPPED, Answer
+from chat_api.generation import history, prompt
+from chat_api.generation.answer import Answer
+from chat_api.generation.busy import Busy
+from chat_api.generation.endings import Endings
 from chat_api.generation.observer import Observer
+from chat_api.generation.outcome import DRAINED, LOST, STOPPED
 from chat_api.generation.readers import Readers, Reading
-from chat_api.generation.start import start
+from chat_api.generation.results import Results, kind_of
+from chat_api.generation.succession import Stop, ask_to_stop, succeed
 
 if TYPE_CHECKING:
     from chat_api.generation.limits import SendLimits
-    from chat_api.inference import Inference
+    from chat_api.inference import Inference, Room
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database
     from chat_api.relay import Relay
@@ -52,28 +56,37 @@ class Generations:
         self._limits = limits
         self._metrics = metrics
         self._observer = observer
+        self._endings = Endings(database=database, relay=relay, worker_id=worker_id)
         self._running: dict[UUID, tuple[Answer, asyncio.Task[None]]] = {}
         self.watch = relay.watch
         self.readers = Readers(database, relay, settings.replay_seconds, observer)
         self.draining = False
+        self._grace_is_over = False
+        self._busy = Busy()  # with answers that start or run
 
     async def start(
         self,
         user_id: UUID,
         conversation_id: UUID,
-        asked: MessageCreate | Regenerate,
+        asked: Regenerate,
         idempotency_key: str | None = None,
         address: str | None = None,
     ) -> Reading:
-        """Store the question and begin its answer, or find the answer that the same key began.
+        """Store what is asked and begin its answer, or find the answer that the same key or results began.
 
-        Once this returns, the question is stored. `address`: the limit subject beside the user, if any.
-        Raises Draining, and what `start.start` raises.
+        Once this returns, the question or the results are stored. `address`: the limit subject beside the
+        user, if any.
+        Raises Draining, NotSupported (tools), and what `succession.succeed` raises.
         """
-        with self._observer.command("send" if isinstance(asked, MessageCreate) else "regenerate"):
+        with self._observer.command(kind_of(asked)):
             if self.draining:
                 raise errors.Draining
-            reading = await self._start(user_id, conversation_id, asked, idempotency_key, address)
+            prompt.require_tools(asked, self._settings)
+            self._busy.enter()
+            try:
+                reading = await self._start(user_id, conversation_id, asked, idempotency_key, address)
+            finally:
+                self._busy.leave()
             self._observer.read(reading.log)
             return reading
 
@@ -81,46 +94,67 @@ class Generations:
         self,
         user_id: UUID,
         conversation_id: UUID,
-        asked: MessageCreate | Regenerate,
+        asked: Regenerate,
         idempotency_key: str | None,
         address: str | None,
     ) -> Reading:
         await self._relay.lease_held()
         content = asked.content if isinstance(asked, MessageCreate) else None
+        results = Results(asked)
+        options = prompt.repeatable(asked)
+        await self._inference.prepare()
         parameters = {
             "conversation_id": conversation_id,
             "user_id": user_id,
-            "kind": "regenerate" if content is None else "send",
+            "kind": kind_of(asked),
             "content": content,
             "title": prompt.title(content or "")[: self._settings.max_title_characters],
+            "results": results.given,
             "idempotency_key": idempotency_key,
             "worker_id": self._worker_id,
+            "options": options,
             "max_messages": self._settings.max_conversation_history,
-            "max_characters": self._settings.max_token_budget,
+            "max_characters": self._room(None, asked, options).characters,
             "notify": self._relay.other_workers_live,
             **self._limits.parameters(user_id, address),
         }
-        row = await start(self._database, parameters)
+        row = await succeed(
+            self._database,
+            self._relay,
+            parameters,
+            asked.when_running or self._settings.when_running,
+            lambda running: self._stop(user_id, conversation_id, running),
+        )
         generation_id: UUID = row["generation_id"]
         if row["outcome"] == "existed":
             log = await self._relay.find_log(generation_id, conversation_id)
             return Reading(log, user_message_id=row["user_message_id"])
+        model_tag = row["model_tag"] or "default"
+        sent = history.read(
+            row["history"],
+            row["left_out"],
+            self._room(model_tag, asked, row["options"]),
+            self._settings.max_conversation_history,
+            results.in_order(row["result_ids"]),
+        )
         log = self._relay.open_log(generation_id, conversation_id)
-        log.append(events.start(generation_id, conversation_id, row["user_message_id"]))
+        log.append(events.start(generation_id, conversation_id, row["user_message_id"], sent.counts))
         answer = Answer(
             log=log,
-            worker_id=self._worker_id,
-            prompt=prompt.build(row["history"], row["model_tag"] or "default", asked, self._settings),
-            relay=self._relay,
-            database=self._database,
+            question=results.question(row, sent.question, idempotency_key),
+            prompt=prompt.build(sent, model_tag, asked, self._settings, row["options"]),
+            endings=self._endings,
             inference=self._inference,
             metrics=self._metrics,
             settings=self._settings,
         )
+        self._busy.enter()
         task = asyncio.create_task(self._run(answer, generation_id), name=f"generation-{generation_id}")
         self._running[generation_id] = answer, task
         self._metrics.live_generations.inc()
         self.watch.begun(conversation_id, generation_id)
+        if self._grace_is_over:  # the database took long to start it
+            answer.end(DRAINED)
         return Reading(log, user_message_id=row["user_message_id"])
 
     def last_seq(self, generation_id: UUID) -> int | None:
@@ -128,24 +162,21 @@ class Generations:
         log = self._relay.running_log(generation_id)
         return log.next_seq - 1 if log else None
 
-    async def stop(self, user_id: UUID, conversation_id: UUID) -> UUID | None:
-        """End the running generation, wherever it runs; None where there is none.
+    async def stop(self, user_id: UUID, conversation_id: UUID) -> Stop:
+        """End the running generation, wherever it runs.
 
-        Its text so far is stored when this returns, see `stopped`. Raises ConversationNotFound,
+        Its text so far is stored when this returns, if it `is_confirmed`. Raises ConversationNotFound,
         DatabaseUnavailable.
         """
         with self._observer.command("stop"):
-            row = await self._database.row(
-                "generations.stop", conversation_id=conversation_id, user_id=user_id
-            )
-            if row is None:
-                raise errors.ConversationNotFound
-            generation_id: UUID | None = row["generation_id"]
-            if generation_id is not None:
-                await self.stopped(generation_id, conversation_id)
-            return generation_id
+            return await self._stop(user_id, conversation_id)
 
-    async def stopped(self, generation_id: UUID, conversation_id: UUID) -> None:
+    async def _stop(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None = None) -> Stop:
+        running = await ask_to_stop(self._database, user_id, conversation_id, generation_id)
+        is_confirmed = running is not None and await self.stopped(running, conversation_id)
+        return Stop(running, is_confirmed)
+
+    async def stopped(self, generation_id: UUID, conversation_id: UUID) -> bool:
         """See to it that a generation that was asked to stop does, wherever it runs.
 
         Returns when its text is stored, or after five seconds.
@@ -157,6 +188,8 @@ class Generations:
                 await log.wait_closed()
         except TimeoutError:
             logger.warning("stop_unconfirmed", generation_id=str(generation_id))
+            return False
+        return True
 
     async def drain(self) -> None:
         """Take no new generation, and let the running ones finish; what remains in the end is interrupted.
@@ -167,10 +200,11 @@ class Generations:
         if self.draining:
             return
         self.draining = True
-        await asyncio.gather(self._settle(self._settings.drain_seconds), self._relay.send_readers_away())
+        await asyncio.gather(self._busy.settle(self._settings.drain_seconds), self._relay.send_readers_away())
+        self._grace_is_over = True
         for answer, _ in self._running.values():
             answer.end(DRAINED)
-        await self._settle(STORING_SECONDS)
+        await self._busy.settle(STORING_SECONDS)
         for answer, _ in self._running.values():
             logger.error("generation_not_stored", generation_id=str(answer.log.generation_id))
             answer.log.send_away()
@@ -193,16 +227,20 @@ class Generations:
         if generation_id in self._running:
             self._running[generation_id][0].end(LOST)
 
-    async def _settle(self, seconds: float) -> None:
-        if tasks := [task for _, task in self._running.values()]:
-            await asyncio.wait(tasks, timeout=seconds)
+    def _room(self, model_tag: str | None, asked: Regenerate, options: str | None) -> Room:
+        max_tokens = asked.max_tokens or self._settings.default_max_tokens
+        taken = prompt.longest_instructions(self._settings) + len(options or "")
+        return self._inference.room(model_tag, max_tokens, taken)
 
     async def _run(self, answer: Answer, generation_id: UUID) -> None:
         structlog.contextvars.bind_contextvars(generation_id=str(generation_id))
-        with self._observer.run(answer):
-            try:
-                await answer.run()
-            finally:
-                del self._running[generation_id]
-                self._metrics.live_generations.dec()
-                self._relay.close_log(answer.log)
+        try:
+            with self._observer.run(answer):
+                try:
+                    await answer.run()
+                finally:
+                    del self._running[generation_id]
+                    self._metrics.live_generations.dec()
+                    self._relay.close_log(answer.log)
+        finally:
+            self._busy.leave()

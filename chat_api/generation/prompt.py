@@ -2,35 +2,118 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
+from chat_api import errors
 from chat_api.bodies import Regenerate
-from chat_api.inference import Options, Prompt, Turn
+from chat_api.bodies.tools import as_json
+from chat_api.generation.history import History
+from chat_api.inference import Options, Prompt, ToolCall, Turn
 from chat_api.settings import Settings
 
+NOT_RUN = "This tool was not run."  # told to the model of a call that nobody answered
+# By a regeneration that gives nothing else.
+REPEATED = ("thinking_mode", "force_web_search", "tools", "tool_choice")
 
-def build(history: str, model_tag: str, asked: Regenerate, settings: Settings) -> Prompt:
-    """The prompt for `history`: a JSON list of [role, content], newest first, the question leading.
+
+def build(
+    history: History, model_tag: str, asked: Regenerate, settings: Settings, options: str | None = None
+) -> Prompt:
+    """The prompt for `history`.
+
+    `options` are those that regenerations repeat, see `repeatable`.
 
     Model servers want the user to begin and roles to alternate. What an answer that failed or was cut off by
-    the budget leaves behind is mended: neighbours of one role become one turn, leading answers go. System
-    messages, which an adopted database may hold, join the instructions.
+    the budget leaves behind is repaired: adjacent messages of one role are merged, and leading answers are
+    dropped. So are results without a call, which model servers refuse, and calls whose arguments were cut
+    off. A call without a result gets one that says so. Only `openai` has calls. System messages, which an
+    adopted database may hold, join the instructions.
     """
-    system = [settings.system_prompt] if settings.system_prompt else []
+    has_tools = settings.inference_protocol == "openai"
+    repeated: dict[str, Any] = orjson.loads(options) if options else {}
+    thinking_mode: bool | None = repeated.get("thinking_mode")
+    instructions = (thinking_mode and settings.system_prompt_thinking) or settings.system_prompt
+    system = [instructions] if instructions else []
     turns: list[Turn] = []
-    for role, content in reversed(orjson.loads(history)):
+    open_calls: list[str] = []
+    for role, content, called, call_id, _ in history.messages:
         if role == "system":
             system.append(content)
-        elif turns and turns[-1].role == role:
-            turns[-1] = Turn(role, f"{turns[-1].content}\n\n{content}")
+        elif role == "tool":
+            if call_id is not None and call_id in open_calls:
+                open_calls.remove(call_id)
+                turns.append(Turn(role, content, tool_call_id=call_id))
         elif turns or role == "user":
-            turns.append(Turn(role, content))
-    options = Options(
+            _close(turns, open_calls)
+            calls = _calls(called) if has_tools else ()
+            open_calls = [call.call_id for call in calls]
+            if content or calls:
+                _add(turns, Turn(role, content, calls))
+    _close(turns, open_calls)
+    limits = Options(
         temperature=settings.default_temperature if asked.temperature is None else asked.temperature,
         max_tokens=asked.max_tokens or settings.default_max_tokens,
         top_k=asked.top_k,
     )
-    return Prompt("\n\n".join(system), turns, model_tag, options)
+    return Prompt(
+        "\n\n".join(system),
+        turns,
+        model_tag,
+        limits,
+        tools=_text(repeated.get("tools")),
+        tool_choice=_text(repeated.get("tool_choice")),
+        thinking_mode=thinking_mode,
+        force_web_search=repeated.get("force_web_search", False),
+    )
+
+
+def _text(value: object) -> str | None:
+    return orjson.dumps(value).decode() if value else None
+
+
+def longest_instructions(settings: Settings) -> int:
+    """The characters of the instructions, whichever are sent."""
+    return max(len(settings.system_prompt), len(settings.system_prompt_thinking))
+
+
+def require_tools(asked: Regenerate, settings: Settings) -> None:
+    """Raise NotSupported if the caller has tools, and the model server can't call any."""
+    if asked.tools and settings.inference_protocol != "openai":
+        raise errors.NotSupported("This model server can't call tools.")
+
+
+def repeatable(asked: Regenerate) -> str | None:
+    """What the caller asks for and a regeneration repeats, as JSON text; None if there is nothing."""
+    given = {name: value for name, value in asked if name in REPEATED and value is not None}
+    return as_json(given).decode() if given else None
+
+
+def _calls(called: list[dict[str, str]] | None) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall.stored(call) for call in called or () if _is_whole(call["arguments"]))
+
+
+def _is_whole(arguments: str) -> bool:
+    """Whether a call's arguments weren't cut off. A function without any may be called with none at all."""
+    try:
+        return not arguments or isinstance(orjson.loads(arguments), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _close(turns: list[Turn], open_calls: list[str]) -> None:
+    turns += [Turn("tool", NOT_RUN, tool_call_id=call_id) for call_id in open_calls]
+    open_calls.clear()
+
+
+def _add(turns: list[Turn], turn: Turn) -> None:
+    last = turns[-1] if turns else None
+    if last is None or last.role != turn.role or last.tool_calls:
+        turns.append(turn)
+    else:
+        texts = [text for text in (last.content, turn.content) if text]
+        turns[-1] = Turn(turn.role, "\n\n".join(texts), turn.tool_calls)
 
 
 def title(content: str) -> str:

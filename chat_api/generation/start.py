@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chat_api import errors
+from chat_api.postgres.failures import was_deadlock
 
 if TYPE_CHECKING:
     import asyncpg
@@ -16,10 +17,10 @@ TRIES = 10  # each time another request has got through
 
 
 async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record:
-    """The row of `generations.start`, whose outcome is `started` or `existed`.
+    """The row of `generations.start`, whose outcome is `started`, `existed` or `running`.
 
-    Raises ConversationNotFound, GenerationRunning, NothingToRegenerate, Invalid (the key was used for another
-    message), LimitReached, RequestRepeated, DatabaseUnavailable.
+    Raises ConversationNotFound, NothingToRegenerate, NoOpenCalls, Invalid (a call isn't known, or the key
+    or the calls were used for something else), LimitReached, RequestRepeated, DatabaseUnavailable.
     """
     row = await _asked(database, parameters)
     if row is None:
@@ -27,13 +28,25 @@ async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg
     outcome = row["outcome"]
     if outcome == "nothing":
         raise errors.NothingToRegenerate
-    if outcome == "running":
-        raise errors.GenerationRunning(generation_id=str(row["generation_id"]))
+    if outcome == "no_calls":
+        raise errors.NoOpenCalls
+    if outcome == "no_such_call":
+        raise errors.Invalid.of(
+            "tool_call_unknown",
+            ("body", "results"),
+            f"there is no open call with the id {row['unknown_call_id']!r}",
+        )
     if outcome == "limited":
         raise _limit(row)
     if outcome == "crowded":
         raise errors.RequestRepeated
     if outcome == "existed" and row["is_other_content"]:
+        if parameters["kind"] == "results" and row["call_message_id"] is not None:
+            raise errors.Invalid.of(
+                "tool_calls_answered",
+                ("body", "results"),
+                "these calls have been answered already, with other results",
+            )
         raise errors.Invalid.of(
             "idempotency_key_reused",
             ("header", "Idempotency-Key"),
@@ -49,6 +62,10 @@ async def _asked(database: Database, parameters: Mapping[str, object]) -> asyncp
             row = await database.row("generations.start", **parameters)
         except errors.RequestRepeated:
             continue  # the generation of the same key has ended already
+        except errors.DatabaseUnavailable as error:
+            if not was_deadlock(error):
+                raise
+            continue  # generations.bring_in was storing the generation of the same key
         if row is None:
             return None
         is_late = row["outcome"] == "existed" and row["is_other_content"] is None

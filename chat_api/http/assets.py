@@ -1,4 +1,4 @@
-"""Bodies that are the same for everybody: compressed and tagged once, then served from memory."""
+"""Responses that are the same for everybody. Each is compressed and tagged once, then served from memory."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ TYPES = {
 }
 _INDEX = "index.html"
 _TOKEN_URL = b'<meta name="token-url" content="">'
-# A file below vendor/ has its version in its name: it is asked for once. The others are asked for each time,
-# and mostly answered with 304: so a page never runs with modules of two versions after an update.
+# A file below vendor/ has its version in its name, so browsers request it once. They request the others each
+# time and mostly get a 304. So a page never mixes modules of two versions after an update.
 _VENDOR = "vendor/"
-_FOREVER, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
+_FOREVER, REVALIDATE = "public, max-age=31536000, immutable", "no-cache"
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A file as it goes out. `etag` is the plain bytes'; `gzipped` is None where that saves nothing."""
+    """A file as it is sent. `etag` belongs to the plain bytes. `gzipped` is None if it isn't smaller."""
 
     body: bytes
     gzipped: bytes | None
@@ -44,8 +44,8 @@ class Asset:
     cache_control: str
 
     @classmethod
-    def of(cls, body: bytes, suffix: str, cache_control: str = ASK_AGAIN) -> Asset:
-        """Some bytes of the type that names with this suffix have."""
+    def of(cls, body: bytes, suffix: str, cache_control: str = REVALIDATE) -> Asset:
+        """An asset from bytes; the file name's suffix gives the content type."""
         gzipped = gzip.compress(body, mtime=0)
         return cls(
             body=body,
@@ -57,7 +57,7 @@ class Asset:
 
 
 def answer(request: web.Request, asset: Asset, policy: str | None = None) -> web.Response:
-    """The file, or 304; `policy` is a page's Content-Security-Policy."""
+    """The response: the file, or 304. `policy` is a page's Content-Security-Policy."""
     body, etag = asset.body, asset.etag
     headers = {
         "Cache-Control": asset.cache_control,
@@ -83,7 +83,7 @@ def answer(request: web.Request, asset: Asset, policy: str | None = None) -> web
 
 @cache
 def load_assets() -> Mapping[str, Asset]:
-    """All files of the page but the page itself, by their path below /web/, with forward slashes."""
+    """The page's files except the page itself, keyed by their path below /web/, with forward slashes."""
     folder = web_dir()
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     names = {path.relative_to(folder).as_posix(): path for path in paths}
@@ -92,7 +92,7 @@ def load_assets() -> Mapping[str, Asset]:
 
 @cache
 def load_page(token_url: str) -> Asset:
-    """The page itself, which gets its tokens from `token_url`; empty: from whoever reads it."""
+    """The page itself. It gets its tokens from `token_url`; if that is empty, it asks the user for one."""
     source = (web_dir() / _INDEX).read_bytes()
     filled = _TOKEN_URL.replace(b'""', b'"%s"' % html.escape(token_url).encode())
     if source.count(_TOKEN_URL) != 1:
@@ -102,4 +102,4 @@ def load_page(token_url: str) -> Asset:
 
 def _read(name: str, path: Path) -> Asset:
     is_versioned = name.startswith(_VENDOR) and path.suffix == ".js"
-    return Asset.of(path.read_bytes(), path.suffix, _FOREVER if is_versioned else ASK_AGAIN)
+    return Asset.of(path.read_bytes(), path.suffix, _FOREVER if is_versioned else REVALIDATE)

@@ -1,4 +1,4 @@
-"""Who asks, and from where: the client's address and the page's origin, behind proxies too."""
+"""The client's address and the page's origin, also behind proxies."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from chat_api.settings import proxies
 
 
 def client(request: web.Request) -> str:
-    """The address of who asks, as far as it is known; `unix` over the unix socket, without a proxy."""
+    """The client's address, as far as it is known; `unix` over a Unix socket without a proxy."""
     peer = request.remote or proxies.UNIX
     said = request.headers.getall("X-Forwarded-For", ())
     return request.app[PROXIES].client(peer, said) if said and _is_proxied(request) else peer
 
 
 def limit_subject(request: web.Request) -> str | None:
-    """Whom the limits of an address count a request for, see Proxies.limit_subject."""
+    """The subject that per-address limits count a request against; see Proxies.limit_subject."""
     return request.app[PROXIES].limit_subject(client(request))
 
 
@@ -30,6 +30,6 @@ def origin(request: web.Request) -> str:
 
 
 def _is_proxied(request: web.Request) -> bool:
-    # Not by a clone of the request, which has the client's address: an application around this one may have
-    # read the body, and then aiohttp makes none.
+    # aiohttp's way is a clone of the request that has the client's address. It can't make one after the body
+    # has been read, which an application around this one may have done.
     return request.app[PROXIES].trust(request.remote)

@@ -1,4 +1,4 @@
-"""The typed keys under which the parts of the application and of a request are found; nothing else."""
+"""The typed keys for the parts of the application and of a request; nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chat_api.settings.proxies import Proxies
 
 SETTINGS = web.AppKey("settings", Settings)
 PROXIES = web.AppKey("proxies", Proxies)
-# What a resource is called in the figures: the contract's path, wherever the service is mounted.
+# A resource's name in the metrics: the contract's path, wherever the service is mounted.
 ROUTES: web.AppKey[dict[web.AbstractResource | None, str]] = web.AppKey("routes", dict)
 DATABASE = web.AppKey("database", Database)
 VERIFIER = web.AppKey("verifier", TokenVerifier)

@@ -7,7 +7,7 @@ from aiohttp import web
 
 
 def allow_origins(app: web.Application, origins: list[str]) -> None:
-    """Let pages of these origins call every route that the application has by now."""
+    """Let pages of these origins call every route that the application has so far."""
     cors = aiohttp_cors.setup(
         app,
         defaults={

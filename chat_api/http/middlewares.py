@@ -1,20 +1,18 @@
-"""What happens around every handler: the trace id and the log line, errors as JSON, the caller's token."""
+"""The middlewares around every handler: trace id and log line, errors as JSON."""
 
 from __future__ import annotations
 
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import orjson
 import structlog
 from aiohttp import HttpVersion11, web
 
 from chat_api import errors
-from chat_api.access.tokens import Principal
-from chat_api.http.client import client, limit_subject
+from chat_api.http.bearer import Handler
+from chat_api.http.client import client
 from chat_api.http.context import (
     GENERATIONS,
     METRICS,
@@ -22,40 +20,23 @@ from chat_api.http.context import (
     REFUSALS,
     ROUTES,
     TRACE_ID,
-    VERIFIER,
 )
-from chat_api.libraries.aiohttp import forget_output
 
 log = structlog.get_logger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_Route = TypeVar("_Route", bound=Handler)
-
-LEFT = 499  # nginx's number for a caller that left before the answer
+LEFT = 499  # nginx's status for a client that left before the response
 SANE_TRACE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 # W3C Trace Context, section 3.2: version, trace id, parent id, flags; later versions may have more.
 TRACEPARENT = re.compile(
     "(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", re.ASCII
 )
-_public: set[Handler] = set()
-
-
-def public(handler: _Route) -> _Route:
-    """Mark a handler that wants no token."""
-    _public.add(handler)
-    return handler
-
-
-def is_public(handler: Handler) -> bool:
-    """Whether it was marked so."""
-    return handler in _public
 
 
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its trace id, and write one log line and one count when it is answered."""
-    trace_id = request[TRACE_ID] = given_trace_id(request) or f"{random.getrandbits(128):032x}"  # no secret
-    # A connection's requests share one context, with those of an application around this one too.
+    """Give the request its trace id; when it has been answered, log it and count it."""
+    trace_id = request[TRACE_ID] = given_trace_id(request) or f"{random.getrandbits(128):032x}"  # not secret
+    # A connection's requests share one context, as do those of an application around this one.
     bound = structlog.contextvars.bind_contextvars(trace_id=trace_id)
     metrics = request.app[METRICS]
     metrics.in_flight += 1
@@ -75,7 +56,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
             "request",
             method=request.method,
             route=route,
-            path=request.rel_url.raw_path,  # escaped: nobody draws on the terminal
+            path=request.rel_url.raw_path,  # escaped, so that no control characters reach a terminal
             status=status,
             duration_ms=round(seconds * 1000, 1),
             remote=client(request),
@@ -86,7 +67,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every failure into the JSON error of docs/contract.md section 1."""
+    """Turn every failure into a JSON error, as in docs/contract.md section 1."""
     try:
         return await handler(request)
     except errors.ChatError as error:
@@ -98,60 +79,54 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPRequestEntityTooLarge:
         return refusal(request, errors.BodyTooLarge())
     except web.HTTPException:
-        raise  # aiohttp's own answers, such as a refused CORS preflight
+        raise  # aiohttp's own responses, such as a refused CORS preflight
     except Exception as error:
         gone = request.transport is None or request.transport.is_closing()
         if gone and isinstance(error, ConnectionResetError):
             return web.Response(status=LEFT)
         log.exception("request_failed")
-        return refusal(request, errors.ChatError("Something went wrong in this service; try again."))
-
-
-@web.middleware
-async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let only the holder of a good token through, and say who it is."""
-    if request.method != "OPTIONS" and not is_public(request.match_info.handler):
-        principal = await verify_bearer(request)
-        request[PRINCIPAL] = principal
-        structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
-    return await handler(request)
-
-
-async def verify_bearer(request: web.Request) -> Principal:
-    """Who sent the `Authorization` header.
-
-    Raises Unauthorized, TooManySignInFailures, AuthBroken, AuthUnavailable.
-    """
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise errors.Unauthorized
-    return await request.app[VERIFIER].verify(token.strip(), lambda: limit_subject(request))
+        return refusal(request, errors.ChatError())
 
 
 async def expect(request: web.Request) -> None:
-    """Tell a caller that waits to go on sending; another expectation is ignored, as RFC 9110 10.1.1 allows.
+    """Answer `Expect: 100-continue`. Other expectations are ignored, as RFC 9110 section 10.1.1 allows.
 
-    aiohttp's own would refuse it without our trace id, and answer 500 where it is no text.
+    aiohttp's own handler would refuse them without our trace id, and answer 500 if the header isn't text.
     """
-    if request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        forget_output(request)  # the answer itself has not begun
+    is_known = request.version >= HttpVersion11 and request.headers["Expect"].lower() == "100-continue"
+    if is_known and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """For on_response_prepare, which streams pass too: middlewares see these only when they are over."""
+    """Add every response's headers. For on_response_prepare: middlewares see a stream only at its end."""
     if (trace_id := request.get(TRACE_ID)) is not None:
         response.headers["X-Trace-Id"] = trace_id
-    response.headers.add("Vary", "Origin")  # aiohttp-cors answers by origin and leaves caches unaware of it
-    response.headers.popall("Server", None)  # which versions run here is nobody's business
+    response.headers.add("Vary", "Origin")  # aiohttp-cors answers by origin and doesn't say so to caches
+    response.headers.popall("Server", None)  # it would reveal the versions that run here
     response.headers["Server"] = "chat-api"
-    if response.status != 101 and request.app[GENERATIONS].draining:  # 101: its connection is no more HTTP's
-        response.headers["Connection"] = "close"  # the next request shall find another worker
+    # What isn't declared public belongs to one user.
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    if response.status == 101:  # after it, it isn't HTTP any more
+        return
+    if request.app[GENERATIONS].draining or _is_garbled(request):
+        response.headers["Connection"] = "close"  # so that the next request goes elsewhere
         response.force_close()
 
 
+def _is_garbled(request: web.Request) -> bool:
+    """Whether the body isn't what its Content-Encoding says, or wasn't read, so that this isn't known.
+
+    aiohttp closes a connection on which it can't find the body's end. A client that isn't told would lose
+    the next request that it sends there.
+    """
+    body = request.content
+    return body.exception() is not None or ("Content-Encoding" in request.headers and not body.is_eof())
+
+
 def given_trace_id(request: web.Request) -> str | None:
-    """The caller's: a sane X-Trace-Id or X-Request-Id, else that of its `traceparent`."""
+    """The caller's trace id: a well-formed X-Trace-Id or X-Request-Id, else the one in `traceparent`."""
     for name in ("X-Trace-Id", "X-Request-Id"):
         text = request.headers.get(name)
         if text and SANE_TRACE_ID.fullmatch(text):
@@ -162,7 +137,7 @@ def given_trace_id(request: web.Request) -> str | None:
 
 
 def refusal(request: web.Request, error: errors.ChatError) -> web.Response:
-    """An error as a response, counted; a limit's is told to the log as well, once in a while."""
+    """An error as a response, counted. Refusals by a limit are also logged now and then."""
     request.app[METRICS].errors.labels(error.code).inc()
     if error.limit is not None:
         principal = request.get(PRINCIPAL)

@@ -1,7 +1,33 @@
-"""The model servers: one interface, two protocols."""
+"""The model servers: one interface, three protocols."""
 
-from chat_api.inference.base import End, Inference, Options, Prompt, Take, Turn
+from chat_api.inference.base import (
+    CallPiece,
+    End,
+    Inference,
+    Listener,
+    Options,
+    Prompt,
+    Room,
+    ToolCall,
+    Turn,
+    Usage,
+)
+from chat_api.inference.chat_web import ChatWeb
 from chat_api.inference.nanochat import Nanochat
 from chat_api.inference.openai import OpenAI
 
-__all__ = ["End", "Inference", "Nanochat", "OpenAI", "Options", "Prompt", "Take", "Turn"]
+__all__ = [
+    "CallPiece",
+    "ChatWeb",
+    "End",
+    "Inference",
+    "Listener",
+    "Nanochat",
+    "OpenAI",
+    "Options",
+    "Prompt",
+    "Room",
+    "ToolCall",
+    "Turn",
+    "Usage",
+]

@@ -1,40 +1,62 @@
-"""What every model server can do, and how it is called."""
+"""The interface to a model server, and the calls that both protocols share."""
 
 from __future__ import annotations
 
 import abc
-import re
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import aiohttp
 import orjson
 import structlog
 
 from chat_api import errors
+from chat_api.bodies.tools import ESCAPED_NUL
 from chat_api.errors import describe
-from chat_api.inference.response import refuse
+from chat_api.inference.refusal import broken, refuse
+from chat_api.neighbours.answers import UnreadableAnswer, read_answer
 from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# A NUL in JSON's source: behind an even number of backslashes, else the `u0000` is text.
 BACKSLASH = 92
-NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
-MAX_BODY_BYTES = 1_048_576  # of an answer that is no stream
+MAX_COUNT = 2**31  # the range of the columns
+ABSENT = (404, 405)  # the statuses of a path that a server doesn't have
+# By which field of GET /health nanochat's servers are known.
+KNOWN_BY = {"nanochat": "current_model", "chat_web": "num_gpus"}
+MAX_BODY_BYTES = 1_048_576  # of a response that isn't a stream
+
+
+class ToolCall(NamedTuple):
+    """A call of one of the caller's tools, complete. `arguments` is JSON text, as the model wrote it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+    @classmethod
+    def stored(cls, call: Mapping[str, str]) -> ToolCall:
+        """One of those in the column `tool_calls`."""
+        return cls(call["id"], call["name"], call["arguments"])
 
 
 class Turn(NamedTuple):
-    """One message of a prompt; `role` is user, assistant or system."""
+    """One message of a prompt; `role` is user, assistant, system or tool.
+
+    An assistant's may have calls, and a tool's is the result of the call `tool_call_id`.
+    """
 
     role: str
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to answer. `top_k` is None where the caller gave none: not every server knows it."""
+    """How to answer. `top_k` is None if the caller gave none, since not every server supports it."""
 
     temperature: float
     max_tokens: int
@@ -43,34 +65,102 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is sent: instructions ("" for none) and turns, the user's first, then alternating."""
+    """What the model is sent: instructions ("" for none) and turns, the user's first, then alternating.
+
+    `tools` and `tool_choice` are JSON text in OpenAI's form. `thinking_mode`: whether the model is to think
+    before it answers; None leaves it to the model.
+    """
 
     system: str
     turns: list[Turn]
     model_tag: str
     options: Options
+    tools: str | None = None
+    tool_choice: str | None = None
+    thinking_mode: bool | None = None
+    force_web_search: bool = False  # nanochat alone searches
 
 
-# Called with each chunk of an answer as it comes: its text, and the data of the event that readers get, which
-# holds what else came with it. It runs where the bytes are received, so it must return at once.
-Take = Callable[[str, bytes], None]
+class Room(NamedTuple):
+    """How much of a conversation a model takes, in characters.
+
+    `in_steps`: more is left out than has to be, so that the prompt's beginning stays the same for several
+    answers, which is cheaper for servers that remember what they computed for it.
+    """
+
+    characters: int
+    in_steps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece of a tool call. `call_id` and `name` come with the first piece of an index; `arguments` is
+    JSON text to be appended.
+    """
+
+    index: int
+    call_id: str | None
+    name: str | None
+    arguments: str
+
+
+class Listener(Protocol):
+    """Who hears an answer, delta by delta, as it arrives.
+
+    `data` is the event that readers get. It includes any other fields that came with the delta. The methods
+    run where the bytes are received, so they must return at once.
+    """
+
+    def text(self, text: str, data: bytes) -> None:
+        """A piece of the answer's text."""
+
+    def reasoning(self, text: str, data: bytes) -> None:
+        """A piece of the model's thinking."""
+
+    def tool_call(self, piece: CallPiece, data: bytes) -> None:
+        """A piece of a call of one of the caller's tools."""
+
+    def other(self, data: bytes) -> None:
+        """An event of the server's own, such as `{"status":"searching"}`."""
+
+    def alive(self) -> None:
+        """Anything else that shows that the model is at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the server counted, in tokens; None where it doesn't say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+def read_count(value: object) -> int | None:
+    """A number of tokens, as a server tells it; None for anything else."""
+    return value if type(value) is int and 0 <= value < MAX_COUNT else None
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The model is done: `reason` is stop or length; the others are None where the server doesn't tell."""
+    """The end of an answer. `reason` is stop, length, tool_calls or content_filter; `model` is None if the
+    server doesn't say.
+    """
 
     reason: str = "stop"
-    token_count: int | None = None
-    model: str | None = field(default=None)
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
 
 
 class Inference(abc.ABC):
     """A model server.
 
-    Errors are InferenceErrors: Unavailable (not reached, overloaded), Rejected (4xx), Broken (not
-    understood), Interrupted (ended too early).
+    Its methods raise InferenceErrors: Unavailable (not reached, overloaded), Rejected (4xx), Broken (the
+    response makes no sense), Interrupted (the response ended too early).
     """
+
+    protocol: ClassVar[str]
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
@@ -78,11 +168,21 @@ class Inference(abc.ABC):
         self._url = settings.inference_service_url
 
     @abc.abstractmethod
-    async def stream(self, prompt: Prompt, take: Take) -> End:
-        """Hand the answer to `take`, chunk by chunk. Cancelling this closes the request at once.
+    async def stream(self, prompt: Prompt, listener: Listener) -> End:
+        """Hand the answer to `listener`, delta by delta. Cancelling this closes the request at once.
 
-        Time is watched by the caller, but for the time to connect.
+        Only connecting has a time-out here; the caller limits the rest.
         """
+
+    async def prepare(self) -> None:  # noqa: B027 - most servers tell nothing
+        """Learn what `room` needs, if it isn't known. Takes two seconds at most and raises nothing."""
+
+    def room(self, model_tag: str | None, max_tokens: int, beside: int) -> Room:
+        """The room for the conversation in a request to this model; None: the most of any model.
+
+        `max_tokens` may be needed for the answer, and `beside` characters for instructions and tools.
+        """
+        return Room(self._settings.max_token_budget)
 
     @abc.abstractmethod
     async def models(self) -> bytes:
@@ -90,12 +190,34 @@ class Inference(abc.ABC):
 
     @abc.abstractmethod
     async def swap(self, model_tag: str) -> tuple[int, bytes]:
-        """Load another model; the server's status and JSON body."""
+        """Load another model. Returns the server's status and JSON body."""
+
+    async def _list_models(self, headers: Mapping[str, str]) -> bytes:
+        """The body of `GET {url}/models`. Raises InferenceErrors."""
+        status, body = await self._call("GET", f"{self._url}/models", headers)
+        if status != 200:
+            await self._explain(status)
+            raise errors.InferenceRejected(f"The model server refused the request (HTTP {status}).")
+        return body
+
+    async def _explain(self, status: int | None) -> None:
+        """Log which protocol the server speaks, if it hasn't a path and is known to speak another."""
+        if status not in ABSENT:
+            return
+        try:
+            async with asyncio.timeout(self._settings.inference_connect_timeout):
+                _, body = await self._call("GET", f"{self._url.removesuffix('/v1')}/health", {})
+            health = parse_object(body)
+        except (errors.InferenceError, Unreadable, TimeoutError):
+            return
+        for protocol, name in KNOWN_BY.items():
+            if name in health and protocol != self.protocol:
+                log.error("inference_protocol_wrong", do=f"set INFERENCE_PROTOCOL={protocol}")
 
     async def _call(
         self, method: str, url: str, headers: Mapping[str, str], payload: object = None
     ) -> tuple[int, bytes]:
-        """A call whose answer is one JSON body: its status and body."""
+        """Make a call that isn't a stream. Returns the status and the body."""
         try:
             async with self._session.request(
                 method,
@@ -108,44 +230,46 @@ class Inference(abc.ABC):
                 ),
                 allow_redirects=False,
             ) as response:
-                body = b""
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > MAX_BODY_BYTES:
-                        log.warning("inference_broken", reason="the answer is too large")
-                        raise errors.InferenceBroken
                 status = response.status
+                if status >= 500 or status in (401, 403, 408, 429):
+                    refuse(status, response.headers.get("Retry-After"))  # unread
+                body = await read_answer(response, MAX_BODY_BYTES)
+        except UnreadableAnswer as error:
+            raise broken(str(error)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("inference_unavailable", reason=describe(error))
             raise errors.InferenceUnavailable from error
-        if status >= 500 or status in (401, 403, 429):
-            refuse(status)
         return status, body
 
 
-def read_object(data: bytes) -> dict[str, Any]:
-    """A JSON object; bytes that are no UTF-8, and NUL, which PostgreSQL can't hold, become U+FFFD.
+class Unreadable(Exception):
+    """What a model server sent can't be understood; says why, without quoting it."""
 
-    Raises InferenceBroken.
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object, as `parse_object` does. Logs and raises InferenceBroken if there is none."""
+    try:
+        return parse_object(data)
+    except Unreadable as error:
+        raise broken(str(error), size_bytes=len(data)) from error
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object. Invalid UTF-8, and NUL, which PostgreSQL can't store, become U+FFFD.
+
+    A byte order mark is passed over.
+
+    Raises Unreadable.
     """
     if BACKSLASH in data:
-        data = NUL.sub(rb"\1\\ufffd", data)
+        data = ESCAPED_NUL.sub(rb"\1\\ufffd", data)
     try:
         try:
             value = orjson.loads(data)
         except orjson.JSONDecodeError:
-            value = orjson.loads(data.decode(errors="replace"))
+            value = orjson.loads(data.decode("utf-8-sig", errors="replace"))
     except orjson.JSONDecodeError as error:
-        log.warning("inference_broken", reason=describe(error), size_bytes=len(data))
-        raise errors.InferenceBroken from error
+        raise Unreadable(describe(error)) from error
     if not isinstance(value, dict):
-        log.warning("inference_broken", reason="the event is not a JSON object", size_bytes=len(data))
-        raise errors.InferenceBroken
-    return value
-
-
-def read_text(value: object) -> str:
-    """A token's text. Raises InferenceBroken."""
-    if not isinstance(value, str):
-        raise errors.InferenceBroken
+        raise Unreadable("the event is not a JSON object")
     return value

@@ -1,1 +1,1 @@
-"""What the service uses of libraries beyond their public interface: a file a library, with reasons."""
+"""The private parts of libraries that the service uses: one file per library, with the reasons."""

@@ -1,4 +1,4 @@
-"""What is used of prometheus_client beyond its public interface."""
+"""The private part of prometheus_client that the service uses."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from prometheus_client import values
 
 
 def name_files_by(number: str) -> None:
-    """Name this process's files of metrics by a number instead of its process id.
+    """Name this process's metrics files after a number instead of its process id.
 
-    So files are used again, and don't grow in number. The library offers this for a function that returns the
-    id (MultiProcessValue), but no public way to set it.
+    Then a successor reuses the files, and their number doesn't grow. The library's MultiProcessValue takes a
+    function that returns the id, but there is no public way to install it.
     """
     values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]

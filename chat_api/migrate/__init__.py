@@ -1,1 +1,1 @@
-"""Migrations: apply them, report what is pending, and name who holds a lock."""
+"""Migrations: apply them, report what is pending, and name the holders of locks."""

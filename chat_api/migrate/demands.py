@@ -1,7 +1,7 @@
-"""What a migration's file says of the locks that it takes, for those who decide when to run it.
+"""What a migration's file says about the locks that it takes, for those who decide when to run it.
 
-A line for each table that was there before, ahead of the first statement; a test compares the lines with the
-locks that PostgreSQL shows:
+Before its first statement, the file has a line for each existing table that it locks. A test compares these
+lines with the locks that PostgreSQL reports:
 
     -- locks: messages, share update exclusive, reads every row
     -- locks: nothing
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from chat_api.folders import migrations_dir
 
 HINDERS = {
-    "row exclusive": "hinders neither reading nor writing, but of the rows that it changes",
-    "share update exclusive": "hinders neither reading nor writing",
+    "row exclusive": "blocks neither reading nor writing, except of the rows that it changes",
+    "share update exclusive": "blocks neither reading nor writing",
     "share": "writing waits",
     "share row exclusive": "writing waits",
     "exclusive": "writing waits",
     "access exclusive": "reading and writing wait",
 }
-"""Table locks that can be in somebody's way, the weakest first (PostgreSQL documentation, 13.3.1)."""
+"""Table locks that can block others, the weakest first (PostgreSQL documentation, 13.3.1)."""
 
 LASTS = {"a moment": "", "reads every row": "of", "builds an index": "on"}
-"""How long a lock is held; where that grows with the table, the word before its size."""
+"""How long a lock is held. If that depends on the table's size, the value is the word before the size."""
 
 _LOCKS = re.compile(r"^-- locks: (.*)$", re.MULTILINE)
 _TIMEOUT = "^set (?:local )?{} = '(.*)';$"
@@ -43,29 +43,29 @@ class TableLock:
 
     @property
     def hinders(self) -> str:
-        """Who waits meanwhile, in words."""
+        """What the lock blocks, in words."""
         return HINDERS[self.mode]
 
     def lasts_with(self, size: str) -> str:
-        """How long it lasts on a table of that size, in words."""
+        """How long the lock lasts on a table of that size, in words."""
         return f"{self.lasts} {LASTS[self.lasts]} {size}" if LASTS[self.lasts] else self.lasts
 
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What a migration asks of a database at work."""
+    """What a migration demands of a database that is in use."""
 
     locks: tuple[TableLock, ...] | None
-    """Empty: it touches nothing that was there before. None: its file doesn't say."""
+    """Empty if it locks no existing table; None if its file doesn't say."""
     lock_timeout: str | None
-    """When it stops waiting for a lock, as PostgreSQL writes it: 5s."""
+    """When it stops waiting for a lock, in PostgreSQL's notation: 5s."""
     statement_timeout: str | None
     transactional: bool
-    """Whether all of it happens or nothing."""
+    """Whether it takes effect completely or not at all."""
 
 
 def read_demands(migration: str) -> Demands:
-    """The demands of the migration with that id. Raises ValueError where a line can't be read."""
+    """The demands of the migration with that id. Raises ValueError if a line is malformed."""
     text = (migrations_dir() / f"{migration}.sql").read_text()
     lines = _LOCKS.findall(text)
     return Demands(
@@ -81,7 +81,7 @@ def _lock(migration: str, line: str) -> TableLock:
         case [table, mode, lasts] if mode in HINDERS and lasts in LASTS:
             return TableLock(table, mode, lasts)
     allowed = f"a table, one of {', '.join(HINDERS)}, and one of {', '.join(LASTS)}"
-    raise ValueError(f"{migration}.sql: `-- locks: {line}` is not {allowed}")
+    raise ValueError(f"{migration}.sql: `-- locks: {line}` must name {allowed}")
 
 
 def _timeout(name: str, text: str) -> str | None:

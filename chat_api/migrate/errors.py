@@ -1,20 +1,19 @@
-"""What can go wrong while the schema is changed, in a sentence with what to do."""
+"""What can go wrong while the schema is changed, each in a sentence that says what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 from psycopg import errors
-from yoyo.exceptions import BadMigration, LockTimeout
 
+from chat_api.libraries.yoyo import FAILURES
 from chat_api.migrate.lock_holders import Holders
 from chat_api.postgres.session import SessionError, reason
 
 
 class LockHeldError(SessionError):
-    """A lock wasn't to be had in time; the same may go well when its holder has ended."""
+    """A lock wasn't granted in time. A retry may succeed once its holder has ended."""
 
 
 class NewerSchemaError(SessionError):
@@ -22,8 +21,8 @@ class NewerSchemaError(SessionError):
 
 
 @contextmanager
-def errors_told(what: str, holders: Holders | None = None) -> Iterator[None]:
-    """Every failure of the database or of yoyo in here becomes a SessionError that says `what` failed."""
+def explain_errors(what: str, holders: Holders | None = None) -> Iterator[None]:
+    """Turn a failure of the database or of yoyo into a SessionError that begins with `what`, which failed."""
     try:
         yield
     except errors.LockNotAvailable as error:
@@ -40,8 +39,8 @@ def errors_told(what: str, holders: Holders | None = None) -> Iterator[None]:
         raise SessionError(f"{what}: {reason(error)}; it is undone, and can be run again") from error
     except errors.InsufficientPrivilege as error:
         raise SessionError(
-            f"{what}: {reason(error)}; this wants the role that owns the tables, not the service's: "
+            f"{what}: {reason(error)}; this needs the role that owns the tables, not the service's: "
             "check the role in DATABASE_URL"
         ) from error
-    except (psycopg.Error, BadMigration, LockTimeout) as error:
-        raise SessionError(f"{what}: {reason(error)}; put that right and try again") from error
+    except FAILURES as error:
+        raise SessionError(f"{what}: {reason(error)}; fix that and try again") from error

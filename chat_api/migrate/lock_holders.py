@@ -1,4 +1,4 @@
-"""Who holds the locks that a migration waits for: looked at meanwhile, as they may be gone afterwards."""
+"""Find who holds the locks that a migration waits for. It looks meanwhile: later they may be gone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import psycopg
 
-from chat_api.migrate.backend import CHAT_LOCK, SESSION_LOCK
+from chat_api.migrate.session import CHAT_LOCK, SESSION_LOCK
 from chat_api.postgres.session import connect
 from chat_api.settings.database_url import Dsn
 
 LOOK_SECONDS = 0.25
 
-# Only sessions that run migrations share SESSION_LOCK. Of sessions of other roles, a role without
-# pg_read_all_stats sees no more than who they are; a prepared transaction has no session, its pid is 0.
+# Only sessions that run migrations share SESSION_LOCK. Without pg_read_all_stats, a role sees only who other
+# roles' sessions are. A prepared transaction has no session; its pid is 0.
 _HOLDERS = """
 select distinct
     holder.pid,
@@ -35,13 +35,13 @@ order by holder.pid
 
 
 class Holders:
-    """The latest ones, in words; empty while nothing was waited for."""
+    """The holders that were seen last, in words; none if no migration has waited."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
 
-    def look(self, connection: psycopg.Connection[Any]) -> None:
-        """Who is in the way now."""
+    def record(self, connection: psycopg.Connection[Any]) -> None:
+        """Record who is in the way now; keep the previous record if nobody is."""
         rows = connection.execute(_HOLDERS, (CHAT_LOCK, SESSION_LOCK)).fetchall()
         if rows:
             self.words = [_in_words(*row) for row in rows]
@@ -51,16 +51,16 @@ class Holders:
 
 
 @contextmanager
-def watched(dsn: Dsn) -> Iterator[Holders]:
-    """Look every LOOK_SECONDS, on a session of its own, until left."""
+def watch_holders(dsn: Dsn) -> Iterator[Holders]:
+    """Record the holders every LOOK_SECONDS, on a session of its own, until the block ends."""
     holders = Holders()
     over = threading.Event()
 
     def watch(connection: psycopg.Connection[Any]) -> None:
         while not over.wait(LOOK_SECONDS):
             try:
-                holders.look(connection)
-            except psycopg.Error:  # the migration's own session tells what is wrong with the database
+                holders.record(connection)
+            except psycopg.Error:  # the migration's own session reports what is wrong with the database
                 return
 
     with connect(dsn) as connection:

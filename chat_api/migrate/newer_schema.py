@@ -1,7 +1,7 @@
 """A database newer than this code: a later release of this service has migrated it.
 
-By the rules of sql/README.md the release before goes on working on it, so a process that runs is left
-alone. One that starts may be of any age, and is refused: `serve`, `migrate apply` and `rollback`.
+By the rules of sql/README.md, the previous release keeps working on it, so a running process is left alone. A
+process that starts may be of any age, so `serve`, `migrate apply` and `migrate rollback` refuse to start.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Iterable, Sequence
 from chat_api.folders import migration_ids
 
 FLAG = "--allow-newer-schema"
-"""What starts a release on a newer database all the same."""
+"""The option that starts a release on a newer database all the same."""
 
-# yoyo's table may have the rows of another program too, whose migrations are called otherwise.
+# yoyo's table may also have rows of another program, whose migrations have other names.
 _OURS = re.compile(r"\d{4}\.[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def newer_migrations(applied: Iterable[str]) -> list[str]:
-    """Those of `applied` that are this service's and that this code doesn't know, in order."""
+    """The migrations in `applied` that are this service's but unknown to this release, in order."""
     known = set(migration_ids())
     return sorted(name for name in applied if name not in known and _OURS.fullmatch(name))
 
 
 def explain_newer(newer: Sequence[str]) -> str:
-    """The sentence to show: which migrations, and what can be done."""
+    """The sentence to show: which migrations are newer, and what can be done."""
     return (
         f"the database is newer than this release: a later one applied {', '.join(newer)}; "
-        "use that release, or take them back with it (its `chat-api migrate rollback`)"
+        "use that release, or roll them back with it (its `chat-api migrate rollback`)"
     )
 
 
 def with_flag(sentence: str) -> str:
-    """What `explain_newer` says, for a command that takes FLAG."""
+    """The sentence of `explain_newer`, for a command that accepts FLAG."""
     return f"{sentence}; where its release notes say that this release works on them, add {FLAG}"

@@ -10,15 +10,15 @@ from typing import Any, Literal
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import MigrationState, migration_status
 from chat_api.migrate.demands import Demands, TableLock, read_demands
-from chat_api.migrate.errors import errors_told
+from chat_api.migrate.errors import explain_errors
 from chat_api.migrate.newer_schema import newer_migrations
 from chat_api.postgres.session import connected
 from chat_api.settings.database_url import parse_dsn
 
 State = Literal["applied", "pending", "newer", "foreign"]
-"""newer: a later release of this service applied it. foreign: another program's, in the same record."""
+"""newer: a later release of this service applied it. foreign: it is another program's, in the same table."""
 
-# Sizes without the table's indexes; estimates of rows, as the planner has them, -1 before the first analyze.
+# Sizes don't include indexes. Row counts are the planner's estimates, -1 before the first analyze.
 _SIZES = """
 select relname, pg_table_size(oid), reltuples::bigint from pg_class
 where relname = any(%s) and relkind in ('r', 'p') and pg_table_is_visible(oid)
@@ -27,39 +27,39 @@ where relname = any(%s) and relkind in ('r', 'p') and pg_table_is_visible(oid)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is in a table now."""
+    """The present size of a table."""
 
     bytes: int
     rows: int | None
-    """An estimate; None where PostgreSQL hasn't one yet."""
+    """An estimate; None if PostgreSQL has none yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A migration, and where it is pending what it demands."""
+    """A migration and, if it is pending, what it demands."""
 
     id: str
     state: State
     applied_at: datetime | None
     demands: Demands | None
     locks: tuple[tuple[TableLock, Size], ...]
-    """On tables that this database has."""
+    """Only on tables that this database has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The state of a database."""
+    """The state of a database's migrations."""
 
     database: str
     entries: tuple[Entry, ...]
 
     def of(self, state: State) -> list[str]:
-        """The ids of the migrations in that state."""
+        """The ids of the migrations that are in that state."""
         return [entry.id for entry in self.entries if entry.state == state]
 
 
 def read_report(database_url: str) -> Report:
-    """Look; changes nothing. Raises ValueError, SessionError as `migration_status` does."""
+    """Read the report; changes nothing. Raises ValueError, SessionError as `migration_status` does."""
     states = migration_status(database_url)
     pending = {state.id: read_demands(state.id) for state in states if state.applied_at is None}
     locks = {name: demands.locks or () for name, demands in pending.items()}
@@ -90,15 +90,18 @@ def _state(state: MigrationState, known: list[str], newer: list[str]) -> State:
 
 
 def _sizes(database_url: str, tables: Iterable[str]) -> dict[str, Size]:
-    with errors_told("cannot read the sizes of the tables"), connected(parse_dsn(database_url)) as connection:
-        # pg_table_size() waits for a table that is being changed.
+    with (
+        explain_errors("cannot read the sizes of the tables"),
+        connected(parse_dsn(database_url)) as connection,
+    ):
+        # pg_table_size() waits while a table is being altered.
         connection.execute("set lock_timeout = '5s'")
         rows = connection.execute(_SIZES, (sorted(tables),))
         return {table: Size(size, count if count >= 0 else None) for table, size, count in rows}
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """For programs."""
+    """The report as an object for JSON."""
     return {
         "database": report.database,
         "pending": report.of("pending"),
@@ -127,7 +130,7 @@ def _as_json(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> dic
 
 
 def as_text(report: Report) -> Iterator[str]:
-    """For people: a line a migration, indented ones for what a pending one demands."""
+    """The report for people: one line per migration, and indented ones for what a pending one demands."""
     words = {"applied": "applied", "newer": "by a later release", "foreign": "another program's, applied"}
     for entry in report.entries:
         if entry.applied_at is None:
@@ -140,9 +143,9 @@ def as_text(report: Report) -> Iterator[str]:
 
 def _in_words(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> Iterator[str]:
     if demands.locks is None:
-        yield "its file does not say what it locks"
+        yield "its file doesn't say what it locks"
     elif not locks:
-        yield "locks nothing that is there already"
+        yield "locks no existing table"
     for lock, size in locks:
         yield f"{lock.table}: {lock.mode}, {lock.lasts_with(_size(size))}; {lock.hinders}"
     if locks:

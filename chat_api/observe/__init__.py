@@ -1,1 +1,1 @@
-"""What operators see of a running service: log lines, metrics, the event loop's lag."""
+"""What operators see of a running service: logs, metrics, vitals."""

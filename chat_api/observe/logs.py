@@ -1,8 +1,7 @@
-"""Logging: one event a line, JSON for machines or text for people, with the request's ids in every line."""
+"""Logging: one event a line, as JSON or as text, with the request's ids in every line."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import sys
@@ -14,18 +13,23 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import EventDict, Processor
 
+from chat_api.observe.lines import Lines, LoggerFactory
 from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+SERVICE = "chat-api"
+
 
 def configure_logging(settings: Settings) -> None:
-    """Send this service's and its libraries' log lines to stderr, in the form that the settings ask for.
+    """Send this service's and its libraries' log lines to stderr, in the format that the settings ask for.
 
-    The service's own lines don't pass the standard library's logging, which takes longer to make one than a
-    request takes for all the rest.
+    The service's own lines bypass the standard library's logging. That would take longer for one line than
+    everything else that a request needs.
     """
-    text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    lines = Lines()
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    text = settings.log_format == "text" or (settings.log_format == "auto" and is_terminal)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -33,22 +37,22 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     ending: list[Processor] = (
-        # Not the default: where the library rich is installed, it shows variables, and tokens are among them.
-        [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
+        # Not the default formatter: if the library rich is installed, it shows variables, including tokens.
+        [structlog.dev.ConsoleRenderer(colors=is_terminal, exception_formatter=structlog.dev.plain_traceback)]
         if text
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
+        else [
+            _name_service,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_json),
+        ]
     )
     structlog.configure(
         processors=[*shared, *ending],
-        logger_factory=_Lines,
+        logger_factory=LoggerFactory(lines),
         wrapper_class=structlog.make_filtering_bound_logger(settings.log_level),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -65,41 +69,45 @@ def configure_logging(settings: Settings) -> None:
     sys.excepthook = _crashed
 
 
-class _Lines:
-    """Writes each line at once: a worker that is killed has said what it knew."""
+class _Handler(logging.Handler):
+    """Writes each of the standard library's records as a line."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name  # for add_logger_name
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
 
-    def msg(self, line: str) -> None:
-        """Write a line to stderr; where nobody takes it (a broken pipe, a full disk), the work goes on."""
-        with contextlib.suppress(OSError, ValueError):  # it may be closed, too
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-
-    debug = info = warning = error = critical = exception = msg
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            self._lines.write(self.format(record))
+        except Exception:  # as the standard library's handlers do
+            self.handleError(record)
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What ends the process is an event in one line, too."""
+    """Log an exception that ends the process as one event, too."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
         log.critical("crashed", exc_info=(kind, error, trace))
 
 
+def _name_service(_: Any, __: str, event: EventDict) -> EventDict:
+    """Tell this service's lines from those of others in the same place."""
+    event["service"] = SERVICE
+    return event
+
+
 def _without_bytes(record: logging.LogRecord) -> bool:
-    """aiohttp logs a request that is no HTTP as its own failure, with the bytes: a token may be there."""
+    """Shorten what aiohttp logs of a request that isn't HTTP: an error with its bytes, maybe with a token."""
     if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
         record.levelno, record.levelname = logging.INFO, "INFO"
-        record.msg, record.exc_info = "a request from %s is no HTTP", None
+        record.msg, record.exc_info = "a request from %s is not HTTP", None
     return True
 
 
 def _json(event: EventDict, **_: Any) -> str:
     try:
         return orjson.dumps(event, default=str).decode()
-    except (
-        orjson.JSONEncodeError
-    ):  # half a surrogate pair, as in a file's name that is no UTF-8; a large number
+    except orjson.JSONEncodeError:  # a large number, or a lone surrogate, as in a file name that isn't UTF-8
         return json.dumps(event, default=str)

@@ -1,7 +1,7 @@
-"""The Prometheus figures: names, units, what they count; docs/operations/metrics.md is the operators' page.
+"""The Prometheus metrics: their names, units and meanings. Operators have docs/operations/metrics.md.
 
-Those of a supervisor's workers are added up, unless their help says otherwise. Nothing here happens for each
-token.
+The values of a supervisor's workers are added up, unless a metric's help says otherwise. Nothing here runs
+for each token.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from chat_api import __version__
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own: where workers keep what one of them tells
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own: where workers share their metrics
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 STATEMENT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 10)
 FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
@@ -33,11 +33,11 @@ PER_TOKEN = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
 GENERATION = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 LAG = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each one, that nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nobody uses them
 
 
 class Metrics:
-    """Every figure lives here, under an own registry, so that applications and tests don't share them."""
+    """All metrics, in a registry of their own, so that applications and tests don't share them."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -46,7 +46,7 @@ class Metrics:
         self.requests = counter("chat_requests", "Answered HTTP requests.", "method", "route", "status")
         self.request_duration = histogram(
             "chat_request_duration_seconds",
-            "From a request to the end of its answer; streams and sockets are left out.",
+            "From a request to the end of its response, without streams and sockets.",
             LATENCY,
             "route",
         )
@@ -55,7 +55,7 @@ class Metrics:
         self.sockets = gauge("chat_sockets", "WebSockets that are open now.")
         self.socket_commands = counter(
             "chat_socket_commands",
-            "Frames of WebSocket clients by type; `unknown`: not one of the contract's.",
+            "Frames of WebSocket clients by type; `unknown`: a type that the contract doesn't have.",
             "type",
         )
         self.refusals = counter(
@@ -69,11 +69,11 @@ class Metrics:
 
         self.generations = counter(
             "chat_generations",
-            "Ended generations by their last state, and why: a finish reason or an error code.",
+            "Ended generations by final status and reason: a finish reason or an error code.",
             "status",
             "reason",
         )
-        self.live_generations = gauge("chat_live_generations", "Generations that run now.")
+        self.live_generations = gauge("chat_live_generations", "Generations that are running now.")
         self.generation_duration = histogram(
             "chat_generation_duration_seconds", "From the call to the model server to its end.", GENERATION
         )
@@ -90,20 +90,20 @@ class Metrics:
         self.tokens = counter("chat_tokens", "Tokens relayed; counted when a generation ends.")
 
         self._journal_events = counter(
-            "chat_journal_events", "Events written to the journal: tokens as they come, in steps of a tick."
+            "chat_journal_events", "Events written to the journal; for tokens, grows with each tick."
         )
         self._last_tick = gauge(
             "chat_journal_last_tick_timestamp_seconds",
-            "When the journal was last written; of several workers, the one that is most behind.",
+            "When the journal was last written; of several workers, the earliest.",
             mode="livemin",
         )
         self._cluster_workers = gauge(
             "chat_cluster_workers", "Workers of all machines that hold a lease.", mode="livemax"
         )
-        self._workers = gauge("chat_workers", "Worker processes behind this address.")
+        self._workers = gauge("chat_workers", "Worker processes behind this endpoint.")
         self._housekept = gauge(
             "chat_housekeeping_last_run_timestamp_seconds",
-            "When housekeeping last went through, by any worker.",
+            "When housekeeping last completed, by any worker.",
             mode="livemax",
         )
 
@@ -117,7 +117,7 @@ class Metrics:
 
         self.statement_duration = histogram(
             "chat_database_statement_duration_seconds",
-            "Statements by their names in sql/, without the wait for a connection.",
+            "Statements by their name in sql/, without the wait for a connection.",
             STATEMENT,
             "query",
         )
@@ -129,7 +129,7 @@ class Metrics:
         )
         self.connection_wait = histogram(
             "chat_database_connection_wait_seconds",
-            "Waits for a connection of the pool, of those who found none idle.",
+            "Waits for a connection of the pool when none was idle.",
             STATEMENT,
         )
         self._connections = gauge("chat_database_connections", "Connections of the pools by state.", "state")
@@ -142,16 +142,16 @@ class Metrics:
         )
         self._tasks = gauge("chat_tasks", "Asyncio tasks of the workers.")
         self.loop_lag = histogram(
-            "chat_event_loop_lag_seconds", "How late the event loop does what is due.", LAG
+            "chat_event_loop_lag_seconds", "How late the event loop runs what is due.", LAG
         )
         self._build = gauge(
             "chat_build_info", "Always 1; the labels say what runs.", "version", "python", mode="livemax"
         )
 
-        self.in_flight = 0  # counted here, told by `look`: it costs a request next to nothing
+        self.in_flight = 0  # a plain number, exported by `look`, so that it costs a request next to nothing
         self._pool: Callable[[], tuple[int, int]] = lambda: (0, 0)
-        # The library looks a series up by its labels under a lock, which costs more than counting. Methods,
-        # routes and statuses are few: aiohttp refuses other methods before a handler sees them.
+        # The library looks up a series by its labels under a lock, which costs more than counting. The cache
+        # stays small, since aiohttp refuses unknown methods before a handler sees them.
         self._answered = cache(self.requests.labels)
         self._took = cache(self.request_duration.labels)
         self._begin()
@@ -163,28 +163,31 @@ class Metrics:
             self._took(route).observe(seconds)
 
     def ticked(self, events: int, workers: int) -> None:
-        """Count a write of the journal, which saw so many workers with a lease."""
+        """Count a write to the journal: its events, and the workers that hold a lease."""
         self._journal_events.inc(events)
         self._last_tick.set(time.time())
         self._cluster_workers.set(workers)
 
     def housekept(self) -> None:
-        """Note that housekeeping went through."""
+        """Note that housekeeping has completed."""
         self._housekept.set(time.time())
 
     def watch_pool(self, limit: int, connections: Callable[[], tuple[int, int]]) -> None:
-        """Report a pool's (open, idle) connections, and how many it may open."""
+        """Export a pool's (open, idle) connections, and how many it may open."""
         self._connections_limit.set(limit)
         self._pool = connections
         self.look()
 
     def expect(self, counter: Counter, *labels: str | tuple[str, ...]) -> None:
-        """Begin series with 0: Prometheus sees no increase in one that begins with its first event."""
+        """Start series at 0: Prometheus sees no increase in a series that starts with its first event."""
         for values in labels:
             counter.labels(*((values,) if isinstance(values, str) else values))
 
     def look(self) -> None:
-        """Note what isn't counted as it changes. Every few seconds: another worker may be asked for it."""
+        """Update the gauges that aren't set as they change.
+
+        Called every few seconds, since a scrape may reach another worker.
+        """
         opened, idle = self._pool()
         self._connections.labels("idle").set(idle)
         self._connections.labels("busy").set(opened - idle)
@@ -192,20 +195,20 @@ class Metrics:
         self._tasks.set(len(asyncio.all_tasks()))
 
     async def exposition(self) -> bytes:
-        """All figures in Prometheus' text format, whichever worker is asked."""
+        """All metrics in Prometheus's text format, with those of the supervisor's other workers."""
         self.look()
         registry = self.registry
         if FOLDER in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        # 11 ms for four workers' figures: in a thread, streams go on meanwhile.
+        # This takes 11 ms for four workers' metrics. In a thread, it doesn't hold up streams.
         return await asyncio.to_thread(generate_latest, registry)
 
     def _begin(self) -> None:
         self._build.labels(__version__, platform.python_version()).set(1)
         self._workers.set(1)
-        self._last_tick.set(time.time())  # else a worker that never ticked would seem to have ticked in 1970
-        self.expect(self.readers_cut, "sse", "websocket")
+        self._last_tick.set(time.time())  # else a worker without a tick would seem to have ticked in 1970
+        self.expect(self.readers_cut, "http", "sse", "websocket")
         self.expect(self.auth_lookups, "cache", "service", "shared")
         self.expect(self.database_errors, "unavailable", "not_migrated", "right_missing", "failed")
 

@@ -1,1 +1,1 @@
-"""PostgreSQL: the pool, the named queries of `sql/`, and a DBA's session."""
+"""PostgreSQL: its connections, the named queries of `sql/`, and a DBA's session."""

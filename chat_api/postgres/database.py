@@ -1,4 +1,4 @@
-"""The database: a pool that runs named queries, and turns database errors into ChatErrors."""
+"""The database: runs named queries on connections that are kept, and turns its errors into ChatErrors."""
 
 from __future__ import annotations
 
@@ -10,56 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import structlog
-from asyncpg.pool import PoolConnectionProxy
 
-from chat_api import errors
-from chat_api.errors import describe
-from chat_api.postgres.queries import load_queries
+from chat_api.libraries.asyncpg import Connection
+from chat_api.postgres.connections import Connections, Kept
+from chat_api.postgres.connector import Connector
+from chat_api.postgres.failures import CONSTRAINTS, ERRORS, LOST, UNREACHABLE, Failures, refuses_writes
+from chat_api.postgres.queries import Query, load_queries
 from chat_api.settings.database_url import parse_dsn
 
 if TYPE_CHECKING:
     from chat_api.observe.metrics import Metrics
     from chat_api.settings import Settings
 
+__all__ = ["CONSTRAINTS", "UNREACHABLE", "Database"]
+
 log = structlog.get_logger(__name__)
 
-# The database is away, not wrong: a retry may help.
-UNREACHABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.OperatorInterventionError,  # shut down under us
-    asyncpg.InsufficientResourcesError,  # out of connections, memory or disk
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, until the fail-over is through
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.LockNotAvailableError,  # a lock_timeout that a DBA has set
-    asyncpg.TransactionRollbackError,  # a deadlock with a DBA's transaction
-)
-# asyncpg's own state is out of order, as when a connection was cut in the middle of an answer.
-BROKEN = (asyncpg.InternalClientError, asyncpg.InterfaceError)
-NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError)
-
 GRACE_SECONDS = 1
-"""What the server gives a statement beyond the time after which the worker itself cancels it."""
+"""How much later the server cancels a statement than the worker itself does."""
 
-# A violated constraint that says something to the caller.
-CONSTRAINTS: dict[str, type[errors.ChatError]] = {
-    "conversations_user_id_fkey": errors.UnknownUser,
-    "generations_conversation_id_fkey": errors.ConversationNotFound,
-    "messages_conversation_id_fkey": errors.ConversationNotFound,
-    "uq_generations_idempotency_key": errors.RequestRepeated,
-}
+Fetch = Callable[..., Coroutine[Any, Any, Any]]
 
 
 class Database:
-    """Runs named queries on a pool that survives restarts of PostgreSQL.
+    """Runs named queries on connections that survive restarts and failovers of PostgreSQL.
 
     Every method raises DatabaseUnavailable while PostgreSQL can't be reached, and the ChatError of a violated
-    constraint that means something to the caller (CONSTRAINTS); other database errors pass unchanged.
+    constraint that means something to the caller (CONSTRAINTS); other database errors pass unchanged. A query
+    takes DATABASE_TIMEOUT at most, with the wait for a connection.
+
+    A query is sent a second time only where it can't have been executed, or may be twice: a server that takes
+    no writes refused it, or it only reads and its connection broke.
     """
 
     def __init__(
@@ -73,162 +54,130 @@ class Database:
         self._queries = load_queries()
         self._metrics = metrics
         self._took = {name: metrics.statement_duration.labels(name) for name in self._queries}
-        self._timeout = settings.database_timeout
         dsn = parse_dsn(settings.database_url)
         self.address = dsn.redacted()
-        self._connect: dict[str, Any] = {
-            "timeout": settings.database_timeout,
+        self._ignored = dsn.ignored
+        self._failures = Failures(self.address, metrics)
+        arguments: dict[str, Any] = {
             "command_timeout": settings.database_timeout,
             "server_settings": {"application_name": "chat-api", "timezone": "UTC"},
+            # Statements longer than asyncpg's 15 KiB would be parsed and planned each time.
+            "max_cacheable_statement_size": 0,
             **dsn.asyncpg_kwargs(),
         }
-        self._pool = asyncpg.create_pool(
-            **self._connect,
-            min_size=0,  # so that the service starts, and says what is wrong, without its database
-            max_size=settings.database_pool_max,
-            max_inactive_connection_lifetime=300,
-            # Behind a pooler in transaction mode a session is everybody's.
-            init=None if self._connect.get("statement_cache_size") == 0 else self._limit_statements,
-            reset=_keep_session,
-        )
-        # Taken from the pool, and kept: its way to hand a connection on costs as much as a statement.
-        self._idle: list[PoolConnectionProxy[asyncpg.Record]] = []
-        self._unwanted = 0  # of these, the first ones that were idle all the time since the last `trim`
-        self._waiting = 0  # who wants one from the pool, so that it must get back what comes free
+        self._timeout = float(arguments["command_timeout"])
+        self._is_pooled = arguments.get("statement_cache_size") == 0
+        self._connector = Connector(dsn, arguments)
+        self._connections = Connections(self._connector, settings.database_pool_max, self._limit_statements)
+        self._sessions: set[Connection] = set()
 
     async def open(self) -> None:
-        """Make the pool; connects to nothing yet."""
-        await self._pool
+        """Say what of the URL is left aside; connects to nothing yet."""
+        for option, reason in self._ignored:
+            log.warning("database_option_ignored", database=self.address, option=option, reason=reason)
 
     async def close(self) -> None:
         """Close every connection; one that is still busy gets two seconds."""
-        self._waiting += 1  # from now on what comes free goes to the pool, which waits for all there are
-        try:
-            async with asyncio.timeout(2):
-                while self._idle:
-                    await self._pool.release(self._idle.pop())
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
+        await self._connections.close()
 
     @property
     def connections(self) -> tuple[int, int]:
         """How many connections are open, and how many of these are idle."""
-        return self._pool.get_size(), self._pool.get_idle_size() + len(self._idle)
+        return self._connections.counts
 
     async def trim(self) -> None:
-        """Let the pool have, and in time close, the connections that nobody wanted since the last call."""
-        while self._unwanted:
-            self._unwanted -= 1
-            await self._pool.release(self._idle.pop(0))  # one by one: none is lost if this is cancelled
-        self._unwanted = len(self._idle)
+        """Close the connections that nobody has wanted for some minutes."""
+        self._connections.trim()
 
     async def row(self, name: str, **parameters: Any) -> asyncpg.Record | None:
         """The first row of a query, or None."""
-        row: asyncpg.Record | None = await self._run(name, parameters, PoolConnectionProxy.fetchrow)
+        row: asyncpg.Record | None = await self._run(name, parameters, Connection.fetchrow)
         return row
 
     async def rows(self, name: str, **parameters: Any) -> list[asyncpg.Record]:
         """All rows of a query."""
-        rows: list[asyncpg.Record] = await self._run(name, parameters, PoolConnectionProxy.fetch)
+        rows: list[asyncpg.Record] = await self._run(name, parameters, Connection.fetch)
         return rows
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
-        """A connection of its own, outside the pool; errors pass unchanged."""
-        connection = await asyncpg.connect(**self._connect)
+    async def session(self) -> AsyncIterator[Connection]:
+        """A connection of its own, beside those for queries; errors pass unchanged.
+
+        It is closed when a query finds that its server takes no writes.
+        """
+        connection = await self._connector.connect(self._timeout)
+        self._sessions.add(connection)
         try:
             yield connection
         finally:
+            self._sessions.discard(connection)
             connection.terminate()
 
-    async def _run(
-        self, name: str, parameters: dict[str, Any], fetch: Callable[..., Coroutine[Any, Any, Any]]
-    ) -> Any:
-        with self._around(name):
-            return await self._execute(name, parameters, fetch)
-
-    async def _execute(
-        self, name: str, parameters: dict[str, Any], fetch: Callable[..., Coroutine[Any, Any, Any]]
-    ) -> Any:
+    async def _run(self, name: str, parameters: dict[str, Any], fetch: Fetch) -> Any:
         query = self._queries[name]
         if len(parameters) != len(query.parameters):
             raise TypeError(f"{name} takes {query.parameters}, not {tuple(parameters)}")
         arguments = [parameters[parameter] for parameter in query.parameters]
-        try:
-            connection = await self._take()
-            began = time.perf_counter()
+        with self._around(name):
             try:
-                result = await fetch(connection, query.text, *arguments)
+                return await self._execute(name, query, arguments, fetch)
+            except ERRORS as error:
+                if (seen := self._failures.tell(name, error)) is None:
+                    raise
+                raise seen from error
+
+    async def _execute(self, name: str, query: Query, arguments: list[Any], fetch: Fetch) -> Any:
+        deadline = time.monotonic() + self._timeout
+        refused: BaseException | None = None
+        while True:
+            kept, seconds = self._connections.take_at_hand(), None
+            if kept is None:
+                kept, seconds = await self._take(deadline)
+            began = time.monotonic()
+            if refused is not None:  # the second time gets what the first one left
+                seconds = max(deadline - began, 0.001)
+            try:
+                result = await fetch(kept.connection, query.text, *arguments, timeout=seconds)
             except BaseException as error:
-                if isinstance(error, BROKEN):
-                    connection.terminate()  # the pool's reset, which would find this out, is left out
-                await self._pool.release(connection)  # which looks at what a cancelled query left
-                raise
-            finally:
-                self._took[name].observe(time.perf_counter() - began)
-            if self._waiting:
-                await self._pool.release(connection)
+                self._take_back(kept, error, began)
+                again = refuses_writes(error) or (query.only_reads and isinstance(error, LOST))
+                if refused is not None or not again:
+                    raise
+                refused = error
             else:
-                self._idle.append(connection)
-            return result
-        except UNREACHABLE as error:
-            self._metrics.database_errors.labels("unavailable").inc()
-            log.warning("database_unavailable", database=self.address, query=name, reason=describe(error))
-            raise errors.DatabaseUnavailable from error
-        except NOT_MIGRATED as error:
-            self._metrics.database_errors.labels("not_migrated").inc()
-            log.error(
-                "database_not_migrated",
-                database=self.address,
-                query=name,
-                reason=describe(error),
-                do="chat-api migrate",
-            )
-            raise errors.DatabaseNotMigrated from error
-        except asyncpg.InsufficientPrivilegeError as error:
-            self._metrics.database_errors.labels("right_missing").inc()
-            log.error(
-                "database_right_missing",
-                database=self.address,
-                query=name,
-                reason=describe(error),
-                do="chat-api sql check",
-            )
-            raise errors.DatabaseNotMigrated from error
-        except asyncpg.IntegrityConstraintViolationError as error:
-            known = CONSTRAINTS.get(error.constraint_name or "")
-            if known is None:
-                self._metrics.database_errors.labels("failed").inc()
-                error.detail = None  # the row itself, which may hold a message: not for the log
-                raise
-            raise known from error
-        except asyncpg.PostgresError as error:
-            self._metrics.database_errors.labels("failed").inc()
-            if isinstance(error, asyncpg.DataError):
-                error.args = (f"{type(error).__name__} in {name}",)  # its text quotes the value
-            raise
+                self._connections.give(kept)
+                if refuses_writes(refused):
+                    log.info("database_failed_over", database=self.address, query=name)
+                return result
+            finally:
+                self._took[name].observe(time.monotonic() - began)
 
-    async def _limit_statements(self, connection: Any) -> None:
-        seconds = float(self._connect["command_timeout"] + GRACE_SECONDS)
-        await connection.execute(self._queries["maintenance.limit_statements"].text, seconds)
-
-    async def _take(self) -> PoolConnectionProxy[asyncpg.Record]:
-        """The connection that was used last, of those that are idle; else one from the pool."""
-        while self._idle:
-            connection = self._idle.pop()
-            self._unwanted = min(self._unwanted, len(self._idle))
-            if not connection.is_closed():
-                return connection
-            await self._pool.release(connection)
-        self._waiting += 1
-        began = time.perf_counter()
+    async def _take(self, deadline: float) -> tuple[Kept, float]:
+        """Wait for a connection. Returns the seconds that are left, too."""
+        began = time.monotonic()
         try:
-            return await self._pool.acquire(timeout=self._timeout)
+            kept = await self._connections.take(deadline - began)
         finally:
-            self._waiting -= 1
-            self._metrics.connection_wait.observe(time.perf_counter() - began)
+            self._metrics.connection_wait.observe(time.monotonic() - began)
+        return kept, max(deadline - time.monotonic(), 0.001)
 
+    def _take_back(self, kept: Kept, error: BaseException, began: float) -> None:
+        if refuses_writes(error):
+            # Its server was demoted, and the others may lead there too.
+            self._connections.forget_all()
+            for connection in self._sessions:
+                connection.terminate()
+        if isinstance(error, TimeoutError):
+            # Where one swallows what it is sent, those that have been idle all the time may do so too.
+            self._connections.forget(began)
+        if isinstance(error, TimeoutError | asyncio.CancelledError):
+            self._connections.leave(kept)
+        elif isinstance(error, asyncpg.PostgresError):
+            self._connections.give(kept)
+        else:
+            self._connections.drop(kept)
 
-async def _keep_session(_: object) -> None:
-    """Nothing to reset: no query changes its session, and asyncpg's own reset costs more than a query."""
+    async def _limit_statements(self, connection: Connection) -> None:
+        if not self._is_pooled:  # behind a pooler in transaction mode, a session is everybody's
+            limit = self._queries["maintenance.limit_statements"].text
+            await connection.execute(limit, self._timeout + GRACE_SECONDS)

@@ -1,13 +1,13 @@
-"""The named queries of `sql/`, read with aiosql."""
+"""The named queries of `sql/`."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
-import aiosql
-
 from chat_api.folders import query_files
+from chat_api.libraries.aiosql import read_queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,18 +16,22 @@ class Query:
 
     text: str
     parameters: tuple[str, ...]
+    only_reads: bool = False
+    """Whether it may be executed twice, because it changes nothing and tells nobody."""
+
+
+# Too many words here cost a repetition, and a word too few what a repetition does.
+_WRITES = re.compile(
+    r"\b(insert|update|delete|merge|truncate|nextval|set_config|pg_notify|chat_admit)\b", re.I
+)
+_COMMENTS = re.compile(r"--.*")
 
 
 @cache
 def load_queries() -> dict[str, Query]:
     """Every query of `sql/` under `<file>.<name>`."""
-    queries = {}
-    for path in query_files():
-        loaded = aiosql.from_path(path, "asyncpg")
-        for name in loaded.available_queries:
-            if name.endswith("_cursor"):  # aiosql's own twin of each multi-row query
-                continue
-            function = getattr(loaded, name)
-            parameters = tuple(function.__signature__.parameters)[1:]
-            queries[f"{path.stem}.{name}"] = Query(function.sql, parameters)
-    return queries
+    return {
+        f"{path.stem}.{name}": Query(text, parameters, not _WRITES.search(_COMMENTS.sub("", text)))
+        for path in query_files()
+        for name, text, parameters in read_queries(path)
+    }

@@ -1,4 +1,4 @@
-"""A DBA's session: psycopg, autocommit, and a sentence where it can't be opened."""
+"""A DBA's session: psycopg with autocommit, and an error message if it can't be opened."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 
 import psycopg
 
+from chat_api.postgres.encoding import ENCODING_REMEDY, explain_encoding
 from chat_api.settings.database_url import Dsn
 
 _OLDEST_SERVER = 14
 CONNECT_SECONDS = 10
-"""How long to try to reach the server, where the URL doesn't say."""
+"""How long to try to reach the server if the URL doesn't say."""
 
 
 class SessionError(Exception):
-    """The database can't be reached or refuses what was asked; the text says why, and what to do."""
+    """The database can't be reached or refuses a request. The text says why, and what to do."""
 
 
 def connect(dsn: Dsn, application: str = "chat-api migrate") -> psycopg.Connection[Any]:
-    """Open an autocommit session that DBAs know by its name."""
+    """Open an autocommit session; DBAs see it under the name `application`."""
     return psycopg.connect(
         dsn.libpq(),
         autocommit=True,
@@ -31,10 +32,11 @@ def connect(dsn: Dsn, application: str = "chat-api migrate") -> psycopg.Connecti
 
 @contextmanager
 def connected(dsn: Dsn, application: str = "chat-api migrate") -> Iterator[psycopg.Connection[Any]]:
-    """An autocommit session, known to DBAs as `application`.
+    """An autocommit session; DBAs see it under the name `application`.
 
     Raises:
-        SessionError: the server can't be reached, or is too old; with the sentence to show.
+        SessionError: the server can't be reached or is too old, or the database isn't UTF8. The text is for
+            the user.
     """
     try:
         connection = connect(dsn, application)
@@ -46,9 +48,12 @@ def connected(dsn: Dsn, application: str = "chat-api migrate") -> Iterator[psyco
     with connection:
         if connection.info.server_version // 10000 < _OLDEST_SERVER:
             raise SessionError(f"PostgreSQL {_OLDEST_SERVER} or newer is needed")
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding not in (None, "UTF8"):  # a pooler may not say
+            raise SessionError(f"{explain_encoding(encoding)}: {ENCODING_REMEDY}")
         yield connection
 
 
 def reason(error: Exception) -> str:
-    """The first line of what the server or the driver said: the rest is context."""
+    """The first line of the server's or the driver's message; the rest is context."""
     return next(iter(str(error).splitlines()), type(error).__name__)

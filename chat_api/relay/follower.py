@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from uuid import UUID
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import orjson
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from chat_api import errors, events
 from chat_api.background import Rounds
 from chat_api.errors import WorkerLost, describe
+from chat_api.relay.departures import Marks
 from chat_api.relay.journal import MANY
 from chat_api.relay.log import Log
 
@@ -39,6 +40,8 @@ class Follower(Rounds):
         super().__init__("follower")
         self._database = database
         self._logs: WeakValueDictionary[UUID, Log] = WeakValueDictionary()
+        self._seen: WeakKeyDictionary[Log, int] = WeakKeyDictionary()  # up to which number by its readers
+        self._marks = Marks(database)
         self._wanted = asyncio.Event()
         self._notified = asyncio.Event()
         self._leaving = False
@@ -56,14 +59,20 @@ class Follower(Rounds):
             await self._fill([log])
             log = self._logs.setdefault(generation_id, log)
             self._wanted.set()
+        self._seen[log] = max(seen, self._seen.get(log, -1))
         if self._leaving:
             log.send_away()
         if log.closed and seen >= log.next_seq - 2:
             [row] = await self._database.rows("journal.read", ids=[generation_id], next_seqs=[seen + 1])
-            if row["error_code"] == WorkerLost.code:
+            if row["error_code"] == WorkerLost.code or _brought_in(log, row):
                 log = Log(generation_id, conversation_id)
                 _retell(log, row, seen)
         return log
+
+    def is_read(self, generation_id: UUID) -> bool:
+        """Whether somebody reads this generation here."""
+        log = self._logs.get(generation_id)
+        return log is not None and log.audience.is_there
 
     async def leave(self) -> None:
         """Send the readers of growing logs to other workers, a few at a time, within LEAVING_SECONDS."""
@@ -82,9 +91,11 @@ class Follower(Rounds):
     async def _round(self) -> None:
         if growing := self._growing():
             await self._fill(growing)
+        await self._marks.note(growing)
 
     async def _rest(self) -> None:
-        if not self._growing():  # asked again instead of kept: this task must not hold what nobody reads
+        # Asked again instead of kept: this task must not hold what nobody reads.
+        if not self._growing() and not self._marks.are_set:
             self._wanted.clear()
             await self._wanted.wait()
             return
@@ -107,11 +118,25 @@ class Follower(Rounds):
             "journal.read", ids=list(wanted), next_seqs=[log.next_seq for log in wanted.values()]
         )
         for row in rows:
-            _extend(wanted[row["generation_id"]], row)
+            log = wanted[row["generation_id"]]
+            _extend(log, row)
+            if row["status"] is None:
+                log.append(_done(row), last=True)
+            elif row["status"] != "running":
+                self._conclude(log, row)
+
+    def _conclude(self, log: Log, row: asyncpg.Record) -> None:
+        if self._seen.get(log, -1) < log.next_seq:
+            _end(log, row)
+            return
+        # A reader waits for what comes after events that weren't kept: it would take the end's numbers for
+        # theirs. It comes back, and is told the end under numbers that it hasn't seen.
+        self._logs.pop(log.generation_id, None)
+        log.send_away()
 
 
 def _extend(log: Log, row: asyncpg.Record) -> None:
-    """Append what a row has beyond a log's end; slices may overlap, and old ones may be gone."""
+    """Append what the journal has beyond a log's end; slices may overlap, and old ones may be gone."""
     fresh: list[bytes] = []
     for first_seq, text in zip(row["first_seqs"] or (), row["slices"] or (), strict=True):
         next_seq = log.next_seq + len(fresh)
@@ -119,10 +144,6 @@ def _extend(log: Log, row: asyncpg.Record) -> None:
             break  # what is before has left the journal
         fresh += map(events.dump, orjson.loads(text)[next_seq - first_seq :])
     log.extend(fresh)
-    if row["status"] is None:
-        log.append(_done(row), last=True)
-    elif row["status"] != "running":
-        _end(log, row)
 
 
 def _end(log: Log, row: asyncpg.Record) -> None:
@@ -137,19 +158,28 @@ def _end(log: Log, row: asyncpg.Record) -> None:
 
 
 def _retell(log: Log, row: asyncpg.Record, seen: int) -> None:
-    """A finished generation whose events are gone, after the number `seen`: its text, its error, its end."""
+    """A finished generation whose events are gone, after the number `seen`: its words, its error, its end."""
     ending = [_done(row)]
     if row["error_code"] is not None:
         ending.insert(0, events.error(errors.from_code(row["error_code"])))
-    if row["content"] or row["error_code"] == WorkerLost.code:
-        ending.insert(0, events.reset(row["content"] or ""))
+    if row["message_id"] is not None or row["error_code"] == WorkerLost.code:
+        calls = None if row["tool_calls"] is None else orjson.loads(row["tool_calls"])
+        ending.insert(0, events.reset(row["content"] or "", row["reasoning"], calls))
     last_seq = max(row["last_seq"], seen + len(ending))
     log.skip_to(last_seq - len(ending) + 1)
     for data in ending:
         log.append(data, last=data is ending[-1])
 
 
+def _brought_in(log: Log, row: asyncpg.Record) -> bool:
+    """Whether the worker that had been taken for dead has stored another end since a closed log was read."""
+    return row["status"] is not None and log.events(log.count - 1) != [_done(row)]
+
+
 def _done(row: asyncpg.Record) -> bytes:
     if row["status"] is None:  # its conversation is deleted
         return events.done(None, "stopped", 0, 0)
-    return events.done(row["message_id"], row["finish_reason"], row["token_count"], row["inference_time_ms"])
+    usage = None if row["usage"] is None else orjson.loads(row["usage"])
+    return events.done(
+        row["message_id"], row["finish_reason"], row["token_count"], row["inference_time_ms"], usage
+    )

@@ -11,6 +11,8 @@ import structlog
 
 from chat_api.background import Rounds
 from chat_api.errors import DatabaseUnavailable, describe
+from chat_api.relay.departures import Departures
+from chat_api.relay.lease import Lease
 
 if TYPE_CHECKING:
     from chat_api.observe.metrics import Metrics
@@ -34,10 +36,10 @@ class Slice(NamedTuple):
 class Journal(Rounds):
     """Writes every growing log's new events, all in one statement, and renews the worker's lease with it.
 
-    Five times a second while anything grows, else three times in the lease's length; no connection is held
+    Five times a second while anything grows, else five times in the lease's length; no connection is held
     between. While the database is slow or away, what waits is written together later: it is in the logs
-    anyway. `on_stop` and `on_lost` are called with the generation that somebody asked to stop, or that is
-    no longer this worker's.
+    anyway. `on_stop` is called with the generation that somebody asked to stop, or that nobody has read for
+    `abandoned_seconds` (None: never), and `on_lost` with one that is no longer this worker's.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Journal(Rounds):
         worker_id: UUID,
         lease_seconds: float,
         start_seconds: float,
+        abandoned_seconds: float | None,
         metrics: Metrics,
         on_stop: Callable[[UUID], None],
         on_lost: Callable[[UUID], None],
@@ -55,15 +58,16 @@ class Journal(Rounds):
         self._database = database
         self._metrics = metrics
         self._worker_id = worker_id
-        self._lease_seconds = lease_seconds
+        self._lease = Lease(lease_seconds)
         self._start_seconds = start_seconds
         self._on_stop = on_stop
         self._on_lost = on_lost
         # Each log, and the number up to which it is known to be written.
         self._written: dict[UUID, tuple[Log, int]] = {}
         self._added = asyncio.Event()
-        self._held = asyncio.Event()
+        self._departures = Departures(database, worker_id, abandoned_seconds)
         self._others = 0
+        self._unknown: dict[UUID, float] = {}  # generations that nobody here waits for, and since when
         self._next_tick = 0.0  # by the loop's clock
 
     @property
@@ -72,16 +76,13 @@ class Journal(Rounds):
         return self._others > 0
 
     async def lease_held(self) -> None:
-        """Until the lease is held: whoever starts a generation without one could be taken for dead.
+        """Wait until the lease is held: without it, the other workers could assume that this one is dead.
 
         Raises DatabaseUnavailable when that takes longer than five seconds.
         """
-        if not self._held.is_set():
-            try:
-                async with asyncio.timeout(5):
-                    await self._held.wait()
-            except TimeoutError:
-                raise DatabaseUnavailable from None
+        if not self._lease.is_held:
+            self._added.set()  # the next tick comes now
+            await self._lease.wait_renewed()
 
     def add(self, log: Log) -> None:
         """Write this log from now on."""
@@ -100,7 +101,7 @@ class Journal(Rounds):
     async def close(self) -> None:
         """Stop ticking, and give the lease back."""
         await super().close()
-        if self._held.is_set():
+        if self._lease.was_held:
             try:
                 await self._database.row("maintenance.release_lease", worker_id=self._worker_id)
             except DatabaseUnavailable:
@@ -114,7 +115,7 @@ class Journal(Rounds):
         if not self._written:
             self._added.clear()
             try:
-                async with asyncio.timeout(self._lease_seconds / 3):
+                async with asyncio.timeout(self._lease.seconds / 5):
                     await self._added.wait()
             except TimeoutError:
                 return
@@ -130,14 +131,14 @@ class Journal(Rounds):
             for generation_id, (log, written) in live.items()
             if (piece := _slice(log, written)) is not None
         }
+        sent = asyncio.get_running_loop().time()
         notification = ""
         if self.other_workers_live and slices:
             notification = ",".join(map(str, slices)) if len(slices) <= NOTIFIED_IDS else MANY
         row = await self._database.row(
             "journal.tick",
             worker_id=self._worker_id,
-            seconds=self._lease_seconds,
-            start_seconds=self._start_seconds,
+            seconds=self._lease.seconds,
             live=list(live),
             ids=list(slices),
             first_seqs=[piece.first_seq for piece in slices.values()],
@@ -146,7 +147,7 @@ class Journal(Rounds):
             notification=notification,
         )
         assert row is not None  # noqa: S101 - it selects without a from
-        self._held.set()
+        self._lease.note_renewal(sent)
         self._others = row["other_workers"]
         self._metrics.ticked(
             sum(piece.next_seq - piece.first_seq for piece in slices.values()), self._others + 1
@@ -158,12 +159,24 @@ class Journal(Rounds):
             self._on_stop(generation_id)
         for generation_id in row["lost"]:
             self._on_lost(generation_id)
-        # Nobody here waits for these: their beginning was stored, and the answer that said so was lost.
-        if unknown := [
-            generation_id for generation_id in row["unknown"] if generation_id not in self._written
-        ]:
-            logger.warning("generations_disowned", generation_ids=list(map(str, unknown)))
-            await self._database.row("journal.disown", worker_id=self._worker_id, ids=unknown)
+        await self._disown(row["unknown"], sent)
+        growing = [log for log, _ in self._written.values()]
+        for generation_id in await self._departures.note(growing, row["read_elsewhere"]):
+            self._on_stop(generation_id)
+
+    async def _disown(self, generation_ids: list[UUID], now: float) -> None:
+        """Give up generations whose start was stored while the reply that said so was lost.
+
+        That is certain once a start would have returned or failed.
+        """
+        self._unknown = {
+            generation_id: self._unknown.get(generation_id, now)
+            for generation_id in generation_ids
+            if generation_id not in self._written
+        }
+        if lost := [each for each, since in self._unknown.items() if now - since >= self._start_seconds]:
+            logger.warning("generations_disowned", generation_ids=list(map(str, lost)))
+            await self._database.row("journal.disown", worker_id=self._worker_id, ids=lost)
 
 
 def _slice(log: Log, written: int) -> Slice | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 from uuid import UUID
 
@@ -29,6 +30,48 @@ class Reader(Protocol):
         """Be handed nothing more: the log closes, sends readers away, or grows by more than a write holds."""
 
 
+class Audience:
+    """Who reads a log on this worker: streams, subscriptions, callers that wait for the whole answer.
+
+    Each is known by a function that says whether its connection has ended. While the model says nothing,
+    nothing is written that would fail, so a reader's task may not have noticed yet.
+    """
+
+    __slots__ = ("_had_any", "_members")
+
+    def __init__(self) -> None:
+        self._members: list[Callable[[], bool]] = []
+        self._had_any = False
+
+    def enter(self, has_left: Callable[[], bool]) -> None:
+        """Belong to it until `leave`."""
+        self._members.append(has_left)
+        self._had_any = True
+
+    def leave(self, has_left: Callable[[], bool]) -> None:
+        """Belong to it no more."""
+        self._members.remove(has_left)
+
+    @contextmanager
+    def join(self, has_left: Callable[[], bool]) -> Iterator[None]:
+        """Belong to it within the block."""
+        self.enter(has_left)
+        try:
+            yield
+        finally:
+            self.leave(has_left)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anybody reads."""
+        return any(not has_left() for has_left in self._members)
+
+    @property
+    def has_left(self) -> bool:
+        """Whether somebody has read, and nobody does any more."""
+        return self._had_any and not self.is_there
+
+
 class Log:
     """An append-only list of events with a last one: their data, JSON objects of one line in UTF-8.
 
@@ -49,6 +92,7 @@ class Log:
         "_newest",
         "_packs",
         "_skipped",
+        "audience",
         "closed",
         "conversation_id",
         "count",
@@ -59,6 +103,7 @@ class Log:
     def __init__(self, generation_id: UUID, conversation_id: UUID) -> None:
         self.generation_id = generation_id
         self.conversation_id = conversation_id
+        self.audience = Audience()
         self.count = 0  # of the events there are
         self._packs: list[bytes] = []  # PACKED events each, a line for each
         self._newest: list[bytes] = []

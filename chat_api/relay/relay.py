@@ -21,7 +21,7 @@ class Owner(Protocol):
     """Who runs the generations of this worker."""
 
     def end_stopped(self, generation_id: UUID) -> None:
-        """Somebody asked to stop this generation; it may run on another worker, or have ended."""
+        """This generation is to stop; it may run on another worker, or have ended."""
 
     def end_lost(self, generation_id: UUID) -> None:
         """This generation no longer belongs to this worker."""
@@ -41,6 +41,7 @@ class Relay:
         worker_id: UUID,
         lease_seconds: float,
         start_seconds: float,
+        abandoned_seconds: float | None,
         metrics: Metrics,
     ) -> None:
         self._owner: Owner | None = None
@@ -49,6 +50,7 @@ class Relay:
             worker_id=worker_id,
             lease_seconds=lease_seconds,
             start_seconds=start_seconds,
+            abandoned_seconds=abandoned_seconds,
             metrics=metrics,
             on_stop=self._stop,
             on_lost=self._lose,
@@ -107,6 +109,17 @@ class Relay:
     def running_log(self, generation_id: UUID) -> Log | None:
         """The log of a generation that runs here."""
         return self._hub.get(generation_id)
+
+    def is_unread(self, generation_id: UUID, *, has_left: bool, is_read_elsewhere: bool) -> bool:
+        """Whether nobody reads a running generation any more.
+
+        From the database: whether the last reader on its own worker `has_left`, and whether one on another
+        worker has lately been there.
+        """
+        log = self._hub.get(generation_id)
+        if log is not None:
+            return log.audience.has_left and not is_read_elsewhere
+        return has_left and not is_read_elsewhere and not self._follower.is_read(generation_id)
 
     async def find_log(self, generation_id: UUID, conversation_id: UUID, seen: int = -1) -> Log:
         """Any generation's log, for a reader that has seen up to a number. Raises DatabaseUnavailable."""

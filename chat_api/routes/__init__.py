@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chat_api.routes import conversations, description, health, messages, models, socket, streams
+from chat_api.routes import (
+    admin,
+    conversations,
+    description,
+    health,
+    history,
+    messages,
+    models,
+    socket,
+    streams,
+)
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+FILES = description.routes  # their paths are those of files and pages
 TABLES: list[web.RouteTableDef] = [
     health.routes,
     conversations.routes,
+    history.routes,
     messages.routes,
     streams.routes,
     socket.routes,
     models.routes,
-    description.routes,
+    admin.routes,
+    FILES,
 ]

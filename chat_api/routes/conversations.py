@@ -1,4 +1,4 @@
-"""A user's conversations: list, create, read, rename and star, delete."""
+"""A user's conversations: list, create, rename and star, delete."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from chat_api.bodies import (
     ConversationCreate,
     ConversationPage,
     ConversationUpdate,
-    OpenConversation,
     PageQuery,
 )
 from chat_api.description import declare
 from chat_api.description.declare import Operation, Response, describe
-from chat_api.generation.readers import Cursor
 from chat_api.http.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
 from chat_api.http.requests import read_body, read_id, read_query, respond
 
@@ -41,13 +39,14 @@ TAG = "Conversations"
         "List conversations",
         TAG,
         [Response(200, "The page.", ConversationPage)],
-        "While conversations change, pages by `cursor` repeat and leave out none; pages by `offset` may.",
+        "One page of the caller's conversations, newest first, and the same grouped by UTC date. If "
+        "conversations change meanwhile, pages by `cursor` neither repeat nor miss one; pages by `offset` "
+        "may.",
         errors=declare.DATABASE,
         query=PageQuery,
     )
 )
 async def page(request: web.Request) -> web.Response:
-    """One page of the caller's conversations, newest first, and the same grouped by UTC date."""
     query = read_query(request, PageQuery)
     updated_at, last_id = (None, None) if query.cursor is None else _read_cursor(query.cursor)
     rows = await request.app[DATABASE].rows(
@@ -79,13 +78,12 @@ async def page(request: web.Request) -> web.Response:
         "Create a conversation",
         TAG,
         [Response(201, "The new conversation.", Conversation)],
-        "Its first message makes its title, unless you give one.",
+        "Create an empty conversation. Its title is made from its first message, unless you give one.",
         errors=[*declare.DATABASE, errors.UnknownUser, errors.TooManyConversations],
         body=ConversationCreate,
     )
 )
 async def create(request: web.Request) -> web.Response:
-    """Create an empty conversation."""
     body = await read_body(request, ConversationCreate)
     row = await request.app[DATABASE].row(
         "conversations.create",
@@ -99,54 +97,20 @@ async def create(request: web.Request) -> web.Response:
     return _one(row, 201)
 
 
-@routes.get("/api/conversations/{id}")
-@describe(
-    Operation(
-        "Read a conversation",
-        TAG,
-        [Response(200, "The conversation.", OpenConversation)],
-        "Where `generation` is not null, attach to it with `GET /api/conversations/{id}/stream`.",
-        errors=declare.DATABASE,
-    )
-)
-async def get(request: web.Request) -> web.Response:
-    """A conversation with its messages and the generation now running in it."""
-    row = await request.app[DATABASE].row(
-        "conversations.get", id=read_id(request), user_id=request[PRINCIPAL].user_id
-    )
-    if row is None:
-        raise errors.ConversationNotFound
-    generation = None
-    if row["generation_id"] is not None:
-        last_seq = request.app[GENERATIONS].last_seq(row["generation_id"]) or row["last_seq"]
-        generation = {
-            "id": str(row["generation_id"]),
-            "conversation_id": request.match_info["id"].lower(),
-            "user_message_id": str(row["user_message_id"]),
-            "status": row["status"],
-            "started_at": row["started_at"],
-            "last_event_id": None if last_seq is None else str(Cursor(row["generation_id"], last_seq)),
-        }
-    conversation: str = row["conversation"]
-    return respond(
-        f'{conversation[:-1]},"messages":{row["messages"]},"generation":{orjson.dumps(generation).decode()}}}'
-    )
-
-
 @routes.put("/api/conversations/{id}")
 @describe(
     Operation(
         "Rename or star a conversation",
         TAG,
         [Response(200, "The conversation as it is now.", Conversation)],
-        "A new title moves it to the top of the list, a star doesn't.",
+        "Rename a conversation, or mark it as a favourite. A new title moves it to the top of the list; a "
+        "star doesn't.",
         errors=declare.DATABASE,
         body=ConversationUpdate,
         body_required=True,
     )
 )
 async def update(request: web.Request) -> web.Response:
-    """Rename a conversation, or mark it as a favourite."""
     conversation_id = read_id(request)
     body = await read_body(request, ConversationUpdate)
     row = await request.app[DATABASE].row(
@@ -160,9 +124,16 @@ async def update(request: web.Request) -> web.Response:
 
 
 @routes.delete("/api/conversations/{id}")
-@describe(Operation("Delete a conversation", TAG, [Response(204, "It is gone.")], errors=declare.DATABASE))
+@describe(
+    Operation(
+        "Delete a conversation",
+        TAG,
+        [Response(204, "It is gone.")],
+        "Delete a conversation with its messages. A running answer is stopped.",
+        errors=declare.DATABASE,
+    )
+)
 async def delete(request: web.Request) -> web.Response:
-    """Delete a conversation with its messages; an answer on its way is stopped."""
     conversation_id = read_id(request)
     row = await request.app[DATABASE].row(
         "conversations.delete", id=conversation_id, user_id=request[PRINCIPAL].user_id
@@ -175,10 +146,10 @@ async def delete(request: web.Request) -> web.Response:
 
 
 def _title(request: web.Request, title: str | None) -> str | None:
-    most = request.app[SETTINGS].max_title_characters
-    if title is not None and len(title) > most:
+    limit = request.app[SETTINGS].max_title_characters
+    if title is not None and len(title) > limit:
         raise errors.Invalid.of(
-            "string_too_long", ("body", "title"), f"String should have at most {most} characters"
+            "string_too_long", ("body", "title"), f"String should have at most {limit} characters"
         )
     return title
 

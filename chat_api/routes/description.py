@@ -1,4 +1,4 @@
-"""The API described by itself, for programs and for people."""
+"""The API's description of itself, for programs and for people."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from aiohttp import web
 from chat_api import errors
 from chat_api.description.declare import Operation, Parameter, Response, describe
 from chat_api.http.assets import TYPES, Asset, answer
-from chat_api.http.middlewares import is_public, public
+from chat_api.http.bearer import is_public, public
 
 routes = web.RouteTableDef()
 
 PAGE = Path(__file__).parent.parent / "description" / "page"
 TAG = "Description"
 SUFFIXES = (".css", ".html", ".js", ".txt")
-# Nothing but the page's own files, and no script in the page itself. Of the viewer's style elements these are
-# allowed, as they are: its colours with docs.css in light and in dark, and bold code. Its style attributes
-# can't run anything.
+# Only the page's own files, and no inline scripts. Three of the viewer's inline style elements are allowed by
+# their hashes: its colours with docs.css, light and dark, and bold code. Style attributes can't run anything.
 STYLES = (
     "'sha256-NyC4B2g2ZM1hI6K+MoG1OLRrxOX18B2zcPG0GueOjWo=' "
     "'sha256-HOmhRA9PIVLQXLuSc3kaDVhtTiJM6eql+2KZaiYHmN4=' "
@@ -34,18 +33,15 @@ POLICY = (
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 DOCUMENT = Response(200, "The document.", "application/json")
-KNOWN = Response(304, "It is still the one that `If-None-Match` names.")
+KNOWN = Response(304, "Nothing has changed since the version that `If-None-Match` names.")
 
 
 @routes.get("/api/openapi.json")
 @public
 @describe(
-    Operation(
-        "This description, as OpenAPI", TAG, [Response(200, "The document.", "application/json"), KNOWN]
-    )
+    Operation("This description, as OpenAPI", TAG, [DOCUMENT, KNOWN], "This description, as OpenAPI 3.1.")
 )
 async def openapi(request: web.Request) -> web.Response:
-    """This description, as OpenAPI 3.1."""
     return await _answer(request, _openapi)
 
 
@@ -53,19 +49,27 @@ async def openapi(request: web.Request) -> web.Response:
 @public
 @describe(
     Operation(
-        "The WebSocket's, as AsyncAPI", TAG, [Response(200, "The document.", "application/json"), KNOWN]
+        "The WebSocket's description, as AsyncAPI",
+        TAG,
+        [DOCUMENT, KNOWN],
+        "The WebSocket's description, as AsyncAPI 3.",
     )
 )
 async def asyncapi(request: web.Request) -> web.Response:
-    """The WebSocket's description, as AsyncAPI 3."""
     return await _answer(request, _asyncapi)
 
 
 @routes.get("/api/docs")
 @public
-@describe(Operation("The page", TAG, [Response(200, "The page.", "text/html"), KNOWN]))
+@describe(
+    Operation(
+        "This description, as a page",
+        TAG,
+        [Response(200, "The page.", "text/html"), KNOWN],
+        "This description, as a page for people.",
+    )
+)
 async def page(request: web.Request) -> web.Response:
-    """This page."""
     return await _answer(request, partial(_file, PAGE / "index.html"))
 
 
@@ -76,12 +80,12 @@ async def page(request: web.Request) -> web.Response:
         "The page's files",
         TAG,
         [Response(200, "The file.", *sorted(TYPES[suffix] for suffix in SUFFIXES)), KNOWN],
+        "What this page consists of.",
         errors=[errors.NotFound],
         parameters=[Parameter("path", "name", "The file's name.", {"type": "string"}, "docs.css")],
     )
 )
 async def page_file(request: web.Request) -> web.Response:
-    """What this page consists of."""
     path = _files().get(request.match_info["name"])
     if path is None:
         raise errors.NotFound
@@ -89,7 +93,7 @@ async def page_file(request: web.Request) -> web.Response:
 
 
 async def _answer(request: web.Request, make: Callable[[], Asset]) -> web.Response:
-    # Made once, when somebody asks for it: not at start, and in a thread, so that no token waits for it.
+    # Made once, at the first request rather than at start, and in a thread, so that no token waits for it.
     return answer(request, await asyncio.to_thread(make), POLICY)
 
 
@@ -97,7 +101,7 @@ async def _answer(request: web.Request, make: Callable[[], Asset]) -> web.Respon
 def _openapi() -> Asset:
     from chat_api.description.asyncapi import readable  # noqa: PLC0415
     from chat_api.description.openapi import openapi  # noqa: PLC0415 - see _answer
-    from chat_api.routes import TABLES  # noqa: PLC0415 - of which this module's table is one
+    from chat_api.routes import TABLES  # noqa: PLC0415 - it includes this module's table
 
     more = {"/api/ws": readable(_make_asyncapi())}
     return Asset.of(orjson.dumps(openapi(TABLES, is_public, more)), ".json")

@@ -1,6 +1,8 @@
-"""Is it alive, is it ready, what does it count."""
+"""Liveness, readiness and metrics."""
 
 from __future__ import annotations
+
+import asyncio
 
 import orjson
 import structlog
@@ -10,8 +12,9 @@ from chat_api import errors
 from chat_api.bodies import Health, Readiness
 from chat_api.description.declare import Operation, Response, describe
 from chat_api.folders import migration_ids
+from chat_api.http.bearer import public
 from chat_api.http.context import DATABASE, GENERATIONS, METRICS
-from chat_api.http.middlewares import public
+from chat_api.postgres.failures import refuses_writes
 
 log = structlog.get_logger(__name__)
 
@@ -19,14 +22,24 @@ routes = web.RouteTableDef()
 
 TAG = "Operations"
 
+READY_SECONDS = 3
+"""A database that hangs makes unready; the probe isn't to hang with it."""
+NO_WRITES = "The database takes no writes: it is a standby, or read-only."
+
 HEALTHY = orjson.dumps({"status": "ok", "ready": True, "service": "chat-api"})
 
 
 @routes.get("/api/health")
 @public
-@describe(Operation("Is it alive?", TAG, [Response(200, "It lives.", Health)]))
+@describe(
+    Operation(
+        "Is it alive?",
+        TAG,
+        [Response(200, "It is alive.", Health)],
+        "Liveness: the process answers. It checks nothing else, so a broken neighbour causes no restart.",
+    )
+)
 async def health(_: web.Request) -> web.Response:
-    """Liveness: the process answers. Touches nothing else, so that a broken neighbour restarts nobody."""
     return web.Response(body=HEALTHY, content_type="application/json")
 
 
@@ -37,21 +50,26 @@ async def health(_: web.Request) -> web.Response:
         "Is it ready?",
         TAG,
         [
-            Response(200, "It can work.", Readiness),
-            Response(503, "It can't, see `checks`; send requests elsewhere.", Readiness),
+            Response(200, "It is ready.", Readiness),
+            Response(503, "It isn't ready; `checks` says why. Send requests elsewhere.", Readiness),
         ],
+        "Readiness: the database takes writes within three seconds and is migrated, and this worker is not "
+        "draining. Otherwise 503.",
     )
 )
 async def ready(request: web.Request) -> web.Response:
-    """Readiness: the database answers and is migrated, and this worker is not draining; else 503."""
     checks = {"database": "ok", "migrations": "ok", "worker": "ok"}
     rows = []
     try:
-        rows = await request.app[DATABASE].rows("maintenance.applied_migrations")
+        async with asyncio.timeout(READY_SECONDS):
+            rows = await request.app[DATABASE].rows("maintenance.readiness")
+    except TimeoutError:
+        checks["database"] = f"The database doesn't answer within {READY_SECONDS} seconds."
+        checks["migrations"] = "unknown"
     except errors.DatabaseNotMigrated:
-        pass  # none is applied
+        pass  # no migration has been applied
     except errors.DatabaseUnavailable as error:
-        checks["database"] = error.detail
+        checks["database"] = NO_WRITES if refuses_writes(error.__cause__) else error.detail
         checks["migrations"] = "unknown"
     missing = set(migration_ids()) - {row["migration_id"] for row in rows}
     if missing and checks["database"] == "ok":
@@ -69,9 +87,15 @@ async def ready(request: web.Request) -> web.Response:
 
 @routes.get("/metrics")
 @public
-@describe(Operation("Prometheus' figures", TAG, [Response(200, "The figures.", "text/plain")]))
+@describe(
+    Operation(
+        "Metrics",
+        TAG,
+        [Response(200, "The metrics.", "text/plain")],
+        "The metrics in Prometheus's text format.",
+    )
+)
 async def metrics(request: web.Request) -> web.Response:
-    """The figures in Prometheus' text format."""
     return web.Response(
         body=await request.app[METRICS].exposition(),
         headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},

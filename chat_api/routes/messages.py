@@ -1,4 +1,4 @@
-"""Sending a message, and having the last one answered again."""
+"""Sending a message, and answering the last one again."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from chat_api import errors
-from chat_api.bodies import MAX_KEY_CHARACTERS, Exchange, MessageCreate, Regenerate
+from chat_api import errors, events
+from chat_api.bodies import MAX_KEY_CHARACTERS, Exchange, MessageCreate, Regenerate, ToolResults
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_STREAM, Operation, Parameter, Response, describe
 from chat_api.http.client import limit_subject
 from chat_api.http.context import DATABASE, GENERATIONS, METRICS, PRINCIPAL, SETTINGS
-from chat_api.http.requests import read_body, read_id, respond
+from chat_api.http.requests import has_left, read_body, read_id, respond
 from chat_api.transports import sse
 
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ routes = web.RouteTableDef()
 IDEMPOTENCY_KEY = Parameter(
     "header",
     "Idempotency-Key",
-    "A key of your choice for this message, printable. Send the same one when you try again: nothing is "
-    "stored twice, and you get the same answer. It holds within the conversation; with another content it is "
-    "refused.",
+    "A key of your choice for this message, in printable characters. Send the same key when you retry: "
+    "nothing is stored twice, and you get the same answer. A key is valid within one conversation. With "
+    "different content it is refused.",
     {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS, "pattern": "^[!-~]*$"},
     "5f0f6f3e-1",
 )
 ANSWERS = [
     Response(
         200,
-        'The answer as it is written; with `"stream": false` the whole exchange when it is complete.',
+        'The answer as it is written. With `"stream": false`, the whole exchange once it is complete.',
         EVENT_STREAM,
         Exchange,
     )
@@ -45,14 +45,19 @@ ERRORS: list[type[errors.ChatError]] = [
     errors.AddressSendingTooFast,
     errors.TooManyAnswers,
     errors.Draining,
-    # of an answer in one piece, in which nothing was said
+    errors.NotSupported,
+    # for an answer that isn't streamed and failed before anything was said
     errors.InferenceError,
     errors.InferenceRejected,
+    errors.ConversationTooLong,
     errors.InferenceBroken,
     errors.InferenceInterrupted,
     errors.InferenceUnavailable,
     errors.InferenceTimeout,
     errors.WorkerLost,
+    errors.AnswerEmpty,
+    errors.AnswerFiltered,
+    errors.AnswerCutBeforeText,
 ]
 
 
@@ -62,7 +67,8 @@ ERRORS: list[type[errors.ChatError]] = [
         "Send a message",
         "Messages",
         ANSWERS,
-        "Once this answers 200, the message is stored, and the answer is written whether you stay or not.",
+        "Store the caller's message, and stream the answer. With the status 200 the message is stored, and "
+        "the answer is written whether you stay connected or not.",
         errors=ERRORS,
         parameters=[IDEMPOTENCY_KEY],
         body=MessageCreate,
@@ -70,7 +76,6 @@ ERRORS: list[type[errors.ChatError]] = [
     )
 )
 async def send(request: web.Request) -> web.StreamResponse:
-    """Store the caller's message, and stream its answer."""
     return await _answer(request, MessageCreate)
 
 
@@ -80,39 +85,65 @@ async def send(request: web.Request) -> web.StreamResponse:
         "Answer the last message again",
         "Messages",
         ANSWERS,
-        "An answer that fails, or says nothing, leaves the old one in its place.",
+        "Answer the last message again. The new answer replaces the old one once it is stored. If the new "
+        "answer fails or is empty, the old one stays.",
         errors=[*ERRORS, errors.NothingToRegenerate],
         parameters=[IDEMPOTENCY_KEY],
         body=Regenerate,
     )
 )
 async def regenerate(request: web.Request) -> web.StreamResponse:
-    """Answer the last message again; the new answer replaces the old one once it is stored."""
     return await _answer(request, Regenerate)
 
 
-async def _answer(request: web.Request, model: type[MessageCreate | Regenerate]) -> web.StreamResponse:
+@routes.post("/api/conversations/{id}/tool_results")
+@describe(
+    Operation(
+        "Give the results of tool calls",
+        "Messages",
+        ANSWERS,
+        "Store what your tools gave for the calls that the last answer ended with (`finish_reason` is "
+        "`tool_calls`), and stream the answer that follows. The calls of an answer take results once: those "
+        "without one are closed as not run, and the same request again gets the same answer, with or "
+        "without a key. `user_message` is the question that all this belongs to.",
+        errors=[*ERRORS, errors.NoOpenCalls],
+        parameters=[IDEMPOTENCY_KEY],
+        body=ToolResults,
+        body_required=True,
+    )
+)
+async def give_results(request: web.Request) -> web.StreamResponse:
+    return await _answer(request, ToolResults)
+
+
+async def _answer(request: web.Request, model: type[Regenerate]) -> web.StreamResponse:
     conversation_id = read_id(request)
     asked = await read_body(request, model)
     reading = await request.app[GENERATIONS].start(
         request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request), limit_subject(request)
     )
-    if asked.stream:
-        return await sse.stream(
-            request, reading, request.app[SETTINGS], request.app[METRICS], request[PRINCIPAL].expires_at
-        )
-    return await _whole(request, reading.log)
+    with reading.log.audience.join(lambda: has_left(request)):
+        if asked.stream:
+            return await sse.stream(
+                request, reading, request.app[SETTINGS], request.app[METRICS], request[PRINCIPAL].expires_at
+            )
+        return await _whole(request, reading.log)
 
 
 async def _whole(request: web.Request, log: Log) -> web.Response:
-    """The answer in one piece, when it is complete."""
+    """The whole exchange, once the answer is complete."""
     if not await log.wait_closed():
         raise errors.Draining
     row = await request.app[DATABASE].row("messages.exchange", generation_id=log.generation_id)
     if row is None:
         raise errors.ConversationNotFound  # deleted meanwhile
     if row["answer"] is None and row["error_code"] is not None:
-        raise errors.from_code(row["error_code"])
+        error = errors.from_code(row["error_code"])
+        told = events.read_failure(log.events(max(0, log.count - 2)))
+        if told is not None and told["error"] == error.code:  # what a stream's readers were told
+            error.detail = told["detail"]
+            error.retry_after = told.get("retry_after") or error.retry_after
+        raise error
     return respond(f'{{"user_message":{row["question"]},"message":{row["answer"] or "null"}}}')
 
 

@@ -1,4 +1,4 @@
-"""The models: which there are, and changing the one that answers."""
+"""Listing the models, and loading another one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ routes = web.RouteTableDef()
 
 TAG = "Models"
 ERRORS: list[type[errors.ChatError]] = [
+    errors.InferenceError,
     errors.InferenceRejected,
     errors.InferenceBroken,
     errors.InferenceUnavailable,
@@ -21,9 +22,16 @@ ERRORS: list[type[errors.ChatError]] = [
 
 
 @routes.get("/api/models")
-@describe(Operation("List the models", TAG, [Response(200, "The models.", Models)], errors=ERRORS))
+@describe(
+    Operation(
+        "List the models",
+        TAG,
+        [Response(200, "The models.", Models)],
+        "The models, as the model server lists them.",
+        errors=ERRORS,
+    )
+)
 async def models(request: web.Request) -> web.Response:
-    """What the model server says of its models."""
     return respond(await request.app[INFERENCE].models())
 
 
@@ -41,14 +49,13 @@ async def models(request: web.Request) -> web.Response:
                 "application/json",
             ),
         ],
-        "`GET /api/models` tells when it is there.",
+        "Load another model; for administrators. `GET /api/models` shows when it is loaded.",
         errors=[*ERRORS, errors.Forbidden, errors.NotSupported],
         body=ModelSwap,
         body_required=True,
     )
 )
 async def swap(request: web.Request) -> web.Response:
-    """Load another model; for administrators."""
     if not request[PRINCIPAL].is_admin:
         raise errors.Forbidden
     body = await read_body(request, ModelSwap)

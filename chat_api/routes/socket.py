@@ -1,4 +1,4 @@
-"""The WebSocket: one connection for all of a user's conversations. docs/contract.md section 3."""
+"""The WebSocket: one connection for all of a user's conversations (docs/contract.md section 3)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.description.declare import Operation, Response, describe
+from chat_api.http.bearer import public, verify_bearer
 from chat_api.http.client import client, limit_subject, origin
 from chat_api.http.context import METRICS, REFUSALS, SETTINGS
-from chat_api.http.middlewares import public, verify_bearer
 from chat_api.transports.websocket.session import Session
 from chat_api.transports.websocket.socket import (
     FAILED,
@@ -28,14 +28,15 @@ AUTHENTICATION_SECONDS = 10
 
 
 @routes.get("/api/ws", allow_head=False)
-@public  # a browser can't set the header: its first frame authenticates
+@public  # browsers can't set the Authorization header, so their first frame authenticates
 @describe(
     Operation(
         "Open a WebSocket",
         "WebSocket",
         [Response(101, "A WebSocket; its frames are described in [asyncapi.json](asyncapi.json).")],
-        "A program sends its token in the header `Authorization`, a browser in its first frame. Where the "
-        "token or the page's `Origin` is refused, the socket opens and is closed with a code that says so.",
+        "Serve a WebSocket until either side ends it. A program sends its token in the header "
+        "`Authorization`, a browser in its first frame. If the token or the page's `Origin` is refused, the "
+        "socket opens and is closed with a code that says so.",
         errors=[
             errors.UpgradeRequired,
             errors.TooManySignInFailures,
@@ -45,7 +46,6 @@ AUTHENTICATION_SECONDS = 10
     )
 )
 async def connect(request: web.Request) -> web.StreamResponse:
-    """Serve a socket until either side ends it."""
     socket = Socket(request, request.app[SETTINGS], request.app[METRICS])
     remote = client(request)
     session = Session(socket, request.app, remote, limit_subject(request))
@@ -66,7 +66,7 @@ async def connect(request: web.Request) -> web.StreamResponse:
     except ConnectionResetError:
         pass  # the client has left
     except errors.ChatError:
-        raise  # the token couldn't be checked: answered as any other request
+        raise  # the token couldn't be checked; answered like any other request
     except Exception:
         logger.exception("socket_failed")
         socket.end(FAILED)
@@ -81,9 +81,9 @@ async def connect(request: web.Request) -> web.StreamResponse:
 
 
 def _is_allowed(request: web.Request) -> bool:
-    """Whether the page that connects may: a browser lets any page open a socket, CORS or not.
+    """Whether pages of the request's origin may connect. Browsers don't apply CORS to WebSockets.
 
-    Pages of this service's own origin may, as they may send it any other request.
+    Pages of this service's own origin may, as they may send any other request.
     """
     given = request.headers.get("Origin")
     return given is None or given in request.app[SETTINGS].origins or given == origin(request)

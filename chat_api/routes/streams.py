@@ -1,4 +1,4 @@
-"""Answers on their way: attach to one, stop one."""
+"""Attaching to an answer, and stopping one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from chat_api.description import declare
 from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Operation, Parameter, Response, describe
 from chat_api.generation.readers import Cursor
 from chat_api.http.context import GENERATIONS, METRICS, PRINCIPAL, SETTINGS
-from chat_api.http.requests import read_id, respond
+from chat_api.http.requests import has_left, read_id, respond
 from chat_api.transports import sse
 
 routes = web.RouteTableDef()
 
 TAG = "Streams"
-AFTER = "Continue after this event, the last one that you have; without it, from the first."
+AFTER = "The last event that you have: the stream continues after it. Without it, from the first event."
 SAMPLE_ID = "01a2f3c4-9aab-7bcd-8ef0-112233445566:41"
 
 
@@ -27,28 +27,31 @@ SAMPLE_ID = "01a2f3c4-9aab-7bcd-8ef0-112233445566:41"
         "Attach to an answer",
         TAG,
         [
-            Response(200, "The events, from that place to the last.", EVENT_STREAM),
-            Response(204, "Nothing is being written here, and earlier events are read: see the messages."),
+            Response(200, "The events, from there to the last one.", EVENT_STREAM),
+            Response(204, "No answer is being written, and you have every event; read the messages."),
         ],
-        "Any number may attach, on any worker; each sees every event once, in order. When an answer's events "
-        "are no longer kept, one `reset` event brings its whole text.",
+        "The events of an answer from the first, or from the one after `Last-Event-ID` or `?after=`. Any "
+        "number of readers may attach, on any worker. Each sees every event once, in order. If an answer's "
+        "events are no longer kept, one `reset` event brings its whole text.",
         errors=[*declare.DATABASE, errors.Invalid],
         parameters=[
-            Parameter("header", "Last-Event-ID", f"{AFTER} Goes before `after`.", EVENT_ID, SAMPLE_ID),
-            Parameter("query", "after", f"{AFTER} For who can't set headers.", EVENT_ID, SAMPLE_ID),
+            Parameter(
+                "header", "Last-Event-ID", f"{AFTER} Takes precedence over `after`.", EVENT_ID, SAMPLE_ID
+            ),
+            Parameter("query", "after", f"{AFTER} For clients that can't set headers.", EVENT_ID, SAMPLE_ID),
         ],
     )
 )
 async def attach(request: web.Request) -> web.StreamResponse:
-    """The events of a generation from the first, or from the one after `Last-Event-ID` or `?after=`."""
     reading = await request.app[GENERATIONS].readers.attach(
         request[PRINCIPAL].user_id, read_id(request), _read_after(request)
     )
     if reading is None:
         return web.Response(status=204)
-    return await sse.stream(
-        request, reading, request.app[SETTINGS], request.app[METRICS], request[PRINCIPAL].expires_at
-    )
+    with reading.log.audience.join(lambda: has_left(request)):
+        return await sse.stream(
+            request, reading, request.app[SETTINGS], request.app[METRICS], request[PRINCIPAL].expires_at
+        )
 
 
 @routes.post("/api/conversations/{id}/stop")
@@ -56,19 +59,29 @@ async def attach(request: web.Request) -> web.StreamResponse:
     Operation(
         "Stop an answer",
         TAG,
-        [Response(200, "It has stopped; `stopped` is false where nothing was being written.", Stopped)],
-        "The model stops too. Readers see `done` with the finish reason `stopped`. Safe to repeat.",
+        [
+            Response(
+                200,
+                "Whether it has stopped. False: nothing was being written, or, with an id, it is asked to.",
+                Stopped,
+            )
+        ],
+        "Stop the running answer. Its text so far is stored before the response is sent. The model stops "
+        "too. Readers see `done` with the finish reason `stopped`. Safe to repeat. If the end isn't "
+        "confirmed within five seconds, because its worker or the database is away, `stopped` is false "
+        "beside the id.",
         errors=declare.DATABASE,
     )
 )
 async def stop(request: web.Request) -> web.Response:
-    """End the running generation; its text so far is stored when this answers."""
-    generation_id = await request.app[GENERATIONS].stop(request[PRINCIPAL].user_id, read_id(request))
+    generation_id, is_confirmed = await request.app[GENERATIONS].stop(
+        request[PRINCIPAL].user_id, read_id(request)
+    )
     return respond(
         orjson.dumps(
             {
                 "generation_id": None if generation_id is None else str(generation_id),
-                "stopped": generation_id is not None,
+                "stopped": is_confirmed,
             }
         )
     )

@@ -1,4 +1,4 @@
-"""The web page and its files, the JavaScript client among them: public, for the page signs in itself."""
+"""The web page and its files, with the JavaScript client. They are public, since the page itself signs in."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from aiohttp import web
 
 from chat_api import errors
 from chat_api.http.assets import answer, load_assets, load_page
+from chat_api.http.bearer import public
 from chat_api.http.context import SETTINGS
-from chat_api.http.middlewares import public
 from chat_api.settings import Settings
 
 routes = web.RouteTableDef()
@@ -18,7 +18,7 @@ routes = web.RouteTableDef()
 @routes.get("/")
 @public
 async def page(request: web.Request) -> web.Response:
-    """The page. Each address in it is relative, so that it works below any path."""
+    """The page. Its URLs are relative, so that it works below any path."""
     settings = request.app[SETTINGS]
     return answer(request, load_page(settings.web_token_url), content_security_policy(settings))
 
@@ -26,7 +26,7 @@ async def page(request: web.Request) -> web.Response:
 @routes.get("/web/{path:.+}")
 @public
 async def asset(request: web.Request) -> web.Response:
-    """A file of the page. Looked up among those known from the start: no path leads anywhere else."""
+    """A file of the page. Only files that were loaded at the start are found, so no path leads elsewhere."""
     found = load_assets().get(request.match_info["path"])
     if found is None:
         raise errors.NotFound
@@ -34,7 +34,7 @@ async def asset(request: web.Request) -> web.Response:
 
 
 def content_security_policy(settings: Settings) -> str:
-    """What the page may load: its own files and this service, and no HTML that DOMPurify hasn't seen."""
+    """What the page may load: its own files and this service, and no HTML but DOMPurify's."""
     token_url = urlsplit(settings.web_token_url)
     token_origin = f"{token_url.scheme}://{token_url.netloc}" if token_url.netloc else ""
     directives = {
@@ -45,7 +45,7 @@ def content_security_policy(settings: Settings) -> str:
         "connect-src": f"'self' {token_origin}",
         "base-uri": "'none'",
         "form-action": "'none'",
-        # Those that may call the service may also show it in a frame.
+        # Origins that may call the service may also show the page in a frame.
         "frame-ancestors": " ".join(["'self'", *settings.origins]),
         "require-trusted-types-for": "'script'",
         "trusted-types": "dompurify",

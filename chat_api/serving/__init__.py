@@ -1,1 +1,1 @@
-"""Server processes: one, or several under a supervisor; where they listen and how they end."""
+"""Server processes, one or several under a supervisor: where they listen, and how they end."""

@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 BACKLOG = 1024
-# Linux deals connections out among the sockets that share a port. Elsewhere the last one gets them all.
+# Linux distributes connections among the sockets that share a port. Elsewhere the last socket gets them all.
 SHARES_PORTS = sys.platform == "linux"
 
 Bind = Callable[[], contextlib.AbstractContextManager[list[socket.socket]]]
 
 
 class ServeError(Exception):
-    """The server can't start; the text says why and what to do."""
+    """The server can't start. The text says why, and what to do."""
 
 
 @contextlib.contextmanager
 def on_port(host: str, port: int, *, shared: bool = False) -> Iterator[list[socket.socket]]:
-    """Sockets that listen on every address of a host, usually one; `shared`: beside others on this port.
+    """Listen on every address of a host, usually one. With `shared`, other sockets may share the port.
 
     Raises ServeError.
     """
@@ -46,7 +46,7 @@ def on_port(host: str, port: int, *, shared: bool = False) -> Iterator[list[sock
 def _open(
     stack: contextlib.ExitStack, family: int, address: tuple[object, ...], shared: bool
 ) -> socket.socket | None:
-    """None where the machine has no such addresses, as IPv6's in many a container."""
+    """Listen on one address. None if the machine lacks its family, as many containers lack IPv6."""
     listener = stack.enter_context(socket.socket(family))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
@@ -65,24 +65,24 @@ def _open(
 
 @contextlib.contextmanager
 def on_path(path: Path) -> Iterator[list[socket.socket]]:
-    """A unix socket that a web server of another user may use; a left-over of a dead server is replaced.
+    """Listen on a unix socket that a web server of another user may use. A dead server's socket is replaced.
 
     Raises ServeError.
     """
     if path.is_socket():
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(str(path)) == 0:
-                raise ServeError(f"another server listens on {path}")
+                raise ServeError(f"another server is listening on {path}")
         path.unlink()
     with socket.socket(socket.AF_UNIX) as listener:
         try:
             listener.bind(str(path))
-            # Connecting wants write permission. Who may is said by the folder, and each request shows its
-            # token.
+            # Connecting requires write permission. The folder decides who can connect, and each request is
+            # checked by its token.
             path.chmod(0o666)
             listener.listen(BACKLOG)
         except OSError as error:
-            raise ServeError(f"can't make the socket {path}: {error.strerror or error}") from error
+            raise ServeError(f"can't create the socket {path}: {error.strerror or error}") from error
         try:
             yield [listener]
         finally:
@@ -90,7 +90,7 @@ def on_path(path: Path) -> Iterator[list[socket.socket]]:
 
 
 class Place:
-    """What a worker leaves to its successor: its listeners, with the connections that wait in them.
+    """A worker's listeners, which its successor inherits together with the connections that wait in them.
 
     They stay open in the supervisor, so that no connection is lost when a worker dies.
     """
@@ -108,26 +108,26 @@ class Place:
         self.close()
 
     def open(self) -> None:
-        """Listen. Raises ServeError."""
+        """Open the listeners, unless they are open. Raises ServeError."""
         if not self.listeners:
             self.listeners = self._stack.enter_context(self._bind())
 
     def close(self) -> None:
-        """Send those who come to the other places."""
+        """Close the listeners, so that new connections go to the other places."""
         self.listeners = []
         self._stack.close()
 
 
 @contextlib.contextmanager
 def places(count: int, host: str, port: int, unix_socket: Path | None) -> Iterator[list[Place]]:
-    """As many places at one address. Raises ServeError.
+    """Open `count` places at one address. Raises ServeError.
 
-    Sockets of their own share the port where the system deals connections out among them: of 100 streams
-    that came at once, two workers on one socket got 1 and 99, on two sockets 47 and 53.
+    Where the system distributes connections among sockets that share a port, each place has a socket of its
+    own. Of 100 streams that came at once, two workers got 1 and 99 on one socket, and 47 and 53 on two.
     """
     with contextlib.ExitStack() as stack:
         if unix_socket is None and SHARES_PORTS:
-            with on_port(host, port):  # a server that shares its port isn't noticed otherwise
+            with on_port(host, port):  # otherwise a server that shares its port would go unnoticed
                 pass
             binds: list[Bind] = [lambda: on_port(host, port, shared=True)] * count
         else:

@@ -1,8 +1,8 @@
-"""`serve` doesn't start on a database that a later release has migrated: nobody knows whether it would fit.
+"""`serve` doesn't start on a database that isn't UTF8, or that a later release has migrated: it may not fit.
 
-Asked once, by the process that an operator starts. What it starts itself (workers anew after a crash or
-SIGHUP) is not asked again, and a running service isn't stopped: a release's migrations leave the one before
-at work (sql/README.md), and whoever migrates ahead of a rolling upgrade must not lose the old workers.
+The process that an operator starts checks this once. Workers that it starts again, after a crash or SIGHUP,
+don't check, and a running service isn't stopped. The previous release keeps working on a release's migrations
+(sql/README.md), and a rolling upgrade, which migrates first, must not lose the old workers.
 """
 
 from __future__ import annotations
@@ -15,35 +15,36 @@ from chat_api.errors import DatabaseNotMigrated, DatabaseUnavailable
 from chat_api.migrate.newer_schema import explain_newer, newer_migrations, with_flag
 from chat_api.observe.metrics import Metrics
 from chat_api.postgres.database import Database
+from chat_api.postgres.encoding import ENCODING_REMEDY, WrongEncoding
 from chat_api.serving.listeners import ServeError
 
 if TYPE_CHECKING:
     from chat_api.settings import Settings
 
-FIRST_SECONDS = 5  # a database that is away doesn't hold up the start, which is to say so by /api/ready
+FIRST_SECONDS = 5  # an unavailable database doesn't delay the start; /api/ready reports it
 AGAIN_SECONDS = 2
 
 
 class SchemaGuard:
-    """Looks at the start, and where the database doesn't answer then, until it does."""
+    """Checks the schema at the start. If the database doesn't respond then, checks again until it does."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._checked = False
 
     async def check(self) -> None:
-        """The look at the start. Raises ServeError where the database is newer."""
+        """Check the schema at the start. Raises ServeError if the database is newer, or isn't UTF8."""
         try:
             async with asyncio.timeout(FIRST_SECONDS):
                 self._checked = await self._look()
         except TimeoutError:
-            pass  # it is away: `until` goes on
+            pass  # the database is unavailable: `watch_until` checks again
 
-    async def until(self, ending: Coroutine[Any, Any, object]) -> None:
-        """Until `ending` is over. Raises ServeError where the database is found to be newer before that."""
+    async def watch_until(self, ending: Coroutine[Any, Any, object]) -> None:
+        """Wait until `ending` has ended. Raises ServeError if the database is found to be newer first."""
         tasks = {
             asyncio.create_task(ending, name="ending"),
-            asyncio.create_task(self._refuse(), name="schema"),
+            asyncio.create_task(self._keep_checking(), name="schema"),
         }
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -54,20 +55,22 @@ class SchemaGuard:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _refuse(self) -> None:
+    async def _keep_checking(self) -> None:
         while not self._checked:
             await asyncio.sleep(AGAIN_SECONDS)
             self._checked = await self._look()
         await asyncio.Event().wait()
 
     async def _look(self) -> bool:
-        """Whether the database answered."""
+        """Check the schema. Returns whether the database responded. Raises ServeError if it doesn't fit."""
         database = Database(self._settings, Metrics())
         await database.open()
         try:
             rows = await database.rows("maintenance.applied_migrations")
-        except DatabaseNotMigrated:
-            return True  # /api/ready tells
+        except DatabaseNotMigrated as error:
+            if isinstance(error.__cause__, WrongEncoding):
+                raise ServeError(f"{error.__cause__}: {ENCODING_REMEDY}") from error
+            return True  # /api/ready reports it
         except DatabaseUnavailable:
             return False
         finally:

@@ -1,4 +1,4 @@
-"""Serving the application: one process, its listeners, an orderly end."""
+"""Serve the application in one process: its listeners, and its orderly end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import structlog
 from aiohttp import web
 
 from chat_api.app import create_app
-from chat_api.http.context import GENERATIONS, REFUSALS
+from chat_api.http.context import GENERATIONS
+from chat_api.libraries.aiohttp import close_idle_connections
 from chat_api.serving import listeners
-from chat_api.serving.connection import Connection, Runner
+from chat_api.serving.connection import Runner
+from chat_api.serving.deadline import END_SECONDS, Deadline
 from chat_api.serving.listeners import ServeError
 from chat_api.serving.schema_guard import SchemaGuard
 from chat_api.serving.signals import signalled
@@ -27,7 +29,7 @@ __all__ = ["Ending", "ServeError", "run", "serve", "serve_on"]
 
 log = structlog.get_logger(__name__)
 
-# What handlers get to write their last words, after drain. aiohttp waits so long twice.
+# How long handlers get after the drain to write their last bytes. aiohttp waits that long twice.
 LAST_WORDS_SECONDS = 2
 COLLECTED_OBJECTS = 10000
 
@@ -35,15 +37,15 @@ COLLECTED_OBJECTS = 10000
 class Ending(enum.Enum):
     """How a server ends."""
 
-    DRAIN = enum.auto()  # it goes on listening meanwhile: who comes is told 503
-    RETIRE = enum.auto()  # others listen on its sockets: who comes is theirs
+    DRAIN = enum.auto()  # it keeps listening meanwhile, and refuses new answers with 503
+    RETIRE = enum.auto()  # it stops listening: other workers listen on its sockets
 
 
 def run(main: Coroutine[None, None, None]) -> None:
-    """Run it on uvloop, where there is one."""
+    """Run a coroutine on uvloop, or on asyncio's own loop if uvloop isn't installed."""
     new_loop: Callable[[], asyncio.AbstractEventLoop]
     try:
-        from uvloop import new_event_loop as new_loop  # noqa: PLC0415 - not there on Windows
+        from uvloop import new_event_loop as new_loop  # noqa: PLC0415 - Windows has none
     except ImportError:
         new_loop = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -61,18 +63,19 @@ async def serve(
     guard: SchemaGuard | None = None,
     more: Iterable[web.AbstractRouteDef] = (),
 ) -> None:
-    """Serve, `more` routes too, until `stop` is set; without `stop`, until SIGTERM or SIGINT.
+    """Serve the application, with the extra routes `more`, until `stop` is set (default: SIGTERM, SIGINT).
 
-    On the way out new answers are refused while the running ones get `drain_seconds`; the listener stays open
-    until then, so that readers can come for them and load balancers see /api/ready turn to 503. Raises
-    ServeError; with a `guard` also for a database that is newer than this code.
+    Then new answers are refused, and running ones get `drain_seconds` to finish. The listener stays open
+    meanwhile, so that readers can attach to them and load balancers see /api/ready turn to 503. After a
+    signal, the process ends within `drain_seconds` and another 16, whatever hangs. Raises ServeError; with a
+    `guard`, also if the database is newer than this release.
     """
     if guard is not None:
         await guard.check()
 
     async def ending() -> Ending:
-        end = signalled() if stop is None else stop.wait()
-        await (end if guard is None else guard.until(end))
+        end = signalled(Deadline(settings.drain_seconds + END_SECONDS)) if stop is None else stop.wait()
+        await (end if guard is None else guard.watch_until(end))
         notify("STOPPING=1")
         return Ending.DRAIN
 
@@ -94,12 +97,10 @@ async def serve_on(
     ending: Callable[[], Awaitable[Ending]],
     more: Iterable[web.AbstractRouteDef] = (),
 ) -> None:
-    """Serve on listening sockets until `ending` says how to end; `ready` is called once it serves."""
+    """Serve on listening sockets until `ending` returns how to end. `ready` is called once it serves."""
     app = create_app(settings, more, load_tracing())
     runner = Runner(
         app,
-        settings,
-        app[REFUSALS].note,
         access_log=None,  # middlewares.trace writes the line, with its ids
         keepalive_timeout=75,
         shutdown_timeout=LAST_WORDS_SECONDS,
@@ -118,28 +119,20 @@ async def serve_on(
             for site in list(runner.sites):
                 await site.stop()
         if runner.server is not None:
-            _close_idle(runner.server)
+            # So that their clients go to another worker. Requests in progress, sockets and half-read bodies
+            # included, are still served, with `Connection: close`.
+            close_idle_connections(runner.server)
         await app[GENERATIONS].drain()
     finally:
         await runner.cleanup()
 
 
 def _tune_garbage_collection() -> None:
-    """Let the collector look seldom, and not at what the start made, which stays.
+    """Run the garbage collector rarely, and exempt the objects made at the start, which stay.
 
-    Nearly all that a request makes goes when its last reference does. Python's own threshold, 700 objects, is
-    a look for every request or two: a twentieth of what an answer's beginning and end cost.
+    Nearly all objects of a request are freed with their last reference. Python's default threshold of 700
+    objects means a collection for every request or two, a twentieth of what the start and the end of an
+    answer cost.
     """
     gc.freeze()
     gc.set_threshold(COLLECTED_OBJECTS)
-
-
-def _close_idle(server: web.Server) -> None:
-    """End connections that wait for another request, so that it finds another worker.
-
-    All else is heard still, sockets and bodies on their way too, and answered with `Connection: close`. Not
-    so by aiohttp's `pre_shutdown`: it closes nothing, but lets whatever comes wait until the server is gone.
-    """
-    for connection in server.connections:
-        if isinstance(connection, Connection) and connection.is_idle:
-            connection.force_close()

@@ -1,4 +1,4 @@
-"""The signals that end a server: the first one in good order, a second one at once."""
+"""The signals that end a server: the first one in order, a second one at once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import signal
 from collections.abc import Callable
 from typing import NoReturn
 
+from chat_api.observe.lines import current_lines
+from chat_api.serving.deadline import Deadline
+
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 
 
-async def signalled(at_once: Callable[[], None] = lambda: None) -> None:
-    """Until SIGTERM or SIGINT. Another one calls `at_once` and ends the process on the spot."""
+async def signalled(deadline: Deadline, at_once: Callable[[], None] = lambda: None) -> None:
+    """Wait for SIGTERM or SIGINT, and start the deadline.
+
+    Another signal calls `at_once` and ends the process immediately.
+    """
     loop = asyncio.get_running_loop()
     came = asyncio.Event()
 
@@ -21,6 +27,7 @@ async def signalled(at_once: Callable[[], None] = lambda: None) -> None:
             at_once()
             _end(number)
         came.set()
+        deadline.start()
 
     for number in ENDINGS:
         loop.add_signal_handler(number, note, number)
@@ -28,6 +35,8 @@ async def signalled(at_once: Callable[[], None] = lambda: None) -> None:
 
 
 def _end(number: signal.Signals) -> NoReturn:
+    if (lines := current_lines()) is not None:
+        lines.flush()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    os._exit(128 + number)  # process 1 of a container outlives signals that it doesn't handle
+    os._exit(128 + number)  # process 1 of a container ignores signals that it doesn't handle

@@ -1,4 +1,4 @@
-"""`serve --workers N`: processes that share one address, started again when they die."""
+"""`serve --workers N`: worker processes that share one address, and are restarted when they die."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from chat_api.observe.metrics import FOLDER
+from chat_api.serving.deadline import KILL_SECONDS, STOP_SECONDS, Deadline
 from chat_api.serving.listeners import Place, ServeError, places
 from chat_api.serving.schema_guard import SchemaGuard
 from chat_api.serving.signals import signalled
@@ -24,10 +25,9 @@ from chat_api.serving.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 
-START_SECONDS = 60  # a worker that takes longer is hung
-FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0  # seconds before a worker that died is started again
-WELL_SECONDS = 60  # whose worker lived so long begins with the first delay again
-STOP_SECONDS = 20  # what a worker gets beyond DRAIN_SECONDS to store its answers and end
+START_SECONDS = 60  # a worker that takes longer hangs
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0  # seconds before a dead worker is replaced
+STEADY_SECONDS = 60  # after a worker that lived this long, the first delay applies again
 FAILED, MISUSED = 1, 2  # a worker's exit status is that of `chat-api serve`
 
 
@@ -40,9 +40,9 @@ def supervise(
     unix_socket: Path | None,
     guard: SchemaGuard | None = None,
 ) -> int:
-    """Keep `count` workers on an address until SIGTERM or SIGINT; the exit status.
+    """Keep `count` workers running on an address until SIGTERM or SIGINT. Returns the exit status.
 
-    Raises ServeError; with a `guard` also for a database that is newer than this code.
+    Raises ServeError; with a `guard`, also if the database is newer than this release.
     """
     with ExitStack() as stack:
         found = stack.enter_context(places(count, host, port, unix_socket))
@@ -51,37 +51,43 @@ def supervise(
                 tempfile.TemporaryDirectory(prefix="chat-api-", ignore_cleanup_errors=True)
             )
         except OSError as error:
-            raise ServeError(f"{error.strerror}: set TMPDIR to a folder for the workers' figures") from error
+            raise ServeError(
+                f"{error.strerror}: set TMPDIR to a folder that can hold the workers' metrics"
+            ) from error
         return asyncio.run(Supervisor(found, drain_seconds, metrics, guard).run())
 
 
 class Supervisor:
-    """Starts workers, starts them again, replaces them one by one, and ends them."""
+    """Starts workers, restarts them when they die, replaces them one by one, and ends them."""
 
     def __init__(
         self, places: list[Place], drain_seconds: float, metrics: str, guard: SchemaGuard | None
     ) -> None:
         self._places = places
         self._guard = guard
-        self._patience = drain_seconds + STOP_SECONDS
+        self._patience = drain_seconds + KILL_SECONDS
+        self._may_take = drain_seconds + STOP_SECONDS
         self._metrics = metrics
         self._workers: dict[Place, WorkerProcess] = {}
-        self._living: set[WorkerProcess] = set()  # those that were replaced and end too
+        self._living: set[WorkerProcess] = set()  # including those that were replaced and are ending
         self._changing = asyncio.Lock()
         self._rolling: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
-        """Until a signal, or until the first workers can't start; the exit status. Raises ServeError."""
+        """Run until a signal, or until the first workers fail to start. Returns the exit status.
+
+        Raises ServeError.
+        """
         if self._guard is not None:
             await self._guard.check()
         async with watchdog():
             return await self._run()
 
     async def _run(self) -> int:
-        signals = signalled(self._kill)
+        signals = signalled(Deadline(self._may_take), self._kill)
         working = asyncio.create_task(self._work(), name="supervise")
         ending = asyncio.create_task(
-            signals if self._guard is None else self._guard.until(signals), name="ending"
+            signals if self._guard is None else self._guard.watch_until(signals), name="ending"
         )
         try:
             await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -99,13 +105,13 @@ class Supervisor:
             ending.cancel()
 
     async def _work(self) -> int:
-        if sys.stdin is None or not sys.stdin.isatty():  # a terminal means its own end by SIGHUP
+        if sys.stdin is None or not sys.stdin.isatty():  # a terminal sends SIGHUP when it closes
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         async with self._changing:
             workers = [self._start(place) for place in self._places]
             serve = await asyncio.gather(*(worker.serves(START_SECONDS) for worker in workers))
         statuses = [await worker.end() for worker, serves in zip(workers, serve, strict=True) if not serves]
-        if statuses:  # a later one that fails is tried again: there are others then
+        if statuses:  # a later worker that fails is tried again, because then there are others
             log.error("workers_failed", exit_statuses=statuses)
             return MISUSED if MISUSED in statuses else FAILED
         log.info("serving", workers=len(workers))
@@ -123,12 +129,12 @@ class Supervisor:
             async with self._changing:
                 replaced = self._workers[place] is not worker
             if not replaced:
-                if worker.age > WELL_SECONDS:
+                if worker.age > STEADY_SECONDS:
                     delay = FIRST_DELAY
-                if status == MISUSED:  # that is for a person to mend
+                if status == MISUSED:  # a person has to correct the settings
                     delay = LONGEST_DELAY
                 log.error("worker_died", pid=worker.pid, exit_status=status, restart_in_seconds=delay)
-                if delay > FIRST_DELAY:  # not the first time: nobody shall wait for its successor
+                if delay > FIRST_DELAY:  # not the first death: connections shouldn't wait for the successor
                     place.close()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LONGEST_DELAY)
@@ -145,7 +151,7 @@ class Supervisor:
             self._rolling = asyncio.create_task(self._roll(), name="rolling-restart")
 
     async def _roll(self) -> None:
-        """Replace every worker, one at a time; each goes on until its successor serves."""
+        """Replace the workers one by one. Each keeps serving until its successor serves."""
         notify_reloading()
         log.info("restarting", workers=len(self._places))
         for place in self._places:
@@ -158,16 +164,16 @@ class Supervisor:
                     served = False
                 if not served:
                     self._workers[place] = old
-                    log.error("restart_given_up", reason="the new worker doesn't serve; the others go on")
+                    log.error("restart_given_up", reason="the new worker doesn't serve; the others continue")
                     break
             old.retire()
-            await self._gone({old})
+            await self._wait_for_end({old})
         else:
             log.info("restarted", workers=len(self._places))
         notify("READY=1")
 
     def _start(self, place: Place) -> WorkerProcess:
-        """A new worker in a place. Raises ServeError, OSError."""
+        """Start a new worker in a place. Raises ServeError, OSError."""
         place.open()
         taken = {worker.number for worker in self._living}
         worker = WorkerProcess(
@@ -176,21 +182,21 @@ class Supervisor:
             {**os.environ, FOLDER: self._metrics},
         )
         self._living.add(worker)
-        worker.watching.add_done_callback(lambda _: self._bury(worker))
+        worker.watching.add_done_callback(lambda _: self._forget(worker))
         self._workers[place] = worker
         return worker
 
-    def _bury(self, worker: WorkerProcess) -> None:
+    def _forget(self, worker: WorkerProcess) -> None:
         self._living.discard(worker)
         mark_process_dead(worker.number, self._metrics)  # type: ignore[no-untyped-call]
 
     async def _end(self) -> None:
         for worker in self._living:
             worker.drain()
-        await self._gone(set(self._living))
+        await self._wait_for_end(set(self._living))
 
-    async def _gone(self, workers: set[WorkerProcess]) -> None:
-        """Until they have ended; who takes too long is killed."""
+    async def _wait_for_end(self, workers: set[WorkerProcess]) -> None:
+        """Wait until the workers have ended. Those that take too long are killed."""
         if not workers:
             return
         _, late = await asyncio.wait({worker.watching for worker in workers}, timeout=self._patience)

@@ -1,4 +1,4 @@
-"""What systemd is told of the service, where it asks: `Type=notify`, `Type=notify-reload`, `WatchdogSec`."""
+"""Notifications to systemd, if it asks for them: `Type=notify`, `Type=notify-reload`, `WatchdogSec`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def notify(state: str) -> None:
-    """Send a state such as READY=1 as sd_notify(3) does; nothing where NOTIFY_SOCKET isn't set."""
+    """Send a state such as READY=1, as sd_notify(3) does. Does nothing if NOTIFY_SOCKET isn't set."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -30,7 +30,7 @@ def notify(state: str) -> None:
 
 @asynccontextmanager
 async def watchdog() -> AsyncIterator[None]:
-    """Say twice in WatchdogSec= that the event loop lives; nothing where systemd doesn't ask this process."""
+    """Report twice per WatchdogSec= that the event loop is alive. Does nothing unless systemd asks for it."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     asked = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     if not (asked and microseconds.isdigit()):
@@ -51,5 +51,5 @@ async def _feed(every: float) -> None:
 
 
 def notify_reloading() -> None:
-    """Say that a reload begins; READY=1 ends it. Type=notify-reload wants the time."""
+    """Report that a reload begins, which READY=1 ends. Type=notify-reload requires the time."""
     notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -2,9 +2,9 @@
 
     python -m chat_api.serving.worker NUMBER LIFELINE LISTENER…
 
-NUMBER is what its metrics' files are named by, the others are inherited descriptors. The worker says READY
-on the lifeline once it serves, and ends when it reads DRAIN there, when SIGTERM comes, or when the lifeline
-breaks: then its supervisor is dead.
+Its metrics files are named after NUMBER. The other arguments are inherited descriptors. The worker writes
+READY to the lifeline once it serves. It ends when it reads DRAIN there, on SIGTERM, or when the lifeline
+breaks because its supervisor is dead.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 
 from chat_api.libraries.prometheus import name_files_by
 from chat_api.observe.logs import configure_logging
+from chat_api.serving.deadline import END_SECONDS, Deadline
 from chat_api.serving.server import Ending, run, serve_on
 from chat_api.serving.worker_process import DRAIN, READY
 from chat_api.settings import Settings, SettingsError, load_settings
@@ -23,20 +24,22 @@ from chat_api.settings import Settings, SettingsError, load_settings
 
 async def work(settings: Settings, lifeline: socket.socket, listeners: list[socket.socket]) -> None:
     """Serve on inherited listeners until it is time to end."""
-    await serve_on(listeners, settings, lambda: lifeline.sendall(READY), lambda: _ending(lifeline))
+    await serve_on(listeners, settings, lambda: lifeline.sendall(READY), lambda: _ending(lifeline, settings))
 
 
-async def _ending(lifeline: socket.socket) -> Ending:
+async def _ending(lifeline: socket.socket, settings: Settings) -> Ending:
     loop = asyncio.get_running_loop()
+    deadline = Deadline(settings.drain_seconds + END_SECONDS)
     ended: asyncio.Future[Ending] = loop.create_future()
 
     def end(how: Ending) -> None:
         if not ended.done():
             ended.set_result(how)
+            deadline.start()
 
     def read() -> None:
         loop.remove_reader(lifeline)
-        # Without supervisor the sockets shall be free for the next one.
+        # Without its supervisor, free the sockets for the next one.
         end(Ending.DRAIN if lifeline.recv(1) == DRAIN else Ending.RETIRE)
 
     loop.add_reader(lifeline, read)
@@ -45,7 +48,7 @@ async def _ending(lifeline: socket.socket) -> Ending:
 
 
 def main(number: str, *descriptors: str) -> int:
-    """Work; the exit status of `chat-api serve`."""
+    """Run a worker. Returns an exit status of `chat-api serve`."""
     try:
         settings = load_settings()
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""A worker of `serve --workers`, seen by the supervisor: started, asked to end, buried."""
+"""A worker of `serve --workers`, as its supervisor sees it: started, asked to end, and awaited."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-READY, DRAIN = b"r", b"d"  # what is said on the lifeline
+READY, DRAIN = b"r", b"d"  # what the two sides write to the lifeline
 
 
 class WorkerProcess:
     """The program `chat_api.serving.worker`, tied to this process by a socket pair, its lifeline.
 
-    The lifeline breaks when either side dies, by whatever signal and on every system: the supervisor hears
-    of its worker's end in it, and the worker of the supervisor's. To be made within a running event loop.
+    The lifeline breaks when either side dies, by whatever signal and on every system. So the supervisor
+    notices its worker's end, and the worker its supervisor's. Needs a running event loop.
     """
 
     def __init__(
@@ -37,23 +37,23 @@ class WorkerProcess:
                 env=environment,
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is the supervisor's, who passes it on
+                start_new_session=True,  # Ctrl-C goes to the supervisor, which passes it on
             )
         self._serves: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.watching = asyncio.create_task(self._watch(), name=f"worker-{number}")
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The worker's process id."""
         return self._process.pid
 
     @property
     def age(self) -> float:
-        """Seconds since it was started."""
+        """Seconds since the worker was started."""
         return time.monotonic() - self._began
 
     async def serves(self, seconds: float) -> bool:
-        """True once it serves; False when it ended first, or when it took too long and was killed."""
+        """Wait until it serves. False if it ended first, or took longer than `seconds` and was killed."""
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(self._serves)
@@ -62,38 +62,38 @@ class WorkerProcess:
             return False
 
     async def end(self) -> int:
-        """Wait for its end: its exit status, or minus the number of the signal that ended it."""
+        """Wait until it has ended. Returns its exit status, or minus the signal that ended it."""
         return await asyncio.shield(self.watching)
 
     def drain(self) -> None:
-        """Ask it to end, listening until it has."""
-        with contextlib.suppress(OSError):  # it is dead
+        """Ask it to end, and to keep listening until then."""
+        with contextlib.suppress(OSError):  # it is dead already
             self._lifeline.send(DRAIN)
 
     def retire(self) -> None:
-        """Ask it to end, and leave those who come to others."""
+        """Ask it to end, and to leave new connections to other workers."""
         self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it on the spot."""
+        """End it immediately."""
         self._process.kill()
 
     async def _watch(self) -> int:
         try:
-            self._serves.set_result(await self._hear() == READY)
-            while await self._hear():
+            self._serves.set_result(await self._receive() == READY)
+            while await self._receive():
                 pass
             return await asyncio.to_thread(self._process.wait)
         finally:
             self._lifeline.close()
 
-    async def _hear(self) -> bytes:
+    async def _receive(self) -> bytes:
         try:
             return await asyncio.get_running_loop().sock_recv(self._lifeline, 1)
-        except ConnectionResetError:  # it died before it read what it was told
+        except ConnectionResetError:  # it died before it read what was sent to it
             return b""
 
 
 def _path_options() -> list[str]:
-    """Let the worker import what this process does: the current folder only where that is on its path."""
+    """Give the worker this process's import path: the current folder only if that is on it."""
     return [] if str(Path.cwd()) in sys.path or "" in sys.path else ["-P"]

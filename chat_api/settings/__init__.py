@@ -1,23 +1,31 @@
-"""The environment as typed settings, and what a text in it becomes: database URLs, proxies, rates."""
+"""The environment as typed settings, and how their texts are read: database URLs, proxies, rates."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chat_api.settings.settings import (
-        Settings,
+    from chat_api.settings.reading import (
         SettingsError,
+        contradicting_names,
         explained,
         given_settings,
         load_settings,
     )
+    from chat_api.settings.settings import Settings
 
-__all__ = ["Settings", "SettingsError", "explained", "given_settings", "load_settings"]
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "contradicting_names",
+    "explained",
+    "given_settings",
+    "load_settings",
+]
 
 
 def __getattr__(name: str) -> object:
-    """Load the settings when first asked for: a module that only reads a URL needs no pydantic."""
+    """Load the settings when they are first used, as a module that only reads a URL needs no pydantic."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from chat_api.settings import settings  # noqa: PLC0415
+    from chat_api.settings import reading  # noqa: PLC0415
 
-    return getattr(settings, name)
+    return getattr(reading, name)

@@ -1,15 +1,15 @@
-"""The hosts of a database URL: one or several, names, addresses or the folders of unix sockets."""
+"""The hosts of a database URL: one or more names, addresses or folders of unix sockets."""
 
 from urllib.parse import quote, unquote
 
 DEFAULT_PORT = 5432
 
 Host = tuple[str, int | None]
-"""Name, address or socket folder, and the port, where one is given."""
+"""A name, an address or a socket folder; and the port, or None if the URL gives none."""
 
 
 def read_hosts(text: str) -> list[Host]:
-    """Read a comma-separated list; ValueError in one sentence."""
+    """Read a comma-separated list of hosts. Raises ValueError with one sentence."""
     hosts = [_host(spec) for spec in text.split(",")]
     if len(hosts) > 1 and not all(host for host, _ in hosts):
         raise ValueError("the database URL names several hosts, and one of them is empty")
@@ -28,7 +28,7 @@ def _host(spec: str) -> Host:
 
 
 def with_ports(hosts: list[Host], ports: str) -> list[Host]:
-    """Give the hosts the ports of a comma-separated list: one for all, or one for each."""
+    """Give the hosts the ports of a comma-separated list: one for all, or one for each. Raises ValueError."""
     numbers = [_port(port) for port in ports.split(",")]
     names = [host for host, _ in hosts] or [""]
     if len(numbers) == 1:
@@ -41,7 +41,7 @@ def with_ports(hosts: list[Host], ports: str) -> list[Host]:
 def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
         return int(text)
-    # Not quoted: where a password holds a raw '/' or '@', this is a piece of it.
+    # Don't quote the text: if a password has a raw '/' or '@', the text is a piece of it.
     raise ValueError(
         "the database URL's port must be a number from 1 to 65535; "
         "special characters in a user name or password must be percent-encoded"
@@ -49,6 +49,6 @@ def _port(text: str) -> int:
 
 
 def netloc_of(host: str, port: int | None) -> str:
-    """The host as a URL writes it before the path."""
+    """Write a host and its port as a URL has them before the path."""
     name = f"[{host}]" if ":" in host else quote(host, safe="")
     return f"{name}:{port}" if port else name

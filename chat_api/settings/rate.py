@@ -1,4 +1,4 @@
-"""How often something may happen."""
+"""Rates: how often something may happen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many at once, and as many again in the course of a period."""
+    """`count` at once, and as many again in the course of a period."""
 
     count: int
     period: timedelta
@@ -26,17 +26,17 @@ class Rate:
     @classmethod
     @lru_cache(maxsize=64)
     def parse(cls, text: str) -> Rate | None:
-        """Read `30/minute`; None for `0`, no limit. Raises ValueError."""
+        """Read a rate such as `30/minute`. None for `0`, no limit. Raises ValueError."""
         if text == "0":
             return None
         known = re.fullmatch(rf"([0-9]{{1,7}})/({'|'.join(PERIODS)})", text, re.ASCII)
         if known is None or not 1 <= int(known[1]) <= MOST:
             raise ValueError(
-                f"must be a rate such as 30/minute, of 1 to {MOST}, by {', '.join(PERIODS)}; or 0, no limit"
+                f"must be a rate such as 30/minute, from 1 to {MOST} per {', '.join(PERIODS)}; or 0, no limit"
             )
         return cls(int(known[1]), PERIODS[known[2]])
 
     @property
     def every(self) -> timedelta:
-        """After so long one more is free; rounded down, so that `count` of them fit into the period."""
+        """The time until one more is free. It is rounded down, so that `count` fit into the period."""
         return self.period // self.count

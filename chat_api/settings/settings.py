@@ -1,21 +1,17 @@
-"""The settings: read once from the environment (and `.env`), checked, then frozen."""
+"""The settings: one field per environment variable, checked, then frozen."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+from pydantic import Field
 
+from chat_api.settings.neighbours import NeighbourSettings
 from chat_api.settings.types import (
     BasePath,
-    DatabaseUrl,
-    HttpUrl,
-    Key,
+    EmailAddress,
     Level,
+    MaxTokens,
     Origins,
     ProxyList,
     RateText,
@@ -26,81 +22,80 @@ from chat_api.settings.types import (
 )
 
 
-class SettingsError(Exception):
-    """Settings that can't be used; the text names each variable, its value and what is allowed."""
+class Settings(NeighbourSettings):
+    """One field per environment variable. docs/settings.md has the same descriptions."""
 
-
-class Settings(BaseSettings):
-    """One field a variable of docs/contract.md section 5; the field's description is the README's."""
-
-    model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
-    )
-
-    database_url: DatabaseUrl = Field(
-        "postgresql+asyncpg://localhost/samosachaat",
-        description="PostgreSQL; `postgresql://` too, SQLAlchemy's query options are understood",
-    )
-    auth_service_url: HttpUrl = Field("http://auth:8001", description="the auth service")
-    inference_service_url: HttpUrl = Field("http://inference:8000", description="the model server")
-    inference_protocol: Literal["nanochat", "openai"] = Field("nanochat", description="what it speaks")
-    inference_api_key: Key = Field(SecretStr(""), description="bearer key for `openai`")
-    inference_model: str = Field(
-        "", description="model for conversations tagged `default` (`openai`); empty: the first one listed"
-    )
-    internal_api_key: Key = Field(SecretStr(""), description="shared key for calls to auth and inference")
-    max_conversation_history: int = Field(
-        50, ge=1, le=500, description="messages an inference call carries at most"
-    )
-    max_token_budget: int = Field(
-        6000, ge=1, le=10_000_000, description="characters an inference call carries at most"
-    )
-    system_prompt: str = Field("", description="instructions put before every conversation")
     frontend_url: Origins = Field(
         "http://localhost:3000", description="allowed browser origins, comma-separated (CORS, WebSocket)"
     )
     web_ui: Literal["on", "off"] = Field("on", description="`off` leaves the web page out")
     web_token_url: TokenUrl = Field(
         "",
-        description="where the web page fetches its token, with the site's cookies: answers "
-        '`{"token": "…"}`; empty: the page asks for one',
+        description="URL from which the web page fetches its token, with the site's cookies; it answers "
+        '`{"token": "…"}`; empty: the page asks its user for a token',
     )
     base_path: BasePath = Field(
-        "", description="path below which everything lies, such as `/chat`; empty: the root"
+        "", description="path below which everything is served, such as `/chat`; empty: the root"
     )
     trusted_proxies: ProxyList = Field(
         "127.0.0.1,::1,unix",
-        description="whose `X-Forwarded-*` headers are believed: addresses, networks such as `10.0.0.0/8`, "
-        "`unix` for the unix socket; `none`: nobody's",
+        description="proxies whose `X-Forwarded-*` headers are believed: IP addresses, networks such as "
+        "`10.0.0.0/8`, `unix` for the unix socket; `none`: nobody's",
     )
-    log_level: Level = Field("INFO", description="least severe log line that is written")
+    log_level: Level = Field("INFO", description="lowest level of log lines that is written")
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`auto`: text on a terminal, else JSON"
     )
+    log_inference_errors: Literal["on", "off"] = Field(
+        "off", description="`on`: log the model server's reasons too, which may repeat what users wrote"
+    )
 
-    default_temperature: float = Field(0.8, ge=0, le=2, description="where the caller gives none")
-    default_max_tokens: int = Field(1024, ge=1, le=4096, description="where the caller gives none")
-    default_top_k: int = Field(50, ge=0, le=200, description="where the caller gives none (`nanochat`)")
+    default_temperature: float = Field(0.8, ge=0, le=2, description="if the caller gives none")
+    default_max_tokens: MaxTokens = Field(
+        1024, description="if the caller gives none; at most 4096, `openai`: 65536"
+    )
+    default_top_k: int = Field(50, ge=0, le=200, description="if the caller gives none (`nanochat`)")
     max_answer_characters: int = Field(
         200_000, ge=1000, le=10_000_000, description="a longer answer is ended with finish_reason `length`"
     )
     inference_connect_timeout: Seconds = Field(5, description="seconds to reach the model server")
-    inference_first_token_timeout: Seconds = Field(60, description="seconds to the first token")
-    inference_token_timeout: Seconds = Field(30, description="seconds between two tokens")
+    inference_first_token_timeout: Seconds = Field(
+        60, description="seconds until the model server sends anything of an answer, thinking included"
+    )
+    inference_token_timeout: Seconds = Field(
+        30, description="seconds of silence in the middle of an answer or of its thinking"
+    )
+    inference_answer_timeout: Seconds = Field(
+        1800, description="seconds for a whole answer, however lively the model server is"
+    )
 
     auth_timeout: Seconds = Field(5, description="seconds for a call to the auth service")
     auth_cache_seconds: Seconds = Field(
-        300, description="seconds a good token is believed (never past its expiry)"
+        300, description="seconds for which a valid token is believed (never past its expiry)"
     )
-    auth_negative_cache_seconds: Seconds = Field(5, description="seconds a refused token is refused unasked")
-    auth_cache_size: int = Field(10_000, ge=1, le=1_000_000, description="tokens remembered at most")
+    auth_negative_cache_seconds: Seconds = Field(
+        5, description="seconds for which a refused token is refused without asking again"
+    )
+    auth_cache_size: int = Field(
+        10_000, ge=1, le=1_000_000, description="maximum number of remembered tokens"
+    )
+    admin_email: EmailAddress = Field("", description="e-mail address of an administrator; empty: nobody's")
+    expired_streams: Literal["finish", "cut"] = Field(
+        "finish",
+        description="what happens to a stream whose token expires: `finish` goes on to the answer's end, "
+        "`cut` ends it with an `error` event",
+    )
 
-    database_pool_max: int = Field(10, ge=1, le=1000, description="connections opened at most")
-    database_timeout: Seconds = Field(10, description="seconds for a statement, and for a free connection")
+    database_pool_max: int = Field(
+        10, ge=1, le=1000, description="maximum number of connections in a worker's pool"
+    )
+    database_timeout: Seconds = Field(
+        10, description="seconds for a statement, with the wait for a connection"
+    )
     service_role: Role = Field(
         "",
-        description="role that `chat-api migrate` gives the rights that `serve` needs, see "
-        "docs/operations/privileges.md; empty: whoever has them keeps them",
+        description="role to which `chat-api migrate` grants the rights that `serve` needs, see "
+        "docs/operations/privileges.md; empty: roles that have them keep them",
     )
 
     max_body_bytes: int = Field(262_144, ge=1024, le=16_777_216, description="larger request bodies get 413")
@@ -115,19 +110,19 @@ class Settings(BaseSettings):
     )
     sends_per_user: RateText = Field(
         "0",
-        description="messages sent or answered anew by one user: `30/minute` is 30 at once, and 30 again in "
-        "the course of a minute; `second`, `hour`, `day` too; `0`: no limit",
+        description="messages that one user may send or have answered again: `30/minute` is 30 at once, and "
+        "30 again in the course of a minute; `second`, `hour`, `day` too; `0`: no limit",
     )
     sends_per_address: RateText = Field(
-        "0", description="the same for one network address; set `TRUSTED_PROXIES` first"
+        "0", description="the same for one IP address; set `TRUSTED_PROXIES` first"
     )
     sign_in_failures_per_address: RateText = Field(
         "0",
-        description="tokens from one address that the auth service refuses, before its unknown ones aren't "
-        "checked for a while; each worker counts; set `TRUSTED_PROXIES` first",
+        description="tokens from one IP address that the auth service may refuse before unknown tokens from "
+        "there are no longer checked for a while; each worker counts; set `TRUSTED_PROXIES` first",
     )
     max_answers_per_user: int = Field(
-        0, ge=0, le=1000, description="answers of one user that are being written at once; `0`: no limit"
+        0, ge=0, le=1000, description="answers that may be written at once for one user; `0`: no limit"
     )
     max_conversations_per_user: int = Field(
         0, ge=0, le=1_000_000, description="conversations that one user may have; `0`: no limit"
@@ -147,9 +142,20 @@ class Settings(BaseSettings):
     )
     keepalive_interval: float = Field(10, gt=0, le=15, description="seconds between comments in a stream")
     slow_reader_timeout: Seconds = Field(
-        30, description="seconds that a reader may take nothing before it is cut"
+        30, description="seconds for which a reader may accept nothing before it is disconnected"
     )
-    replay_seconds: Seconds = Field(600, description="seconds a finished answer's events are kept for replay")
+    when_running: Literal["", "reject", "supersede"] = Field(
+        "",
+        description="what a message does while an answer is being written, if it doesn't say: `reject` is "
+        "409, `supersede` stops that answer; empty: `supersede` if nobody reads that answer any more",
+    )
+    abandoned_seconds: Annotated[float, Field(ge=0, le=86_400)] | None = Field(
+        None,
+        description="seconds after which an answer that nobody reads is stopped; `0`: at once; empty: never",
+    )
+    replay_seconds: Seconds = Field(
+        600, description="seconds for which a finished answer's events are kept for replay"
+    )
     retention_days: int = Field(
         0,
         ge=0,
@@ -167,7 +173,10 @@ class Settings(BaseSettings):
         "long as its conversation",
     )
     worker_lease: float = Field(
-        15, ge=1, le=3600, description="seconds after which a silent worker counts as dead"
+        15,
+        ge=1,
+        le=3600,
+        description="seconds until a silent worker is dead; keep it above `DATABASE_TIMEOUT`",
     )
     drain_seconds: float = Field(
         25, ge=0, le=3600, description="seconds that running answers get to finish at shutdown"
@@ -177,45 +186,3 @@ class Settings(BaseSettings):
     def origins(self) -> list[str]:
         """The allowed browser origins, as browsers write them: lower case, no slash at the end."""
         return split_origins(self.frontend_url)
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; `overrides` win over the environment.
-
-    Raises SettingsError with a line for each variable that can't be used.
-    """
-    with explained():
-        return Settings(**overrides)
-
-
-def given_settings() -> dict[str, Any]:
-    """What `.env` and the environment set, unchecked, by the settings' names. Raises SettingsError."""
-    with explained():
-        sources = DotEnvSettingsSource(Settings), EnvSettingsSource(Settings)
-        return {
-            name: value
-            for source in sources
-            for name, value in source().items()
-            if name in Settings.model_fields
-        }
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Make SettingsError of what is wrong with the settings that are read within."""
-    try:
-        yield
-    except ValidationError as error:
-        raise SettingsError(
-            "\n".join(_sentence(dict(problem)) for problem in error.errors(include_url=False))
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the file .env can't be read as UTF-8 text: {error}") from None
-
-
-def _sentence(problem: dict[str, Any]) -> str:
-    name = str(problem["loc"][0])
-    secret = "key" in name or name == "database_url"  # a wrong database URL may hold a password all the same
-    value = "" if secret else "=" + re.sub("//[^/]*@", "//...@", repr(problem["input"]))
-    reason = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{name.upper()}{value}: {reason[:1].lower()}{reason[1:]}"

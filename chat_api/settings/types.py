@@ -1,31 +1,91 @@
-"""What settings may be: each type reads a text, and raises ValueError with what is allowed."""
+"""The types of settings. Each reads a text, and raises ValueError with what is allowed."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+import orjson
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
+from chat_api.bodies import MAX_TOKENS
 from chat_api.settings.database_url import parse_dsn
 from chat_api.settings.proxies import Proxies
 from chat_api.settings.rate import Rate
 
+NANOCHAT_TOKENS = 4096  # the most that nanochat's servers are asked for
+NEEDED_PARAMETERS = {"model", "messages", "stream", "tools", "tool_choice"}  # of a request to a model server
+
+HOST = re.compile(r"[\w.:%~-]+")  # letters of any script, and IPv6 addresses with their zone
+
+
+def most_tokens(protocol: str) -> int:
+    """The largest `max_tokens` that a model server may be asked for in this protocol."""
+    return MAX_TOKENS if protocol == "openai" else NANOCHAT_TOKENS
+
+
+def _fit_protocol(value: int, info: ValidationInfo) -> int:
+    if value > (most := most_tokens(info.data.get("inference_protocol", ""))):
+        raise ValueError(f"must be at most {most} with this INFERENCE_PROTOCOL")
+    return value
+
 
 def split_origins(origins: str) -> list[str]:
-    """Each as browsers write it: lower case, no slash at the end."""
+    """Split a comma-separated list of origins. As browsers write them: lower case, no slash at the end."""
     return [origin.strip().rstrip("/").lower() for origin in origins.split(",") if origin.strip()]
+
+
+def split_names(names: str) -> list[str]:
+    """Split a comma-separated list of names."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _optional(names: Iterable[str]) -> None:
+    for name in names:
+        if not re.fullmatch(r"\w{1,64}", name, re.ASCII):
+            raise ValueError("must be names of parameters such as temperature, separated by commas")
+        if name in NEEDED_PARAMETERS:
+            raise ValueError(f"must not name {name}, which every request needs")
+
+
+def _parameters(value: str) -> str:
+    _optional(split_names(value))
+    return value
+
+
+def _json_object(value: str) -> str:
+    try:
+        given = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        given = None
+    if not isinstance(given, dict):
+        raise ValueError('must be a JSON object such as {"reasoning_effort": "low"}')  # noqa: TRY004 - pydantic takes this one
+    _optional(given)
+    return value
 
 
 def _http_url(value: str) -> str:
     try:
         url = urlsplit(value)
-        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        usable = (
+            url.scheme in ("http", "https") and bool(HOST.fullmatch(url.hostname or "")) and url.port != 0
+        )
     except ValueError:
         usable = False
-    if not usable:
+    if not usable or re.search(r"\s", value):
         raise ValueError("must be a URL such as http://host:8000")
+    return value.rstrip("/")
+
+
+def _service_url(value: str) -> str:
+    url = urlsplit(_http_url(value))
+    if "?" in value or "#" in value:
+        raise ValueError("must have no query and no fragment: paths are put after it, such as /models")
+    for path in ("/chat/completions", "/models"):
+        if url.path.rstrip("/").endswith(path):
+            raise ValueError(f"must end before {path}, which is put after it")
     return value.rstrip("/")
 
 
@@ -36,7 +96,7 @@ def _database_url(value: str) -> str:
 
 def _role(value: str) -> str:
     if "\0" in value or len(value.encode()) > 63:
-        raise ValueError("must be a role of PostgreSQL, of at most 63 bytes")
+        raise ValueError("must be the name of a PostgreSQL role, of at most 63 bytes")
     return value
 
 
@@ -51,7 +111,8 @@ def _origins(value: str) -> str:
 def _path(value: str) -> str:
     path = value.rstrip("/")
     segments = path.split("/")
-    # Unreserved characters alone (RFC 3986 section 2.3): never escaped, and no pattern to aiohttp.
+    # Only unreserved characters (RFC 3986 section 2.3): they are never escaped, and mean nothing special to
+    # aiohttp.
     fits = re.fullmatch("(/[A-Za-z0-9._~-]+)*", path, re.ASCII)
     if not fits or "." in segments or ".." in segments:
         raise ValueError("must be a path such as /chat, of letters, digits and ._~-")
@@ -75,8 +136,18 @@ def _sendable(value: SecretStr) -> SecretStr:
     return value
 
 
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
+LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL"}  # Python's other names of these two
+
+
+def _level(value: object) -> object:
+    return LEVELS.get(value.upper(), value.upper()) if isinstance(value, str) else value
+
+
+def _email_address(value: str) -> str:
+    address = value.strip()
+    if address and not re.fullmatch(r"[^\s@,;<>]+@[^\s@,;<>]+", address):
+        raise ValueError("must be one e-mail address such as admin@chat.example")
+    return address
 
 
 def _token_url(value: str) -> str:
@@ -88,8 +159,11 @@ def _token_url(value: str) -> str:
     return value
 
 
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+ServiceUrl = Annotated[str, AfterValidator(_service_url)]
 Key = Annotated[SecretStr, AfterValidator(_sendable)]
+Parameters = Annotated[str, AfterValidator(_parameters)]
+MaxTokens = Annotated[int, Field(ge=1, le=MAX_TOKENS), AfterValidator(_fit_protocol)]
+JsonObject = Annotated[str, AfterValidator(_json_object)]
 RateText = Annotated[str, AfterValidator(_rate)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
@@ -97,5 +171,6 @@ Role = Annotated[str, AfterValidator(_role)]
 Origins = Annotated[str, AfterValidator(_origins)]
 TokenUrl = Annotated[str, AfterValidator(_token_url)]
 BasePath = Annotated[str, AfterValidator(_path)]
+EmailAddress = Annotated[str, AfterValidator(_email_address)]
 ProxyList = Annotated[str, AfterValidator(_proxies)]
-Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_level)]

@@ -1,7 +1,7 @@
 """OpenTelemetry traces, an extra: docs/operations/traces.md.
 
-A room of its own: no other part knows of it but `app`, which has it make the watched parts. Without it
-nothing of OpenTelemetry is imported, and nothing is asked at run time; with it, nothing happens for a token.
+Only `app` knows this package, which makes the traced versions of other parts. Without tracing, nothing of
+OpenTelemetry is imported, and nothing is checked at run time. With tracing, nothing runs for each token.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether OpenTelemetry's own variables ask for traces: an exporter, or an address to send them to."""
+    """Whether OpenTelemetry's own variables ask for traces, by naming an exporter or an endpoint."""
     exporter = environment.get("OTEL_TRACES_EXPORTER", "")
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter == "none":
         return False
@@ -29,9 +29,9 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
 
 
 def load_tracing() -> Tracing | None:
-    """The tracing that the environment asks for; None where it doesn't.
+    """The tracing that the environment asks for; None if it doesn't.
 
-    A service that can't send its traces says so, and goes on without.
+    If traces can't be sent, the service logs a warning and runs without them.
     """
     if not is_wanted(os.environ):
         return None

@@ -1,4 +1,7 @@
-"""A WebSocket lives for hours: each command begins a trace of its own, linked to the span of the socket."""
+"""Traces of WebSocket commands. A socket is open for hours, so each command starts a trace of its own.
+
+The trace is linked to the socket's span.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _SOCKET: ContextVar[SpanContext | None] = ContextVar("socket_span", default=None
 
 @contextmanager
 def note_trace(span: Span) -> Iterator[None]:
-    """Tell the log lines within which trace is theirs, where `trace_id`, the caller's own, is another."""
+    """Add `otel_trace_id` to the log lines within, if their `trace_id`, the caller's own, is different."""
     trace_id = f"{span.get_span_context().trace_id:032x}"
     if structlog.contextvars.get_contextvars().get("trace_id") == trace_id:
         yield
@@ -26,7 +29,7 @@ def note_trace(span: Span) -> Iterator[None]:
 
 @contextmanager
 def socket_span(span: Span) -> Iterator[None]:
-    """A span around a socket's life, which what happens within doesn't become part of."""
+    """A span for the life of a socket. Spans made within don't become its children."""
     token = _SOCKET.set(span.get_span_context())
     try:
         yield
@@ -37,7 +40,7 @@ def socket_span(span: Span) -> Iterator[None]:
 
 @contextmanager
 def command(tracer: Tracer, name: str) -> Iterator[None]:
-    """A trace for a socket's command; nothing for a request, which is a span already."""
+    """A trace for a socket's command; nothing for a request, which has a span already."""
     socket = _SOCKET.get()
     if socket is None:
         yield

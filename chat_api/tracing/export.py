@@ -1,4 +1,4 @@
-"""Where spans go: the tracer provider that OpenTelemetry's environment variables describe."""
+"""The tracer provider that OpenTelemetry's environment variables describe: where spans are sent."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _WANTED: ContextVar[int | None] = ContextVar("wanted_trace_id", default=None)
 
 
 def make_provider(environment: Mapping[str, str]) -> TracerProvider:
-    """The provider; the SDK itself reads sampler, limits, batches and headers. Raises ImportError."""
+    """The provider. The SDK itself reads the sampler, limits, batch sizes and headers. Raises ImportError."""
     return provider(BatchSpanProcessor(_exporter(environment)))
 
 
 def provider(processor: SpanProcessor) -> TracerProvider:
-    """A provider for this service's spans; what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say wins."""
+    """A provider for this service. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override its attributes."""
     known = Resource({"service.name": "chat-api", "service.version": __version__, "process.pid": os.getpid()})
     made = TracerProvider(
         resource=Resource.create().merge(known).merge(OTELResourceDetector().detect()),
         id_generator=_Ids(),
-        shutdown_on_exit=False,  # `Tracing.close` does, within seconds
+        shutdown_on_exit=False,  # `Tracing.close` shuts it down, within a time limit
     )
     made.add_span_processor(processor)
     return made
@@ -38,7 +38,7 @@ def provider(processor: SpanProcessor) -> TracerProvider:
 
 @contextmanager
 def trace_id_of(text: str) -> Iterator[None]:
-    """Let a trace that begins here bear the id that the log lines bear, where it is one (32 hex digits)."""
+    """Give a trace that starts within the log lines' trace id, if that is valid for one (32 hex digits)."""
     is_one = len(text) == 32 and set(text) <= set("0123456789abcdef") and set(text) != {"0"}
     token = _WANTED.set(int(text, 16) if is_one else None)
     try:
@@ -63,6 +63,6 @@ def _exporter(environment: Mapping[str, str]) -> SpanExporter:
         name = OTLP.get(protocol, protocol)
     found = [*entry_points(group="opentelemetry_traces_exporter", name=name)]
     if not found:
-        raise ImportError(f"no package that is installed exports traces by {name!r}")
+        raise ImportError(f"no installed package provides the trace exporter {name!r}")
     made: SpanExporter = found[0].load()()
     return made

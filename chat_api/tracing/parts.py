@@ -1,4 +1,4 @@
-"""Spans around statements, calls to the model server and generations. No span holds what was said."""
+"""Spans around statements, calls to the model server and generations. No span holds any chat text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from chat_api.errors import ChatError
 from chat_api.generation.observer import Observer
-from chat_api.inference import End, Inference, Prompt, Take
+from chat_api.inference import End, Inference, Listener, Prompt, Room
 from chat_api.inference.upstream import MORE_HEADERS
 from chat_api.tracing.commands import command
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def fail(span: Span, error: BaseException) -> None:
-    """Mark a span as failed, by the error's code or kind; its text stays in the log."""
+    """Mark a span as failed, with the error's code or class. The error's text is only logged."""
     span.set_attribute("error.type", error.code if isinstance(error, ChatError) else type(error).__name__)
-    if not isinstance(error, asyncio.CancelledError):  # somebody left, or stopped it
+    if not isinstance(error, asyncio.CancelledError):  # that isn't a failure: a caller left or stopped it
         span.set_status(StatusCode.ERROR)
 
 
 def statement(tracer: Tracer, name: str) -> AbstractContextManager[object]:
-    """A span around a statement; none for what no request or generation waits for, such as ticks."""
+    """A span around a statement; none if no request or generation waits for it, as with ticks."""
     return _statement(tracer, name) if trace.get_current_span().is_recording() else nullcontext()
 
 
@@ -53,7 +53,10 @@ def _statement(tracer: Tracer, name: str) -> Iterator[None]:
 
 
 class TracedInference(Inference):
-    """A span a stream, which the model server is told by `traceparent`. Other calls are the session's."""
+    """Wraps each stream in a span, sent to the model server as `traceparent`.
+
+    The client session traces the other calls.
+    """
 
     def __init__(self, inference: Inference, settings: Settings, tracer: Tracer) -> None:
         self._inference = inference
@@ -61,8 +64,8 @@ class TracedInference(Inference):
         self._provider = settings.inference_protocol
         self._context = TraceContextTextMapPropagator()
 
-    async def stream(self, prompt: Prompt, take: Take) -> End:
-        """See Inference."""
+    async def stream(self, prompt: Prompt, listener: Listener) -> End:
+        """Stream an answer within a span."""
         with self._tracer.start_as_current_span(
             "model server",
             kind=SpanKind.CLIENT,
@@ -80,7 +83,7 @@ class TracedInference(Inference):
             self._context.inject(headers)
             token = MORE_HEADERS.set("".join(f"\r\n{name}: {headers[name]}" for name in headers).encode())
             try:
-                end = await self._inference.stream(prompt, take)
+                end = await self._inference.stream(prompt, listener)
             except BaseException as error:
                 fail(span, error)
                 raise
@@ -89,29 +92,37 @@ class TracedInference(Inference):
             span.set_attribute("gen_ai.response.finish_reasons", [end.reason])
             return end
 
+    async def prepare(self) -> None:
+        """Learn what `room` needs; the client session makes the span."""
+        await self._inference.prepare()
+
+    def room(self, model_tag: str | None, max_tokens: int, beside: int) -> Room:
+        """The room for the conversation."""
+        return self._inference.room(model_tag, max_tokens, beside)
+
     async def models(self) -> bytes:
-        """See Inference."""
+        """The models as JSON; the client session makes the span."""
         return await self._inference.models()
 
     async def swap(self, model_tag: str) -> tuple[int, bytes]:
-        """See Inference."""
+        """Load another model; the client session makes the span."""
         return await self._inference.swap(model_tag)
 
 
 class GenerationSpans(Observer):
-    """A span a generation, from its start until it is stored; requests that read it are linked to it."""
+    """Makes a span for each generation, from its start until it is stored, and links its readers to it."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._spans: dict[UUID, SpanContext] = {}
 
     def command(self, name: str) -> AbstractContextManager[object]:
-        """See Observer."""
+        """Around a caller's command: a trace of its own, if it came over a WebSocket."""
         return command(self._tracer, name)
 
     @contextmanager
     def run(self, answer: Answer) -> Iterator[None]:
-        """See Observer."""
+        """Around a generation's life on this worker: its span."""
         generation_id = answer.log.generation_id
         with self._tracer.start_as_current_span(
             "generation",
@@ -130,7 +141,7 @@ class GenerationSpans(Observer):
                 _describe(span, answer)
 
     def read(self, log: Log) -> None:
-        """Name the generation in the current span, and link its span, if that is another trace's."""
+        """Add the generation's ids to the current span, and link its span, if that is in another trace."""
         span = trace.get_current_span()
         span.set_attribute("chat.conversation.id", str(log.conversation_id))
         span.set_attribute("chat.generation.id", str(log.generation_id))
@@ -141,7 +152,7 @@ class GenerationSpans(Observer):
 
 def _describe(span: Span, answer: Answer) -> None:
     summary = answer.summary
-    if summary is None:  # the process ends before it was stored
+    if summary is None:  # the process is ending before the answer was stored
         return
     span.set_attributes(
         {

@@ -1,4 +1,4 @@
-"""The tracing of one application: what `app` hands to the parts that are observed."""
+"""The tracing of one application: what `app` hands to the parts that are traced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import aiohttp
 import structlog
 from aiohttp import web
 from opentelemetry import trace
-from opentelemetry.instrumentation._semconv import _StabilityMode  # a public argument's only type
 from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -21,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from chat_api import __version__
 from chat_api.http.client import client
 from chat_api.http.context import PRINCIPAL, ROUTES, TRACE_ID
+from chat_api.libraries.opentelemetry import STABLE_NAMES
 from chat_api.tracing.commands import note_trace, socket_span
 from chat_api.tracing.export import trace_id_of
 from chat_api.tracing.parts import GenerationSpans, TracedInference, statement
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PROBES = ("/api/health", "/api/ready", "/metrics")  # asked every few seconds, by nobody who waits
-CLOSING_SECONDS = 5  # what the collector gets to take the last spans
+PROBES = ("/api/health", "/api/ready", "/metrics")  # requested every few seconds, and of no interest
+CLOSING_SECONDS = 5  # how long the collector has to take the last spans
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -47,27 +47,27 @@ class Tracing:
         self._context = TraceContextTextMapPropagator()
 
     def statement(self, name: str) -> AbstractContextManager[object]:
-        """For the database: a span around each statement that somebody waits for."""
+        """For the database: a span around each statement that a request or generation waits for."""
         return statement(self._tracer, name)
 
     def inference(self, inference: Inference, settings: Settings) -> Inference:
-        """A model server, each stream a span whose id it is told."""
+        """A model server with a span for each stream, sent to it as `traceparent`."""
         return TracedInference(inference, settings, self._tracer)
 
     def observer(self) -> Observer:
-        """For the generations: a span each, from its start until it is stored."""
+        """For generations: a span for each, from its start until it is stored."""
         return GenerationSpans(self._tracer)
 
     def client(self) -> aiohttp.TraceConfig:
-        """For a client session: each call a span whose id the neighbour is told."""
+        """For a client session: a span for each call, sent to the neighbour as `traceparent`."""
         return create_trace_config(
             tracer_provider=self._provider,
-            sem_conv_opt_in_mode=_StabilityMode.HTTP,
+            sem_conv_opt_in_mode=STABLE_NAMES,
             request_hook=lambda span, params: span.update_name(f"{params.method} {params.url.path}"),
         )
 
     async def close(self) -> None:
-        """Send what is left; a collector that doesn't take it holds nobody up."""
+        """Send the remaining spans, but don't wait long for a collector that doesn't take them."""
         sending = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, CLOSING_SECONDS)
@@ -76,7 +76,7 @@ class Tracing:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Around everything but the trace id: a span a request, the caller's `traceparent` its parent."""
+        """A span for each request, whose parent is the caller's `traceparent`. Runs inside `trace`."""
         route = request.app[ROUTES].get(request.match_info.route.resource)
         if route in PROBES:
             return await handler(request)
@@ -106,5 +106,5 @@ class Tracing:
 
 
 def _request_span(span: Span) -> AbstractContextManager[object]:
-    # Exceptions have texts, which may tell what the user wrote: spans tell the kind alone.
+    # An exception's text may quote what the user wrote, so the span gets only its class.
     return trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)

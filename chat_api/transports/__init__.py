@@ -1,1 +1,1 @@
-"""The transports: thin encoders over the same events."""
+"""The transports, server-sent events and the WebSocket: thin encoders over the same events."""

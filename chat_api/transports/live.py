@@ -1,4 +1,4 @@
-"""A reader's place in a log, and its stay there while it keeps up."""
+"""A reader that gets each event as it is appended, as long as it keeps up."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ if TYPE_CHECKING:
 
 
 class LiveReader(abc.ABC):
-    """Handed each event in the call that appends it, as long as its connection takes them.
+    """Is handed each event in the call that appends it, as long as its connection takes them.
 
-    `place` is where it continues. A reader that falls behind is left to its own task, which reads the log.
+    `place` is where it continues. When it falls behind, its own task reads the log instead.
     """
 
-    __slots__ = ("_left", "encoding", "log", "place")
+    __slots__ = ("_ended", "encoding", "log", "place")
 
     def __init__(self, log: Log, place: int, encoding: Encoding) -> None:
         self.log = log
         self.place = place
         self.encoding = encoding
-        self._left: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
 
     @abc.abstractmethod
     def write(self, frames: bytes) -> None:
-        """Put them on the wire, or keep them from it and `end` where that is broken."""
+        """Send frames; if the connection is closed, drop them and call `end`."""
 
     async def stay(self) -> None:
-        """Be handed what comes, from the log's end on, until `end` is called or the log ends.
+        """Be handed new events until `end` is called or the log ends.
 
-        A reader that comes from another worker may be ahead of this one's log: it has its turn at each event.
+        A reader that comes from another worker may be ahead of this worker's log. It then ends at the next
+        event and is called again, until the log has caught up.
         """
-        left = self._left = asyncio.get_running_loop().create_future()
+        ended = self._ended = asyncio.get_running_loop().create_future()
         ahead = self.place > self.log.count
         reader = _Ahead(self) if ahead else self
         self.log.join(reader, self.encoding)
         try:
-            await left
+            await ended
         finally:
             self.log.leave(reader, self.encoding)
 
     def end(self) -> None:
-        """Go on in the reader's own task, after the newest event."""
+        """Hand over to the reader's own task, which continues after the newest event."""
         self.place = max(self.place, self.log.count)
         self.log.leave(self, self.encoding)
-        if self._left is not None and not self._left.done():
-            self._left.set_result(None)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
 
 class _Ahead:
-    """Wakes a reader that has already what the log is given."""
+    """Stands in for a reader that already has the log's next events: wakes it, and keeps its place."""
 
     def __init__(self, reader: LiveReader) -> None:
         self._reader = reader

@@ -1,4 +1,4 @@
-"""Events to a reader as server-sent events: docs/contract.md section 2."""
+"""Server-sent events (docs/contract.md section 2)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import structlog
 from aiohttp import HttpVersion11
 from aiohttp_sse import EventSourceResponse
 
+from chat_api import errors, events
 from chat_api.relay import EVENTS_A_WRITE
 from chat_api.transports.live import LiveReader
 
@@ -33,13 +34,13 @@ EARLY_SECONDS = 30
 
 
 def unchunked(generation_id: UUID, _: UUID) -> Encode:
-    """Events on the wire."""
+    """The encoding of events for HTTP/1.0, whose bodies have no chunks."""
     head = b"id: %b:" % str(generation_id).encode()
     return lambda seq, data: b"%b%d\ndata: %b\n\n" % (head, seq, data)
 
 
 def chunked(generation_id: UUID, _: UUID) -> Encode:
-    """The same, each as a chunk of a body that has no length: RFC 9112 section 7.1."""
+    """The encoding of events for HTTP/1.1: each is one chunk of the body (RFC 9112 section 7.1)."""
     head = b"id: %b:" % str(generation_id).encode()
 
     def encode(seq: int, data: bytes) -> bytes:
@@ -50,7 +51,7 @@ def chunked(generation_id: UUID, _: UUID) -> Encode:
 
 
 def portion(frames: list[bytes]) -> list[bytes]:
-    """The first ones, up to the one that makes BYTES_A_WRITE full."""
+    """The first frames, up to and including the one that reaches BYTES_A_WRITE."""
     size = 0
     for count, frame in enumerate(frames, 1):
         size += len(frame)
@@ -62,13 +63,14 @@ def portion(frames: list[bytes]) -> list[bytes]:
 async def stream(
     request: web.Request, reading: Reading, settings: Settings, metrics: Metrics, expires_at: float
 ) -> web.StreamResponse:
-    """Send a log from a place on until its last event; events that wait together go out in one write.
+    """Send a log's events, from the reader's place to the last one. Waiting events go out in one write.
 
-    A reader that leaves just ends this; one that takes nothing for `slow_reader_timeout` is cut. The stream
-    ends without `done` by `expires_at` (Unix seconds, when the reader's token ends), and when this worker
-    does. Each may come back with its last id. The generation knows of none of it.
+    This ends when the reader leaves. A reader that takes nothing for `slow_reader_timeout` is cut. The stream
+    ends without `done` when this worker drains, and with `expired_streams` = `cut` by `expires_at` (in Unix
+    seconds, when the reader's token expires), after an `error` event. In each case the reader may come back
+    with its last id. None of this affects the generation.
     """
-    if request.transport is None:  # aiohttp_sse takes for granted that there is one
+    if request.transport is None:  # aiohttp_sse assumes that there is one
         raise ConnectionResetError("the reader left before its stream began")
     response = EventSourceResponse(
         allow_all_methods=True,
@@ -79,18 +81,20 @@ async def stream(
     try:
         connection = await response.prepare(request)
         async with response:
-            allowed = asyncio.timeout(allowed_seconds(expires_at - time.time()))
+            ends = settings.expired_streams == "cut"
+            allowed = asyncio.timeout(allowed_seconds(expires_at - time.time()) if ends else None)
             try:
                 async with allowed:
                     await _send(request, connection, reading, settings.slow_reader_timeout)
             except TimeoutError:
                 if not allowed.expired():
                     raise
-                logger.info("reader_sent_away", reason="its token ends")
+                logger.info("reader_sent_away", reason="its token is about to expire")
+                _write_expired(request)
             async with asyncio.timeout(settings.slow_reader_timeout):
-                await response.write_eof()  # it may have stopped reading just now
+                await response.write_eof()  # the reader may have stopped reading just now
     except (ConnectionError, TimeoutError) as error:
-        # The cause, where the kernel gave it up first: `send_timeout` sets TCP_USER_TIMEOUT.
+        # `send_timeout` sets TCP_USER_TIMEOUT. If the kernel gives up first, the time-out is the cause.
         if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
             logger.info("reader_cut", reason="it took nothing for too long")
             metrics.readers_cut.labels("sse").inc()
@@ -115,21 +119,31 @@ async def _send(
             await writer.keep_up()
 
 
-def allowed_seconds(seconds: float) -> float | None:
-    """How long a token of so many seconds lets read: up to a tenth less, at most EARLY_SECONDS.
+def _write_expired(request: web.Request) -> None:
+    """Tell a reader why its stream ends here. Without an id: the reader comes back with its last one."""
+    frame = b"data: %b\n\n" % events.error(errors.InvalidToken())
+    if request.version >= HttpVersion11:
+        frame = b"%x\r\n%b\r\n" % (len(frame), frame)
+    if request.transport is not None and not request.transport.is_closing():
+        request.transport.write(frame)
 
-    Tokens that were issued together don't bring all their readers back together.
+
+def allowed_seconds(seconds: float) -> float | None:
+    """How long to stream to a reader whose token expires in `seconds`; None: without limit.
+
+    It is shorter by a random part, up to a tenth and at most EARLY_SECONDS. So readers whose tokens were
+    issued together don't all come back together.
     """
     return None if math.isinf(seconds) else seconds - random.uniform(0, min(seconds / 10, EARLY_SECONDS))
 
 
 class _Writer(LiveReader):
-    """Writes a log's events to the connection, straight to its transport.
+    """Writes a log's events directly to the connection's transport.
 
-    While the reader keeps up, that happens in the call that appends an event. `StreamResponse.write` would
-    want a task for it, woken for each event and each reader; all that it adds for a response without length
-    and compression is a chunk's frame, and that is encoded once for all readers. When the reader doesn't keep
-    up, or something has ended, the request's own task goes on.
+    While the reader keeps up, events are written in the call that appends them. `StreamResponse.write` would
+    need a task, woken for each event and each reader. For a response without length and compression it would
+    only add the chunk's framing, which is encoded once for all readers. When the reader doesn't keep up, or
+    the log or the connection has ended, the request's own task goes on.
     """
 
     __slots__ = ("_protocol", "_transport")
@@ -145,29 +159,32 @@ class _Writer(LiveReader):
 
     @property
     def ended(self) -> bool:
-        """Whether the last event that comes here is written, and taken. Raises ConnectionResetError."""
+        """Whether the log's last event for this reader was written and taken.
+
+        Raises ConnectionResetError.
+        """
         if self._transport.is_closing():
             raise ConnectionResetError
         caught_up = self.place >= self.log.count
         return caught_up and (self.log.closed or self.log.sent_away) and not self._protocol.writing_paused
 
     async def keep_up(self) -> None:
-        """Write what there is, up to a portion.
+        """Write the waiting events, up to a portion.
 
-        If that was all, write each event as it is appended, until the last one, or one that the connection
-        doesn't take.
+        If those were all, write each event as it is appended, until the last one or until the connection
+        takes no more.
         """
         log = self.log
         if frames := portion(log.read(self.place, EVENTS_A_WRITE, self.encoding)):
             self._transport.write(b"".join(frames))
             self.place += len(frames)
         if log.closed or log.sent_away or self._protocol.writing_paused or self.place < log.count:
-            await asyncio.sleep(0)  # far behind: others have their turn between two portions
+            await asyncio.sleep(0)  # if the reader is far behind, other tasks run between two portions
         else:
             await self.stay()
 
     def write(self, frames: bytes) -> None:
-        """See LiveReader."""
+        """Send frames, and end when the connection takes no more for now."""
         if self._transport.is_closing():
             self.end()
             return

@@ -1,1 +1,1 @@
-"""Background work that one worker does for all of them."""
+"""Background work for all workers: every one ends orphans, the oldest one cleans."""

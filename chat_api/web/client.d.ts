@@ -2,7 +2,14 @@
 
 export type Transport = "sse" | "ws";
 export type Status = "online" | "reconnecting" | "offline" | "signed-out";
-export type FinishReason = "stop" | "length" | "stopped" | "interrupted" | "error";
+export type FinishReason =
+  | "stop"
+  | "length"
+  | "tool_calls"
+  | "content_filter"
+  | "stopped"
+  | "interrupted"
+  | "error";
 
 export interface Conversation {
   id: string;
@@ -17,13 +24,54 @@ export interface Conversation {
 export interface Message {
   id: string;
   conversation_id: string;
-  role: "user" | "assistant" | "system";
+  /** `tool`: the result of a tool call. */
+  role: "user" | "assistant" | "system" | "tool";
   content: string;
   token_count: number;
   model_tag: string;
   inference_time_ms: number;
   created_at: string;
   finish_reason: FinishReason | null;
+  /** What the model thought. */
+  reasoning: string | null;
+  tool_calls: ToolCall[] | null;
+  /** Of the role `tool`: the call that this is the result of. */
+  tool_call_id: string | null;
+  usage: Usage | null;
+}
+
+export interface ToolCall {
+  id: string;
+  name: string;
+  /** JSON text, as the model wrote it; cut off if the answer was. */
+  arguments: string;
+}
+
+export interface ToolResult {
+  tool_call_id: string;
+  content: string;
+}
+
+/** In tokens; null where the model server doesn't say. */
+export interface Usage {
+  prompt_tokens: number | null;
+  completion_tokens: number | null;
+  reasoning_tokens: number | null;
+  cached_tokens: number | null;
+}
+
+/** How many earlier messages the model is sent, and how many didn't fit. */
+export interface History {
+  sent: number;
+  left_out: number;
+}
+
+/** Why a question has no answer. `error` and `detail` are null if the answer was stopped before its text. */
+export interface Unanswered {
+  generation_id: string;
+  error: string | null;
+  detail: string | null;
+  finish_reason: FinishReason;
 }
 
 export interface Generation {
@@ -45,7 +93,9 @@ export interface ConversationPage {
 
 export interface ConversationDetail extends Conversation {
   messages: Message[];
+  has_more: boolean;
   generation: Generation | null;
+  unanswered: Unanswered | null;
 }
 
 export interface Models {
@@ -64,6 +114,8 @@ interface EventBase {
 export interface StartEvent extends EventBase {
   type: "start";
   user_message_id: string;
+  /** Missing where it isn't known. */
+  history?: History;
 }
 
 export interface TokenEvent extends EventBase {
@@ -73,37 +125,80 @@ export interface TokenEvent extends EventBase {
   [more: string]: unknown;
 }
 
+export interface ReasoningEvent extends EventBase {
+  type: "reasoning";
+  reasoning: string;
+  [more: string]: unknown;
+}
+
+export interface ToolCallEvent extends EventBase {
+  type: "tool_call";
+  /** `id` and `name` come with the first piece of an index; `arguments` is to be appended. */
+  tool_call: { index: number; id?: string; name?: string; arguments: string };
+}
+
 export interface ResetEvent extends EventBase {
   type: "reset";
   reset: true;
-  /** The whole text so far. */
+  /** All that was said so far. */
   content: string;
+  reasoning: string | null;
+  tool_calls: ToolCall[] | null;
 }
 
 export interface ErrorEvent extends EventBase {
   type: "error";
   error: string;
   detail: string;
+  /** Seconds, if the model server named them. */
+  retry_after?: number;
 }
 
 export interface DoneEvent extends EventBase {
   type: "done";
   done: true;
-  /** Null if there was no text to store. */
+  /** Null if nothing was said. */
   message_id: string | null;
   finish_reason: FinishReason;
   token_count: number;
   inference_time_ms: number;
+  usage: Usage | null;
 }
 
-export type AnswerEvent = StartEvent | TokenEvent | ResetEvent | ErrorEvent | DoneEvent;
+/** Others may come, too: a model server's own, such as `status`, and those of later releases. */
+export type AnswerEvent =
+  | StartEvent
+  | TokenEvent
+  | ReasoningEvent
+  | ToolCallEvent
+  | ResetEvent
+  | ErrorEvent
+  | DoneEvent;
 
 export interface AskOptions {
   temperature?: number;
   max_tokens?: number;
   top_k?: number;
+  thinking_mode?: boolean;
+  force_web_search?: boolean;
+  /** Functions in OpenAI's form. The caller runs them. */
+  tools?: object[];
+  tool_choice?: "none" | "auto" | "required" | object;
+  when_running?: "reject" | "supersede";
+  /** Runs the tools of a complete answer. Its results are sent; null leaves the calls open. */
+  onToolCalls?: (calls: ToolCall[], answer: Answer) => ToolResults | Promise<ToolResults>;
   /** Default: a new one for each call. */
   idempotencyKey?: string;
+}
+
+export type ToolResults = ToolResult[] | null | undefined | void;
+
+export interface AttachFrom {
+  after?: string | null;
+  text?: string;
+  reasoning?: string;
+  toolCalls?: ToolCall[];
+  generation?: Generation | null;
 }
 
 export interface ChatClientOptions {
@@ -133,9 +228,16 @@ export class Answer implements AsyncIterable<AnswerEvent> {
   readonly conversationId: string;
   readonly generationId: string | null;
   readonly text: string;
+  readonly reasoning: string;
+  /** Until `done`, the last one's arguments may be incomplete. */
+  readonly toolCalls: ToolCall[];
+  /** Null where it isn't known. */
+  readonly history: History | null;
   readonly lastEventId: string | null;
   readonly ended: boolean;
   readonly done: Promise<DoneEvent | null>;
+  /** The answer to the results of `onToolCalls`; null if there is none. Rejects with what `onToolCalls` throws. */
+  readonly next: Promise<Answer | null>;
   leave(): void;
   [Symbol.asyncIterator](): AsyncIterator<AnswerEvent, void>;
 }
@@ -164,10 +266,8 @@ export class ChatClient extends EventTarget {
   };
   send(conversationId: string, content: string, options?: AskOptions): Answer;
   regenerate(conversationId: string, options?: AskOptions): Answer;
-  attach(
-    conversationId: string,
-    from?: { after?: string | null; text?: string; generation?: Generation | null },
-  ): Answer;
+  sendResults(conversationId: string, results: ToolResult[], options?: AskOptions): Answer;
+  attach(conversationId: string, from?: AttachFrom, options?: AskOptions): Answer;
   follow(conversationId: string, from?: { conversation?: { messages: { id: string }[] } | null }): Following;
   stop(conversationId: string): Promise<{ generation_id: string | null; stopped: boolean }>;
   close(): void;

@@ -23,6 +23,7 @@ import { follow } from "./client/follow.js";
 import { Following } from "./client/following.js";
 import { Link } from "./client/link.js";
 import { Token } from "./client/token.js";
+import { runTools } from "./client/tools.js";
 
 export { Answer } from "./client/answer.js";
 export { ChatError } from "./client/errors.js";
@@ -41,6 +42,10 @@ import "./client/stream.js";
 import "./client/times.js";
 import "./client/transport.js";
 import "./client/wakes.js";
+import "./client/words.js";
+
+// The options of a question that the service gets.
+const SENT = "temperature max_tokens top_k thinking_mode force_web_search tools tool_choice when_running".split(" ");
 
 // By a name, because bundlers take a URL that is made from `import.meta.url` itself for the address of an asset.
 const here = import.meta.url;
@@ -72,7 +77,7 @@ export class ChatClient extends EventTarget {
       list: ({ limit, cursor } = {}) => link.requests.json("GET", `api/conversations${query({ limit, cursor })}`),
       /** @param {{title?: string, model_tag?: string}} [fields] */
       create: (fields = {}) => link.requests.json("POST", "api/conversations", fields),
-      /** One with its messages and its running generation. @param {string} id */
+      /** A conversation with its messages and its running generation. @param {string} id */
       get: (id) => link.requests.json("GET", one(id)),
       /** @param {string} id @param {{title?: string, is_favorited?: boolean}} fields */
       update: (id, fields) => link.requests.json("PUT", one(id), fields),
@@ -103,8 +108,7 @@ export class ChatClient extends EventTarget {
 
   /**
    * Send a message and read its answer. Lost connections are restored, and the message is stored once.
-   * @param {string} conversationId @param {string} content
-   * @param {{temperature?: number, max_tokens?: number, top_k?: number, idempotencyKey?: string}} [options]
+   * @param {string} conversationId @param {string} content @param {import("./client.js").AskOptions} [options]
    * @returns {Answer}
    */
   send(conversationId, content, options = {}) {
@@ -113,8 +117,7 @@ export class ChatClient extends EventTarget {
 
   /**
    * Answer the last message again. The new answer replaces the old one once it is stored.
-   * @param {string} conversationId
-   * @param {{temperature?: number, max_tokens?: number, top_k?: number, idempotencyKey?: string}} [options]
+   * @param {string} conversationId @param {import("./client.js").AskOptions} [options]
    * @returns {Answer}
    */
   regenerate(conversationId, options = {}) {
@@ -122,15 +125,26 @@ export class ChatClient extends EventTarget {
   }
 
   /**
-   * Read the answer that is being written in a conversation, from its first event, or from the one after `after` (an
-   * answer's `lastEventId`; `text` is the text before it). If there is none, it ends at once and its `done` is null.
-   * @param {string} conversationId
-   * @param {{after?: string | null, text?: string, generation?: object | null}} [from]
-   *   `generation`: the one from `conversations.get`, which saves a request.
+   * Send the results of an answer's tool calls, and read the answer that they lead to. Each is stored once.
+   * @param {string} conversationId @param {import("./client.js").ToolResult[]} results
+   * @param {import("./client.js").AskOptions} [options]
    * @returns {Answer}
    */
-  attach(conversationId, { after = null, text = "", generation } = {}) {
-    return this.#read(new Answer(conversationId, { after, text, generation }));
+  sendResults(conversationId, results, options = {}) {
+    return this.#ask(conversationId, "tool_results", { results }, options);
+  }
+
+  /**
+   * Read the answer that is being written in a conversation, from its first event, or from the one after `after` (an
+   * answer's `lastEventId`; `text`, `reasoning` and `toolCalls` are what was said before it). If there is none, it ends
+   * at once and its `done` is null.
+   * @param {string} conversationId @param {import("./client.js").AttachFrom} [from]
+   *   `generation`: the one from `conversations.get`, which saves a request.
+   * @param {import("./client.js").AskOptions} [options] for the answers to the results of its tool calls
+   * @returns {Answer}
+   */
+  attach(conversationId, from = {}, options = {}) {
+    return this.#read(new Answer(conversationId, { ...from, question: null }), options);
   }
 
   /**
@@ -161,13 +175,17 @@ export class ChatClient extends EventTarget {
     this.#link.close();
   }
 
-  #ask(conversationId, kind, fields, { idempotencyKey = newKey(), ...options }) {
-    const { temperature, max_tokens, top_k } = options;
-    const body = { ...fields, temperature, max_tokens, top_k };
-    return this.#read(new Answer(conversationId, { question: { kind, body, key: idempotencyKey } }));
+  #ask(conversationId, kind, fields, options) {
+    const { idempotencyKey: key = newKey() } = options;
+    const body = { ...fields, ...Object.fromEntries(SENT.map((name) => [name, options[name]])) };
+    return this.#read(new Answer(conversationId, { question: { kind, body, key } }), options);
   }
 
-  #read(answer) {
+  /** Read an answer. The answers to its tool calls' results get the same options, except what holds for one alone. */
+  #read(answer, options) {
+    const { idempotencyKey: _, tool_choice: __, ...lasting } = options;
+    const send = (/** @type {any[]} */ results) => this.sendResults(answer.conversationId, results, lasting);
+    answer.next = runTools(answer, options.onToolCalls, send);
     drive(answer, this.#link);
     return answer;
   }

@@ -1,4 +1,4 @@
-"""Who is asking: what the auth service says is believed for a while, and never longer than it holds."""
+"""Tokens: the auth service's answers are cached for a while, but never past the token's expiry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chat_api.observe.metrics import Metrics
 from chat_api.settings import Settings
 from tests.conftest import Client
 from tests.support.auth_service import AuthService
-from tests.support.interception import mended
+from tests.support.interception import intercepted
 
 VALIDATE = "http://auth:8001/auth/validate"
 USER = UUID("0190aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee")
@@ -26,7 +26,7 @@ LIST = "/api/conversations"
 
 
 class Clock:
-    """Unix time, moved by hand."""
+    """Unix time that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_750_000_000.0
@@ -43,7 +43,7 @@ def clock() -> Clock:
 @pytest.fixture
 def service() -> Iterator[aioresponses]:
     """The auth service."""
-    with mended() as interceptor:
+    with intercepted() as interceptor:
         yield interceptor
 
 
@@ -61,7 +61,7 @@ async def verifier(short: Settings, clock: Clock) -> AsyncIterator[TokenVerifier
 
 
 def good(exp: float | None = None, **user: Any) -> dict[str, Any]:
-    """The auth service's answer to a good token."""
+    """The auth service's response for a valid token."""
     claims = {"sub": str(USER)} if exp is None else {"sub": str(USER), "exp": exp}
     who = {"id": str(USER), "email": "a@b", "name": None, "provider": "github", **user}
     return {"valid": True, "user": who, "claims": claims}
@@ -168,7 +168,7 @@ async def test_a_refusal_is_remembered_for_a_moment(
     assert len(calls(service)) == 1
     (handle,) = verifier._cache._handlers.values()
     assert 0 < handle.when() - asyncio.get_running_loop().time() <= 5
-    await verifier._cache.clear()  # as the timer does
+    await verifier._cache.clear()  # as the cache's timer does
     assert (await verifier.verify("t")).user_id == USER
 
 
@@ -218,7 +218,7 @@ async def test_a_failure_is_told_apart_and_not_remembered(
 
 
 class Held:
-    """An auth service that answers when the test says so."""
+    """An auth service that responds when the test says so."""
 
     def __init__(self, service: aioresponses, reply: CallbackResult) -> None:
         self.asked = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Limits: exact whoever asks at the same moment on whichever worker, told truly, and in nobody else's way."""
+"""Limits: exact under concurrency and across workers, with true waiting times, and only for their subject."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.auth_service import AuthService
 from tests.support.chat import Chat, Client, Sql, no_answer_lives, open_chat, until
-from tests.support.database_proxy import DatabaseProxy
 from tests.support.model_server import ModelServer
-from tests.support.queries import run
+from tests.support.queries import kill_workers, run
 from tests.support.reader import read_events
 from tests.support.tab import open_tab
+from tests.support.wire import DatabaseWire
 
 User = dict[str, str]
 WHOLE = {"stream": False}
@@ -30,7 +30,7 @@ WHOLE = {"stream": False}
 
 @pytest.fixture
 def limited(start: Start, settings: Settings) -> Any:
-    """Start a service with these limits, on the test's one database."""
+    """Start services with these limits, on the test's database."""
 
     async def run(**limits: Any) -> Client:
         client: Client = await start(settings.model_copy(update=limits))
@@ -40,12 +40,12 @@ def limited(start: Start, settings: Settings) -> Any:
 
 
 def at(user: User, address: str) -> User:
-    """This user's requests, from that address: from here they come over a trusted proxy."""
+    """Headers for this user from that address, as a trusted proxy sends them."""
     return {**user, "X-Forwarded-For": address}
 
 
 async def refused(response: ClientResponse, code: str) -> int:
-    """It is a 429 of this code, in a sentence; its Retry-After."""
+    """Check that the response is a 429 with this code and a sentence. Returns its Retry-After."""
     assert response.status == 429, await response.text()
     body = await response.json()
     assert body["code"] == code
@@ -54,7 +54,7 @@ async def refused(response: ClientResponse, code: str) -> int:
 
 
 async def waited(sql: Sql, seconds: float) -> None:
-    """As if so much time had gone by, for what is counted in the database."""
+    """Let time pass for what is counted in the database."""
     await sql.execute("update allowances set full_at = full_at - make_interval(secs => $1)", seconds)
 
 
@@ -65,7 +65,7 @@ async def statuses(responses: list[ClientResponse]) -> Counter[int]:
 
 
 async def chats(clients: list[Client], user: User, count: int) -> list[Chat]:
-    """As many conversations, taking turns among the clients."""
+    """Create this many conversations, using the clients in turn."""
     return [await open_chat(clients[number % len(clients)], user) for number in range(count)]
 
 
@@ -161,13 +161,13 @@ async def test_a_retry_is_neither_refused_nor_counted(
     clients = [await limited(sends_per_user="2/hour", max_answers_per_user=1) for _ in range(2)]
     (one, other) = (await open_chat(clients[0], user), await open_chat(clients[1], user))
     model.say = ["a"]
-    # At the very same moment, on both workers:
+    # At the same moment, on both workers:
     twins = [Chat(clients[number % 2], one.path, user) for number in range(10)]
     assert await statuses(await asyncio.gather(*(twin.send(key="k", **WHOLE) for twin in twins))) == {200: 10}
     assert len(model.requests) == 1
     assert (await other.send(key="l", **WHOLE)).status == 200
     assert await refused(await other.send(key="m"), "sending_too_fast") > 1
-    # When it is used up, and later:
+    # Once the allowance is used up, and later:
     for chat, key in ((one, "k"), (other, "l")):
         assert (await chat.send(key=key, **WHOLE)).status == 200
     assert len(model.requests) == 2
@@ -228,7 +228,7 @@ async def test_answering_anew_counts_as_sending_does(limited: Any, user: User, m
         ("203.0.113.9", "::ffff:203.0.113.9", "203.0.113.10"),
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"),
         ("2001:DB8:1:2:0::1", "[2001:db8:1:2::1]:4711", "2001:db8:1:2:0::1, 203.0.113.9"),
-        ("6.6.6.6, 203.0.113.9", "7.7.7.7, 203.0.113.9", "6.6.6.6"),  # forged on the left
+        ("6.6.6.6, 203.0.113.9", "7.7.7.7, 203.0.113.9", "6.6.6.6"),  # a forged entry on the left
     ],
 )
 async def test_an_address_is_the_clients_and_one_of_ipv6_its_network(
@@ -251,7 +251,7 @@ async def test_a_stranger_cannot_choose_his_address_and_a_proxy_is_not_its_clien
         await Chat(stranger.client, stranger.path, at(user, "2.2.2.2")).send(), "address_sending_too_fast"
     )
     proxied = await open_chat(await limited(sends_per_address="1/hour"), user)
-    for _ in range(3):  # a proxy that says of nobody whom it speaks for
+    for _ in range(3):  # a proxy that doesn't say for whom it sends requests
         assert (await proxied.send(**WHOLE)).status == 200
 
 
@@ -269,7 +269,7 @@ async def test_a_user_has_so_many_answers_at_once_on_two_workers_and_no_more(
     assert await sql.fetchval("select count(*) from generations where status = 'running'") == 5
     stranger = await open_chat(clients[0], auth.sign_in())
     assert (await stranger.send()).status == 200, "another user has places of his own"
-    # Each end frees a place: by the model, by a stop, by a deletion, by the death of its worker.
+    # However an answer ends, it frees a place: by the model, a stop, a deletion, or its worker's death.
     busy = [chat for chat, response in zip(all_chats, responses, strict=True) if response.status == 200]
     idle = iter([chat for chat, response in zip(all_chats, responses, strict=True) if response.status == 429])
     (await model.call()).finish("x")
@@ -286,7 +286,7 @@ async def test_a_user_has_so_many_answers_at_once_on_two_workers_and_no_more(
 
 
 async def one_fewer(sql: Sql, most: int) -> bool:
-    """Whether fewer than that many run, of the one user who has more than one."""
+    """Whether the user who has more than one running answer has fewer than that many."""
     running = await sql.fetchval(
         "select count(*) from generations where status = 'running' group by holder_id order by 1 desc limit 1"
     )
@@ -301,6 +301,7 @@ async def test_the_places_of_a_dead_workers_answers_are_free_again(
     assert (await one.send()).status == 200
     await refused(await other.send(), "too_many_answers")
     await sql.execute("update generations set worker_id = gen_random_uuid()")
+    await kill_workers(sql)
     await run(sql, "maintenance.interrupt_orphans")
     assert (await other.send()).status == 200
 
@@ -359,7 +360,7 @@ async def test_while_the_database_is_away_nothing_passes_uncounted(
     limited: Any, database_url: str, user: User, model: ModelServer
 ) -> None:
     model.say = ["a"]
-    async with DatabaseProxy(database_url) as wire:
+    async with DatabaseWire(database_url) as wire:
         client = await limited(sends_per_user="2/hour", database_url=wire.url, database_timeout=0.5)
         chat = await open_chat(client, user)
         assert (await chat.send(**WHOLE)).status == 200
@@ -434,9 +435,9 @@ async def test_refusals_are_counted_by_limit_and_told_in_the_log_once_a_minute(
         "max_subscriptions": "1.0",
         "max_frame_bytes": "1.0",
     }
-    told = [line for line in lines if line["event"] == "limit_reached"]
-    assert Counter(line["limit"] for line in told) == dict.fromkeys(found, 1)
-    assert told[0]["remote"] == "203.0.113.9"
+    logged = [line for line in lines if line["event"] == "limit_reached"]
+    assert Counter(line["limit"] for line in logged) == dict.fromkeys(found, 1)
+    assert logged[0]["remote"] == "203.0.113.9"
     await no_answer_lives()
 
 
@@ -465,7 +466,7 @@ async def test_counting_updates_rows_in_place(limited: Any, user: User, model: M
         assert (await chat.send(**WHOLE)).status == 200
     size = await sql.fetchval("select pg_relation_size('allowances')")
     assert size == 8192
-    await client.close()  # then its connections have reported
+    await client.close()  # by then its connections are in the metrics
 
     async def reported() -> Any:
         await sql.execute("select pg_stat_clear_snapshot()")

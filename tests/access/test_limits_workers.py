@@ -15,7 +15,7 @@ User = dict[str, str]
 
 
 async def ask(service: Service, user: User, path: str) -> int:
-    """The status of a message, its answer read to the end."""
+    """Send a message, read its answer to the end, and return the status."""
     ask = service.session.post(f"{path}/messages", json={"content": "hi", "stream": False}, headers=user)
     async with ask as response:
         await response.read()
@@ -29,7 +29,7 @@ async def test_two_processes_count_together(settings: Settings, user: User, mode
         paths = [await open_conversation(service.session, user) for _ in range(50)]
         found = Counter(await asyncio.gather(*(ask(service, user, path) for path in paths)))
         assert found == {200: 20, 429: 30}
-        for _ in range(4):  # whichever of them answers
+        for _ in range(4):  # any of the workers
             async with service.session.get("/metrics") as response:
                 assert 'chat_refusals_total{limit="sends_per_user"} 30.0' in await response.text()
 
@@ -45,7 +45,7 @@ async def test_sighup_takes_the_limits_of_now(
         assert [await ask(service, user, path) for _ in range(4)] == [200, 200, 429, 429]
         file.write_text("SENDS_PER_USER=0\n")
         service.send(signal.SIGHUP)
-        await service.told("RELOADING=1")
-        await service.told("READY=1")
+        await service.notified("RELOADING=1")
+        await service.notified("READY=1")
         assert [await ask(service, user, path) for _ in range(4)] == [200] * 4
         await open_conversation(service.session, user)

@@ -1,4 +1,4 @@
-"""Failed sign-ins: an address that has too many waits for a while, and whoever is signed in goes on."""
+"""Failed sign-ins: an address with too many has to wait, but signed-in users are not affected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chat_api.access.sign_in_failures import MOST_ADDRESSES, SignInFailures
+from chat_api.access.sign_in_failures import MAX_ADDRESSES, SignInFailures
 from chat_api.errors import TooManySignInFailures
 from chat_api.settings import Settings
 from chat_api.settings.rate import Rate
@@ -23,13 +23,13 @@ HERE, THERE = "203.0.113.9", "203.0.113.10"
 
 @pytest.fixture
 async def strict(start: Start, settings: Settings) -> Client:
-    """A service that takes five failures an hour from an address, seven hundred and twenty seconds each."""
+    """A service that allows an address five failures an hour, one every 720 seconds."""
     client: Client = await start(settings.model_copy(update={"sign_in_failures_per_address": "5/hour"}))
     return client
 
 
 async def ask(client: Client, token: str, address: str = HERE) -> Any:
-    """A request with this token from this address."""
+    """Send a request with this token from this address."""
     headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": address}
     response = await client.get(LIST, headers=headers)
     return response.status, await response.json(), response.headers
@@ -48,7 +48,7 @@ async def test_after_so_many_failures_an_address_is_told_to_wait_and_nobody_is_a
     for number in range(50):
         status, body, headers = await ask(strict, f"another-{number}")
         assert (status, body["code"]) == (429, "too_many_sign_in_failures")
-        assert re.fullmatch("[A-Z].* try again in 1[123] minutes[.]", body["detail"])
+        assert re.fullmatch("[A-Z].*[.] Try again in 1[123] minutes[.]", body["detail"])
         assert 700 < int(headers["Retry-After"]) <= 720
     assert len(auth.calls) == 5
     figures = await (await strict.get("/metrics")).text()
@@ -135,7 +135,7 @@ async def test_of_many_at_once_no_more_pass_than_were_on_their_way(strict: Clien
 
 
 class Clock:
-    """Seconds, moved by hand."""
+    """A clock that the test sets, in seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -145,7 +145,7 @@ class Clock:
 
 
 def waits(failures: SignInFailures, address: str = HERE) -> int:
-    """What the address is told, 0 where it may ask."""
+    """How long the address has to wait, in seconds; 0 if it may sign in."""
     try:
         failures.check(address)
     except TooManySignInFailures as error:
@@ -174,7 +174,7 @@ def test_waiting_as_long_as_told_suffices_and_a_second_less_does_not() -> None:
 
 
 def test_failures_that_came_all_at_once_are_paid_for_afterwards() -> None:
-    """Else as many could come again as soon as one may; nobody waits for longer than the period."""
+    """Otherwise as many could come again as soon as one may. Nobody waits longer than the period."""
     clock = Clock()
     failures = SignInFailures(Rate.parse("5/hour"), clock)
     for _ in range(7):
@@ -191,10 +191,10 @@ def test_failures_that_came_all_at_once_are_paid_for_afterwards() -> None:
 
 def test_addresses_without_number_take_no_memory_without_end() -> None:
     failures = SignInFailures(Rate.parse("1/hour"), Clock())
-    for number in range(MOST_ADDRESSES + 500):
+    for number in range(MAX_ADDRESSES + 500):
         failures.note(str(number))
-    assert len(failures._buckets) == MOST_ADDRESSES
-    assert waits(failures, str(MOST_ADDRESSES)) > 0
+    assert len(failures._buckets) == MAX_ADDRESSES
+    assert waits(failures, str(MAX_ADDRESSES)) > 0
     assert waits(failures, "0") == 0
 
 

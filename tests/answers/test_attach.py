@@ -1,4 +1,4 @@
-"""Readers that come, leave and come back: GET /stream."""
+"""Readers that attach, leave and come back: GET /stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conftest import Start
 from tests.support.chat import Chat, Client, Sql, open_chat, until
 from tests.support.model_server import ModelServer
 from tests.support.queries import prune
-from tests.support.reader import read_events, text_of
+from tests.support.reader import read_events, reset_to, text_of
 
 
 async def test_every_reader_sees_the_same_events(chat: Chat, model: ModelServer) -> None:
@@ -33,7 +33,7 @@ async def test_a_reader_continues_after_its_last_event(chat: Chat, model: ModelS
         again = await chat.attach(last)
     elif given == "query":
         again = await chat.attach(after=last)
-    else:  # EventSource keeps its first address, and adds the header when it comes back
+    else:  # EventSource keeps its URL, and adds the header when it reconnects
         again = await chat.attach(last, after=seen[0].id)
     call.finish("d")
     assert [(event.seq, event.data.get("token")) for event in await read_events(again)] == [
@@ -72,7 +72,7 @@ async def test_who_has_seen_the_answer_before_gets_the_one_that_runs_now(
     assert await read_events(again) == seen
     assert await read_events(unknown) == seen
     assert await read_events(await chat.attach(before[1].id)) == before[2:]
-    assert (await chat.attach(before[-1].id)).status == 204  # that one is over too
+    assert (await chat.attach(before[-1].id)).status == 204  # the newer answer has ended, too
 
 
 async def test_a_reader_ahead_of_the_answer_gets_what_is_new(chat: Chat, model: ModelServer) -> None:
@@ -107,7 +107,7 @@ async def test_an_event_id_of_another_conversation_gives_nothing(
 
 
 class TestAfterTheReplayWindow:
-    """The events are gone; the stored message is the truth."""
+    """The events are gone, and the stored message is the truth."""
 
     @pytest.fixture
     def settings(self, settings: Settings) -> Settings:
@@ -120,7 +120,7 @@ class TestAfterTheReplayWindow:
         await prune(sql)
         for event in seen[:-2]:
             reset, done = await read_events(await chat.attach(event.id))
-            assert reset.data == {"reset": True, "content": "abc"}
+            assert reset.data == reset_to("abc")
             assert done == seen[-1]
             assert event.seq < reset.seq < done.seq
         assert (await chat.attach(seen[-1].id)).status == 204
@@ -139,7 +139,7 @@ class TestAfterTheReplayWindow:
         seen += await read_events(response)
         await prune(sql)
         reset, error, done = await read_events(await chat.attach(seen[1].id))
-        assert reset.data == {"reset": True, "content": "ab"}
+        assert reset.data == reset_to("ab")
         assert [error, done] == seen[-2:]
         assert await read_events(await chat.attach(seen[2].id)) == seen[-2:]
         assert (await chat.attach(seen[-1].id)).status == 204
@@ -151,7 +151,7 @@ class TestAfterTheReplayWindow:
         seen = await read_events(await chat.send())
         await prune(sql)
         error, done = await read_events(await chat.attach(seen[0].id))
-        assert (error.id, error.data["error"]) == (seen[1].id, "inference_rejected")
+        assert (error.id, error.data["error"]) == (seen[1].id, "inference_error")
         assert done == seen[2]
         assert (await chat.attach(seen[-1].id)).status == 204
 
@@ -174,7 +174,7 @@ async def test_the_oldest_answers_leave_the_replay_first(chat: Chat, model: Mode
     await prune(sql, max_rows=slices)
     assert await read_events(await chat.attach(second[0].id)) == second[1:]
     reset, done = await read_events(await chat.attach(first[0].id))
-    assert reset.data == {"reset": True, "content": "first"}
+    assert reset.data == reset_to("first")
     assert done == first[-1]
 
 

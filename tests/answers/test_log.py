@@ -1,4 +1,4 @@
-"""The relay's own parts: the log and the hub."""
+"""Parts of the relay: the log and the hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def numbered(_: UUID, __: UUID) -> Encode:
 
 
 class Joined:
-    """A reader that keeps what it was handed, and leaves when it has enough."""
+    """A reader that keeps the events it gets, and leaves when it has enough."""
 
     def __init__(self, log: Log, enough: int = 99) -> None:
         self.log = log
@@ -160,7 +160,7 @@ class TestLog:
 
 
 class Elsewhere:
-    """Stands in for the follower: it knows every log that this worker doesn't."""
+    """Stands in for the follower, with every log that this worker doesn't have."""
 
     def __init__(self) -> None:
         self.asked: list[UUID] = []

@@ -1,4 +1,4 @@
-"""What the model is sent of a conversation."""
+"""Which messages of a conversation the model is sent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from chat_api.bodies import Regenerate
 from chat_api.generation import prompt
+from chat_api.generation.history import History, Message
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Chat, Sql, open_chat
@@ -13,7 +14,7 @@ from tests.support.model_server import ModelServer
 
 
 async def sent(chat: Chat, model: ModelServer, content: str) -> list[tuple[str, str]]:
-    """Send a message and have it answered with "ok": the turns that the model got."""
+    """Send a message, answer it with "ok", and return the turns that the model got."""
     response = await chat.send(content)
     call = await model.call()
     call.finish("ok")
@@ -25,7 +26,7 @@ async def sent(chat: Chat, model: ModelServer, content: str) -> list[tuple[str, 
     ("budget", "first"),
     [
         ({"max_conversation_history": 1}, "3"),
-        ({"max_conversation_history": 2}, "3"),  # an answer can't lead
+        ({"max_conversation_history": 2}, "3"),  # an answer can't come first
         ({"max_conversation_history": 3}, "2"),
         ({"max_conversation_history": 5}, "1"),
         ({"max_token_budget": 1}, "3"),
@@ -113,7 +114,7 @@ async def test_what_an_adopted_database_holds_is_mended(chat: Chat, model: Model
 
 
 def test_options_given_win_over_the_settings(settings: Settings) -> None:
-    history = '[["user", "Hi"]]'
+    history = History([Message("user", "Hi", None, None, None)], 0)
     given = prompt.build(history, "m", Regenerate(temperature=0, max_tokens=1, top_k=0), settings).options
     assert (given.temperature, given.max_tokens, given.top_k) == (0, 1, 0)
     left = prompt.build(history, "m", Regenerate(), settings).options

@@ -27,6 +27,9 @@ STRANGE = {
 }
 
 
+BESIDE = {"reasoning": None, "tool_calls": None, "tool_call_id": None, "usage": None}
+
+
 async def test_an_answer_streams_in_the_contracts_form(chat: Chat, model: ModelServer) -> None:
     response = await chat.send("Hello")
     call = await model.call()
@@ -42,11 +45,13 @@ async def test_an_answer_streams_in_the_contracts_form(chat: Chat, model: ModelS
     time = answer["inference_time_ms"]
     assert body == (
         f'id: {UUID(generation_id)}:0\ndata: {{"generation_id":"{generation_id}",'
-        f'"conversation_id":"{stored["id"]}","user_message_id":"{question["id"]}"}}\n\n'
+        f'"conversation_id":"{stored["id"]}","user_message_id":"{question["id"]}",'
+        '"history":{"sent":1,"left_out":0}}\n\n'
         f'id: {generation_id}:1\ndata: {{"token":"hel","gpu":0}}\n\n'
         f'id: {generation_id}:2\ndata: {{"token":"lo","gpu":0}}\n\n'
         f'id: {generation_id}:3\ndata: {{"done":true,"message_id":"{answer["id"]}","finish_reason":"stop",'
-        f'"token_count":2,"inference_time_ms":{time}}}\n\n'
+        f'"token_count":2,"inference_time_ms":{time},"usage":{{"prompt_tokens":null,'
+        '"completion_tokens":null,"reasoning_tokens":null,"cached_tokens":null}}\n\n'
     )
 
 
@@ -65,6 +70,7 @@ async def test_question_and_answer_are_stored_as_messages(chat: Chat, model: Mod
         "model_tag": "",
         "inference_time_ms": 0,
         "finish_reason": None,
+        **BESIDE,
     }
     assert answer.pop("inference_time_ms") >= 0
     assert answer == {
@@ -73,6 +79,7 @@ async def test_question_and_answer_are_stored_as_messages(chat: Chat, model: Mod
         "token_count": 2,
         "model_tag": "default",
         "finish_reason": "stop",
+        **BESIDE,
     }
     assert conversation["generation"] is None
     assert conversation["updated_at"] > conversation["created_at"]
@@ -153,6 +160,33 @@ async def test_a_bad_body_is_refused_and_stores_nothing(
         assert isinstance(answer["detail"], str)
     assert await chat.messages() == []
     assert model.requests == []
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "most"),
+    [
+        ("/messages", "content", 8000),
+        ("", "title", 500),
+        ("/tool_results", "results", 65_536),
+    ],
+)
+async def test_a_text_of_the_wrong_length_is_told_in_characters(
+    chat: Chat, path: str, field: str, most: int
+) -> None:
+    async def problem(text: str) -> dict[str, Any]:
+        body = {field: [{"tool_call_id": text, "content": ""}] if field == "results" else text}
+        ask = chat.client.post if path else chat.client.put
+        response = await ask(f"{chat.path}{path}", headers=chat.user, json=body)
+        assert response.status == 422
+        problem: dict[str, Any] = (await response.json())["detail"][0]
+        return problem
+
+    long, short = await problem("x" * (most + 1)), await problem("")
+    assert (long["type"], long["msg"]) == (
+        "string_too_long",
+        f"String should have at most {most} characters",
+    )
+    assert (short["type"], short["msg"]) == ("string_too_short", "String should have at least 1 character")
 
 
 async def test_a_body_that_is_not_called_json_is_refused(chat: Chat) -> None:

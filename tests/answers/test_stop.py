@@ -14,7 +14,7 @@ NOTHING = {"generation_id": None, "stopped": False}
 
 
 async def closed(event: asyncio.Event) -> None:
-    """The model server sees its request closed."""
+    """Wait until the model server sees that its request is closed."""
     async with asyncio.timeout(5):
         await event.wait()
 

@@ -1,4 +1,4 @@
-"""Any request may reach any worker: two of them on one database."""
+"""Any request may reach any worker: two workers on one database."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Client, Sql, until
 from tests.support.model_server import ModelServer
-from tests.support.queries import run
-from tests.support.reader import read_events, text_of
+from tests.support.queries import kill_workers, run
+from tests.support.reader import read_events, reset_to, text_of
 from tests.support.tab import open_tab
 
 
@@ -95,7 +95,7 @@ async def test_a_reader_that_changes_workers_sees_every_later_event_once(
     local = await ask(client, conversation, user)
     call = await model.call()
     call.say(*"abcdef")
-    seen = await read_events(local, 7)  # ahead of the journal: no tick has been
+    seen = await read_events(local, 7)  # ahead of the journal, because there was no tick
     remote = await other.get(f"{conversation}/stream", headers={**user, "Last-Event-ID": seen[-1].id})
     call.finish("g")
     seen += await read_events(remote)
@@ -147,7 +147,7 @@ async def test_a_finished_answer_is_replayed_from_the_journal_and_then_told_by_r
     assert await read_events(await other.get(f"{conversation}/stream", headers=after)) == seen[2:]
     await sql.execute("delete from journal")
     retold = await read_events(await other.get(f"{conversation}/stream", headers=after))
-    assert retold[0].data == {"reset": True, "content": "some words"}
+    assert retold[0].data == reset_to("some words")
     assert retold[1] == seen[-1]
 
 
@@ -166,7 +166,7 @@ async def test_a_dead_workers_answer_is_interrupted_with_its_text(
     seen = await read_events(local, 3)
     await until(lambda: sql.fetchval("select exists (select from journal where next_seq = 3)"))
     # As if it had died: its lease is over, and it doesn't know.
-    await sql.execute("update workers set lease_until = now() - interval '1 hour', id = gen_random_uuid()")
+    await kill_workers(sql)
     await sql.execute("update generations set worker_id = gen_random_uuid()")
     other = await start(settings)
     remote = await other.get(f"{conversation}/stream", headers={**user, "Last-Event-ID": seen[-1].id})
@@ -176,14 +176,31 @@ async def test_a_dead_workers_answer_is_interrupted_with_its_text(
     assert [event.seq for event in rest] == [3, 4]
     messages = (await (await other.get(conversation, headers=user)).json())["messages"]
     assert [message["content"] for message in messages] == ["hi", "so far"]
-    # The worker that was taken for dead finds out, and its readers are put right.
+    # The worker that was taken for dead finds out. What its readers saw is what is stored.
     told = await read_events(local)
     assert told[-1].data["message_id"] == messages[1]["id"]
-    assert {"reset": True, "content": "so far"} in [event.data for event in told]
+    assert [event.data.get("error") for event in told] == ["worker_lost", None]
 
 
-async def test_a_worker_that_ends_an_answer_just_as_another_does_shows_what_that_one_stored(
-    client: Client, conversation: str, user: dict[str, str], model: ModelServer, sql: Sql
+@pytest.mark.parametrize(
+    ("change", "brought_in"),
+    [
+        ("select", True),
+        # The newest slices are gone, as after a failover to a standby that lagged.
+        ("update messages set content = 'so' where role = 'assistant'", True),
+        # Something else is stored than what its readers saw.
+        ("update messages set content = 'else' where role = 'assistant'", False),
+        ("update generations set error_code = 'draining'", False),
+    ],
+)
+async def test_a_worker_whose_answer_another_has_just_ended_brings_it_in_or_shows_what_is_stored(
+    client: Client,
+    conversation: str,
+    user: dict[str, str],
+    model: ModelServer,
+    sql: Sql,
+    change: str,
+    brought_in: bool,
 ) -> None:
     local = await ask(client, conversation, user)
     call = await model.call()
@@ -191,18 +208,55 @@ async def test_a_worker_that_ends_an_answer_just_as_another_does_shows_what_that
     await read_events(local, 3)
     await until(lambda: sql.fetchval("select exists (select from journal where next_seq = 3)"))
     async with sql.transaction():
-        await sql.execute("delete from workers")
+        await kill_workers(sql)
         await run(sql, "maintenance.interrupt_orphans")
-        call.finish()
+        await sql.execute(change)
+        kept = await sql.fetchval("select content from messages where role = 'assistant'")
+        call.finish(", so good")
 
         async def finish_waits() -> bool:
             await sql.execute(
                 "select pg_stat_clear_snapshot()"
-            )  # else a transaction sees the first look for ever
+            )  # otherwise the transaction would see its first snapshot for ever
             waiting = "query like '% -- generations.finish%' and wait_event_type = 'Lock'"
             return bool(await sql.fetchval(f"select exists (select from pg_stat_activity where {waiting})"))
 
         await until(finish_waits)
-    reset, done = await read_events(local)
-    assert reset.data == {"reset": True, "content": "so far"}
-    assert done.data["finish_reason"] == "interrupted"
+    *told, done = await read_events(local)
+    resets = [event.data for event in told if "token" not in event.data]
+    [message] = await sql.fetch("select * from messages where role = 'assistant'")
+    assert done.data["message_id"] == str(message["id"])
+    assert done.data["finish_reason"] == message["finish_reason"]
+    if brought_in:
+        assert resets == []
+        assert (message["content"], message["finish_reason"]) == ("so far, so good", "stop")
+        assert await sql.fetchval("select count(*) from journal") == 0  # later readers get the whole text
+    else:
+        assert resets == [reset_to(kept)]
+        assert (message["content"], message["finish_reason"]) == (kept, "interrupted")
+
+
+async def test_a_reader_who_saw_what_has_just_been_brought_in_is_told_that_end(
+    client: Client, other: Client, conversation: str, user: dict[str, str], model: ModelServer, sql: Sql
+) -> None:
+    """Another worker, which had ended the answer, still knows that end."""
+    local = await ask(client, conversation, user)
+    call = await model.call()
+    call.say("so ", "far")
+    seen = await read_events(local, 3)
+    await until(lambda: sql.fetchval("select exists (select from journal where next_seq = 3)"))
+    async with sql.transaction():
+        await kill_workers(sql)
+        await run(sql, "maintenance.interrupt_orphans")
+    readers = other.app[GENERATIONS].readers
+    old_end = await readers.find(UUID(seen[0].data["generation_id"]), UUID(conversation.rpartition("/")[2]))
+    assert old_end.closed
+    call.finish(", so ", "good")
+    seen += await read_events(local)
+    last_token = [event for event in seen if "token" in event.data][-1]
+    rest = await other.get(f"{conversation}/stream", headers={**user, "Last-Event-ID": last_token.id})
+    told = await read_events(rest)
+    # The time is the worker's own, unless a tick has told it first that the answer was interrupted.
+    untimed = {"inference_time_ms": 0}
+    assert told[-1].data | untimed == seen[-1].data | untimed
+    assert [each.data["content"] for each in told if "reset" in each.data] in ([], [text_of(seen)])

@@ -1,4 +1,4 @@
-"""The service's own page, as somebody uses it."""
+"""The service's own page, as a reader uses it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from playwright.async_api import BrowserContext, Locator, Page, expect
 
 from tests.support.model_server import Call, ModelServer
 
-# Once for the tab, as if it had been typed: a reload after a sign-out must not bring it back.
+# Set once for the tab, as if it had been typed: a reload after a sign-out must not restore it.
 TYPED = "if (!sessionStorage.typed) Object.assign(sessionStorage, { typed: true, 'chat.token': '%s' })"
 
 
@@ -26,7 +26,7 @@ class ChatPage:
 
     @property
     def questions(self) -> Locator:
-        """What the reader wrote."""
+        """The questions' elements."""
         return self.page.get_by_role("article", name="You said")
 
     @property
@@ -36,13 +36,23 @@ class ChatPage:
 
     @property
     def answers(self) -> Locator:
-        """What the model answered."""
+        """The answers' elements."""
         return self.page.get_by_role("article", name="The answer")
 
     @property
     def said(self) -> Locator:
-        """The text of each answer."""
-        return self.answers.locator(".prose")
+        """The text of each answer, without the model's thinking."""
+        return self.answers.locator("> .prose")
+
+    @property
+    def thinking(self) -> Locator:
+        """What the model thought before each answer."""
+        return self.answers.locator(".thinking")
+
+    @property
+    def calls(self) -> Locator:
+        """The tool calls."""
+        return self.answers.get_by_role("list", name="Tool calls").get_by_role("listitem")
 
     @property
     def rows(self) -> Locator:
@@ -50,27 +60,27 @@ class ChatPage:
         return self.page.locator("#conversations li")
 
     def row(self, title: str) -> Locator:
-        """One of them."""
+        """The row of one conversation."""
         return self.rows.filter(has_text=title)
 
     def button(self, name: str) -> Locator:
-        """A button by its whole name."""
+        """A button by its full name."""
         return self.page.get_by_role("button", name=name, exact=True)
 
     async def send(self, text: str) -> None:
-        """Write and press Enter."""
+        """Write a message and press Enter."""
         await self.prompt.fill(text)
         await self.prompt.press("Enter")
 
     async def ask(self, text: str, *tokens: str) -> Call:
-        """Send it, and let the model say the first tokens."""
+        """Send a message, and let the model say the first tokens."""
         await self.send(text)
         call = await self.model.call()
         call.say(*tokens)
         return call
 
     async def exchange(self, text: str, *tokens: str) -> None:
-        """Send it, and wait for the whole answer."""
+        """Send a message, and wait for the whole answer."""
         before = await self.answers.count()
         call = await self.ask(text)
         call.finish(*tokens)
@@ -78,18 +88,18 @@ class ChatPage:
         await self.idle()
 
     async def idle(self) -> None:
-        """Until no answer is on its way."""
+        """Wait until no answer is being written."""
         await expect(self.page.locator("#composer")).to_have_attribute("data-state", "ready")
 
     async def menu(self, title: str, entry: str) -> None:
-        """Choose from a conversation's menu."""
+        """Choose an entry of a conversation's menu."""
         await self.row(title).hover()
         await self.row(title).get_by_role("button").click()
         await self.page.get_by_role("menuitem", name=entry).click()
 
 
 async def open_tab(context: BrowserContext, address: str, token: str, model: ModelServer) -> ChatPage:
-    """A tab that is signed in, at a new conversation."""
+    """Open a tab that is signed in, at a new conversation."""
     page = await context.new_page()
     await page.add_init_script(TYPED % token)
     await page.goto(f"{address}/")

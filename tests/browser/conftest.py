@@ -1,4 +1,4 @@
-"""A real browser, and the service as it reaches it. `make test-browser` runs all on one event loop."""
+"""A real browser, and the service behind a network. `make test-browser` runs all tests on one event loop."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from chat_api.settings import Settings
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.embedded import Embedded
 from tests.browser.site import Site
-from tests.browser.wire import Wire
 from tests.conftest import Start
 from tests.support.auth_service import AuthService
 from tests.support.chat import Client
@@ -21,8 +20,9 @@ from tests.support.model_server import ModelServer
 from tests.support.processes import free_port
 from tests.support.programs import chromium
 from tests.support.tab import token_of
+from tests.support.wire import HttpWire
 
-SECONDS = 10  # what a browser may take for anything on a busy machine
+SECONDS = 20  # for anything to happen in a browser on a busy machine
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,8 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """The browser that all tests share."""
+    expect.set_options(timeout=SECONDS * 1000)
     async with async_playwright() as playwright:
-        # Its sandbox refuses to start for root, and these are our own pages.
+        # The sandbox refuses to start for root, and the pages are the project's own.
         started = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield started
         await started.close()
@@ -42,23 +43,23 @@ async def browser() -> AsyncIterator[Browser]:
 
 @dataclass
 class Console:
-    """What the browser complains of: each line fails the test, unless it was foreseen."""
+    """The browser's errors and warnings. Each one fails the test, unless it was expected."""
 
     problems: list[str] = field(default_factory=list)
-    is_over: bool = False  # the test has ended: what is complained of is that servers end before the browser
+    is_over: bool = False  # the test has ended, and servers end before the browser
     _allowed: list[str] = field(default_factory=list)
 
     def allow(self, pattern: str) -> None:
-        """Expect complaints that hold this regular expression; a refused request is one."""
+        """Expect errors that match this regular expression, such as refused requests."""
         self._allowed.append(pattern)
 
     @property
     def unforeseen(self) -> list[str]:
-        """The others."""
+        """The errors that weren't expected."""
         return [each for each in self.problems if not any(re.search(this, each) for this in self._allowed)]
 
     def watch(self, context: BrowserContext) -> None:
-        """Listen to all its pages."""
+        """Listen to all pages of a context."""
         context.on("console", self._hear)
         context.on("weberror", lambda error: self.problems.append(f"uncaught: {error.error}"))
 
@@ -69,7 +70,7 @@ class Console:
 
 @pytest.fixture
 async def console() -> AsyncIterator[Console]:
-    """What this test's pages complain of."""
+    """The errors and warnings of this test's pages."""
     console = Console()
     yield console
     assert console.unforeseen == []
@@ -77,7 +78,7 @@ async def console() -> AsyncIterator[Console]:
 
 @pytest.fixture
 async def context(browser: Browser, console: Console) -> AsyncIterator[BrowserContext]:
-    """A profile of this test's own; its pages are tabs of one browser."""
+    """A browser profile for this test; its pages are tabs."""
     context = await browser.new_context()
     context.set_default_timeout(SECONDS * 1000)
     console.watch(context)
@@ -87,13 +88,13 @@ async def context(browser: Browser, console: Console) -> AsyncIterator[BrowserCo
 
 @pytest.fixture
 async def page(context: BrowserContext) -> Page:
-    """A tab. The test fails when it logs an error or a warning, or throws one that nobody catches."""
+    """A tab. The test fails if it logs an error or a warning, or if an exception isn't caught."""
     return await context.new_page()
 
 
 @dataclass(frozen=True)
 class Served:
-    """The running service: where it is, who may use it, and what its model says."""
+    """The running service: its URL, its users, and its model server."""
 
     address: str
     client: Client
@@ -107,7 +108,7 @@ class Served:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    """Another site, which may use the service."""
+    """Another site, whose origin may call the service."""
     async with Site() as site:
         yield site
 
@@ -116,26 +117,26 @@ async def site() -> AsyncIterator[Site]:
 async def service(
     start: Start, settings: Settings, site: Site, auth: AuthService, model: ModelServer, console: Console
 ) -> AsyncIterator[Served]:
-    """The service on a port of 127.0.0.1, with a scripted model; its own pages and the site's may use it."""
+    """The service on a port of 127.0.0.1, with a scripted model. Its own pages and the site's may call it."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
-    allowed = settings.model_copy(update={"frontend_url": f"{address},{site.url}"})
+    allowed = settings.model_copy(update={"frontend_url": f"{address},{site.url}", "expired_streams": "cut"})
     client = await start(allowed, port)
     yield Served(address, client, auth, model)
     console.is_over = True
 
 
 @pytest.fixture
-async def wire(service: Served, console: Console) -> AsyncIterator[Wire]:
+async def wire(service: Served, console: Console) -> AsyncIterator[HttpWire]:
     """A network to the service that can be broken."""
-    async with Wire(service.client.host, service.client.port) as wire:
+    async with HttpWire(service.client.host, service.client.port) as wire:
         yield wire
         console.is_over = True
 
 
 @pytest.fixture
-async def embedded(page: Page, site: Site, service: Served, wire: Wire) -> Embedded:
-    """The client in a page of that site, over that network, signed in."""
+async def embedded(page: Page, site: Site, service: Served, wire: HttpWire) -> Embedded:
+    """The client in a page of the site, over that network, signed in."""
     await page.goto(site.url)
     return Embedded(page, wire.address, service.token())
 

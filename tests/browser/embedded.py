@@ -1,4 +1,4 @@
-"""The client in somebody's page, and what it tells there."""
+"""The client in another site's page, and what it reports there."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Seen:
-    """An answer that the page reads."""
+    """An answer that the page is reading."""
 
     page: Page
     number: int
 
     async def events(self, count: int | None = None) -> list[Event]:
-        """What came; waits for so many, or for the end."""
+        """The events so far; waits for this many, or for the end.
+
+        Without the `history` of the start event: the client tells an answer that it attaches to by the ids of
+        `generation`, which has none.
+        """
         enough = "true" if count is None else f"seen.events.length >= {count}"
         wait = "false" if count is not None else "true"
         await self.page.wait_for_function(
@@ -28,12 +32,17 @@ class Seen:
             polling=20,
         )
         events: list[Event] = await self._get("seen.events")
-        return events
+        return [{key: value for key, value in event.items() if key != "history"} for event in events]
 
     async def text(self) -> str:
-        """Its text, as a page would show it."""
+        """The text, as a page would show it."""
         text: str = await self._get("seen.answer.text")
         return text
+
+    async def words(self) -> list[Any]:
+        """The thinking and the tool calls."""
+        words: list[Any] = await self._get("[seen.answer.reasoning, seen.answer.toolCalls]")
+        return words
 
     async def error(self) -> dict[str, Any] | None:
         """The ChatError with which it ended; waits for the end."""
@@ -47,7 +56,7 @@ class Seen:
         return done
 
     async def last_event_id(self) -> str:
-        """What a page would keep across a reload."""
+        """The id that a page would keep across a reload."""
         last: str = await self._get("seen.answer.lastEventId")
         return last
 
@@ -62,7 +71,7 @@ class Seen:
 
 
 class Embedded:
-    """A page of another site, with one client in it."""
+    """A page of another site, with a client in it."""
 
     def __init__(self, page: Page, base_url: str, token: str) -> None:
         self.page = page
@@ -70,13 +79,13 @@ class Embedded:
         self.token = token
 
     async def begin(self, transport: str = "sse", **options: Any) -> None:
-        """Load the client; again after a reload."""
+        """Load the client; call this again after a reload."""
         await self.page.evaluate("import('/harness.js')")
         given = {"baseUrl": self.base_url, "token": self.token, "transport": transport, **options}
         await self.page.evaluate("(given) => begin(given)", given)
 
     async def conversation(self) -> str:
-        """A new conversation's id."""
+        """Create a conversation, and return its id."""
         made: str = await self.page.evaluate("chat.conversations.create().then(({ id }) => id)")
         return made
 
@@ -86,7 +95,7 @@ class Embedded:
         return got
 
     async def messages(self, conversation: str) -> list[tuple[str, str]]:
-        """Who said what."""
+        """The roles and texts of a conversation's messages."""
         return [(each["role"], each["content"]) for each in (await self.get(conversation))["messages"]]
 
     async def send(self, conversation: str, content: str = "Hi", **options: Any) -> Seen:
@@ -94,35 +103,35 @@ class Embedded:
         return await self.read("send", conversation, content, options)
 
     async def read(self, method: str, *arguments: Any) -> Seen:
-        """The answer that a method of the client gives."""
+        """Read the answer that a method of the client returns."""
         number = await self.page.evaluate(
             "([method, given]) => read(chat[method](...given))", [method, list(arguments)]
         )
         return Seen(self.page, number)
 
     async def follow(self, conversation: str) -> None:
-        """Stay in a conversation."""
+        """Follow a conversation."""
         await self.page.evaluate("(id) => stay(id)", conversation)
 
     async def followed(self, number: int = 0) -> Seen:
-        """The answer that began elsewhere, when it does."""
+        """The next answer that begins elsewhere."""
         await self.page.wait_for_function("(n) => record.followed.length > n", arg=number, polling=20)
         return Seen(self.page, await self.page.evaluate("(n) => record.followed[n]", number))
 
     async def call(self, expression: str) -> Any:
-        """Something of `chat`: its result, or the ChatError that it raises, as a dict."""
+        """Evaluate an expression with `chat`: its result, or its ChatError as a dict."""
         return await self.page.evaluate(
             f"(async () => {expression})().catch(({{ name, code, status, message, detail, retryAfter }}) =>"
             " ({ name, code, status, message, detail, retryAfter }))"
         )
 
     async def record(self, what: str) -> list[Any]:
-        """What the client told: statuses, transports, expired."""
-        told: list[Any] = await self.page.evaluate("(what) => record[what]", what)
-        return told
+        """The client's reports of a kind: statuses, transports, expired."""
+        reports: list[Any] = await self.page.evaluate("(what) => record[what]", what)
+        return reports
 
-    async def told(self, what: str, value: Any) -> None:
-        """Until it told this."""
+    async def reported(self, what: str, value: Any) -> None:
+        """Wait until the client has reported this."""
         await self.page.wait_for_function(
             "([what, value]) => record[what].includes(value)", arg=[what, value], polling=20
         )

@@ -1,10 +1,10 @@
-// What a test drives in the page: one client, and records of what it told.
+// The client that a test drives in the page, and records of what it reports.
 import { ChatClient } from "/web/client.js";
 
 window.record = { statuses: [], transports: [], answers: [], followed: [], expired: [] };
 
 window.begin = ({ baseUrl, token, transport }) => {
-  window.token = token; // a test may change it: what the site's sign-in gives next
+  window.token = token; // the next token from the site's sign-in; a test may change it
   window.chat = new ChatClient({
     baseUrl,
     transport,
@@ -18,7 +18,7 @@ window.begin = ({ baseUrl, token, transport }) => {
   window.chat.addEventListener("transport", ({ detail }) => window.record.transports.push(detail));
 };
 
-/** Read an answer; its number. */
+/** Start to read an answer. Returns its number. */
 window.read = (answer) => {
   const seen = { answer, events: [], ended: false, error: null };
   window.record.answers.push(seen);

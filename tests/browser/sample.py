@@ -1,4 +1,4 @@
-"""A conversation to look at."""
+"""A sample conversation."""
 
 QUESTION = "How do I find prime numbers in Python?"
 ANSWER = """The **sieve of Eratosthenes** crosses out the multiples of each prime:

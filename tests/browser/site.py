@@ -1,4 +1,4 @@
-"""Somebody's web site that embeds the client: an empty page, and the files of chat_api/web."""
+"""Another web site that embeds the client: an empty page, and the files of chat_api/web."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ EMPTY = '<!doctype html><html lang="en"><title>A site</title>'
 
 
 class Site(Scripted):
-    """An origin of its own: what it loads from the service goes by CORS, as from any embedding page.
+    """A separate origin, so its requests to the service need CORS, like those of any embedding page.
 
-    `pages` are more of its pages, by path; `token` is what its sign-in gives at /chat-token.
+    `pages`: more of its pages, by path. `token`: the token that its sign-in returns at /chat-token.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The page that shows the API's description: it works under its own strict policy, also below a path."""
+"""The page that shows the API's description works under its own strict policy, also below a path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def test_every_part_of_the_page_is_shown_without_a_complaint(
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     await page.set_viewport_size({"width": width, "height": 900})
     await open_page(page, service.address)
-    for link in await page.locator("[id^=link-]").all():  # none on a phone: it shows all at once
+    for link in await page.locator("[id^=link-]").all():  # a phone has none: it shows everything
         await link.evaluate("each => each.click()")
     await expect(page.get_by_text("samosaChaat chat API").first).to_be_visible()
 

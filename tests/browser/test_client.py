@@ -1,4 +1,4 @@
-"""The client's answers, over either transport: sent, regenerated, stopped, left, followed."""
+"""The client's answers over either transport: sent, regenerated, stopped, left, followed."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from tests.browser.answers import begin, is_whole, tokens_of
 from tests.browser.conftest import Served
 from tests.browser.embedded import Embedded, Seen
 from tests.browser.site import Site
-from tests.browser.wire import Wire
+from tests.support.wire import HttpWire
 
 pytestmark = pytest.mark.parametrize("transport", ["sse", "ws"])
 
@@ -34,7 +34,7 @@ async def test_tokens_come_one_by_one(embedded: Embedded, service: Served, trans
 
 
 async def test_the_transport_is_the_one_that_was_asked_for(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     await begin(embedded, service, transport)
     assert wire.upgrades_asked == (transport == "ws")
@@ -42,7 +42,7 @@ async def test_the_transport_is_the_one_that_was_asked_for(
 
 
 async def test_huge_text_in_many_scripts_arrives_wherever_chunks_end(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     wire.piece = 7
     tokens = [
@@ -190,7 +190,7 @@ async def test_reload_that_kept_nothing_gets_the_answer_from_its_first_event(
     await embedded.page.reload()
     await embedded.begin(transport)
     shown = await embedded.get(conversation)
-    call.finish("c")  # between what the page has loaded and its attaching
+    call.finish("c")  # between the page's loading and its attaching
     attached = await embedded.read("attach", conversation, {"generation": shown["generation"]})
     events = await attached.events()
     assert is_whole(events)
@@ -199,7 +199,7 @@ async def test_reload_that_kept_nothing_gets_the_answer_from_its_first_event(
 
 
 async def test_another_tab_sees_answers_live(
-    embedded: Embedded, service: Served, context: BrowserContext, site: Site, wire: Wire, transport: str
+    embedded: Embedded, service: Served, context: BrowserContext, site: Site, wire: HttpWire, transport: str
 ) -> None:
     conversation, answer, call = await begin(embedded, service, transport, "a")
     page = await context.new_page()
@@ -242,7 +242,7 @@ async def test_who_stays_is_not_told_of_its_own_answers(
 async def test_staying_right_after_sending_loses_nothing(
     embedded: Embedded, service: Served, transport: str
 ) -> None:
-    """A second subscription on its socket would end the first one, and what that has not sent yet."""
+    """A second subscription on the socket would end the first one, with events that it hasn't sent yet."""
     sent: list[str] = []
     embedded.page.on(
         "websocket",
@@ -269,21 +269,21 @@ async def test_leaving_a_conversation_ends_the_stay(
     await embedded.begin(transport)
     await embedded.follow(await embedded.conversation())
     await embedded.page.evaluate("following.leave()")
-    await embedded.told("followed", None)
+    await embedded.reported("followed", None)
 
 
 async def test_closing_the_client_leaves_everything(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     conversation, answer, _ = await begin(embedded, service, transport, "a")
     await embedded.follow(conversation)
     await embedded.page.evaluate("chat.close()")
     assert len(await answer.events()) == 2
-    await embedded.told("followed", None)
+    await embedded.reported("followed", None)
 
 
 async def test_page_that_attaches_and_stays_sees_each_answer_once(
-    embedded: Embedded, service: Served, context: BrowserContext, site: Site, wire: Wire, transport: str
+    embedded: Embedded, service: Served, context: BrowserContext, site: Site, wire: HttpWire, transport: str
 ) -> None:
     conversation, answer, call = await begin(embedded, service, transport, "a")
     page = await context.new_page()
@@ -299,7 +299,7 @@ async def test_page_that_attaches_and_stays_sees_each_answer_once(
     (await service.model.call()).finish("c")
     followed = await other.followed(0)
     assert (await followed.events())[-1]["type"] == "done"
-    assert await followed.text() == await later.text() == "c"  # in one piece, where no look fell into it
+    assert await followed.text() == await later.text() == "c"  # as one reset, if no look came in between
     assert len(await other.record("followed")) == 1
 
 

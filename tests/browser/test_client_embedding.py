@@ -1,4 +1,4 @@
-"""The client where it is embedded: another site's page, the pages' own examples, the real local model."""
+"""The embedded client: on another site's page, in the documentation's examples, with the real local model."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from tests.support.processes import free_port
 
 
 def example(checkout: Path, name: str = "docs/client.md") -> str:
-    """The HTML file that a page shows."""
+    """The HTML file in a page's example."""
     [block] = re.findall(r"```html\n(.*?)```", (checkout / name).read_text(), re.DOTALL)
     return str(block)
 
@@ -252,5 +252,5 @@ async def test_the_real_local_model_is_streamed(
             )
     assert is_whole(events)
     assert 5 < len(tokens_of(events)) <= 41
-    assert times[-1] - times[1] > 50  # they didn't come all at once
+    assert times[-1] - times[1] > 50  # they didn't arrive all at once
     assert stored["content"] == text == "".join(tokens_of(events))

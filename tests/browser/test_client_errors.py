@@ -1,4 +1,4 @@
-"""What the client makes of refusals: one kind of error, whichever the transport."""
+"""Refusals in the client: the same kind of error over either transport."""
 
 import asyncio
 import json
@@ -13,9 +13,9 @@ from tests.browser.answers import begin, is_whole
 from tests.browser.conftest import Console, Served
 from tests.browser.embedded import Embedded
 from tests.browser.site import Site
-from tests.browser.wire import Wire
 from tests.support.chat import until
 from tests.support.tab import token_of
+from tests.support.wire import HttpWire
 
 both = pytest.mark.parametrize("transport", ["sse", "ws"])
 NOWHERE = "00000000-0000-0000-0000-000000000000"
@@ -23,13 +23,13 @@ NOWHERE = "00000000-0000-0000-0000-000000000000"
 
 @pytest.fixture(autouse=True)
 def requests_are_refused(console: Console) -> None:
-    """The browser logs each refused request, whatever the page does about it."""
+    """The browser logs each refused request, whatever the page does."""
     console.allow("Failed to load resource: the server responded with a status of")
     console.allow("WebSocket connection to .* failed")
 
 
 def short(error: dict[str, Any] | None) -> tuple[str, str, int] | None:
-    """Its name, code and status."""
+    """An error's name, code and status."""
     return None if error is None else (error["name"], error["code"], error["status"])
 
 
@@ -89,7 +89,7 @@ async def test_done_rejects_with_the_same_error(embedded: Embedded, transport: s
 
 async def test_fields_of_plain_requests_are_told_too(embedded: Embedded) -> None:
     await embedded.begin()
-    error = await embedded.call("chat.conversations.create({ title: '' })")
+    error = await embedded.call("chat.conversations.create({ title: 'x'.repeat(501) })")
     assert short(error) == ("ChatError", "validation_failed", 422)
     assert short(await embedded.call("chat.models.swap('m2')")) == ("ChatError", "forbidden", 403)
     error = await embedded.call("chat.conversations.list({ cursor: 'nonsense' })")
@@ -118,7 +118,7 @@ async def test_service_that_is_away_for_a_moment_is_asked_again(
     await embedded.page.clock.install()
     await embedded.begin(transport, token=again)
     answer = await embedded.send(conversation)
-    await embedded.told("statuses", "reconnecting")
+    await embedded.reported("statuses", "reconnecting")
     service.auth.replies[again] = (200, service.auth.answer(embedded.token))
     await embedded.page.clock.fast_forward(4000)  # the service asked for five seconds
     await asyncio.sleep(0.3)
@@ -139,7 +139,7 @@ async def test_service_that_stays_away_is_told_after_three_tries(
     answer = await embedded.send(NOWHERE)
     for tries in (1, 2):
         await until(lambda tries=tries: asyncio.sleep(0, service.auth.calls.count(token) == tries))
-        await embedded.told("statuses", "reconnecting")
+        await embedded.reported("statuses", "reconnecting")
         await embedded.page.wait_for_timeout(50)
         await embedded.page.clock.fast_forward(5500)
     error = await answer.error()
@@ -225,7 +225,7 @@ async def test_token_that_expires_in_mid_answer_is_renewed(
     later = token_of(service.auth.sign_in(user))
     _, answer, call = await begin(embedded, service, transport, "a")
     await embedded.page.evaluate("(token) => { window.token = token; }", later)
-    await embedded.told("expired", True)
+    await embedded.reported("expired", True)
     call.say("b")
     await answer.events(3)
     call.finish("c")
@@ -243,8 +243,8 @@ async def test_sign_in_that_is_away_in_mid_answer_is_waited_for(
     later = token_of(service.auth.sign_in(user))
     _, answer, call = await begin(embedded, service, transport, "a")
     await embedded.page.evaluate("window.isSignInAway = true")
-    await embedded.told("expired", True)
-    await embedded.told("statuses", "reconnecting")
+    await embedded.reported("expired", True)
+    await embedded.reported("statuses", "reconnecting")
     call.finish("b")
     await embedded.page.evaluate("(token) => { isSignInAway = false; window.token = token; }", later)
     assert is_whole(await answer.events())
@@ -267,7 +267,7 @@ async def test_many_requests_with_an_expired_token_renew_it_once(embedded: Embed
 
 
 async def test_socket_is_given_a_new_token_before_the_old_one_expires(
-    embedded: Embedded, service: Served, wire: Wire
+    embedded: Embedded, service: Served, wire: HttpWire
 ) -> None:
     claims = {"iat": 1_900_000_000, "exp": 1_900_000_010}
     token = f"e30.{urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.x"
@@ -278,7 +278,7 @@ async def test_socket_is_given_a_new_token_before_the_old_one_expires(
     _, answer, call = await begin(embedded, service, "ws", "a")
     await embedded.page.evaluate("(token) => { window.token = token; }", later)
     await embedded.page.clock.fast_forward(9000)
-    await embedded.told("expired", True)
+    await embedded.reported("expired", True)
     await until(lambda: asyncio.sleep(0, later in service.auth.calls))
     call.finish("b")
     assert is_whole(await answer.events())
@@ -286,7 +286,7 @@ async def test_socket_is_given_a_new_token_before_the_old_one_expires(
 
 
 async def test_without_a_token_none_is_sent(embedded: Embedded) -> None:
-    """A proxy may add it."""
+    """A proxy may add the token."""
     await embedded.begin()
     error = await embedded.page.evaluate(
         """async (baseUrl) => {

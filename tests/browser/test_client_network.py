@@ -14,30 +14,30 @@ from tests.browser.answers import begin, is_whole, tokens_of
 from tests.browser.conftest import Console, Served
 from tests.browser.embedded import Embedded
 from tests.browser.site import Site
-from tests.browser.wire import Wire
 from tests.support.auth_service import AuthService
 from tests.support.chat import until
 from tests.support.model_server import ModelServer
 from tests.support.processes import Service, free_port
 from tests.support.tab import token_of
+from tests.support.wire import HttpWire
 
 both = pytest.mark.parametrize("transport", ["sse", "ws"])
 
 
 @pytest.fixture(autouse=True)
 def networks_break(console: Console) -> None:
-    """The browser logs each request that fails, whatever the page does about it."""
+    """The browser logs each failed request, whatever the page does."""
     console.allow("Failed to load resource: net::ERR_")
     console.allow("WebSocket connection to .* failed")
 
 
 @both
 async def test_answer_goes_on_where_the_network_cut_it(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     _, answer, call = await begin(embedded, service, transport, "a", "b")
-    await wire.cut()
-    await embedded.told("statuses", "reconnecting")
+    wire.cut()
+    await embedded.reported("statuses", "reconnecting")
     call.say("c")
     wire.mend()
     await answer.events(4)
@@ -50,7 +50,7 @@ async def test_answer_goes_on_where_the_network_cut_it(
 
 @both
 async def test_what_was_seen_is_not_sent_again(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     frames: list[dict[str, Any]] = []
     embedded.page.on(
@@ -60,7 +60,7 @@ async def test_what_was_seen_is_not_sent_again(
     embedded.page.on("request", lambda request: asked.append(request.url))
     _, answer, call = await begin(embedded, service, transport, "a", "b")
     last = await answer.last_event_id()
-    await wire.drop()
+    wire.drop()
     call.say("c")
     await answer.events(4)
     if transport == "ws":
@@ -69,19 +69,19 @@ async def test_what_was_seen_is_not_sent_again(
         assert asked[-1].endswith(f"/stream?{urlencode({'after': last})}")
 
 
-async def test_leaving_lets_go_of_the_connection(embedded: Embedded, service: Served, wire: Wire) -> None:
+async def test_leaving_lets_go_of_the_connection(embedded: Embedded, service: Served, wire: HttpWire) -> None:
     _, answer, _ = await begin(embedded, service, "sse", "a")
-    before = wire.connections
+    before = len(wire.connections)
     await answer.leave()
-    await until(lambda: asyncio.sleep(0, wire.connections < before))
+    await until(lambda: asyncio.sleep(0, len(wire.connections) < before))
 
 
 @both
 async def test_answer_that_ends_while_the_network_is_away_is_read_to_its_end(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     conversation, answer, call = await begin(embedded, service, transport, "a")
-    await wire.cut()
+    wire.cut()
     call.finish("b")
     wire.mend()
     assert is_whole(await answer.events())
@@ -90,14 +90,14 @@ async def test_answer_that_ends_while_the_network_is_away_is_read_to_its_end(
 
 @both
 async def test_network_that_breaks_again_and_again_costs_no_token(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     _, answer, call = await begin(embedded, service, transport)
     tokens = [f"{number} " for number in range(60)]
     for number, token in enumerate(tokens):
         call.say(token)
         if number % 12 == 5:
-            await wire.drop()
+            wire.drop()
             await answer.events(number)
     call.finish()
     events = await answer.events()
@@ -107,15 +107,15 @@ async def test_network_that_breaks_again_and_again_costs_no_token(
 
 @both
 async def test_browser_that_is_offline_goes_on_when_it_is_back(
-    embedded: Embedded, service: Served, context: BrowserContext, wire: Wire, transport: str
+    embedded: Embedded, service: Served, context: BrowserContext, wire: HttpWire, transport: str
 ) -> None:
     _, answer, call = await begin(embedded, service, transport, "a")
     await context.set_offline(True)
-    await wire.drop()
-    await embedded.told("statuses", "offline")
+    wire.drop()
+    await embedded.reported("statuses", "offline")
     call.say("b")
     await context.set_offline(False)
-    await embedded.told("statuses", "online")
+    await embedded.reported("statuses", "online")
     await answer.events(3)
     call.finish("c")
     events = await answer.events()
@@ -125,13 +125,13 @@ async def test_browser_that_is_offline_goes_on_when_it_is_back(
 
 @both
 async def test_message_sent_while_the_network_is_away_is_sent_when_it_is_back(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     await embedded.begin(transport)
     conversation = await embedded.conversation()
-    await wire.cut()
+    wire.cut()
     answer = await embedded.send(conversation)
-    await embedded.told("statuses", "reconnecting")
+    await embedded.reported("statuses", "reconnecting")
     wire.mend()
     (await service.model.call()).finish("x")
     assert is_whole(await answer.events())
@@ -140,7 +140,7 @@ async def test_message_sent_while_the_network_is_away_is_sent_when_it_is_back(
 
 @both
 async def test_message_whose_answer_was_lost_is_stored_once(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     await embedded.begin(transport)
     conversation = await embedded.conversation()
@@ -148,45 +148,45 @@ async def test_message_whose_answer_was_lost_is_stored_once(
         warm = await embedded.send(await embedded.conversation())
         (await service.model.call()).finish()
         await warm.events()
-        wire.lose_answer_to = b""  # to whatever comes next: what a browser sends on a WebSocket is masked
+        wire.lose_reply_to = b""  # for any next frame, because a browser masks what it sends on a WebSocket
     else:
-        wire.lose_answer_to = b"POST /api/conversations/"
+        wire.lose_reply_to = b"POST /api/conversations/"
     answer = await embedded.send(conversation, "Once")
     call = await service.model.call()
     call.finish("x")
     assert is_whole(await answer.events())
-    assert wire.losses == 1
+    assert wire.cuts == 1
     assert await embedded.messages(conversation) == [("user", "Once"), ("assistant", "x")]
 
 
 @both
 async def test_silent_connection_is_given_up(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     await embedded.page.clock.install()
     conversation, answer, call = await begin(embedded, service, transport, "a")
-    wire.forget()
+    wire.ignore()
     call.say("b")
-    await embedded.page.clock.fast_forward(14_000)  # a WebSocket is asked whether it is there
+    await embedded.page.clock.fast_forward(14_000)  # a WebSocket is probed
     await embedded.page.clock.fast_forward(17_000)
-    await embedded.told("statuses", "reconnecting")
+    await embedded.reported("statuses", "reconnecting")
     await embedded.page.clock.fast_forward(1000)
     await answer.events(3)
     call.finish("c")
     assert is_whole(await answer.events())
-    await wire.drop()  # the browser would ask over one that is forgotten
+    wire.drop()  # the browser would send the probe over a forgotten connection
     assert (await embedded.messages(conversation))[1] == ("assistant", "abc")
 
 
 @both
 async def test_page_that_wakes_from_sleep_looks_whether_its_connection_lives(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     await embedded.page.clock.install()
     _, answer, call = await begin(embedded, service, transport, "a")
-    wire.forget()  # as a router does with connections of a machine that sleeps
+    wire.ignore()  # as a router does with a sleeping machine's connections
     call.say("b")
-    await embedded.page.clock.set_system_time("2031-01-01T00:00:00")  # no timer runs in sleep
+    await embedded.page.clock.set_system_time("2031-01-01T00:00:00")  # timers don't run during sleep
     await embedded.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     if transport == "ws":
         await embedded.page.clock.fast_forward(6000)
@@ -196,14 +196,14 @@ async def test_page_that_wakes_from_sleep_looks_whether_its_connection_lives(
     assert is_whole(await answer.events())
 
 
-@pytest.mark.parametrize("how", ["refuse", "hang"])
+@pytest.mark.parametrize("how", ["refuse", "ignore"])
 async def test_where_websockets_are_blocked_streams_are_used(
-    embedded: Embedded, service: Served, wire: Wire, how: Literal["refuse", "hang"]
+    embedded: Embedded, service: Served, wire: HttpWire, how: Literal["refuse", "ignore"]
 ) -> None:
     wire.upgrades = how
     await embedded.begin("ws")
     answer = await embedded.send(await embedded.conversation())
-    await embedded.told("transports", "sse")
+    await embedded.reported("transports", "sse")
     (await service.model.call()).finish("a", "b")
     assert is_whole(await answer.events())
     assert await embedded.record("transports") == ["sse"]
@@ -216,7 +216,7 @@ async def test_where_websockets_are_blocked_streams_are_used(
 
 
 async def test_another_network_is_tried_with_a_websocket_again(
-    embedded: Embedded, service: Served, wire: Wire
+    embedded: Embedded, service: Served, wire: HttpWire
 ) -> None:
     wire.upgrades = "refuse"
     _, answer, call = await begin(embedded, service, "ws", "a")
@@ -231,10 +231,10 @@ async def test_another_network_is_tried_with_a_websocket_again(
 
 
 async def test_network_that_is_away_is_not_taken_for_one_that_blocks_websockets(
-    embedded: Embedded, service: Served, wire: Wire
+    embedded: Embedded, service: Served, wire: HttpWire
 ) -> None:
     _, answer, call = await begin(embedded, service, "ws", "a")
-    await wire.cut()
+    wire.cut()
     await until(lambda: asyncio.sleep(0, wire.refused >= 4))
     wire.mend()
     call.finish("b")
@@ -243,7 +243,7 @@ async def test_network_that_is_away_is_not_taken_for_one_that_blocks_websockets(
 
 
 async def test_changing_the_transport_in_mid_answer_loses_nothing(
-    embedded: Embedded, service: Served, wire: Wire
+    embedded: Embedded, service: Served, wire: HttpWire
 ) -> None:
     conversation, answer, call = await begin(embedded, service, "ws", "a")
     await embedded.page.evaluate("chat.transport = 'sse'")
@@ -260,13 +260,13 @@ async def test_changing_the_transport_in_mid_answer_loses_nothing(
 
 @both
 async def test_who_stays_hears_of_an_answer_that_came_and_went_while_the_network_was_away(
-    embedded: Embedded, service: Served, wire: Wire, transport: str
+    embedded: Embedded, service: Served, wire: HttpWire, transport: str
 ) -> None:
     await embedded.begin(transport)
     conversation = await embedded.conversation()
     await embedded.follow(conversation)
     await asyncio.sleep(0.5)
-    await wire.cut()
+    wire.cut()
     service.model.say = ["else", "where"]
     response = await service.client.post(
         f"/api/conversations/{conversation}/messages",
@@ -282,10 +282,10 @@ async def test_who_stays_hears_of_an_answer_that_came_and_went_while_the_network
 
 
 async def test_connection_is_used_again_after_an_answer(
-    embedded: Embedded, service: Served, wire: Wire
+    embedded: Embedded, service: Served, wire: HttpWire
 ) -> None:
     service.model.say = ["x"]
-    wire.piece = 3  # the stream's end comes apart from its last event
+    wire.piece = 3  # the stream's end arrives separately from its last event
     await embedded.begin()
     conversation = await embedded.conversation()
     await (await embedded.send(conversation)).events()
@@ -297,17 +297,17 @@ async def test_connection_is_used_again_after_an_answer(
 
 @pytest.mark.parametrize("order", [[0.999, 0], [0, 0.999]])
 async def test_who_stays_and_whose_message_is_sent_twice_gets_its_answer_once(
-    embedded: Embedded, service: Served, wire: Wire, order: list[float]
+    embedded: Embedded, service: Served, wire: HttpWire, order: list[float]
 ) -> None:
-    """After the break the conversation is followed before the message is known to be this client's own."""
+    """After the break, the conversation is followed before the message is known to be the client's own."""
     await embedded.begin("ws")
     conversation = await embedded.conversation()
     await embedded.follow(conversation)
     first = await embedded.send(conversation)
     (await service.model.call()).finish()
     await first.events()
-    wire.lose_answer_to = b""
-    # Either waits longer before it comes back.
+    wire.lose_reply_to = b""
+    # Either one waits longer before it comes back.
     await embedded.page.evaluate("(order) => { let n = 0; Math.random = () => order[n++ % 2]; }", order)
     answer = await embedded.send(conversation, "Once")
     call = await service.model.call()
@@ -315,7 +315,7 @@ async def test_who_stays_and_whose_message_is_sent_twice_gets_its_answer_once(
     await answer.events(2)
     call.finish("y")
     assert is_whole(await answer.events())
-    assert wire.losses == 1
+    assert wire.cuts == 1
     assert await embedded.record("followed") == []
 
 

@@ -1,4 +1,4 @@
-"""The page for everybody: axe-core looks at each state of it, in both themes and on a phone."""
+"""Accessibility: axe-core checks the page's states, in both themes and on a phone."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LOOKS = [(theme, size) for theme in ("light", "dark") for size in SIZES]
 
 
 async def faults(page: Page) -> list[str]:
-    """What axe finds, with the elements that it finds it in."""
+    """The problems that axe finds, with their elements."""
     results = await Axe().run(page)
     return [
         f"{violation['id']} ({violation['impact']}): {[node['html'][:120] for node in violation['nodes']]}"
         for violation in results.response["violations"]
-        if violation["id"] != "heading-order"  # an answer's headings are the model's own
+        if violation["id"] != "heading-order"  # an answer's headings come from the model
     ]
 
 
 @pytest.fixture(params=LOOKS, ids="-".join)
 async def look(request: pytest.FixtureRequest, chat: ChatPage, console: Console) -> ChatPage:
-    """The page in each look. Animations are over at once, as colours in mid-fade would be measured."""
+    """The page in each look, without animations, because colours would be measured in mid-fade."""
     console.allow("TrustedHTML|TrustedScript")  # axe's own
     theme, size = request.param
     width, height = SIZES[size]
@@ -75,7 +75,7 @@ async def test_no_fault_in_dialogs_menus_notices_and_the_sidebar(look: ChatPage)
 async def test_no_fault_when_the_connection_is_bad(
     look: ChatPage, context: BrowserContext, console: Console
 ) -> None:
-    console.allow("ERR_INTERNET_DISCONNECTED")  # a browser fetches the page's icon when it has time for it
+    console.allow("ERR_INTERNET_DISCONNECTED")  # a browser fetches the page's icon when it is idle
     await context.set_offline(True)
     await expect(look.page.get_by_text("You are offline.")).to_be_visible()
     assert await faults(look.page) == []

@@ -175,8 +175,9 @@ async def test_a_model_that_fails_is_told_and_the_question_is_stored_once(chat: 
     await chat.send("Hi")
     await expect(chat.answers.get_by_role("button", name="Try again")).to_be_visible()
     await chat.idle()
+    await expect(chat.answers).to_contain_text("The model server failed. Try again.")
     await chat.page.reload()
-    await expect(chat.answers).to_contain_text("There is no answer to this yet.")
+    await expect(chat.answers).to_contain_text("The model server failed. Try again.")
     chat.model.refuse = None
     chat.model.say = ["now"]
     await chat.button("Try again").click()
@@ -324,7 +325,8 @@ async def test_a_question_that_comes_second_waits_in_the_box_and_the_first_answe
     second = await open_tab(context, service.address, token, service.model)
     await second.row("Hi").click()
     await expect(second.said).to_have_text(["Hello."])
-    await second.page.route("**/api/conversations?limit=20", lambda route: route.abort())  # it hears nothing
+    # So it doesn't learn of the other tab's answer.
+    await second.page.route("**/api/conversations?limit=20", lambda route: route.abort())
     console.allow("ERR_FAILED")
     call = await first.ask("One", "one ")
     await second.send("Two")
@@ -378,7 +380,7 @@ async def test_an_answer_that_markdown_cant_show_is_shown_as_it_was_written(
     assert said.startswith("Before.")
     assert len(said.split()) > 1
     await chat.page.reload()
-    # As it is shown, which comes a moment after it is there.
+    # The text as it is shown, a moment after it has arrived.
     await expect(chat.said).to_have_text(re.compile(r"Before\.\s*\S"), use_inner_text=True)
     await chat.exchange("And now?", "Fine.")
     await expect(chat.said.last).to_have_text("Fine.")
@@ -397,7 +399,7 @@ async def test_a_double_click_on_send_doesnt_stop_the_answer(chat: ChatPage) -> 
     call = await chat.model.call()
     call.say("one ")
     await expect(chat.said).to_have_text("one")
-    await chat.button("Stop").click()  # later it is meant
+    await chat.button("Stop").click()  # later, a click is intended
     await expect(chat.answers).to_contain_text("You stopped this answer.")
     await expect(chat.prompt).to_be_focused()
 

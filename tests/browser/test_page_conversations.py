@@ -13,13 +13,13 @@ from tests.support.chat import Sql, open_chat
 
 
 async def fill(service: Served, token: str, *titles: str) -> None:
-    """Empty conversations with these titles; the last one is the newest."""
+    """Create empty conversations with these titles, the newest last."""
     for title in titles:
         await open_chat(service.client, {"Authorization": f"Bearer {token}"}, title=title)
 
 
 async def open_with(context: BrowserContext, service: Served, *titles: str) -> ChatPage:
-    """A tab of a user with these conversations."""
+    """Open a tab of a user with these conversations."""
     token = service.token()
     await fill(service, token, *titles)
     chat = await open_tab(context, service.address, token, service.model)
@@ -154,7 +154,7 @@ async def test_a_page_that_crashes_before_keeps_its_promise(
     token = await chat.page.evaluate("sessionStorage['chat.token']")
     session = await context.new_cdp_session(chat.page)
     async with chat.page.expect_event("crash"):
-        crash = asyncio.create_task(session.send("Page.crash"))  # never answered
+        crash = asyncio.create_task(session.send("Page.crash"))  # never gets a response
     crash.cancel()
     assert await sql.fetchval("select count(*) from conversations") == 2
     await later.evaluate("token => (sessionStorage['chat.token'] = token)", token)

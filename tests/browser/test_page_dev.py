@@ -26,12 +26,12 @@ async def test_the_printed_address_opens_a_chat_with_the_real_local_model(
         await chat.send("Tell me a long story about tea.")
         await expect(chat.said).to_have_text(SOME, timeout=30_000)
         await page.reload()
-        # The model takes every core it gets.
+        # The model uses every core that it gets.
         await expect(chat.asked).to_have_text("Tell me a long story about tea.", timeout=30_000)
         await expect(chat.said).to_have_text(SOME, timeout=30_000)
         before = await chat.said.inner_text()
-        await expect(chat.said).not_to_have_text(before, use_inner_text=True, timeout=30_000)  # it grows on
-        await page.keyboard.press("Escape")  # such a model tells for minutes
+        await expect(chat.said).not_to_have_text(before, use_inner_text=True, timeout=30_000)  # it grows
+        await page.keyboard.press("Escape")  # such a model goes on for minutes
         await chat.idle()
         said = await chat.said.inner_text()
         assert said.startswith(before)
@@ -40,4 +40,4 @@ async def test_the_printed_address_opens_a_chat_with_the_real_local_model(
         await expect(chat.answers.locator(".message-foot")).to_contain_text("token")
         assert stack.token not in page.url
         assert await page.evaluate("sessionStorage.getItem('chat.token')") is None
-        await page.close()  # before its service: it would complain
+        await page.close()  # before its service ends, or it would complain

@@ -1,4 +1,4 @@
-"""The page as part of a site: below a path of it, with the site's own sign-in."""
+"""The page as part of a site: below one of its paths, with the site's own sign-in."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ HOP_BY_HOP = {"transfer-encoding", "connection", "content-encoding", "content-le
 
 @dataclass
 class HostSite:
-    """A site that has the service below /chat/, and tells its page a token at /session/token.
+    """A site with the service below /chat/, which gives its page a token at /session/token.
 
-    `tokens`: what it tells, one after the other, the last one again and again; none: signed out.
+    `tokens`: the tokens that it gives, one after the other, the last one repeatedly; none: signed out.
     """
 
     service: str
@@ -75,9 +75,9 @@ class HostSite:
 
 @pytest.fixture
 async def host(start: Start, settings: Settings) -> AsyncIterator[tuple[HostSite, str]]:
-    """The site, and its address."""
+    """The site, and its URL."""
     port = free_port()
-    # Root-relative: the site's, not the service's.
+    # Root-relative, so it is the site's path, not the service's.
     await start(settings.model_copy(update={"web_token_url": "/session/token"}), port)
     site = HostSite(f"http://127.0.0.1:{port}")
     app = web.Application()
@@ -109,7 +109,7 @@ async def test_below_a_path_with_the_sites_own_sign_in(
     assert stray == []
     assert await page.evaluate("sessionStorage.getItem('chat.token')") is None
     await chat.button("Settings").click()
-    await expect(chat.button("Sign out")).to_have_count(0)  # the site's affair
+    await expect(chat.button("Sign out")).to_have_count(0)  # the site's own paths
     await page.close()
 
 
@@ -182,7 +182,7 @@ async def test_in_a_local_network_without_tls(
     auth: AuthService,
     model: ModelServer,
 ) -> None:
-    """A name that isn't this machine's is no secure context: clipboard and others are missing there."""
+    """A host name other than localhost is not a secure context: the clipboard and other APIs are missing."""
     port = free_port()
     await start(settings, port)
     args = ["--no-sandbox", "--host-resolver-rules=MAP chat.test 127.0.0.1"]

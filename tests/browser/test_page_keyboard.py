@@ -1,4 +1,4 @@
-"""The page by keyboard alone, and as a screen reader hears it."""
+"""The page with only the keyboard, and with a screen reader."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_everything_is_done_by_keys(context: BrowserContext, service: Serv
     await press("F2")
     await chat.page.keyboard.type("espresso")
     await press("Enter")
-    await expect(chat.rows).to_have_count(0)  # the search is for "cof" still
+    await expect(chat.rows).to_have_count(0)  # the search is still for "cof"
     await press("Control+k")
     await press("Control+a")
     await press("Backspace")

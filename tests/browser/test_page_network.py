@@ -1,4 +1,4 @@
-"""The page on a bad network, with a token that ends, and over both transports."""
+"""The page on a bad network, with a token that expires, and over both transports."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
-from tests.browser.wire import Wire
 from tests.support.chat import Sql
 from tests.support.tab import token_of
+from tests.support.wire import HttpWire
 
 
 @pytest.fixture
-async def wired(context: BrowserContext, service: Served, wire: Wire, console: Console) -> ChatPage:
+async def wired(context: BrowserContext, service: Served, wire: HttpWire, console: Console) -> ChatPage:
     """The page over a network that can be broken."""
-    console.allow("ERR_|WebSocket connection to|status of 403")  # what browsers say of bad networks
+    console.allow("ERR_|WebSocket connection to|status of 403")  # what browsers log on bad networks
     return await open_tab(context, wire.address, service.token(), service.model)
 
 
@@ -31,12 +31,12 @@ async def choose(chat: ChatPage, transport: str) -> None:
 
 @pytest.mark.parametrize("transport", ["Server-sent events", "WebSocket"])
 async def test_a_connection_that_breaks_is_mended_and_no_token_is_lost_or_doubled(
-    wired: ChatPage, wire: Wire, transport: str
+    wired: ChatPage, wire: HttpWire, transport: str
 ) -> None:
     await choose(wired, transport)
     call = await wired.ask("Hi", "one ", "two ")
     await expect(wired.answers).to_contain_text("one two")
-    await wire.cut()
+    wire.cut()
     await expect(wired.page.get_by_text("Reconnecting…")).to_be_visible()
     call.say("three ", "four ")
     wire.mend()
@@ -48,12 +48,12 @@ async def test_a_connection_that_breaks_is_mended_and_no_token_is_lost_or_double
 
 
 async def test_offline_is_told_and_the_answer_is_there_when_it_is_over(
-    wired: ChatPage, wire: Wire, context: BrowserContext
+    wired: ChatPage, wire: HttpWire, context: BrowserContext
 ) -> None:
     call = await wired.ask("Hi", "one ")
     await expect(wired.answers).to_contain_text("one")
     await context.set_offline(True)
-    await wire.cut()
+    wire.cut()
     await expect(wired.page.get_by_text("You are offline.")).to_be_visible()
     await wired.prompt.fill("a draft")
     call.finish("two")
@@ -66,11 +66,11 @@ async def test_offline_is_told_and_the_answer_is_there_when_it_is_over(
 
 
 async def test_a_question_asked_while_offline_is_sent_when_it_is_over(
-    wired: ChatPage, wire: Wire, context: BrowserContext
+    wired: ChatPage, wire: HttpWire, context: BrowserContext
 ) -> None:
     await wired.exchange("Hi", "Hello.")
     await context.set_offline(True)
-    await wire.cut()
+    wire.cut()
     await wired.send("Still there?")
     await expect(wired.asked.last).to_have_text("Still there?")
     await expect(wired.page.get_by_text("You are offline.")).to_be_visible()
@@ -82,20 +82,20 @@ async def test_a_question_asked_while_offline_is_sent_when_it_is_over(
     await expect(wired.questions).to_have_count(2)
 
 
-async def go_offline(context: BrowserContext, wire: Wire) -> None:
-    """As in a tunnel."""
+async def go_offline(context: BrowserContext, wire: HttpWire) -> None:
+    """Lose the network, as in a tunnel."""
     await context.set_offline(True)
-    await wire.cut()
+    wire.cut()
 
 
-async def come_back(context: BrowserContext, wire: Wire) -> None:
-    """Out of it."""
+async def come_back(context: BrowserContext, wire: HttpWire) -> None:
+    """Restore the network."""
     wire.mend()
     await context.set_offline(False)
 
 
 async def test_the_first_question_of_a_chat_asked_while_offline_is_sent_when_it_is_over(
-    wired: ChatPage, wire: Wire, context: BrowserContext
+    wired: ChatPage, wire: HttpWire, context: BrowserContext
 ) -> None:
     await expect(wired.page.get_by_text("Your conversations will appear here.")).to_be_visible()
     await go_offline(context, wire)
@@ -132,7 +132,7 @@ async def test_a_first_question_whose_network_is_back_before_its_request_has_fai
 
 
 async def test_who_goes_elsewhere_offline_finds_the_first_question_in_the_message_box(
-    wired: ChatPage, wire: Wire, context: BrowserContext
+    wired: ChatPage, wire: HttpWire, context: BrowserContext
 ) -> None:
     await wired.exchange("Hi", "Hello.")
     await wired.button("New chat").click()
@@ -143,7 +143,7 @@ async def test_who_goes_elsewhere_offline_finds_the_first_question_in_the_messag
     await wired.button("New chat").click()
     await expect(wired.prompt).to_have_value("Still there?")
     await wired.prompt.press("Enter")
-    await wired.prompt.press("Escape")  # no: not now
+    await wired.prompt.press("Escape")  # a refusal for now
     await expect(wired.button("Send again")).to_be_visible()
     await wired.row("Hi").click()
     await wired.button("New chat").click()
@@ -155,7 +155,7 @@ async def test_who_goes_elsewhere_offline_finds_the_first_question_in_the_messag
 
 
 async def test_a_conversation_opened_while_offline_is_shown_when_it_is_over(
-    wired: ChatPage, wire: Wire, context: BrowserContext
+    wired: ChatPage, wire: HttpWire, context: BrowserContext
 ) -> None:
     await wired.exchange("Hi", "Hello.")
     await wired.button("New chat").click()
@@ -169,7 +169,7 @@ async def test_a_conversation_opened_while_offline_is_shown_when_it_is_over(
 
 
 async def test_deleted_while_offline_it_stays_away_and_is_deleted_when_it_is_over(
-    wired: ChatPage, wire: Wire, context: BrowserContext, sql: Sql
+    wired: ChatPage, wire: HttpWire, context: BrowserContext, sql: Sql
 ) -> None:
     await wired.exchange("Hi", "Hello.")
     await go_offline(context, wire)
@@ -183,7 +183,7 @@ async def test_deleted_while_offline_it_stays_away_and_is_deleted_when_it_is_ove
     assert await sql.fetchval("select count(*) from conversations") == 0
 
 
-async def test_a_websocket_that_is_blocked_falls_back_and_says_so(wired: ChatPage, wire: Wire) -> None:
+async def test_a_websocket_that_is_blocked_falls_back_and_says_so(wired: ChatPage, wire: HttpWire) -> None:
     wire.upgrades = "refuse"
     await choose(wired, "WebSocket")
     await wired.exchange("Hi", "Hello.")
@@ -193,7 +193,7 @@ async def test_a_websocket_that_is_blocked_falls_back_and_says_so(wired: ChatPag
     await expect(wired.page.get_by_text("WebSockets are blocked on the way to the server")).to_be_visible()
 
 
-async def test_the_chosen_transport_is_kept_and_used(wired: ChatPage, wire: Wire) -> None:
+async def test_the_chosen_transport_is_kept_and_used(wired: ChatPage, wire: HttpWire) -> None:
     await wired.exchange("Hi", "Hello.")
     assert wire.upgrades_asked == 0
     await choose(wired, "WebSocket")
@@ -277,7 +277,7 @@ async def test_a_token_that_ends_in_mid_answer_is_asked_for_and_the_answer_goes_
 ) -> None:
     console.allow("status of 401")
     user = uuid4()
-    first = token_of(service.auth.sign_in(user, exp=time.time() + 4))
+    first = token_of(service.auth.sign_in(user, exp=time.time() + 10))
     chat = await open_tab(context, service.address, first, service.model)
     await choose(chat, transport)
     call = await chat.ask("Hi", "one ")

@@ -1,4 +1,4 @@
-"""The page: what others wrote never runs, never loads anything and never looks like the page itself."""
+"""The page: other people's texts never run, never load anything and never look like the page itself."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ALLOWED_PROTOCOLS = {"http:", "https:", "mailto:"}
 
 
 class Watch:
-    """What a page must not do. The console's fixture fails at each violation of its policy, too."""
+    """Records what a page must not do. The console fixture fails at violations of the policy, too."""
 
     def __init__(self, page: Page, address: str) -> None:
         self._page = page
@@ -71,7 +71,7 @@ class Watch:
             self.foreign.append(request.url)
 
     async def nothing_happened(self) -> None:
-        """Nothing ran, nothing foreign was asked for, and nothing is there that could be clicked to run."""
+        """Check that nothing ran, no foreign URL was requested, and nothing that runs can be clicked."""
         assert await self._page.evaluate("window.hurt.calls") == 0
         assert self.foreign == []
         found = await self._page.evaluate("""() => {
@@ -89,7 +89,7 @@ class Watch:
         strange = (
             "script style iframe object embed form input base link svg math video audio details template"
         )
-        icons = {"svg", "path"}  # of our own copy buttons
+        icons = {"svg", "path"}  # of the page's own copy buttons
         assert not set(found["tags"]) & set(strange.split()) - icons
         assert found["handlers"] == found["ids"] == []
         assert set(found["protocols"]) <= ALLOWED_PROTOCOLS

@@ -1,4 +1,4 @@
-"""The README's pictures, drawn from the page as it is: `make screenshots` puts them into docs/screenshots."""
+"""The README's pictures, taken of the current page: `make screenshots` puts them into docs/screenshots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.chat import Sql, open_chat
 
 DESKTOP = ViewportSize(width=1180, height=860)
 PHONE = ViewportSize(width=390, height=760)
-LARGEST = 250_000  # bytes, as a README loads them all
+LARGEST = 250_000  # bytes: a README loads all of them
 EARLIER = [
     (0, "Masala chai for four"),
     (1, "Why is the sky blue?"),

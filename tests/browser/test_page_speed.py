@@ -1,4 +1,7 @@
-"""The page stays quick: with many messages, with a long answer, with fast tokens."""
+"""The page stays fast: with many messages, with a long answer, with fast tokens.
+
+`make test-browser` runs this file alone, so that no other browser's work is measured.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from tests.browser.conftest import Served
 from tests.browser.sample import ANSWER, QUESTION
 from tests.support.chat import Sql, open_chat, until
 
-# At 60 frames a second a frame has 17 ms. Test machines are shared and draw without a graphics card: what is
-# wanted is that nothing of ours blocks. A single frame may be late, and few are, in the best of some tries.
+# At 60 frames a second, a frame has 17 ms. Test machines are shared and draw without a graphics card, so the
+# tests only check that the page doesn't block. In the best of several tries, only a few frames are late.
 TRIES = 3
 LATE_MS = 50
 LATE_SHARE = 0.05
@@ -43,13 +46,13 @@ AT_END = """() => {
     const thread = document.getElementById("thread");
     return thread.scrollHeight - thread.scrollTop - thread.clientHeight < 5;
 }"""
-# Playwright's own assertions read the whole page again and again: too much work to measure beside.
+# Playwright's own assertions read the whole page repeatedly, which is too much work during a measurement.
 HEADINGS = "(count) => document.querySelectorAll('.prose h4').length >= count"
 HAS = "(text) => document.querySelector('.prose').textContent.includes(text)"
 
 
 async def many_messages(service: Served, token: str, sql: Sql, count: int) -> str:
-    """A conversation of so many messages; its id."""
+    """Create a conversation with this many messages, and return its id."""
     chat = await open_chat(service.client, {"Authorization": f"Bearer {token}"}, title="long")
     conversation = chat.path.rpartition("/")[2]
     await sql.execute(
@@ -68,7 +71,7 @@ async def many_messages(service: Served, token: str, sql: Sql, count: int) -> st
 
 @pytest.fixture
 async def long(context: BrowserContext, service: Served, sql: Sql) -> Page:
-    """A conversation of 200 messages, opened."""
+    """A tab with a conversation of 200 messages."""
     token = service.token()
     conversation = await many_messages(service, token, sql, 200)
     chat = await open_tab(context, service.address, token, service.model)

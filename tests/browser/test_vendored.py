@@ -1,4 +1,4 @@
-"""The page's libraries are those that were looked at, and anybody can see which."""
+"""The page's libraries are those that were reviewed, and anybody can see which they are."""
 
 from __future__ import annotations
 

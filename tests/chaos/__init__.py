@@ -1,1 +1,1 @@
-"""Everything dies, nothing is lost: `make chaos`."""
+"""Kills everything, and checks that nothing is lost: `make chaos`."""

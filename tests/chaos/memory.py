@@ -1,4 +1,4 @@
-"""What a worker's memory is after 1,000 and after 10,000 answers. `python -m tests.chaos.memory`."""
+"""Measures a worker's memory after 1,000 and after 10,000 answers: `python -m tests.chaos.memory`."""
 
 from __future__ import annotations
 
@@ -10,22 +10,15 @@ from uuid import uuid4
 
 import aiohttp
 
-from tests.chaos.__main__ import Worker, stack
+from tests.chaos.stack import running
+from tests.support.processes import resident_megabytes
 
 CLIENTS = 20
 TOKENS = 20
 
 
-def resident(worker: Worker) -> float:
-    """Megabytes of a worker's resident memory."""
-    assert worker.process is not None
-    status = Path(f"/proc/{worker.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
 async def converse(session: aiohttp.ClientSession, url: str, answers: int) -> None:
-    """One user who asks and reads so many times."""
+    """Let one user ask and read so many times."""
     headers = {"Authorization": f"Bearer {uuid4()}"}
     async with session.post(f"{url}/api/conversations", headers=headers) as response:
         path = f"{url}/api/conversations/{(await response.json())['id']}/messages"
@@ -37,17 +30,18 @@ async def converse(session: aiohttp.ClientSession, url: str, answers: int) -> No
 
 
 async def run(answers: int) -> None:
-    """Print the memory after the first tenth and after all."""
+    """Print the memory after a tenth of the answers, and after all of them."""
     with tempfile.TemporaryDirectory(prefix="chat-api-memory-") as folder:
         async with (
-            stack(Path(folder), 1, 10_000) as ([worker], _, _),
+            running(Path(folder), 1, 10_000) as stack,
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session,
         ):
+            [worker] = stack.workers
             await worker.serves(session)
             for count in (answers // 10, answers - answers // 10):
                 share = count // CLIENTS
                 await asyncio.gather(*(converse(session, worker.url, share) for _ in range(CLIENTS)))
-                sys.stdout.write(f"after {count} more answers: {resident(worker):.1f} MB\n")
+                sys.stdout.write(f"after {count} more answers: {resident_megabytes(worker.pid):.1f} MB\n")
 
 
 if __name__ == "__main__":

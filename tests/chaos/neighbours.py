@@ -1,6 +1,6 @@
 """A model server and an auth service in one process, for load: `python -m tests.chaos.neighbours PORT RATE`.
 
-The answer to "<word> <count>" is count tokens, "<word>0 ", "<word>1 " …, so that whoever asked knows it.
+The answer to "<word> <count>" is count tokens, "<word>0 ", "<word>1 " …, so that the client knows it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from aiohttp import web
 
 
 def answer(question: str) -> list[str]:
-    """The tokens of the answer."""
+    """The tokens of the answer to a message."""
     word, count = question.split()
     return [f"{word}{number} " for number in range(int(count))]
 
 
 async def generate(request: web.Request) -> web.StreamResponse:
-    """Say the answer to the last message at an even pace."""
+    """Stream the answer to the last message at an even pace."""
     question = (await request.json())["messages"][-1]["content"].rpartition("\n\n")[2]
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
@@ -29,12 +29,12 @@ async def generate(request: web.Request) -> web.StreamResponse:
             await asyncio.sleep(1 / request.app[RATE])
         await response.write(b'data: {"done":true}\n\n')
     except ConnectionResetError:
-        pass  # its worker is dead
+        pass  # the worker that asked is dead
     return response
 
 
 async def validate(request: web.Request) -> web.Response:
-    """Every token is its user's id."""
+    """Accept every token as the id of its user."""
     user_id = (await request.json())["token"]
     return web.json_response({"valid": True, "user": {"id": user_id}, "claims": {}})
 

@@ -6,33 +6,51 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import orjson
 
-from tests.chaos.neighbours import answer
-
 RETRY_SECONDS = 0.3
+
+
+def beyond(seen: str, kept: str) -> int:
+    """How many tokens of a text go beyond what another one has of it. Each ends with a space."""
+    tokens = seen.split()
+    return len(tokens) - len(
+        list(takewhile(lambda pair: pair[0] == pair[1], zip(tokens, kept.split(), strict=False)))
+    )
 
 
 @dataclass
 class Transcript:
-    """What a client saw of one answer."""
+    """What a client saw of one answer.
+
+    `text`: as its page shows it, `longest`: the most that it ever showed. `story`: what happened to it, for
+    whoever looks for the reason of a loss. Times are the loop's.
+    """
 
     question: str
     key: str = field(default_factory=lambda: uuid4().hex)
     text: str = ""
+    longest: str = ""
+    story: list[str] = field(default_factory=list)
     last_id: str | None = None
     seq: int = -1
+    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    ended: float = 0.0
     done: dict[str, Any] | None = None
-    was_reset: bool = False
+
+    def tell(self, what: str) -> None:
+        """Add to the story."""
+        self.story.append(f"{asyncio.get_running_loop().time() - self.began:.1f} s: {what}")
 
 
 @dataclass
 class Client:
-    """One user with one conversation; `wrong` counts what must not be, `seen` what may."""
+    """One user with one conversation. `wrong` counts what must not happen, `seen` what may."""
 
     session: aiohttp.ClientSession
     workers: list[str]
@@ -44,9 +62,9 @@ class Client:
     transcripts: list[Transcript] = field(default_factory=list)
 
     async def run(self, until: float, tokens: int) -> None:
-        """Ask one thing after another until the loop's clock says so."""
+        """Ask one question after another, until the loop's clock reaches a time."""
         loop = asyncio.get_running_loop()
-        created = await self._insist("POST", "/api/conversations", expect=201)
+        created = await self.insist("POST", "/api/conversations", expect=201)
         self.conversation = f"/api/conversations/{created['id']}"
         while loop.time() < until:
             word = uuid4().hex[:8]
@@ -71,6 +89,7 @@ class Client:
                         "GET", f"{self.conversation}/stream", headers={"Last-Event-ID": transcript.last_id}
                     )
                 async with response as stream:
+                    transcript.tell(f"status {stream.status} of {stream.url.port} after {transcript.seq}")
                     if stream.status == 200:
                         await self._follow(stream, transcript)
                     elif stream.status == 204:
@@ -79,12 +98,13 @@ class Client:
                     else:
                         self.seen[f"status {stream.status}"] += 1
                         await asyncio.sleep(RETRY_SECONDS)
-            except (aiohttp.ClientError, TimeoutError, OSError):
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                transcript.tell(f"{type(error).__name__} after {transcript.seq}")
                 self.seen["connection lost"] += 1
                 await asyncio.sleep(RETRY_SECONDS * self.chance.random())
 
     async def _follow(self, stream: aiohttp.ClientResponse, transcript: Transcript) -> None:
-        leave_after = self.chance.randint(5, 400)  # Wi-Fi isn't what it was
+        leave_after = self.chance.randint(5, 400)  # as on bad Wi-Fi
         event_id = ""
         async for line in stream.content:
             if line.startswith(b"id: "):
@@ -98,59 +118,38 @@ class Client:
 
     def _see(self, transcript: Transcript, event_id: str, data: dict[str, Any]) -> None:
         seq = int(event_id.rpartition(":")[2])
+        if "token" not in data:
+            transcript.tell(f"{seq} {sorted(data)} after {transcript.seq}")
         if "reset" in data:
-            self.seen["reset"] += 1
-            transcript.text, transcript.was_reset = data["content"], True
+            self._reset(transcript, data["content"])
             if seq <= transcript.seq:
-                self.wrong["doubled events"] += 1
+                self.wrong["duplicated events"] += 1
         elif seq <= transcript.seq:
-            self.wrong["doubled events"] += 1
+            self.wrong["duplicated events"] += 1
         elif seq != transcript.seq + 1:
             self.wrong["missing events"] += 1
         transcript.seq, transcript.last_id = seq, event_id
         transcript.text += data.get("token", "")
+        transcript.longest = max(transcript.longest, transcript.text, key=len)
         if "done" in data:
-            transcript.done = data
+            transcript.done, transcript.ended = data, asyncio.get_running_loop().time()
             self.seen[f"done: {data['finish_reason']}"] += 1
 
+    def _reset(self, transcript: Transcript, content: str) -> None:
+        self.seen["reset"] += 1
+        self.seen["tokens taken back"] += beyond(transcript.text, content)
+        transcript.text = content
+
     async def _check(self, transcript: Transcript) -> None:
-        """What `done` promised is there, whatever was killed since."""
+        """Check that what `done` promised is stored already."""
         if transcript.done is None or transcript.done["message_id"] is None:
             return
-        conversation = await self._insist("GET", self.conversation)
-        stored = {message["id"]: message for message in conversation["messages"]}
-        message = stored.get(transcript.done["message_id"])
-        expected = "".join(answer(transcript.question))
-        if message is None:
+        conversation = await self.insist("GET", self.conversation)
+        if all(message["id"] != transcript.done["message_id"] for message in conversation["messages"]):
             self.wrong["done without a stored answer"] += 1
-        elif not expected.startswith(message["content"]):
-            self.wrong["stored answers that nobody gave"] += 1
-        elif message["finish_reason"] == "stop" and message["content"] != expected:
-            self.wrong["stored answers cut short"] += 1
-        elif message["content"] != transcript.text:
-            # A reader can have seen what its worker hadn't written down when it was killed.
-            if message["finish_reason"] == "interrupted" and transcript.text.startswith(message["content"]):
-                self.seen["saw more than was kept"] += 1
-            else:
-                self.wrong["stored answers other than seen"] += 1
 
-    async def verify(self) -> None:
-        """At the end: every question is stored, and once."""
-        conversation = await self._insist("GET", self.conversation)
-        asked = Counter(
-            message["content"] for message in conversation["messages"] if message["role"] == "user"
-        )
-        for transcript in self.transcripts:
-            stored = asked.pop(transcript.question, 0)
-            if transcript.last_id is not None and not stored:
-                self.wrong["lost messages"] += 1
-            if stored > 1:
-                self.wrong["doubled messages"] += 1
-        self.wrong["messages that nobody sent"] += len(asked)
-        if conversation["generation"] is not None:
-            self.wrong["generations still running"] += 1
-
-    async def _insist(self, method: str, path: str, expect: int = 200) -> Any:
+    async def insist(self, method: str, path: str, expect: int = 200) -> Any:
+        """Send a request until it succeeds, and return its JSON."""
         while True:
             try:
                 async with self._request(method, path) as response:

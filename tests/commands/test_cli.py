@@ -98,7 +98,7 @@ def test_the_module_is_the_command() -> None:
 
 @pytest.fixture
 def fresh(postgres: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """An empty database, which the environment names."""
+    """An empty database; the environment's DATABASE_URL names it."""
     name = f"cli_{uuid4().hex}"
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(f"create database {name}")
@@ -113,7 +113,7 @@ Run = Callable[..., tuple[int, list[str]]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command that succeeds quietly on stderr; its exit status and its lines."""
+    """Run a command that succeeds with nothing on stderr. Returns its exit status and its lines."""
 
     def run(*arguments: str) -> tuple[int, list[str]]:
         status = main(arguments)
@@ -203,7 +203,7 @@ async def test_it_serves_on_a_unix_socket_and_cleans_up(settings: Settings, user
 
         async with Service(environment(settings), socket=service.socket) as second:
             assert await second.ended() == 1
-        assert f"chat-api: another server listens on {service.socket}" in second.log_at_end
+        assert f"chat-api: another server is listening on {service.socket}" in second.log_at_end
         async with service.http.get("/api/health") as response:
             assert response.status == 200, "the second one took nothing away"
         await service.end()
@@ -223,7 +223,7 @@ async def test_a_dead_servers_socket_is_no_obstacle(settings: Settings) -> None:
 async def test_a_signal_ends_an_idle_server_at_once(settings: Settings, number: int) -> None:
     update = {"drain_seconds": 60.0}
     async with Service(environment(settings.model_copy(update=update))) as service:
-        await service.ready()  # this leaves an idle connection
+        await service.ready()  # which leaves an idle connection
         began = asyncio.get_running_loop().time()
         assert await service.end(number) == 0
         assert asyncio.get_running_loop().time() - began < 3

@@ -36,7 +36,7 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 
 @pytest.fixture
 def configured(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A migrated, empty database, which the environment names."""
+    """A migrated, empty database; the environment's DATABASE_URL names it."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     return database_url
 
@@ -46,7 +46,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `chat-api sql …`; its exit status, and what it wrote to either side."""
+    """Run `chat-api sql …`. Returns its exit status, stdout and stderr."""
 
     def run(*arguments: str) -> tuple[int, str]:
         status = main(["sql", *arguments])
@@ -59,7 +59,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 async def chat(sql: Connection) -> Chat:
-    """A conversation with a finished answer, and a running one with something in the journal."""
+    """A conversation with a finished answer, and a running one with events in the journal."""
     chat = await Chat().open(sql)
     await chat.finish(sql, await chat.begin(sql))
     running = await chat.begin(sql)
@@ -68,7 +68,7 @@ async def chat(sql: Connection) -> Chat:
 
 
 async def contents(sql: Connection) -> list[Any]:
-    """Everything that the tables hold, with each row's place."""
+    """The contents of the tables, with each row's physical place."""
     return [
         await sql.fetch(f"select ctid, xmax, t::text from {table} as t order by ctid")
         for table in ("conversations", "messages", "generations", "journal", "workers")
@@ -102,10 +102,10 @@ def test_list_reads_for_programs_too(run: Run) -> None:
     entries = {entry["name"]: entry for entry in json.loads(text)}
     assert sorted(entries) == QUERIES
     stop = entries["generations.stop"]
-    assert stop["parameters"] == ["conversation_id", "user_id"]
+    assert stop["parameters"] == ["conversation_id", "user_id", "generation_id"]
     assert stop["returns"] == "one row or none"
     assert (stop["when"], stop["how_often"], stop["indexes"]) == (
-        "the stop button",
+        "the stop button, or a message that takes the answer's place",
         "by hand",
         "uq_generations_running",
     )
@@ -159,7 +159,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 
 def psql(database_url: str, script: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
-    """The real one; values in quotes, as sql/README.md says."""
+    """Run the real psql, with values in quotes, as in sql/README.md."""
     quoted = {name: "null" if value is None else f"'{value}'" for name, value in variables.items()}
     given = [word for name, value in quoted.items() for word in ("-v", f"{name}={value}")]
     return subprocess.run(
@@ -216,7 +216,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "drop index idx_conversations_user_updated",
             (
                 "index idx_conversations_user_updated is missing; needed by conversations.page,"
-                " conversations.create, users.count, users.stop_answers, users.delete, users.export\n"
+                " conversations.create, users.count, users.stop_answers, users.delete, users.export,"
+                " users.page\n"
                 "    CREATE INDEX CONCURRENTLY idx_conversations_user_updated"
                 " ON conversations USING btree (user_id, updated_at DESC, id DESC)"
             ),
@@ -233,12 +234,18 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         (
             "update pg_index set indisvalid = false where indexrelid = 'uq_generations_running'::regclass",
             (
-                "index uq_generations_running is invalid: its build broke off; needed by conversations.get,"
+                "index uq_generations_running is invalid: its build was aborted; needed by conversations.get,"
                 " generations.start, generations.stop, retention.sweep, users.stop_answers\n"
                 "    REINDEX INDEX CONCURRENTLY uq_generations_running"
             ),
         ),
-        ("alter table messages drop constraint messages_pkey", "index messages_pkey is missing"),
+        (
+            "alter table messages drop constraint messages_pkey",
+            (
+                "index messages_pkey is missing; "
+                "needed by conversations.get, generations.finish, generations.bring_in"
+            ),
+        ),
         (
             "alter table conversations alter column title type text",
             (
@@ -257,14 +264,14 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "alter table generations drop constraint ck_generations_kind",
             "constraint generations.ck_generations_kind is missing",
         ),
-        ("drop table workers", "table workers is missing"),
+        ("drop table workers cascade", "table workers is missing"),
         (
             "alter table messages drop column token_count",
-            "query messages.exchange column q.token_count does not exist (sql/messages.sql:14)",
+            "query messages.exchange column q.token_count does not exist (sql/messages.sql:85)",
         ),
         (
             "drop function chat_uuid7 cascade",
-            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:69)",
+            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:96)",
         ),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value)[:60],
@@ -317,10 +324,10 @@ async def test_a_remedy_is_a_remedy(run: Run, configured: str, sql: Connection) 
     await sql.execute("create index uq_generations_running on generations (conversation_id)")
     await sql.execute(
         "update pg_index set indisvalid = false"
-        " where indexrelid = 'idx_messages_conversation_created'::regclass"
+        " where indexrelid = 'idx_messages_conversation_position'::regclass"
     )
     found = json.loads(run("check", "--json")[1])["findings"]
-    assert len(found) == 4  # and `start` finds no arbiter for its conflict
+    assert len(found) == 4  # and `start` finds no index for its `on conflict`
     for each in found:
         for statement in each["remedy"].split("; ") if each["remedy"] else []:
             await sql.execute(statement)
@@ -405,7 +412,7 @@ async def test_every_query_is_explained_on_real_rows_and_changes_none(
     status, text = run("explain", name, *options)
     assert status == 0, text
     assert text.startswith(f"-- {name}, executed and rolled back\n")
-    assert "Buffers: shared hit" in text or name == "maintenance.limit_statements"  # which reads no table
+    assert "Buffers: shared hit" in text or name == "maintenance.limit_statements"  # it reads no table
     assert "made up" not in text
     status, text = run("explain", name, "--json", *options)
     assert status == 0
@@ -439,7 +446,7 @@ async def test_statements_that_end_something_find_what_runs(
 async def test_explaining_notifies_nobody(run: Run, configured: str, sql: Connection, chat: Chat) -> None:
     heard: list[str] = []
     for channel in ("chat_stop", "chat_journal", "chat_started"):
-        await sql.add_listener(channel, lambda *told: heard.append(told[3]))
+        await sql.add_listener(channel, lambda *notification: heard.append(notification[3]))
     for name in ("generations.stop", "journal.tick", "generations.finish", "conversations.delete"):
         assert run("explain", name)[0] == 0
     other = await asyncpg.connect(configured)
@@ -470,12 +477,15 @@ async def test_a_given_value_counts(run: Run, configured: str, sql: Connection, 
         (["show", "generation.stop"], "there is no query 'generation.stop'; did you mean generations.stop?"),
         (["explain", "stopp"], "there is no query 'stopp'; did you mean generations.stop?"),
         (["explain", "xyz.ü"], "there is no query 'xyz.ü'; `chat-api sql list` shows all"),
-        (["explain", "generations.stop", "--param", "user_id"], "'user_id' gives generations.stop no"),
+        (
+            ["explain", "generations.stop", "--param", "user_id"],
+            "'user_id' isn't name=value for a parameter of generations.stop",
+        ),
         (
             ["explain", "generations.stop", "--param", "notification=many"],
             (
-                "'notification=many' gives generations.stop no parameter: name=value, of conversation_id, "
-                "user_id"
+                "'notification=many' isn't name=value for a parameter of generations.stop (conversation_id, "
+                "user_id, generation_id)"
             ),
         ),
         (
@@ -553,7 +563,7 @@ async def test_explaining_without_the_table_points_to_check(
     assert status == 1
     assert text == (
         'chat-api: journal.prune: relation "journal" does not exist;'
-        " `chat-api sql check` shows all that is amiss\n"
+        " `chat-api sql check` shows everything that is wrong\n"
     )
 
 

@@ -32,7 +32,7 @@ NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
 
 @pytest.fixture
 def configured(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A migrated, empty database, which the environment names."""
+    """A migrated, empty database; the environment's DATABASE_URL names it."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     return database_url
 
@@ -42,7 +42,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str], configured: str) -> Run:
-    """Run `chat-api …` without a terminal; its exit status, and what it wrote to either side."""
+    """Run `chat-api …` without a terminal. Returns its exit status, stdout and stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         with Path(os.devnull).open() as nothing, pytest.MonkeyPatch.context() as patch:
@@ -64,7 +64,7 @@ def lines(text: str) -> list[dict[str, Any]]:
 
 
 async def talked(sql: Connection, user_id: UUID, *questions: str) -> Chat:
-    """A conversation of a user with these questions, each answered."""
+    """A user's conversation with these questions, each answered."""
     chat = await Chat(user_id=user_id).open(sql)
     for number, question in enumerate(questions):
         key = f"key {number}"
@@ -75,7 +75,7 @@ async def talked(sql: Connection, user_id: UUID, *questions: str) -> Chat:
 
 
 async def rows(sql: Connection, user_id: UUID | None = None) -> dict[str, int]:
-    """How much is stored, of one user or of all."""
+    """How many rows are stored, for one user or for all."""
     whose = "" if user_id is None else f"where user_id = '{user_id}'"
     of = f"(select id from conversations {whose})"
     counts = {"conversations": await sql.fetchval(f"select count(*) from conversations {whose}")}
@@ -88,7 +88,7 @@ async def rows(sql: Connection, user_id: UUID | None = None) -> dict[str, int]:
 
 
 def files(folder: Path) -> list[Path]:
-    """What lies there."""
+    """The files in a folder."""
     return list(folder.iterdir())
 
 
@@ -99,8 +99,8 @@ async def test_an_export_has_every_line_in_order(run: Run, sql: Connection) -> N
     await talked(sql, uuid4(), "another's")
     status, text, said = run("user", "export", user_id)
     assert (status, said) == (0, "")
-    told = lines(text)
-    assert [(line["type"], line.get("content") or line.get("kind")) for line in told] == [
+    exported = lines(text)
+    assert [(line["type"], line.get("content") or line.get("kind")) for line in exported] == [
         ("conversation", None),
         *[("message", content) for content in ("one", "one!", "two", "two!")],
         ("generation", "send"),
@@ -109,11 +109,11 @@ async def test_an_export_has_every_line_in_order(run: Run, sql: Connection) -> N
         *[("message", content) for content in ("three", "three!")],
         ("generation", "send"),
     ]
-    assert [line["conversation_id"] for line in told if line["type"] != "conversation"] == [
+    assert [line["conversation_id"] for line in exported if line["type"] != "conversation"] == [
         *[str(first.id)] * 6,
         *[str(second.id)] * 3,
     ]
-    keys = [line["idempotency_key"] for line in told if line["type"] == "generation"]
+    keys = [line["idempotency_key"] for line in exported if line["type"] == "generation"]
     assert keys == ["key 0", "key 1", "key 0"]
 
 
@@ -152,14 +152,14 @@ async def test_an_export_to_a_file_appears_whole_and_for_its_owner_alone(
     await talked(sql, user_id, "hi 🥟")
     _, text, _ = run("user", "export", user_id)
     path.write_text("of yesterday")
-    status, told, said = run("user", "export", user_id, "--output", path)
+    status, stdout, said = run("user", "export", user_id, "--output", path)
     assert (status, said) == (0, "")
-    assert told == (f"exported 1 conversation, 2 messages and 1 answer record of {user_id} to {path}\n")
+    assert stdout == (f"exported 1 conversation, 2 messages and 1 answer record of {user_id} to {path}\n")
     assert path.read_text(encoding="utf-8") == text
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert files(tmp_path) == [path]
-    status, told, _ = run("user", "export", user_id, "--output", path, "--json")
-    assert json.loads(told) == {
+    status, stdout, _ = run("user", "export", user_id, "--output", path, "--json")
+    assert json.loads(stdout) == {
         "user_id": str(user_id),
         "conversations": 1,
         "messages": 2,
@@ -195,7 +195,7 @@ async def test_an_export_that_breaks_leaves_what_was_there(
 async def test_an_export_takes_no_place_but_a_files(
     run: Run, sql: Connection, tmp_path: Path, kind: str
 ) -> None:
-    """/dev/stdout and /dev/null are such places: for root they would be files from then on."""
+    """/dev/stdout and /dev/null must not be replaced: as root, that would make plain files of them."""
     path = tmp_path / "export.jsonl"
     if kind == "pipe":
         os.mkfifo(path)
@@ -203,17 +203,17 @@ async def test_an_export_takes_no_place_but_a_files(
         path.symlink_to("/dev/null")
     before = path.lstat()
     status, _, said = run("user", "export", uuid4(), "--output", path)
-    assert (status, said) == (1, f"chat-api: cannot write {path}: it is there, and no regular file\n")
+    assert (status, said) == (1, f"chat-api: cannot write {path}: it exists, and isn't a regular file\n")
     assert path.lstat() == before
     assert files(tmp_path) == [path]
 
 
 def test_an_export_of_nobody_is_empty_and_says_so(run: Run, tmp_path: Path) -> None:
     nobody = uuid4()
-    assert run("user", "export", nobody) == (0, "", f"chat-api: nothing is stored of {nobody}\n")
-    status, told, _ = run("user", "export", nobody, "--output", tmp_path / "export.jsonl")
+    assert run("user", "export", nobody) == (0, "", f"chat-api: nothing is stored about {nobody}\n")
+    status, stdout, _ = run("user", "export", nobody, "--output", tmp_path / "export.jsonl")
     assert (status, (tmp_path / "export.jsonl").read_text()) == (0, "")
-    assert told.startswith("exported 0 conversations, 0 messages")
+    assert stdout.startswith("exported 0 conversations, 0 messages")
 
 
 def test_the_wrong_use_is_told(run: Run) -> None:
@@ -223,7 +223,7 @@ def test_the_wrong_use_is_told(run: Run) -> None:
     status, _, said = run("user", "export", uuid4(), "--json")
     assert (status, "--output" in said) == (2, True)
     status, _, said = run("user", "delete", uuid4())
-    assert (status, said) == (2, "chat-api: there is no terminal to ask at: give --yes\n")
+    assert (status, said) == (2, "chat-api: there is no terminal on which to ask: give --yes\n")
 
 
 MEASURED = """
@@ -299,7 +299,7 @@ async def test_a_full_disk_is_told(command: str, sql: Connection, configured: st
     finally:
         os.close(full)
     assert done.returncode == 1
-    assert done.stderr == "chat-api: cannot write all of it to the standard output: No space left on device\n"
+    assert done.stderr == "chat-api: cannot write all of it to standard output: No space left on device\n"
 
 
 # delete
@@ -311,13 +311,13 @@ async def test_a_deletion_takes_all_of_one_user_and_nothing_of_another(run: Run,
         for number in range(3):
             await talked(sql, owner, f"question {number}", "and?")
     before = await rows(sql, other)
-    status, told, said = run("user", "delete", user_id, "--yes")
+    status, stdout, said = run("user", "delete", user_id, "--yes")
     assert (status, said) == (0, "")
-    assert told == f"deleted 3 conversations, 12 messages and 6 answer records of {user_id}\n"
+    assert stdout == f"deleted 3 conversations, 12 messages and 6 answer records of {user_id}\n"
     assert await rows(sql) == await rows(sql, other) == before
     assert await sql.fetchval("select count(*) from journal") == before["generations"]
-    status, told, _ = run("user", "delete", user_id, "--yes", "--json")
-    assert (status, json.loads(told)) == (
+    status, stdout, _ = run("user", "delete", user_id, "--yes", "--json")
+    assert (status, json.loads(stdout)) == (
         0,
         {"user_id": str(user_id), "conversations": 0, "messages": 0, "generations": 0},
     )
@@ -331,13 +331,13 @@ async def test_what_was_exported_is_what_was_deleted(
     for number in range(5):
         await talked(sql, user_id, *[f"question {each}" for each in range(number)])
     types = [line["type"] for line in lines(run("user", "export", user_id)[1])]
-    told = json.loads(run("user", "delete", user_id, "--yes", "--json")[1])
+    report = json.loads(run("user", "delete", user_id, "--yes", "--json")[1])
     assert {kind: types.count(kind) for kind in ("conversation", "message", "generation")} == {
-        "conversation": told["conversations"],
-        "message": told["messages"],
-        "generation": told["generations"],
+        "conversation": report["conversations"],
+        "message": report["messages"],
+        "generation": report["generations"],
     }
-    assert told["conversations"] == 5
+    assert report["conversations"] == 5
     assert lines(run("user", "export", user_id)[1]) == []
 
 
@@ -374,23 +374,23 @@ async def delete(user_id: str) -> tuple[int, dict[str, Any]]:
         sys.executable, "-m", "chat_api", "user", "delete", user_id, "--yes", "--json",
         stdout=subprocess.PIPE,
     )  # fmt: skip
-    told, _ = await asyncio.wait_for(process.communicate(), 30)
-    return process.returncode or 0, json.loads(told)
+    report, _ = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode or 0, json.loads(report)
 
 
 @pytest.mark.usefixtures("configured")
 async def test_an_answer_on_its_way_is_stopped_first(chat: OpenChat, model: ModelServer) -> None:
     response, call, _ = await chat.begin(model, "Once ", "upon ")
     user_id = (await chat.get())["user_id"]
-    status, told = await delete(user_id)
-    assert (status, told["conversations"], told["messages"], told["generations"]) == (0, 1, 2, 1)
+    status, report = await delete(user_id)
+    assert (status, report["conversations"], report["messages"], report["generations"]) == (0, 1, 2, 1)
     await asyncio.wait_for(call.closed.wait(), 5)
     *_, last = await read_events(response)
     assert (last.data["done"], last.data["finish_reason"]) == (True, "stopped")
 
 
 async def test_a_late_end_brings_nothing_back(chat: OpenChat, model: ModelServer, sql: Connection) -> None:
-    """The worker stores its answer at the very moment of the deletion, and is told nothing."""
+    """The worker stores its answer at the moment of the deletion, and isn't notified."""
     response, call, _ = await chat.begin(model, "Once ")
     user_id = UUID((await chat.get())["user_id"])
     async with sql.transaction():
@@ -424,12 +424,12 @@ async def test_who_sends_while_he_is_deleted_gets_an_answer_or_404(
                 chat = await open_chat(client, user)
 
     senders = [asyncio.create_task(send(chat)) for chat in chats]
-    told = [await delete(user_id) for _ in range(2)]
+    results = [await delete(user_id) for _ in range(2)]
     ended.set()
     await asyncio.gather(*senders)
     await no_answer_lives()
-    told.append(await delete(user_id))
-    assert {status for status, _ in told} == {0}
+    results.append(await delete(user_id))
+    assert {status for status, _ in results} == {0}
     assert {200, 404} >= set(statuses) >= {200}
     assert await rows(sql) == {"conversations": 0, "messages": 0, "generations": 0}
     assert (await delete(user_id))[1]["conversations"] == 0
@@ -439,11 +439,11 @@ async def test_who_sends_while_he_is_deleted_gets_an_answer_or_404(
 
 
 async def test_what_retention_would_delete_is_told(run: Run, sql: Connection) -> None:
-    status, told, _ = run("retention")
+    status, stdout, _ = run("retention")
     assert status == 0
-    assert told == (
-        "RETENTION_DAYS is 0: conversations stay\n"
-        "GENERATION_DAYS is 0: answer records stay as long as their conversations\n"
+    assert stdout == (
+        "RETENTION_DAYS is 0: conversations are kept\n"
+        "GENERATION_DAYS is 0: answer records are kept as long as their conversations\n"
     )
     old, starred = await talked(sql, uuid4(), "hi"), await talked(sql, uuid4(), "hi")
     await sql.execute(
@@ -455,14 +455,14 @@ async def test_what_retention_would_delete_is_told(run: Run, sql: Connection) ->
         old.id,
     )
     before = await rows(sql)
-    status, told, _ = run("retention", "--days", "90", "--generation-days", "60")
+    status, stdout, _ = run("retention", "--days", "90", "--generation-days", "60")
     assert status == 0
-    assert told == (
-        "after 90 days: 1 conversation with 2 messages would go, the oldest of 2024-02-29; starred ones that "
-        "stay: 1\nafter 60 days: 1 answer record would go\n"
+    assert stdout == (
+        "after 90 days: 1 conversation with 2 messages would be deleted, the oldest from 2024-02-29; "
+        "starred ones that are kept: 1\nafter 60 days: 1 answer record would be deleted\n"
     )
-    _, told, _ = run("retention", "--days", "90", "--favourites", "delete", "--json")
-    assert json.loads(told) == {
+    _, stdout, _ = run("retention", "--days", "90", "--favourites", "delete", "--json")
+    assert json.loads(stdout) == {
         "retention_days": 90,
         "generation_days": 0,
         "conversations": 2,
@@ -484,5 +484,6 @@ async def test_retention_reads_the_services_settings(
     monkeypatch.setenv("GENERATION_DAYS", "7")
     await talked(sql, uuid4(), "hi")
     assert run("retention")[1] == (
-        "after 30 days: 0 conversations with 0 messages would go\nafter 7 days: 0 answer records would go\n"
+        "after 30 days: 0 conversations with 0 messages would be deleted\n"
+        "after 7 days: 0 answer records would be deleted\n"
     )

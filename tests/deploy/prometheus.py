@@ -21,7 +21,7 @@ RULES = ROOT / "deploy" / "grafana" / "alerts" / "chat-api.rules.yml"
 
 
 class Prometheus:
-    """It scrapes a port of this machine as the job chat-api, and evaluates the alerts, once a second."""
+    """Scrapes a port of this machine as the job chat-api, and evaluates the alerts, once a second."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -72,14 +72,14 @@ class Prometheus:
         self._folder.cleanup()
 
     async def query(self, expression: str) -> list[Any]:
-        """What an expression yields now; it has to be a right one."""
+        """The current value of an expression, which must be valid."""
         answer = await self._get("/api/v1/query", query=expression)
         assert answer["status"] == "success", (expression, answer)
         result: list[Any] = answer["data"]["result"]
         return result
 
     async def rules(self) -> list[dict[str, Any]]:
-        """The alerts with their health, after each was evaluated."""
+        """The alerts with their health, once each has been evaluated."""
 
         async def evaluated() -> list[dict[str, Any]]:
             groups = (await self._get("/api/v1/rules"))["data"]["groups"]
@@ -95,7 +95,7 @@ class Prometheus:
                 if response.status != 200:
                     return False
         except aiohttp.ClientConnectionError:
-            return False  # not there yet
+            return False  # not listening yet
         return bool(await self.query('up{job="chat-api"} == 1'))
 
     async def _get(self, path: str, **parameters: str) -> dict[str, Any]:

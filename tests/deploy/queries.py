@@ -1,4 +1,4 @@
-"""All the PromQL that deploy/ and docs/ hold."""
+"""All PromQL in deploy/ and docs/."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def targets() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The dashboard's panels with each of their queries."""
+    """The dashboard's panels, each with its queries."""
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", ()):
             yield panel, target
 
 
 def promql() -> Iterator[tuple[str, str]]:
-    """Where a query stands, and the query, Grafana's variables replaced."""
+    """Each query with its place, and with Grafana's variables replaced."""
     for panel, target in targets():
         if target["datasource"]["type"] == "prometheus":
             yield f"panel {panel['title']}", _plain(target["expr"])

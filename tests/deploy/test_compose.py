@@ -23,7 +23,7 @@ from chat_api import cli
 from chat_api.dev.postgres.installation import binaries
 from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
-from chat_api.serving.supervisor import STOP_SECONDS
+from chat_api.serving.deadline import STOP_SECONDS
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.deploy.nginx.server import MAIN, Nginx, program
@@ -39,14 +39,14 @@ MINE = ("chat-api", "migrate")
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    """The file; its `${…}` as they stand."""
+    """The file, with its `${…}` unchanged."""
     read: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     return read
 
 
 @pytest.fixture(scope="module")
 def services(compose: dict[str, Any]) -> dict[str, Any]:
-    """Its services."""
+    """The services of the compose file."""
     found: dict[str, Any] = compose["services"]
     return found
 
@@ -64,7 +64,7 @@ def mounts(service: dict[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def test_it_is_as_the_specification_wants_it(compose: dict[str, Any]) -> None:
-    known = {key: value for key, value in compose.items() if key != "name"}  # younger than this schema
+    known = {key: value for key, value in compose.items() if key != "name"}  # newer than this schema
     jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).validate(known)
     assert re.fullmatch("[a-z0-9][a-z0-9_-]*", compose["name"])
 
@@ -130,7 +130,7 @@ def test_the_example_names_every_variable_and_holds_no_secret() -> None:
     assert variables(text) == example().keys()
     for name, value in example().items():
         assert not re.search("PASSWORD|KEY", name) or value == "", name
-    # A secret that is missing stops the start, instead of being empty.
+    # A missing secret stops the start, instead of being empty.
     for name in ("POSTGRES_PASSWORD", "SERVICE_PASSWORD", "GRAFANA_PASSWORD", "INTERNAL_API_KEY"):
         assert f"${{{name}:?" in text
 
@@ -138,7 +138,7 @@ def test_the_example_names_every_variable_and_holds_no_secret() -> None:
 def test_the_services_role_is_made_with_the_database_and_runs_it(
     services: dict[str, Any],
 ) -> None:
-    """On a server of its own, for roles are a whole server's: as PostgreSQL's image runs what is there."""
+    """As PostgreSQL's image runs the scripts. On a separate server, because roles are server-wide."""
     [(script, _)] = [each for each in mounts(services["postgres"]) if "initdb" in each[1]]
     with tempfile.TemporaryDirectory(prefix="chat-compose-") as folder:
         Path(folder).chmod(0o755)
@@ -245,7 +245,7 @@ def test_prometheus_takes_its_configuration(services: dict[str, Any], tmp_path: 
 
 
 class ComposeNginx(Nginx):
-    """nginx with the files that its container has, on a port of this machine."""
+    """nginx with its container's files, on a port of this machine."""
 
     def __init__(self, service: dict[str, Any], upstream: int | None) -> None:
         super().__init__("compose", "compose", {})
@@ -263,7 +263,7 @@ class ComposeNginx(Nginx):
         (self.folder / "nginx.conf").write_text(MAIN.format(folder=self.folder))
 
     def connect(self) -> aiohttp.ClientSession:
-        """A client of it."""
+        """A client for this nginx."""
         return aiohttp.ClientSession(f"http://127.0.0.1:{self.port}")
 
 

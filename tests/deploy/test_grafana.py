@@ -1,4 +1,4 @@
-"""The dashboard and the alerts fit what the service really tells; the real Prometheus understands them."""
+"""The dashboard and the alerts match what the service exports, and the real Prometheus accepts them."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ def _family(sample: str) -> str:
 async def test_label_values_that_are_named_are_told(
     settings: Settings, user: dict[str, str], model: ModelServer
 ) -> None:
-    """A query for a status, a reason or a state that there never is would be silent for ever."""
+    """A query for a status, reason or state that never occurs would be silent for ever."""
     async with processes.Service(settings, "--workers", "2") as service:
         await use(service, user, model)
         text = await scrape(service)
-    told: dict[tuple[str, str], set[str]] = {}
+    exported: dict[tuple[str, str], set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             for label, value in sample.labels.items():
-                told.setdefault((sample.name, label), set()).add(value)
+                exported.setdefault((sample.name, label), set()).add(value)
     for place, query in promql():
         for name, matchers in re.findall(r"\b(chat_\w+)\{([^}]*)\}", query):
             for label, operator, value in re.findall(r"(\w+)(=~?)\"([^\"]*)\"", matchers):
                 if label in TARGET_LABELS or (label, value) in [("status", "5.."), ("code", "rate_limited")]:
                     continue
-                values = told[name, label]
+                values = exported[name, label]
                 matching = (
                     [each for each in values if re.fullmatch(value, each)] if operator == "=~" else values
                 )
@@ -116,7 +116,7 @@ async def test_prometheus_scrapes_the_workers_and_evaluates_every_query(
 async def test_an_alert_fires_in_prometheus_when_its_case_is_real(
     settings: Settings, postgres: Postgres
 ) -> None:
-    """A service on a database that nobody migrated: one of the alerts that don't wait."""
+    """A service on a database that isn't migrated: one of the alerts without a delay."""
     port = processes.free_port()
     unmigrated = settings.model_copy(update={"database_url": postgres.dsn(), "worker_lease": 1})
     async with processes.Service(unmigrated, port=port), Prometheus(port) as prometheus:
@@ -200,7 +200,7 @@ async def test_every_figure_is_on_the_dashboard(settings: Settings) -> None:
 
 @pytest.fixture
 async def statements() -> list[str]:
-    """The runbook's SQL."""
+    """The SQL statements in the runbook."""
     blocks = re.findall(r"^ *```sql\n(.*?)^ *```", RUNBOOK.read_text(), re.DOTALL | re.MULTILINE)
     return [each.strip() for block in blocks for each in block.split(";") if each.strip()]
 

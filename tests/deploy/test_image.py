@@ -1,4 +1,4 @@
-"""The Dockerfile, read as its builder would: it can only be built where a container engine is."""
+"""The Dockerfile, read as a builder would read it, because building needs a container engine."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def last(keyword: str) -> str:
 
 
 def in_context(path: str) -> bool:
-    """Whether .dockerignore lets the path through: the last line that fits it, or a folder of it, decides."""
+    """Whether .dockerignore lets a path through. The last line that matches it or its folder decides."""
     through = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if not line or line.startswith("#"):
@@ -64,7 +64,7 @@ def test_last_stage_takes_over_the_environment_alone() -> None:
         "--from=build /opt/chat-api /opt/chat-api"
     ]
     assert not [each for each in final if each.keyword in ("ADD", "RUN")]
-    # The environment's links name the interpreter: it must lie at the same place in both.
+    # The environment's links name the interpreter, so it must be at the same path in both stages.
     assert build[0].rest.removesuffix(" AS build") == final[0].rest
 
 

@@ -13,7 +13,7 @@ FAST = {"fsync": "off"}
 
 @pytest.fixture(scope="session")
 def made_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cluster that was made and stopped; copying it is quicker than initdb."""
+    """A cluster that was made and stopped, because copying it is quicker than initdb."""
     folder = tmp_path_factory.mktemp("made") / "pg"
     with Postgres(folder, settings=FAST):
         pass
@@ -22,7 +22,7 @@ def made_cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data_dir(made_cluster: Path, tmp_path: Path) -> Path:
-    """A cluster of the test's own, not running."""
+    """A copy of the cluster for this test, not running."""
     return Path(shutil.copytree(made_cluster, tmp_path / "pg"))
 
 
@@ -40,14 +40,14 @@ def launch(request: pytest.FixtureRequest) -> Callable[[Path], Postgres]:
 
 @pytest.fixture
 def model_library() -> None:
-    """What the local model needs of the system; the test is skipped without it."""
+    """The system library that the local model needs; the test is skipped without it."""
     if (sentence := what_is_missing()) is not None:
         missing(sentence)
 
 
 @pytest.fixture
 def curl() -> None:
-    """What the printed line wants; the test is skipped without it."""
+    """The program that the printed line needs; the test is skipped without it."""
     program("bash", "brew install bash")
     program("curl")
 

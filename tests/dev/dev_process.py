@@ -1,4 +1,4 @@
-"""`python -m chat_api dev` as a process of the test's."""
+"""`python -m chat_api dev` as a process that the test starts."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ READY = "Ctrl-C ends it"
 
 
 class DevProcess:
-    """The command with `arguments`; what it prints is read line by line. Leaving its context ends it."""
+    """The command with `arguments`. Its output is read line by line, and leaving its context ends it."""
 
     def __init__(self, data_dir: Path, *arguments: str, **environment: str) -> None:
         self.said = ""
@@ -43,7 +43,7 @@ class DevProcess:
         return self._process.pid
 
     async def until(self, words: str, seconds: float = 60) -> str:
-        """Read until a line holds `words`; that line. The first start may have to fetch the model."""
+        """Read until a line contains `words`, and return it. The first start may have to fetch the model."""
         assert self._process.stdout is not None
         async with asyncio.timeout(seconds):
             async for line in self._process.stdout:
@@ -53,12 +53,12 @@ class DevProcess:
         raise AssertionError(f"it never said {words!r}, but:\n{self.said}")
 
     async def end(self, number: int, seconds: float) -> int:
-        """Send a signal; the exit status, within `seconds`."""
+        """Send a signal, and return the exit status within `seconds`."""
         self._process.send_signal(number)
         return await self.wait(seconds)
 
     async def wait(self, seconds: float = 60) -> int:
-        """The exit status, within `seconds`."""
+        """Wait for the exit status, at most `seconds`."""
         async with asyncio.timeout(seconds):
             said, _ = await self._process.communicate()
         self.said += said.decode()
@@ -67,17 +67,17 @@ class DevProcess:
 
     @property
     def page(self) -> str:
-        """The page's address that it printed."""
+        """The printed address of the page."""
         return self._printed(r"^  page +(\S+)$")
 
     @property
     def token(self) -> str:
-        """The token that it printed."""
+        """The printed token."""
         return self._printed(r"^  token +(\S+)$")
 
     @property
     def curl_line(self) -> str:
-        """The line to paste into bash."""
+        """The printed curl line, to paste into bash."""
         return self._printed(r"^(T=.*)$")
 
     def _printed(self, pattern: str) -> str:

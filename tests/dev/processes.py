@@ -1,4 +1,4 @@
-"""Looking at processes that aren't ours to wait for."""
+"""Looking at processes that aren't children of the test."""
 
 import subprocess
 import sys
@@ -10,10 +10,10 @@ _EXITING = 0x4  # PF_EXITING of Linux's include/linux/sched.h
 
 
 def parents(*, ending: bool = True) -> dict[int, int]:
-    """Process id to parent's process id, of every living process.
+    """Maps the id of each living process to that of its parent.
 
-    `ending` counts those that the system is taking down, too. Their files are closed one by one meanwhile, so
-    a process at the other end of a pipe may know of it before it is over. Only Linux tells them apart.
+    `ending` includes those that the system is taking down. It closes their files one by one, so a process at
+    the other end of a pipe may notice before they have ended. Only Linux can distinguish them.
     """
     if not _LINUX:
         listing = subprocess.run(
@@ -33,7 +33,7 @@ def parents(*, ending: bool = True) -> dict[int, int]:
 
 
 def descendants(pid: int) -> set[int]:
-    """The children of `pid`, and theirs."""
+    """The children of `pid`, and their descendants."""
     tree = parents()
     found: set[int] = set()
     new = {pid}
@@ -52,7 +52,7 @@ def command_line(pid: int) -> str:
 
 
 def wait_for_end(pids: set[int], seconds: float = 10) -> None:
-    """Return when none of `pids` lives; as they need not be our children, all one can do is look again."""
+    """Wait until none of `pids` lives. They may not be children of the test, so this has to poll."""
     deadline = time.monotonic() + seconds
     while living := pids & parents().keys():
         assert time.monotonic() < deadline, f"still there: {[command_line(pid) for pid in living]}"

@@ -1,4 +1,4 @@
-"""The development auth service: the real one's contract, for one user on one machine."""
+"""The development auth service keeps the real one's contract, for one user on one machine."""
 
 import stat
 import time

@@ -1,4 +1,4 @@
-"""Which protocol a model server speaks, found out by asking it."""
+"""Detecting a model server's protocol by asking the server."""
 
 from typing import Any
 
@@ -25,6 +25,12 @@ async def test_nanochat_is_known_by_its_current_model(aiohttp_server: AiohttpSer
     assert await detect(f"{base}/") == (base, "nanochat")
 
 
+async def test_chat_web_is_known_by_its_gpus(aiohttp_server: AiohttpServer) -> None:
+    server = await aiohttp_server(answering("/health", {"status": "ok", "ready": True, "num_gpus": 1}))
+    base = str(server.make_url("/")).rstrip("/")
+    assert await detect(f"{base}/") == (base, "chat_web")
+
+
 async def test_openai_is_known_by_its_list_of_models(aiohttp_server: AiohttpServer) -> None:
     server = await aiohttp_server(answering("/v1/models", {"object": "list", "data": []}))
     base = str(server.make_url("/")).rstrip("/")
@@ -42,7 +48,7 @@ async def test_a_modal_address_is_nanochat() -> None:
 @pytest.mark.parametrize("body", [[], "text", {"models": []}, None])
 async def test_a_server_of_another_kind_is_one_sentence(aiohttp_server: AiohttpServer, body: Any) -> None:
     server = await aiohttp_server(answering("/models", body))
-    with pytest.raises(DevError, match="look at --inference-url"):
+    with pytest.raises(DevError, match="check --inference-url"):
         await detect(str(server.make_url("/")))
 
 
@@ -53,7 +59,7 @@ async def test_a_page_of_html_is_one_sentence(aiohttp_server: AiohttpServer) -> 
     application = web.Application()
     application.router.add_get("/models", page)
     server = await aiohttp_server(application)
-    with pytest.raises(DevError, match="look at --inference-url"):
+    with pytest.raises(DevError, match="check --inference-url"):
         await detect(str(server.make_url("/")))
 
 
@@ -64,5 +70,5 @@ async def test_where_nobody_listens_is_one_sentence(unused_tcp_port: int) -> Non
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://host/v1", "http:///v1", "http://[::1/v1"])
 async def test_what_is_no_url_is_one_sentence(url: str) -> None:
-    with pytest.raises(DevError, match="is no URL"):
+    with pytest.raises(DevError, match="isn't a URL"):
         await detect(url)

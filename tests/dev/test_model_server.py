@@ -1,4 +1,4 @@
-"""The local model's server, with the real model."""
+"""The local model server, with the real model."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_it_ends_when_its_starter_is_gone(gguf: Path) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stdout.readline().startswith(b"http://")
-    process.stdin.close()  # as the death of the starter does
+    process.stdin.close()  # as when the process that started it dies
     assert process.wait(10) == 0
     process.stdout.close()
 
@@ -75,7 +75,7 @@ async def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(bytes(1000))
     server = ModelServer(tmp_path / "x.gguf", tmp_path / "model.log")
     with pytest.raises(
-        ModelError, match=r"does not start.*\(more in .*model\.log\).*--inference-url"
+        ModelError, match=r"doesn't start.*\(more in .*model\.log\).*--inference-url"
     ) as caught:
         await server.start()
     assert "\n" not in str(caught.value)

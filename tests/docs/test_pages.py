@@ -1,4 +1,4 @@
-"""The pages say what is true: settings, API, errors."""
+"""The pages match the code: settings, API, errors."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import ErrorType
 
 from chat_api import errors, transports
 from chat_api.app import create_app
 from chat_api.settings import Settings
+from chat_api.settings.platform_names import PLATFORM_NAMES
 from tests.support.chat import Client
 from tests.support.model_server import ModelServer
 from tests.support.tab import token_of
 
 
 def settings_table() -> str:
-    """The table of docs/settings.md, from the settings themselves."""
+    """The table of docs/settings.md, made from the settings themselves."""
     rows = [f"| `{name.upper()}` | {_default(field)} | {field.description} |" for name, field in _fields()]
     return "\n".join(["| Variable | Default | Purpose |", "|---|---|---|", *rows])
 
@@ -33,7 +36,7 @@ def _fields() -> list[tuple[str, FieldInfo]]:
 
 def _default(field: FieldInfo) -> str:
     default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    return "" if default == "" else f"`{default}`"
+    return "" if default in ("", None) else f"`{default}`"
 
 
 def test_the_settings_table_is_that_of_the_code(checkout: Path) -> None:
@@ -41,6 +44,16 @@ def test_the_settings_table_is_that_of_the_code(checkout: Path) -> None:
     table = re.search(r"<!-- settings: .*?-->\n(.*?)\n<!-- /settings -->", page, re.DOTALL)
     assert table is not None
     assert table[1] == settings_table()
+
+
+def test_the_page_has_the_platforms_names(checkout: Path) -> None:
+    page = (checkout / "docs" / "settings.md").read_text()
+    table = re.search(r"<!-- platform names: .*?-->\n(.*?)\n<!-- /platform names -->", page, re.DOTALL)
+    assert table is not None
+    rows = [f"| `{theirs.upper()}` | `{own.upper()}` |" for theirs, own in PLATFORM_NAMES.items()]
+    assert table[1].splitlines()[2:] == rows
+    assert set(PLATFORM_NAMES.values()) <= Settings.model_fields.keys()
+    assert PLATFORM_NAMES.keys().isdisjoint(Settings.model_fields)
 
 
 def test_every_setting_says_what_it_is_for() -> None:
@@ -72,6 +85,14 @@ def test_the_curl_examples_name_every_route(checkout: Path, settings: Settings) 
     assert routes - shown == set()
 
 
+def test_every_type_of_the_services_own_in_a_422_is_named(checkout: Path) -> None:
+    code = "".join(path.read_text() for path in (checkout / "chat_api").rglob("*.py"))
+    given = set(re.findall(r'(?:Invalid\.of|PydanticCustomError)\(\s*"(\w+)"', code))
+    page = (checkout / "docs" / "api.md").read_text()
+    shown = re.findall(r"`(\w+_\w+)`", page.partition("In a 422, `type` is")[2].partition("\n\n")[0])
+    assert sorted(shown) == sorted(given - set(get_args(ErrorType)))
+
+
 async def test_the_websocket_example_works(
     checkout: Path, client: Client, conversation: str, user: dict[str, str], model: ModelServer
 ) -> None:
@@ -90,7 +111,7 @@ async def test_the_websocket_example_works(
 
 
 def rows_after(page: Path, heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading or a table's own head."""
+    """The cells of the first table below a heading or a table's own header."""
     table = page.read_text().partition(f"\n{heading}")[2]
     rows = re.search(r"^\|[-|]+\|\n((?:\|.*\n)+)", table, re.MULTILINE)
     assert rows is not None, heading
@@ -131,4 +152,4 @@ def test_the_table_of_close_codes_has_each_that_the_service_sends(checkout: Path
     }
     shown = {int(row[0]) for row in rows_after(checkout / "docs" / "api.md", "| Close code |")}
     assert len(ours) >= 6
-    assert shown == ours | {1009}  # that one is aiohttp's
+    assert shown == ours | {1009}  # that one comes from aiohttp

@@ -25,7 +25,7 @@ COMMENTED = SUFFIXES | {"Dockerfile", "MANIFEST.in", "Makefile", "run", "setup.c
 
 @pytest.fixture(scope="module")
 def tracked() -> list[Path]:
-    """What git tracks of the tree; without git (an unpacked sdist), all but what tools made."""
+    """The files that git tracks; without git (an unpacked sdist), all files but generated ones."""
     root = Path(__file__).parents[2]
     git = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     if (root / ".git").exists():
@@ -59,7 +59,7 @@ def test_every_link_of_a_page_leads_somewhere(tracked: list[Path], checkout: Pat
 
 
 def headings(page: Path) -> set[str]:
-    """What links into a page may name, as GitHub writes it: of two equal ones, the second has a number."""
+    """The anchors of a page's headings, as GitHub makes them: of two equal ones, the second has a number."""
     titles = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     slugs = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
     seen: Counter[str] = Counter()
@@ -96,7 +96,7 @@ def test_every_section_that_a_comment_or_docstring_names_is_one(tracked: list[Pa
 
 
 def test_no_page_is_named_that_is_not_in_the_tree(tracked: list[Path], checkout: Path) -> None:
-    """The contract and the design are named by their paths, which the tests above follow."""
+    """The contract and the design are named by their paths, and the tests above follow those."""
     loose = {
         str(file.relative_to(checkout))
         for file in tracked
@@ -107,13 +107,13 @@ def test_no_page_is_named_that_is_not_in_the_tree(tracked: list[Path], checkout:
 
 
 def leads_somewhere(path: str, file: Path, checkout: Path) -> bool:
-    """From the top of the tree; a page in capitals also from beside the file."""
+    """Whether a path exists from the root; a page in capitals may also be beside the file."""
     places = [checkout] if "/" in path else [checkout, file.parent]
     return any(any(place.glob(path.rstrip("./"))) for place in places)
 
 
 def remarks(file: Path, checkout: Path) -> Iterator[str]:
-    """What a file says to people: comments and docstrings; of the service itself, every other string too."""
+    """A file's texts for people: comments and docstrings; for the service itself, all other strings, too."""
     if file.suffix == ".py":
         source = file.read_text()
         is_service = file.relative_to(checkout).parts[0] == "chat_api"
@@ -124,7 +124,7 @@ def remarks(file: Path, checkout: Path) -> Iterator[str]:
 
 
 def comments(source: str) -> Iterator[str]:
-    """Those of one file as one text, because a reference may go on in the next line."""
+    """A file's comments as one text, because a reference may continue on the next line."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     yield " ".join(token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT)
 

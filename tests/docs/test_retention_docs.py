@@ -28,7 +28,7 @@ def blocks_of(page: Path) -> list[str]:
 
 
 async def run(page: Path, database_url: str, folder: Path, user_id: object, *, only: str = "") -> str:
-    """What the page's commands print, all of them, or those of one block and what they need."""
+    """Run the page's commands, or those of one block and what they need, and return their output."""
     blocks = blocks_of(page)
     if only:
         blocks = ["\n".join(blocks[1].splitlines()[:5]) + "\n", *(block for block in blocks if only in block)]
@@ -47,7 +47,7 @@ async def run(page: Path, database_url: str, folder: Path, user_id: object, *, o
 
 
 async def age(sql: Connection, chat: Chat, days: int) -> None:
-    """As if all of a conversation were that old."""
+    """Make a conversation that old."""
     past = f"now() - interval '{days} days'"
     await sql.execute(f"update conversations set updated_at = {past} where id = $1", chat.id)
     await sql.execute(
@@ -59,7 +59,7 @@ async def age(sql: Connection, chat: Chat, days: int) -> None:
 
 
 async def talked(sql: Connection, days: int = 0) -> Chat:
-    """A question and its answer, that old."""
+    """A question and its answer, of that age."""
     chat = await Chat().open(sql)
     begun = await chat.begin(sql)
     await chat.speak(sql, (begun, 0, [{}]))
@@ -99,7 +99,7 @@ async def test_all_of_them_run_one_after_the_other(
     chat = await talked(sql)
     await talked(sql, 400)
     printed = await run(page, database_url, tmp_path, chat.user_id)
-    assert "after 365 days: 1 conversation with 2 messages would go" in printed
+    assert "after 365 days: 1 conversation with 2 messages would be deleted" in printed
     assert f"exported 1 conversation, 2 messages and 1 answer record of {chat.user_id}" in printed
     assert f"deleted 1 conversation, 2 messages and 1 answer record of {chat.user_id}" in printed
     assert await sql.fetchval("select count(*) from conversations") == 0
@@ -107,12 +107,12 @@ async def test_all_of_them_run_one_after_the_other(
 
 @pytest.mark.parametrize("only", ["retention.sweep", "users.delete"])
 def test_without_a_database_they_come_to_an_end(page: Path, tmp_path: Path, only: str) -> None:
-    """Cron hears of it, and no loop goes on for ever."""
+    """Cron gets a failure, and no loop runs for ever."""
     (block,) = (block for block in blocks_of(page) if only in block)
     ask = 'ask() { psql "$DATABASE_URL" -XAtq -F \' \' "$@"; }\n'
     done = subprocess.run(
         ["sh", "-c", block if "ask()" in block else ask + block],
-        capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path,
+        capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
         env={
             **os.environ, "PATH": f"{binaries(None)}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "DATABASE_URL": f"postgresql:///none?host={tmp_path}", "USER_ID": str(uuid4()),

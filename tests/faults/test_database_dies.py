@@ -1,4 +1,4 @@
-"""PostgreSQL killed, and a wire to it that breaks at the worst moments."""
+"""PostgreSQL is killed, and connections to it break at the worst moments."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,21 +14,12 @@ import asyncpg
 import pytest
 
 from chat_api.dev.postgres.server import Postgres
-from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
-from tests.faults.proxy import Proxy
 from tests.support.model_server import ModelServer
 from tests.support.persistent import Persistent
 from tests.support.processes import Service, children, lives, open_conversation
 from tests.support.reader import text_of
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Postgres]:
-    """A server to kill. What it has written stays with the system, which lives on, so it need not sync."""
-    with Postgres(tmp_path / "data", settings={"fsync": "off"}) as server:
-        apply_migrations(server.dsn())
-        yield server
+from tests.support.wire import DatabaseWire
 
 
 async def test_streams_outlive_a_killed_postgresql(
@@ -61,7 +50,7 @@ async def test_streams_outlive_a_killed_postgresql(
                 await reader.has(3)
             for call in calls:
                 call.finish("after")  # done waits for the database
-            while any(lives(pid) for pid in processes[1:]):  # noqa: ASYNC110 - init buries them
+            while any(lives(pid) for pid in processes[1:]):  # noqa: ASYNC110 - init reaps them
                 await asyncio.sleep(0.01)
             assert not any(reader.done for reader in readers)
             await asyncio.to_thread(own_server.start)
@@ -83,8 +72,8 @@ async def test_streams_outlive_a_killed_postgresql(
 async def test_an_answer_is_stored_once_whatever_the_wire_does(
     settings: Settings, database_url: str, user: dict[str, str], model: ModelServer, sql: Any, fault: str
 ) -> None:
-    async with Proxy(database_url) as proxy:
-        settings = settings.model_copy(update={"database_url": proxy.dsn, "worker_lease": 10.0})
+    async with DatabaseWire(database_url) as wire:
+        settings = settings.model_copy(update={"database_url": wire.url, "worker_lease": 10.0})
         async with Service(settings) as service:
             path = await open_conversation(service.session, user)
             reader = Persistent(itertools.repeat(service.session), path, user)
@@ -92,42 +81,42 @@ async def test_an_answer_is_stored_once_whatever_the_wire_does(
             call = await model.call()
             call.say("the ", "whole ")
             await reader.has(3)
-            # Only the statement that stores the answer has its text in one piece.
+            # Only the statement that stores the answer contains its whole text.
             if fault == "reply lost":
-                proxy.lose_reply_to = b"the whole answer"
+                wire.lose_reply_to = b"the whole answer"
             elif fault == "halved":
-                proxy.halve = b"the whole answer"
+                wire.halve = b"the whole answer"
             elif fault == "cut":
-                await proxy.cut()
+                wire.drop()
             else:
-                proxy.delay = 0.2
+                wire.delay = 0.2
             call.say("ans")
             await reader.has(4)
             call.finish("wer")
             await reading
-            assert (proxy.lose_reply_to, proxy.halve) == (None, None)
-            assert proxy.cuts or fault == "delayed"
+            assert (wire.lose_reply_to, wire.halve) == (None, None)
+            assert wire.cuts or fault == "delayed"
             assert [event.seq for event in reader.seen] == list(range(6))
             assert reader.attached == 1
             rows = await sql.fetch("select id, content from messages where role = 'assistant'")
             message_id = UUID(reader.seen[-1].data["message_id"])
             assert [tuple(row) for row in rows] == [(message_id, "the whole answer")]
             assert len(model.requests) == 1
-            proxy.delay = 0.0
+            wire.delay = 0.0
 
 
 async def test_an_answer_whose_beginning_nobody_heard_of_is_interrupted(
     settings: Settings, database_url: str, user: dict[str, str], model: ModelServer, sql: Any
 ) -> None:
     async with (
-        Proxy(database_url) as proxy,
-        Service(settings.model_copy(update={"database_url": proxy.dsn})) as service,
+        DatabaseWire(database_url) as wire,
+        Service(settings.model_copy(update={"database_url": wire.url})) as service,
     ):
         path = await open_conversation(service.session, user)
-        proxy.lose_reply_to = b"a message like no other"
+        wire.lose_reply_to = b"a message like no other"
         reader = Persistent(itertools.repeat(service.session), path, user, "a message like no other")
         await reader.ask("k")
-        assert proxy.lose_reply_to is None
+        assert wire.lose_reply_to is None
         rows = await sql.fetch("select content from messages")
         assert [row["content"] for row in rows] == ["a message like no other"]
         assert reader.seen[-1].data["finish_reason"] == "interrupted"

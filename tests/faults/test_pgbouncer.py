@@ -52,7 +52,7 @@ async def test_readers_on_other_workers_are_served_by_polling_alone(
                     assert await read_events(remote) == await read_events(local)
         rows = await sql.fetch("select content from messages where role = 'assistant' order by created_at")
         assert [row["content"] for row in rows] == ["a b c d", "a b c d", "a b c "]
-    # The sessions are everybody's: none of them has the service's limit.
+    # The sessions are shared with other clients, so none of them has the service's limit.
     with ExitStack() as stack:
         for _ in range(3):
             session = stack.enter_context(psycopg.connect(pooled_url.partition("?")[0]))
@@ -67,12 +67,45 @@ def test_a_dba_looks_at_the_queries_through_it(
     options: tuple[str, ...],
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", pooled_url)
-    for _ in range(3):  # whatever a call left prepared would be in the next one's way
+    for _ in range(3):  # a statement left prepared by one call would fail the next one
         assert main(["sql", "check"]) == 0, capsys.readouterr()
         for name in load_queries():
             assert main(["sql", "explain", name, *options]) == 0, capsys.readouterr()
     with psycopg.connect(pooled_url.partition("?")[0], prepare_threshold=None) as connection:
         assert connection.execute("select name from pg_prepared_statements").fetchall() == []
+
+
+def test_a_dba_is_told_of_one_that_the_url_does_not_announce(
+    pooled_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", pooled_url.partition("?")[0])
+    assert main(["sql", "check"]) == 1
+    assert "add ?pgbouncer=true to DATABASE_URL" in capsys.readouterr().out
+    monkeypatch.setenv("DATABASE_URL", pooled_url.replace("=true", "=false"))
+    assert main(["sql", "check"]) == 0
+
+
+async def test_one_that_the_url_does_not_announce_costs_a_503_and_a_line_that_says_what_to_do(
+    pooled_url: str, settings: Settings, user: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings.model_copy(update={"database_url": pooled_url.partition("?")[0]})
+    statuses: Counter[int] = Counter()
+    async with Service(settings) as one, Service(settings) as other:
+
+        async def use(number: int) -> None:
+            session = (one, other)[number % 2].session
+            for _ in range(5):
+                async with session.post("/api/conversations", headers=user) as response:
+                    statuses[response.status] += 1
+                async with session.get("/api/conversations", headers=user) as response:
+                    statuses[response.status] += 1
+
+        await asyncio.gather(*(use(number) for number in range(12)))
+    assert set(statuses) <= {200, 201, 503}
+    assert statuses[503]
+    lines = [line for line in capfd.readouterr().err.splitlines() if "database_pooler_unmarked" in line]
+    assert lines
+    assert all("?pgbouncer=true" in line for line in lines)
 
 
 async def test_limits_are_exact_through_it(

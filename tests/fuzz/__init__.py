@@ -1,1 +1,1 @@
-"""The API and its description held together, by thousands of made-up requests and frames: `make test-api`."""
+"""Compares the API with its description, by thousands of generated requests and frames: `make test-api`."""

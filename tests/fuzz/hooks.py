@@ -1,4 +1,4 @@
-"""What schemathesis can't know: how a page's cursor looks."""
+"""What schemathesis can't know: the format of a page's cursor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies
 
 
 def write_cursor(moment: datetime, last_id: UUID) -> str:
-    """As the service writes one."""
+    """A cursor as the service writes it."""
     return urlsafe_b64encode(f"{moment.isoformat()} {last_id}".encode()).decode()
 
 

@@ -1,4 +1,4 @@
-"""Requests that no client's library would send: each gets an answer, none gets a failure."""
+"""Requests that no client library would send: each gets a response, and none a 5xx."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from tests.support.chat import Client
 
-# Not Expect: where there is no route, aiohttp itself answers 500 to one that is no text.
+# Not Expect: without a route, aiohttp itself answers 500 if the header isn't text.
 HEADERS = (
     b"Accept",
     b"Authorization",
@@ -106,7 +106,7 @@ async def test_odd_requests_get_an_answer_and_no_failure(client: Client, user: d
 
 
 async def ask(client: Client, request: bytes) -> int:
-    """The status of the answer; 0 where the service waits for the rest of the request, or hangs up."""
+    """The status of the response; 0 if the service waits for the rest of the request, or hangs up."""
     assert client.port is not None
     reader, writer = await asyncio.open_connection(client.host, client.port)
     try:

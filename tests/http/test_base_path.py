@@ -52,7 +52,7 @@ async def test_a_conversation_goes_its_whole_way(client: Client, user: Headers, 
         path, headers={"Origin": "http://localhost:3000", "Access-Control-Request-Method": "PUT"}
     )
     assert (preflight.status, preflight.headers["Access-Control-Allow-Methods"]) == (200, "PUT")
-    # A dashboard that knows the routes needn't know where the service is mounted.
+    # A dashboard's queries for routes work wherever the service is mounted.
     figures = await (await client.get("/team/chat/metrics")).text()
     assert 'route="/api/conversations/{id}/messages",status="200"} 1.0' in figures
     assert "/team" not in figures

@@ -1,4 +1,4 @@
-"""The client in Node: copied from the service, and without what browsers and newer versions of Node have."""
+"""The client in Node: copied from the service, and without features of browsers and newer Nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.model_server import ModelServer
 from tests.support.tab import token_of
 
 NODE = shutil.which("node") or ""
-SECONDS = 30  # that a script may take on a busy machine
+SECONDS = 30  # for a script on a busy machine
 PRELUDE = """
 // Node 18 has none of these.
 for (const name of ["crypto", "CustomEvent", "WebSocket", "navigator"]) delete globalThis[name];
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not NODE, reason="the program node is not instal
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """The door and its folder, copied into a package."""
+    """client.js and its folder, copied into a package."""
     web = Path(str(resources.files("chat_api"))) / "web"
     shutil.copy(web / "client.js", tmp_path)
     shutil.copytree(web / "client", tmp_path / "client")
@@ -39,7 +39,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 async def run(folder: Path, script: str, *arguments: str) -> object:
-    """What a script prints, as JSON."""
+    """Run a script, and return the JSON that it prints."""
     (folder / "script.js").write_text(PRELUDE + script)
     process = await asyncio.create_subprocess_exec(
         NODE,

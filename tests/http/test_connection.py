@@ -1,8 +1,9 @@
-"""Connections before there is a request: too large, too slow, or no HTTP at all."""
+"""Connections without a valid request: too large, too slow, or not HTTP at all."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ GET = b"GET /api/health HTTP/1.1\r\nHost: x\r\n"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back until the service closed the connection, or fell silent."""
+    """What the service sent until it closed the connection, or fell silent."""
 
     status: int
     head: str
@@ -34,7 +35,7 @@ class Answer:
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[int]:
-    """The service as `chat-api serve` runs it; its port."""
+    """Run the service as `chat-api serve` does, and yield its port."""
     port, ready, stop = free_port(), asyncio.Event(), asyncio.Event()
     task = asyncio.create_task(serve(settings, port=port, ready=ready.set, stop=stop))
     try:
@@ -47,7 +48,7 @@ async def serving(settings: Settings) -> AsyncIterator[int]:
 
 
 async def send(port: int, *parts: bytes, pause: float = 0) -> bytes:
-    """Send these bytes; all that comes until the end."""
+    """Send these bytes, and return everything that arrives until the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for part in parts:
@@ -70,7 +71,7 @@ def read(came: bytes) -> Answer:
 
 @pytest.fixture
 async def port(settings: Settings) -> AsyncIterator[int]:
-    """A service with the default limits."""
+    """The port of a service with the default limits."""
     async with serving(settings) as port:
         yield port
 
@@ -124,6 +125,54 @@ async def test_what_is_no_http_gets_a_sentence_and_shows_up_in_no_log(port: int,
     assert "secret" not in f"{answer} {lines}"
 
 
+POST = b"POST /api/conversations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+@pytest.mark.parametrize("line", [POST, POST.replace(b"conversations", b"nowhere")], ids=["there", "nowhere"])
+@pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "cut"])
+async def test_a_body_without_its_encoding_ends_the_connection_and_says_so(
+    port: int, line: bytes, encoding: bytes, is_whole: bool
+) -> None:
+    """A client that isn't told sends its next request there, and loses it."""
+    request = line + b"Content-Encoding: " + encoding + b"\r\nContent-Length: 20\r\n\r\n"
+    answer = read(await send(port, request + b"this is not packed.."[: 20 if is_whole else 0]))
+    assert answer.status == 401
+    assert "connection: close" in answer.head
+
+
+async def test_a_packed_body_leaves_the_connection_open(port: int, user: dict[str, str]) -> None:
+    body = gzip.compress(b'{"title": "a"}')
+    lines = f"Authorization: {user['Authorization']}\r\nContent-Encoding: gzip\r\n".encode()
+    request = POST + lines + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    came = await send(port, request, GET + b"Connection: close\r\n\r\n", pause=0.2)
+    assert (came.count(b"HTTP/1.1 201 "), came.count(b"HTTP/1.1 200 ")) == (1, 1), came
+
+
+@pytest.mark.parametrize("encoding", [b"br", b"zstd"])
+async def test_an_encoding_that_is_not_known_is_named_as_the_fault(port: int, encoding: bytes) -> None:
+    request = POST + b"Content-Encoding: " + encoding + b"\r\nContent-Length: 2\r\n\r\n{}"
+    answer = read(await send(port, request))
+    assert (answer.status, answer.body["code"]) == (400, "invalid_json")
+    assert "gzip" in answer.body["detail"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"OPTIONS /api/conversations", b"PATCH /api/conversations", b"GET /nowhere"]
+)
+@pytest.mark.parametrize("expectation", [b"\xff", b"100-continue\xff", b"\xed\xa0\x80"])
+async def test_an_expectation_that_is_no_text_is_no_failure(
+    port: int, line: bytes, expectation: bytes
+) -> None:
+    with capture_logs() as lines:
+        answer = read(
+            await send(port, line + b" HTTP/1.1\r\nHost: x\r\nExpect: " + expectation + b"\r\n\r\n")
+        )
+    assert (answer.status, answer.body["code"]) == (400, "not_http")
+    assert "no-store" in answer.head
+    assert [line for line in lines if line["log_level"] in ("error", "critical")] == []
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -139,7 +188,7 @@ async def test_what_is_no_http_gets_a_sentence_and_shows_up_in_no_log(port: int,
     ],
 )
 async def test_a_request_of_which_two_may_be_made_is_none(port: int, headers: bytes) -> None:
-    """Smuggling: where a proxy and the service disagree on where a request ends, one hides in another."""
+    """Smuggling: if a proxy and the service disagree on where a request ends, it can hide another one."""
     hidden = b"0\r\n\r\nGET /api/health HTTP/1.1\r\nHost: hidden\r\nConnection: close\r\n\r\n"
     came = await send(port, b"POST /api/conversations HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n" + hidden)
     assert came.count(b"HTTP/1.") == 1
@@ -150,7 +199,7 @@ async def test_a_request_of_which_two_may_be_made_is_none(port: int, headers: by
 async def test_who_sends_no_whole_request_in_time_is_cut(settings: Settings, begun: bytes) -> None:
     async with serving(settings.model_copy(update={"request_timeout": 0.3})) as port:
         began = asyncio.get_running_loop().time()
-        drops = [b"x"] * 40  # a byte now and then, and never the end
+        drops = [b"x"] * 40  # a byte now and then, but never the end
         assert await send(port, begun, *(drops if begun else ()), pause=0.05) == b""
         assert asyncio.get_running_loop().time() - began < 4
         figures = await send(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

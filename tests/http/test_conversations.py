@@ -1,4 +1,4 @@
-"""A user's conversations: what they look like, how they page, and that nobody else sees them."""
+"""A user's conversations: their format, their pages, and that nobody else sees them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 CONVERSATION = {"id", "user_id", "title", "model_tag", "is_favorited", "created_at", "updated_at"}
 MESSAGE = {
     "id", "conversation_id", "role", "content", "token_count", "model_tag", "inference_time_ms", "created_at",
-    "finish_reason",
+    "finish_reason", "reasoning", "tool_calls", "tool_call_id", "usage",
 }  # fmt: skip
 LIST = "/api/conversations"
 
@@ -43,7 +43,7 @@ def cursor(*parts: object) -> str:
 
 
 async def add(sql: Sql, user_id: UUID, *times: datetime) -> list[str]:
-    """Conversations last touched at these times; their ids."""
+    """Store conversations last touched at these times, and return their ids."""
     rows = await sql.fetch(
         "insert into conversations (user_id, created_at, updated_at) select $1, t, t"
         " from unnest($2::timestamptz[]) t returning id",
@@ -60,7 +60,7 @@ async def get(client: Client, path: str, headers: Headers, **params: Any) -> Any
 
 
 async def walk(client: Client, headers: Headers, limit: int) -> list[list[str]]:
-    """Every page by its cursor: the ids on it."""
+    """Follow the cursors through all pages, and return the ids on each."""
     pages, cursor = [], {}
     while True:
         page = await get(client, LIST, headers, limit=limit, **cursor)
@@ -84,7 +84,7 @@ async def test_a_new_conversation_has_every_field_and_its_defaults(
     assert datetime.fromisoformat(body["created_at"]).utcoffset() == timedelta(0)
     assert body["updated_at"] == body["created_at"]
     opened = await get(client, f"{LIST}/{body['id']}", user)
-    assert opened == {**body, "messages": [], "generation": None}
+    assert opened == {**body, "messages": [], "has_more": False, "generation": None, "unanswered": None}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,6 @@ async def test_a_title_comes_back_as_it_was_given(client: Client, user: Headers,
 @pytest.mark.parametrize(
     ("method", "body", "loc"),
     [
-        ("POST", {"title": ""}, ["body", "title"]),
         ("POST", {"title": "x" * 501}, ["body", "title"]),
         ("POST", {"title": 5}, ["body", "title"]),
         ("POST", {"title": "a\0b"}, ["body", "title"]),
@@ -152,7 +151,7 @@ async def test_nulls_of_an_older_service_read_as_defaults(client: Client, user: 
     assert (await get(client, LIST, user))["items"] == [made]
     opened = await get(client, f"{LIST}/{made['id']}", user)
     message = opened.pop("messages")[0]
-    assert opened == {**made, "generation": None}
+    assert opened == {**made, "has_more": False, "generation": None, "unanswered": None}
     assert message.keys() == MESSAGE
     assert (message["token_count"], message["inference_time_ms"], message["model_tag"]) == (0, 0, "")
     assert message["finish_reason"] is None
@@ -160,7 +159,9 @@ async def test_nulls_of_an_older_service_read_as_defaults(client: Client, user: 
     assert await starred.json() == {**made, "is_favorited": True}
 
 
-async def test_messages_come_oldest_first(client: Client, user: Headers, conversation: str, sql: Sql) -> None:
+async def test_messages_come_in_the_order_in_which_they_were_stored(
+    client: Client, user: Headers, conversation: str, sql: Sql
+) -> None:
     now = datetime.now(UTC)
     for minutes, role, content in [
         (3, "assistant", "b"),
@@ -173,8 +174,8 @@ async def test_messages_come_oldest_first(client: Client, user: Headers, convers
             conversation.rpartition("/")[2], role, content, now - timedelta(minutes=minutes),
         )  # fmt: skip
     messages = (await get(client, conversation, user))["messages"]
-    assert [message["content"] for message in messages] == ["s", "a", "b", "c"]
-    assert [message["finish_reason"] for message in messages] == [None, None, "stop", None]
+    assert [message["content"] for message in messages] == ["b", "s", "a", "c"]
+    assert [message["finish_reason"] for message in messages] == ["stop", None, None, None]
 
 
 async def test_a_conversation_tells_of_the_answer_being_written(
@@ -190,6 +191,7 @@ async def test_a_conversation_tells_of_the_answer_being_written(
         }  # fmt: skip
         assert generation["status"] == "running"
         assert generation["last_event_id"] == token.id
+        assert start.data.pop("history") == {"sent": 1, "left_out": 0}
         assert {"generation_id": generation["id"], **generation}.items() >= start.data.items()
         assert datetime.fromisoformat(generation["started_at"]).utcoffset() == timedelta(0)
         call.finish()
@@ -261,7 +263,7 @@ async def test_paging_by_cursor_is_steady_while_others_write(
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
-        await client.post(LIST, headers=user)  # above every page
+        await client.post(LIST, headers=user)  # a new one, above every page
         await client.put(f"{LIST}/{ids[0]}", headers=user, json={"title": "moves up"})
     assert seen == ids
 
@@ -283,7 +285,7 @@ async def test_paging_by_cursor_is_steady_while_others_write(
         ({"cursor": "\0"}, "cursor"),
         ({"cursor": "x" * 201}, "cursor"),
         ({"cursor": cursor("2025-01-01", "")}, "cursor"),
-        ({"cursor": cursor("9999-12-31T23:59:59-23:59", uuid4())}, "cursor"),  # past the calendar's end
+        ({"cursor": cursor("9999-12-31T23:59:59-23:59", uuid4())}, "cursor"),  # beyond the last date
     ],
 )
 async def test_a_place_in_the_list_that_is_none_is_refused(
@@ -353,7 +355,7 @@ async def test_someone_elses_conversation_is_as_one_that_is_not_there(
 ) -> None:
     before = await get(client, conversation, user)
     real = conversation.rpartition("/")[2]
-    misplaced = real.replace("-", "")[:31] + "----" + real[-1]  # Python would read it, and find the real one
+    misplaced = real.replace("-", "")[:31] + "----" + real[-1]  # Python would parse it as the real id
     answers = []
     for name, headers in [
         (real, auth.sign_in()),

@@ -1,4 +1,4 @@
-"""Browsers: which pages may call this service, and what they may read of its answers."""
+"""CORS: which pages may call this service, and what they may read of its responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def settings(settings: Settings) -> Settings:
 
 
 def readable(response: ClientResponse, origin: str) -> bool:
-    """Whether a browser shows this answer to a page of that origin."""
+    """Whether a browser lets a page of that origin read this response."""
     assert "Origin" in response.headers.get("Vary", ""), "a shared cache must not mix origins up"
     if "Access-Control-Allow-Origin" not in response.headers:
         return False

@@ -1,4 +1,4 @@
-"""The API describes itself: all of it, in documents that hold, for programs and for people."""
+"""The API's description of itself is complete, valid and true, for programs and for people."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ async def asyncapi(client: Client) -> Document:
 
 
 def operations(document: Document) -> Iterator[tuple[str, str, Document]]:
-    """(method, path, operation) of each."""
+    """The (method, path, operation) of each operation."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 
 
 def holds(value: Any, schema: Any, document: Document) -> None:
-    """The value fits a schema of the document."""
+    """Check that a value matches a schema of the document."""
     whole = {"components": document["components"], "allOf": [schema]}
     DRAFT(whole, format_checker=DRAFT.FORMAT_CHECKER).validate(value)
 
@@ -115,7 +115,7 @@ async def test_an_unknown_address_is_answered_as_the_description_says(
     openapi: Document, client: Client, user: dict[str, str]
 ) -> None:
     said = " ".join(openapi["info"]["description"].split())
-    assert "without a token 401 (`unauthorized`), with one 404 (`not_found`)" in said
+    assert "401 (`unauthorized`) without a token and 404 (`not_found`) with one" in said
     for headers, status, code in (({}, 401, "unauthorized"), (user, 404, "not_found")):
         response = await client.get("/api/elsewhere", headers=headers)
         assert (response.status, (await response.json())["code"]) == (status, code)
@@ -127,7 +127,7 @@ async def test_only_what_opens_something_is_called_so(openapi: Document) -> None
     assert [path for (_, path), summary in summaries.items() if summary.startswith("Open ")] == ["/api/ws"]
 
 
-# No operation's: socket commands, other methods, what is no request, a kind that comes as one of its parts.
+# Not of operations: socket commands, other methods, what isn't a request, a kind that only has subkinds.
 ELSEWHERE = {"rate_limited", "too_many_subscriptions", "method_not_allowed", "unavailable"}
 ELSEWHERE |= {"not_http", "headers_too_large"}
 
@@ -171,26 +171,43 @@ async def test_a_document_that_is_known_is_not_sent_again(client: Client) -> Non
         assert (await client.get(path, headers={"If-None-Match": '"other"'})).status == 200
 
 
-def same_keys(data: Document, model: type[BaseModel]) -> None:
-    """The data has the model's fields, each of its type, and no other."""
-    assert set(data) == set(model.model_fields)
+async def test_every_schema_is_referred_to(openapi: Document, asyncapi: Document) -> None:
+    for document, alone in ((openapi, set()), (asyncapi, {"Command"})):  # the commands as one type
+        text = json.dumps(document)
+        names = document["components"]["schemas"]
+        assert {name for name in names if f'"#/components/schemas/{name}"' not in text} == alone
+
+
+def same_keys(data: Document, model: type[BaseModel], *, without: frozenset[str] = frozenset()) -> None:
+    """Whether data has the model's fields `without` some, each of its type, and no others."""
+    assert set(data) == set(model.model_fields) - without
     model.model_validate_json(orjson.dumps(data), strict=True)
+
+
+UNTIMED = frozenset({"retry_after"})  # what a failure lacks if the model server names no time
 
 
 def test_events_are_those_described() -> None:
     ids = uuid4(), uuid4(), uuid4()
     for data, model in (
-        (events.start(*ids), described.Start),
+        (events.start(*ids, {"sent": 1, "left_out": 0}), described.Start),
         (events.token("a", {}), described.Token),
+        (events.reasoning("a", {}), described.Reasoning),
+        (events.tool_call(0, "c1", "f", "{"), described.ToolCallPiece),
         (events.reset("a"), described.Reset),
-        (events.error(errors.InferenceError()), described.Failure),
+        (events.reset("", "b", [{"id": "c1", "name": "f", "arguments": "{}"}]), described.Reset),
         (events.done(None, "stop", 1, 2), described.Done),
         (events.done(ids[0], "error", 1, 2), described.Done),
+        (events.done(ids[0], "tool_calls", 1, 2, {"prompt_tokens": 3}), described.Done),
     ):
         same_keys(orjson.loads(data), model)
-    assert {model.__name__.lower() for model in described.DATA} - {"failure"} | {"error"} == {
-        kind.decode() for kind in events.KINDS.values()
-    }
+    same_keys(orjson.loads(events.error(errors.InferenceError())), described.Failure, without=UNTIMED)
+    busy = errors.InferenceUnavailable()
+    busy.retry_after = 42  # as the model server names it
+    same_keys(orjson.loads(events.error(busy)), described.Failure)
+    names = {"failure": "error", "toolcallpiece": "tool_call"}
+    kinds = {names.get(name, name) for name in (model.__name__.lower() for model in described.DATA)}
+    assert kinds == {kind.decode() for kind in events.KINDS.values()}
 
 
 async def test_frames_are_those_described(
@@ -202,11 +219,14 @@ async def test_frames_are_those_described(
         same_keys(
             await tab.ask("auth", token=user["Authorization"].removeprefix("Bearer ")), described.ReadyFrame
         )
-        same_keys(await tab.ask("send", conversation, content="hi"), described.AckFrame)
+        ack = await tab.ask("send", conversation, content="hi")
+        same_keys(ack, described.AckFrame, without=frozenset({"stopped"}))
         frames = await tab.events()
         model.refuse, model.say = None, ["a"]
         await tab.ask("send", conversation, content="hi")
         frames += await tab.events()
+        ack = await tab.ask("stop", conversation)
+        same_keys(ack, described.AckFrame, without=frozenset({"user_message_id"}))
     kinds: dict[str, type[BaseModel]] = {
         "start": described.StartFrame,
         "token": described.TokenFrame,
@@ -216,7 +236,7 @@ async def test_frames_are_those_described(
     assert {frame["type"] for frame in frames} == set(kinds)
     for frame in frames:
         frame.pop("gpu", None)
-        same_keys(frame, kinds[frame["type"]])
+        same_keys(frame, kinds[frame["type"]], without=UNTIMED if frame["type"] == "error" else frozenset())
 
 
 async def test_answers_are_those_described(chat: Chat, model: ModelServer) -> None:
@@ -286,6 +306,6 @@ async def test_below_a_path_all_of_it_is_the_same_and_there(start: Start, settin
 
 
 def test_every_declaration_belongs_to_a_route(settings: Settings) -> None:
-    api = settings.model_copy(update={"web_ui": "off"})  # the page's files are no part of the API
+    api = settings.model_copy(update={"web_ui": "off"})  # the page's files aren't part of the API
     handlers = {route.handler for route in create_app(api).router.routes()}
     assert all(declared(handler) for handler in handlers if handler.__module__.startswith("chat_api.routes."))

@@ -1,4 +1,4 @@
-"""The service as a part of another aiohttp application."""
+"""The service mounted in another aiohttp application."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def open_embedded(client: Client, user: Headers) -> Chat:
 
 @pytest.fixture
 async def embed(model: ModelServer, auth: AuthService) -> AsyncIterator[Embed]:
-    """Run an application with the service below a path of it; `site` may be one that has more."""
+    """Run an application with the service mounted below a path; `site` may have more routes."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def run(
@@ -192,7 +192,7 @@ async def test_pages_of_the_front_end_are_let_in(client: Client, chat: Chat, use
 
 @pytest.fixture
 def seen() -> list[tuple[str, int, dict[str, Any]]]:
-    """What a middleware of the site saw: path, status and log context after the request."""
+    """What a middleware of the site sees: path, status, and log context after the request."""
     return []
 
 
@@ -229,7 +229,7 @@ async def test_the_sites_middlewares_and_signals_go_around_it(
     model: ModelServer,
 ) -> None:
     client = await embed(settings, site)
-    forwarded = user | {"X-Forwarded-For": "203.0.113.9"}  # which nginx would add
+    forwarded = user | {"X-Forwarded-For": "203.0.113.9"}  # as nginx would add it
     chat = await open_embedded(client, forwarded)
     assert text_of(await chat.exchange(model, "tea")) == "tea"
     response = await client.get(chat.path, headers=user)
@@ -241,7 +241,7 @@ async def test_the_sites_middlewares_and_signals_go_around_it(
         (chat.path, 200),
         ("/", 200),
     ]
-    # Its log context is its own again: no user's id goes into its next line.
+    # The site's log context is its own again, so its next line has no user's id.
     assert [context for *_, context in seen] == [{"trace_id": "the-sites", "page": path} for path, *_ in seen]
 
 

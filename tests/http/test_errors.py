@@ -1,4 +1,4 @@
-"""Every error is one a person can act on and a program can tell apart, and tells nothing internal."""
+"""A person can act on every error, a program can identify it, and it reveals nothing internal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIST = "/api/conversations"
 
 
 async def refused(response: ClientResponse, status: int, code: str) -> dict[str, Any]:
-    """Its body, which has the agreed form."""
+    """Check an error's status and format, and return its body."""
     assert response.status == status, await response.text()
     assert response.content_type == "application/json"
     assert response.headers["X-Trace-Id"]
@@ -46,7 +46,7 @@ async def refused(response: ClientResponse, status: int, code: str) -> dict[str,
         b"{",
         b"\xff\xfe",
         b'{"title": "\xff"}',
-        b'{"title": "\\ud800"}',  # half a surrogate pair
+        b'{"title": "\\ud800"}',  # a lone surrogate
         b'{"title": "\\udc00\\ud800"}',
         b'{"title": "a"} {}',
         b"{'title': 1}",
@@ -107,7 +107,7 @@ async def test_a_compressed_body_that_is_broken_is_the_callers_fault(client: Cli
 
 
 async def test_an_unknown_address_is_told_only_to_who_is_signed_in(client: Client, user: Headers) -> None:
-    for path in ("/huh", "/api", "/api/huh", "/api/conversations/", "/api/conversations/a/b/c", "/%00"):
+    for path in ("/huh", "/api", "/api/huh", "/api/huh/", "/api/conversations/a/b/c", "/%00"):
         await refused(await client.get(path), 401, "unauthorized")
         await refused(await client.get(path, headers=user), 404, "not_found")
 
@@ -230,7 +230,10 @@ async def test_an_unforeseen_failure_tells_nothing_of_itself(
     body = await refused(
         await client.post(LIST, headers=user, json={"title": "my secret"}), 500, "internal_error"
     )
-    assert body == {"detail": "Something went wrong in this service; try again.", "code": "internal_error"}
+    assert body == {
+        "detail": "Something went wrong in the service; the details are in its log.",
+        "code": "internal_error",
+    }
 
 
 @pytest.mark.parametrize(
@@ -283,7 +286,7 @@ async def test_every_answer_carries_the_callers_sane_trace_id_or_a_new_one(
 
 
 async def raw(client: Client, request: bytes, *, leave: bool = False) -> bytes:
-    """What comes back to these bytes."""
+    """Send these bytes, and return the response."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(request)
     if leave:
@@ -326,7 +329,7 @@ async def test_a_caller_that_leaves_while_sending_is_no_failure_of_the_service(
     await raw(client, head + b'\r\n\r\n{"title"', leave=True)
     metrics = client.app[METRICS]  # type: ignore[union-attr]
     async with asyncio.timeout(5):
-        while (counted := (await metrics.exposition()).decode()).count("POST") == 0:  # noqa: ASYNC110 - no event tells
+        while (counted := (await metrics.exposition()).decode()).count("POST") == 0:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
     assert 'route="/api/conversations",status="499"' in counted
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
@@ -351,11 +354,11 @@ async def test_a_failed_answer_of_one_piece_is_the_error_itself(
     response = await client.post(
         f"{conversation}/messages", headers=user, json={"content": "hi", "stream": False}
     )
-    assert "secret" not in str(await refused(response, 502, "inference_rejected"))
+    assert "secret" not in str(await refused(response, 502, "inference_error"))
 
 
 def below(kind: type[ChatError], depth: int = 0) -> Iterator[str]:
-    """The lines of the tree in the docstring of chat_api/errors.py, from one kind on."""
+    """The lines of the tree in the docstring of chat_api/errors.py, starting with one kind."""
     if not kind.__name__.startswith("_"):
         yield f"{'    ' * depth}{kind.__name__} {kind.status}"
         depth += 1

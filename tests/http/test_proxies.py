@@ -1,4 +1,4 @@
-"""Proxies in front of the service: whose word is believed, and what for."""
+"""Proxies in front of the service: which are trusted, and for what."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INSIDE = Proxies.parse("127.0.0.1, 10.0.0.0/8,2001:db8::/32, UNIX")
         (["203.0.113.9", "10.1.2.3, 10.1.2.4"], "203.0.113.9"),
         (["2001:DB8::7,2001:db9::1,2001:db8::9"], "2001:db9::1"),
         (["10.9.9.9, 10.1.2.3"], "10.9.9.9"),
-        # What the client sent itself:
+        # Sent by the client itself:
         (["127.0.0.1, 203.0.113.9"], "203.0.113.9"),
         (["10.9.9.9", "203.0.113.9, 10.1.2.3"], "203.0.113.9"),
         (["<script>, 203.0.113.9"], "203.0.113.9"),
@@ -39,7 +39,7 @@ INSIDE = Proxies.parse("127.0.0.1, 10.0.0.0/8,2001:db8::/32, UNIX")
         (["[2001:db9::1]"], "2001:db9::1"),
         (["::ffff:203.0.113.9"], "203.0.113.9"),
         (["\t203.0.113.9 "], "203.0.113.9"),
-        # Nothing that could be one:
+        # Values that can't be valid:
         ([], "127.0.0.1"),
         ([""], "127.0.0.1"),
         (["unknown"], "127.0.0.1"),
@@ -97,7 +97,7 @@ def test_the_host_is_a_host(said: list[str], meant: str | None) -> None:
 
 
 async def remote(client: Client | ClientSession, headers: Headers) -> str:
-    """The client's address in the log line of a request."""
+    """The client's address in a request's log line."""
     with capture_logs() as lines:
         async with client.get("/api/health", headers=headers) as response:
             assert response.status == 200

@@ -1,4 +1,4 @@
-"""The modules of the page and of the client: which imports which, and how long each is."""
+"""The modules of the page and of the client: who imports whom, and how long each module is."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ EXPORT = re.compile(
 
 
 def resolve(name: str, specifier: str) -> str:
-    """The path below web/ that a module means by this."""
+    """The path below web/ that a module's import means."""
     assert specifier.startswith(("./", "../")), f"{name} imports {specifier}"
     return (WEB / name).parent.joinpath(specifier).resolve().relative_to(WEB.resolve()).as_posix()
 
 
 def imports(name: str) -> set[str]:
-    """What a module imports statically."""
+    """The static imports of a module."""
     return {resolve(name, specifier) for specifier in STATEMENT.findall(MODULES[name])}
 
 
 def graph() -> dict[str, set[str]]:
-    """Each module of ours, with those that it imports."""
+    """Each module except vendored ones, with its imports."""
     return {name: {each for each in imports(name) if not each.startswith("vendor/")} for name in MODULES}
 
 
 def room(name: str) -> str:
-    """The folder of a module below page/; other modules are by themselves."""
+    """The folder of a module in page/; for others, the module itself."""
     folder, _, _ = name.rpartition("/")
     return folder if folder.startswith("page/") else name
 

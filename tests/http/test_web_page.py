@@ -1,4 +1,4 @@
-"""The web page's files: public, revalidated, and fenced in by their headers."""
+"""The web page's files: public, revalidated, and restricted by their headers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def directives(policy: str) -> dict[str, str]:
 
 
 def page_addresses(page: str) -> list[str]:
-    """What a page loads or leads to."""
+    """The URLs that a page loads or links to."""
     found = Tags(page).found
     return [str(tag[name]) for _, tag in found for name in ("src", "href") if name in tag]
 
@@ -70,7 +70,7 @@ async def test_the_page_names_each_module_beforehand(client: Client) -> None:
     modules = {
         f"web/{name}" for name in ASSETS if name.endswith(".js") and name.startswith(("client/", "page/"))
     }
-    modules -= {"web/page/main.js", "web/page/theme.js"}  # scripts of the page itself
+    modules -= {"web/page/main.js", "web/page/theme.js"}  # inline scripts
     libraries = re.findall(
         r'from "\.\./\.\./(vendor/.*?)"', (web_dir() / "page" / "ui" / "libraries.js").read_text()
     )
@@ -193,7 +193,7 @@ async def test_below_a_path_everything_of_it_is_there_too(start: Start, settings
 
 
 def test_no_file_of_the_page_writes_html_itself() -> None:
-    """DOMPurify returns nodes: there is no need for a sink, and so no way around it."""
+    """DOMPurify returns nodes, so no file needs an HTML sink, and there is no way around DOMPurify."""
     sinks = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function")
     for path in (web_dir() / "page").rglob("*.js"):
         assert not [sink for sink in sinks if sink in Path(path).read_text()], path.name

@@ -1,4 +1,4 @@
-"""/api/models and the swap: the inference service's own words, or a clear error."""
+"""/api/models and /api/models/swap: the inference service's own response, or a clear error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aioresponses import aioresponses
 from chat_api.settings import Settings
 from tests.conftest import Client, Start
 from tests.support.auth_service import AuthService
-from tests.support.interception import mended
+from tests.support.interception import intercepted
 from tests.support.model_server import ModelServer
 
 Headers = dict[str, str]
@@ -29,8 +29,8 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def inference() -> Iterator[aioresponses]:
-    """The inference service; everything else on loopback is real."""
-    with mended() as server:
+    """The inference service; calls to loopback are real."""
+    with intercepted() as server:
         yield server
 
 
@@ -78,11 +78,14 @@ REFUSALS: list[tuple[dict[str, Any], int, str]] = [
     ({"exception": ClientConnectionError("10.0.0.7 refused")}, 503, "inference_unavailable"),
     ({"exception": TimeoutError()}, 503, "inference_unavailable"),
     ({"exception": OSError("no route to 10.0.0.7")}, 503, "inference_unavailable"),
+    ({"status": 408}, 503, "inference_unavailable"),
     ({"status": 429}, 503, "inference_unavailable"),
+    ({"status": 524}, 503, "inference_unavailable"),
+    ({"status": 529}, 503, "inference_unavailable"),
     ({"status": 502, "body": "10.0.0.7"}, 503, "inference_unavailable"),
     ({"status": 503}, 503, "inference_unavailable"),
     ({"status": 504}, 503, "inference_unavailable"),
-    ({"status": 500, "body": "Traceback 10.0.0.7"}, 502, "inference_rejected"),
+    ({"status": 500, "body": "Traceback 10.0.0.7"}, 502, "inference_error"),
     ({"status": 401}, 502, "inference_rejected"),
     ({"status": 403, "payload": {"detail": "wrong key for 10.0.0.7"}}, 502, "inference_rejected"),
     ({"body": ""}, 502, "inference_broken"),

@@ -1,4 +1,4 @@
-"""The nanochat protocol, to the letter of docs/contract.md section 4, and within the service's limits."""
+"""The nanochat protocol, exactly as in docs/contract.md section 4, and within the service's limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.tab import open_tab
 
 
 def prompt(*contents: str, system: str = "") -> Prompt:
-    """Turns of these contents, the user's and the assistant's in turn; the user's is the last."""
+    """A prompt with these contents, alternately the user's and the assistant's, the last one the user's."""
     turns = [Turn("assistant" if place % 2 else "user", content) for place, content in enumerate(contents)]
     assert turns[-1].role == "user"
     return Prompt(system, turns, "default", Options(0.8, 1024, None))
@@ -48,11 +48,12 @@ async def test_other_fields_of_an_event_pass_through(chat: Chat, model: ModelSer
     response, call, _ = await chat.begin(model)
     fields = {"gpu": 3, "logprob": -0.5, "top": ["é", {"x": None}], "error": None, "done": False}
     call.send({"token": "a", **fields}, {"queue": 2}, {"token": "b", "done": True, "stats": {"n": 1}})
-    first, second, done = await read_events(response)
+    first, own, second, done = await read_events(response)
     del fields["done"]
     assert first.data == {"token": "a", **fields}
+    assert own.data == {"queue": 2}
     assert second.data == {"token": "b", "stats": {"n": 1}}
-    assert (done.seq, done.data["token_count"]) == (3, 2)
+    assert (done.seq, done.data["token_count"]) == (4, 2)
 
 
 @pytest.mark.parametrize(("given", "reason"), [("length", "length"), ("stop", "stop"), (7, "stop")])
@@ -114,7 +115,7 @@ class TestFittingTheLimits:
         assert (turns[0], turns[-1]) == (Turn("user", "102"), Turn("user", "600"))
 
     def test_of_a_turn_that_is_too_long_the_newest_part_stays(self) -> None:
-        """Questions that were never answered are one turn, and the last of them is what is asked now."""
+        """Questions that were never answered form one turn, and the last of them is the current one."""
         turns = fit(prompt("x" * 8000 + "\n\nthe question"))
         assert len(turns[0].content) == 8000
         assert turns[0].content.endswith("x\n\nthe question")
@@ -124,6 +125,11 @@ class TestFittingTheLimits:
         [turn] = fit(prompt(content, system="s" * 9000))
         assert len(turn.content) <= 8000
         assert turn.content.endswith(content)
+
+    def test_an_empty_turn_is_left_out(self) -> None:
+        """An answer of thinking alone has no text, and the service refuses an empty message."""
+        assert [turn.content for turn in fit(prompt("a", "", "b"))] == ["a", "b"]
+        assert [turn.content for turn in fit(prompt("a", "b", ""))] == ["a", "b", ""]  # a question stays
 
     def test_the_instructions_count(self) -> None:
         turns = fit(prompt(*["a" * 6400] * 5, system="s" * 1000))
@@ -175,4 +181,4 @@ async def test_an_event_that_is_nested_deeply_holds_up_no_reader_at_another_work
     call.finish("c")
     here = await read_events(response)
     assert [event.data for event in await read_events(attached)][2:] == [event.data for event in here]
-    assert here[-2].data["error"] == "inference_broken"
+    assert (text_of(here), here[-1].data["finish_reason"]) == ("c", "stop")

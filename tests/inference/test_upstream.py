@@ -1,4 +1,4 @@
-"""The connection to the model server: every form of an answer, every way to break it, nothing left behind."""
+"""The connection to the model server: every form of response, every way to break it, nothing left behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import uvloop
 
 from chat_api import errors, events
 from chat_api.inference.base import read_object
-from chat_api.inference.event_parser import MAX_EVENT_BYTES, EventParser, EventTooLarge
+from chat_api.inference.event_parser import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
 from chat_api.inference.response import MAX_HEAD_BYTES, Response
 from chat_api.inference.upstream import Upstream, _ssl_context
 from chat_api.relay import Log
@@ -27,7 +27,7 @@ TLS = Path(__file__).parents[1] / "support" / "fixtures" / "tls"
 
 
 class Reader:
-    """Keeps what it is told; `end` in an event is the end."""
+    """Keeps the events' data; the event `end` ends the stream."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.seen: list[bytes] = []
@@ -37,7 +37,14 @@ class Reader:
         self.seen.append(data)
         if self._error is not None:
             raise self._error
-        return "told" if data == b"end" else None
+        return "ended" if data == b"end" else None
+
+    def named(self, name: bytes, data: bytes) -> str | None:
+        return self.event(b"%b=%b" % (name, data))
+
+    def whole(self, data: bytes) -> str:
+        self.seen.append(data)
+        return "whole"
 
     def end(self) -> str:
         return "closed"
@@ -53,7 +60,7 @@ async def post(url: str, reader: Reader | None = None, *, connect_timeout: float
 
 
 class TestParsing:
-    """The response alone, where a read is what the test says."""
+    """The response alone: the test decides where reads are cut."""
 
     ANSWERS = pytest.mark.parametrize(
         "answer",
@@ -76,19 +83,19 @@ class TestParsing:
     def test_every_cut_gives_the_same_events(self, answer: bytes) -> None:
         cuts = [[answer[:place], answer[place:]] for place in range(len(answer))]
         for pieces in [*cuts, [bytes([byte]) for byte in answer]]:
-            seen: list[bytes] = []
-            response = Response(seen.append)
+            seen: list[Event] = []
+            response = Response(seen.append, seen.append)
             complete = [response.feed(piece) for piece in pieces if piece]
             assert tuple(seen) == self.EVENTS
             assert complete == [False] * (len(complete) - 1) + [True]
 
     def test_the_cut_of_a_chunks_size_hides_nothing_from_the_parser(self) -> None:
-        # What follows the first digit of 1a looks like a chunk of its own.
+        # What follows the first digit of 1a looks like a separate chunk.
         stream = chunked(b"data: a\n\n", b"data: b1\n\n\r\ndata: c\n\n".ljust(0x1A, b"\n"))
         begin = stream.index(b"1a\r\n") + 1
         end = stream.index(b"\n\n\r\n", begin) + 4
-        seen: list[bytes] = []
-        response = Response(seen.append)
+        seen: list[Event] = []
+        response = Response(seen.append, seen.append)
         for data in (
             CHUNKED,
             stream[: begin - 1],
@@ -105,6 +112,7 @@ class TestParsing:
     def test_an_event_has_a_limit_however_it_is_cut(self) -> None:
         fits = b"data: " + b"x" * (MAX_EVENT_BYTES - 6) + b"\n\n"
         assert [len(each) for each in EventParser().feed(fits)] == [MAX_EVENT_BYTES - 6]
+        assert [len(each) for each in EventParser().feed(fits.replace(b"\n", b"\r"))] == [MAX_EVENT_BYTES - 6]
         for stream in (
             b"x" * 600_000,
             b"data: " + b"x" * 600_000,
@@ -133,8 +141,8 @@ class TestParsing:
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
-        (CHUNKED + chunked(b"data: a\n\n", b"data: end\n\n"), "told"),
-        (CHUNKED + chunked(b"data: a\n\ndata: end\n\ndata: more\n\n"), "told"),
+        (CHUNKED + chunked(b"data: a\n\n", b"data: end\n\n"), "ended"),
+        (CHUNKED + chunked(b"data: a\n\ndata: end\n\ndata: more\n\n"), "ended"),
         (CHUNKED + chunked(b"data: a\n\n", b"data: en") + b"what else", "closed"),
         (OK + b"Content-Length: 9\r\n\r\ndata: a\n\n", "closed"),
         (OK + b"\r\ndata: a\n\ndata: en", "closed"),
@@ -152,7 +160,7 @@ async def test_the_request_is_complete_and_says_that_the_connection_ends() -> No
     async with RawServer(CHUNKED + chunked(b"data: end\n\n")) as server:
         url = server.url.replace("//", "//user:word@")
         upstream = Upstream(f"{url}/a b?c=d", {"X-Internal-API-Key": "ké"}, 5)
-        assert await upstream.post('{"é":1}'.encode(), Reader()) == "told"
+        assert await upstream.post('{"é":1}'.encode(), Reader()) == "ended"
         head, _, body = server.request.partition(b"\r\n\r\n")
     line, *lines = head.decode().split("\r\n")
     assert line == "POST /a%20b?c=d HTTP/1.1"
@@ -231,7 +239,7 @@ async def test_a_reader_that_refuses_an_event_ends_the_request() -> None:
 
 async def test_the_end_that_is_told_closes_a_connection_that_would_go_on() -> None:
     async with RawServer(CHUNKED + b"b\r\ndata: end\n\n\r\n", then="stay") as server:
-        assert await post(server.url) == "told"
+        assert await post(server.url) == "ended"
         async with asyncio.timeout(5):
             await server.left.wait()
 
@@ -252,7 +260,7 @@ async def test_cancelling_before_the_connection_is_made_leaves_nothing() -> None
     async with RawServer(then="be silent") as server:
         asking = asyncio.create_task(post(server.url.replace("http:", "https:")))
         async with asyncio.timeout(5):
-            await server.came.wait()  # TCP is connected, TLS never will be
+            await server.came.wait()  # TCP connects, but TLS never will
             asking.cancel()
             await asyncio.wait({asking})
             await server.left.wait()
@@ -276,7 +284,7 @@ async def test_a_server_that_is_not_there_is_unavailable(host: str, unused_tcp_p
 async def test_ipv6_is_an_address_like_another() -> None:
     try:
         async with RawServer(CHUNKED + chunked(b"data: end\n\n"), host="::1") as server:
-            assert await post(server.url) == "told"
+            assert await post(server.url) == "ended"
             assert f"Host: [::1]:{server.port}\r\n".encode() in server.request
     except OSError as error:
         pytest.skip(f"this machine has no IPv6: {error}")
@@ -285,14 +293,14 @@ async def test_ipv6_is_an_address_like_another() -> None:
 class TestTls:
     @pytest.fixture(autouse=True)
     def own_context(self) -> Iterator[None]:
-        """The context is made once a process: here, once a test."""
+        """Make the TLS context once a test, instead of once a process."""
         _ssl_context.cache_clear()
         yield
         _ssl_context.cache_clear()
 
     @pytest.fixture
     def server(self) -> RawServer:
-        """`localhost`, with a certificate of tls/authority.pem."""
+        """A server on `localhost`, with a certificate from tls/authority.pem."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(TLS / "localhost.pem")
         return RawServer(CHUNKED + chunked(b"data: a\n\n", b"data: end\n\n"), context=context)
@@ -302,7 +310,7 @@ class TestTls:
     ) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "authority.pem"))
         async with server:
-            assert await post(f"https://localhost:{server.port}") == "told"
+            assert await post(f"https://localhost:{server.port}") == "ended"
 
     @pytest.mark.parametrize(("host", "trusted"), [("localhost", False), ("127.0.0.1", True)])
     async def test_another_authority_or_name_is_refused_before_anything_is_said(
@@ -319,7 +327,7 @@ class TestTls:
 def test_the_loop_of_the_server_process_does_the_same() -> None:
     async def ask() -> None:
         async with RawServer(CHUNKED + chunked(b"data: a\n\n", b"data: end\n\n"), then="stay") as server:
-            assert await post(server.url) == "told"
+            assert await post(server.url) == "ended"
             async with asyncio.timeout(5):
                 await server.left.wait()
         async with RawServer(CHUNKED + b"9\r\n", then="reset") as server:

@@ -1,4 +1,4 @@
-"""Whatever a model server does: an `error`, a `done`, the text so far kept, and nothing left behind."""
+"""Whatever a model server does wrong: an `error`, a `done`, the text so far kept, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chat_api.inference.event_parser import MAX_EVENT_BYTES, EventParser, EventTooLarge
+from chat_api.inference.event_parser import MAX_EVENT_BYTES, Event, EventParser, EventTooLarge
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Chat, no_answer_lives, open_chat, until
@@ -66,7 +66,7 @@ def settings(settings: Settings, protocol: Protocol, model: ModelServer) -> Sett
 
 
 async def nothing_is_left(model: ModelServer) -> None:
-    """No task of an answer, no connection to the model server."""
+    """Wait until no answer's task and no connection to the model server is left."""
 
     async def closed() -> bool:
         return model.connections == 0
@@ -76,7 +76,7 @@ async def nothing_is_left(model: ModelServer) -> None:
 
 
 async def goes_on(chat: Chat, model: ModelServer, protocol: Protocol) -> None:
-    """The conversation takes the next message."""
+    """Check that the conversation takes the next message."""
     response = await chat.send("And now?")
     call = await model.call()
     call.send_bytes(event(protocol.token("fine")) + protocol.end)
@@ -87,7 +87,7 @@ async def goes_on(chat: Chat, model: ModelServer, protocol: Protocol) -> None:
 
 
 def failed(seen: list[Seen], code: str) -> dict[str, Any]:
-    """The stream ended with this error and `done`, which is returned."""
+    """Check that the stream ended with this error and `done`, and return `done`."""
     *_, error, done = seen
     assert error.data.keys() == {"error", "detail"}
     assert error.data["error"] == code
@@ -105,9 +105,12 @@ FAILURES: dict[str, tuple[tuple[str, str], Callable[[Protocol], bytes]]] = {
     "a text": (BROKEN, lambda _: b'data: "x"\n\n'),
     "no JSON at all": (BROKEN, lambda _: b"data: NaN\n\n"),
     "too deep": (BROKEN, lambda _: b"data: " + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"\n\n"),
-    "half a surrogate pair": (BROKEN, lambda protocol: event(protocol.token("\ud83d"))),
+    "half a surrogate pair": (
+        BROKEN,  # a token may have one: test_openai_answer.py, test_nanochat_events.py
+        lambda _: event({"choices": "\ud83d"}),
+    ),
     "a number for a token": (BROKEN, lambda protocol: event(protocol.token(5))),
-    "a list for a token": (BROKEN, lambda protocol: event(protocol.token(["x"]))),
+    "true for a token": (BROKEN, lambda protocol: event(protocol.token(True))),
     "an event of a megabyte": (BROKEN, lambda protocol: event(protocol.token("x" * 2**20))),
     "an event of a megabyte in lines": (BROKEN, lambda _: b"data: xxxxxxxxx\n" * 2**16 + b"\n"),
     "a line without end": (BROKEN, lambda _: b"data: " + b"x" * 2**20),
@@ -116,27 +119,41 @@ FAILURES: dict[str, tuple[tuple[str, str], Callable[[Protocol], bytes]]] = {
 }
 
 
-@pytest.mark.parametrize(("expected", "data"), FAILURES.values(), ids=FAILURES.keys())
+# What nanochat's answers pass over once they have begun (test_nanochat_events.py): it must come first.
+SKIPPED = {
+    "garbage",
+    "half an object",
+    "a list",
+    "a text",
+    "no JSON at all",
+    "too deep",
+    "half a surrogate pair",
+    "a number for a token",
+    "true for a token",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
 async def test_what_is_no_event_ends_the_answer(
-    chat: Chat,
-    model: ModelServer,
-    protocol: Protocol,
-    expected: tuple[str, str],
-    data: Callable[[Protocol], bytes],
+    chat: Chat, model: ModelServer, protocol: Protocol, name: str
 ) -> None:
-    code, finish_reason = expected
+    (code, finish_reason), data = FAILURES[name]
+    text = "" if protocol is Nanochat and name in SKIPPED else "ab"
     response = await chat.send()
     call = await model.call()
-    call.send(protocol.token("a"), protocol.token("b"))
+    call.send(*map(protocol.token, text))
     call.send_bytes(data(protocol))
     seen = await read_events(response)
-    assert text_of(seen) == "ab"
+    assert text_of(seen) == text
     done = failed(seen, code)
-    assert (done["finish_reason"], done["token_count"]) == (finish_reason, 2)
+    assert (done["finish_reason"], done["token_count"]) == (finish_reason, len(text))
     conversation = await chat.get()
     assert conversation["generation"] is None
-    assert conversation["messages"][1]["id"] == done["message_id"]
-    assert await chat.messages() == [("user", "Hi", None), ("assistant", "ab", finish_reason)]
+    assert [message["id"] for message in conversation["messages"][1:]] == (
+        [done["message_id"]] if text else []
+    )
+    kept = [("assistant", text, finish_reason)] if text else []
+    assert await chat.messages() == [("user", "Hi", None), *kept]
     await nothing_is_left(model)
     await goes_on(chat, model, protocol)
 
@@ -208,9 +225,11 @@ async def test_an_answer_that_never_begins_is_a_timeout(
 
 
 async def test_a_refusal_is_told_without_its_body(chat: Chat, model: ModelServer, protocol: Protocol) -> None:
-    for upstream in (400, 401, 403, 404, 422, 429, 500, 502, 503, 504):
-        busy = upstream in (429, 502, 503, 504)
+    for upstream in (400, 401, 403, 404, 408, 422, 429, 500, 501, 502, 503, 504, 520, 524, 529, 530):
+        busy = upstream in (408, 429, 502, 503, 504) or upstream >= 520
         code = "inference_unavailable" if busy else "inference_rejected"
+        if upstream in (500, 501):
+            code = "inference_error"
         model.refuse = (upstream, json.dumps({"detail": SECRET}))
         done = failed(await read_events(await chat.send()), code)
         assert (done["finish_reason"], done["message_id"], done["token_count"]) == ("error", None, 0)
@@ -221,7 +240,7 @@ async def test_a_refusal_is_told_without_its_body(chat: Chat, model: ModelServer
         assert "10.0.0.7" not in str(body)
         for _ in range(2):
             await model.call()
-    assert await chat.messages() == [("user", "Hi", None)] * 20
+    assert await chat.messages() == [("user", "Hi", None)] * 32
     model.refuse = None
     await goes_on(chat, model, protocol)
 
@@ -241,7 +260,7 @@ async def test_a_model_server_that_is_not_there_is_unavailable(
 
 @asynccontextmanager
 async def answering(data: bytes) -> AsyncIterator[str]:
-    """A server that answers everything with these bytes and closes; its address."""
+    """The URL of a server that answers everything with these bytes and closes."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -270,7 +289,7 @@ def http(status: str, body: bytes, *headers: str) -> bytes:
         (http("204 No Content", b""), "inference_rejected"),
         (
             http("200 OK", b"<html><body>Welcome to nginx!\n\n", "Content-Type: text/html"),
-            "inference_interrupted",
+            "inference_broken",
         ),
         (http("200 OK", b"no gzip", "Content-Encoding: gzip"), "inference_broken"),
     ],
@@ -292,7 +311,7 @@ async def test_a_redirect_is_not_followed(
     async with answering(http("307 Temporary Redirect", b"", f"Location: {model.url}/generate")) as url:
         chat = await open_chat(await start(settings.model_copy(update={"inference_service_url": url})), user)
         failed(await read_events(await chat.send()), "inference_rejected")
-    assert model.requests == []  # where the key would have gone to
+    assert model.requests == []  # where the key would have been sent
 
 
 async def test_a_compressed_stream_was_not_asked_for(
@@ -351,10 +370,11 @@ async def test_an_empty_answer_leaves_no_message(chat: Chat, model: ModelServer,
         call.send_bytes(protocol.end)
         response = await sending
         if stream:
-            _, done = await read_events(response)
-            assert (done.data["message_id"], done.data["finish_reason"]) == (None, "stop")
+            _, error, done = await read_events(response)
+            assert error.data["error"] == "answer_empty"
+            assert (done.data["message_id"], done.data["finish_reason"]) == (None, "error")
         else:
-            assert (await response.json())["message"] is None
+            assert (response.status, (await response.json())["code"]) == (502, "answer_empty")
     assert await chat.messages() == [("user", "Hi", None)] * 2
     await goes_on(chat, model, protocol)
 
@@ -375,10 +395,10 @@ async def test_an_answer_without_end_is_ended(
 
 
 class TestReadingEvents:
-    """The parser alone, where a chunk is what the test says."""
+    """The parser alone: the test decides how chunks are cut."""
 
     @staticmethod
-    def read(*chunks: bytes) -> list[bytes]:
+    def read(*chunks: bytes) -> list[Event]:
         parser = EventParser()
         return [data for chunk in chunks for data in parser.feed(chunk)]
 

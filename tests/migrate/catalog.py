@@ -1,10 +1,10 @@
-"""What PostgreSQL says the schema is: compared between databases, without oids and column order."""
+"""The schema in PostgreSQL's catalog, without oids and column order, to compare databases."""
 
 from typing import Any
 
 import psycopg
 
-# Tables of the auth service and of yoyo are not ours. The foreign key that may differ is tested by itself.
+# Without the tables of the auth service and of yoyo. The foreign key that may differ has a test of its own.
 QUERIES = {
     "columns": """
         select relname, attname, format_type(atttypid, atttypmod), attnotnull,
@@ -25,15 +25,37 @@ QUERIES = {
     "tables": """
         select relname, obj_description(oid, 'pg_class'), reloptions from pg_class where relkind = 'r'
     """,
+    "views": """
+        select relname, pg_get_viewdef(oid), obj_description(oid, 'pg_class')
+        from pg_class where relkind = 'v'
+    """,
+    "sequences": """
+        select relname, seqincrement, seqstart, seqmin, seqmax, seqcycle
+        from pg_sequence inner join pg_class on pg_class.oid = seqrelid
+    """,
+    "row security": """
+        select relname, relrowsecurity, relforcerowsecurity, polname, polcmd::text, polroles,
+            pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+        from pg_class left join pg_policy on polrelid = pg_class.oid where relkind = 'r'
+    """,
+    "triggers": """
+        select relname, tgname, pg_get_triggerdef(pg_trigger.oid)
+        from pg_trigger inner join pg_class on pg_class.oid = tgrelid where not tgisinternal
+    """,
+    "rights": """
+        select relname, attname, relacl, attacl
+        from pg_class inner join pg_attribute on attrelid = pg_class.oid
+        where relkind in ('r', 'v', 'S') and not attisdropped
+    """,
     "functions": """
-        select proname, pg_get_functiondef(oid), obj_description(oid, 'pg_proc') from pg_proc
+        select proname, pg_get_functiondef(oid), obj_description(oid, 'pg_proc'), proacl from pg_proc
         where pronamespace = current_schema()::regnamespace
     """,
 }
 
 
 def catalog(connection: psycopg.Connection[Any]) -> dict[str, set[tuple[Any, ...]]]:
-    """The schema by kind of object."""
+    """The schema, by kind of object."""
     ours = "relnamespace = current_schema()::regnamespace and relname <> 'users' and relname !~ 'yoyo'"
     found = {}
     for kind, query in QUERIES.items():

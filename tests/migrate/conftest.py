@@ -13,7 +13,7 @@ from chat_api.migrate import apply, demands
 
 @pytest.fixture
 def empty_database(new_database: Callable[[], str]) -> str:
-    """The URL of a database of the test's own."""
+    """The URL of an empty database for this test."""
     return new_database()
 
 
@@ -26,7 +26,7 @@ def connection(empty_database: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def migrations_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in place of `migrations/`, whose name would be a pattern."""
+    """A copy of `migrations/` in a folder whose name is also a glob pattern."""
     folder = Path(shutil.copytree(migrations_dir(), tmp_path / "migrations [copy]*"))
     for module in (apply, demands, folders):
         monkeypatch.setattr(module, "migrations_dir", lambda: folder)

@@ -1,4 +1,4 @@
-"""The database as samosaChaat's earlier chat service made it, with rows that have seen something."""
+"""The database as samosaChaat's earlier chat service made it, with rows from real use."""
 
 import psycopg
 
@@ -56,7 +56,7 @@ values
 
 
 def make(database_url: str, *, is_favorited: bool, rows: bool = True) -> None:
-    """Fill an empty database; without `is_favorited` it is of the older age."""
+    """Fill an empty database; without `is_favorited` it is the older of two versions."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         for statement in [
             USERS,

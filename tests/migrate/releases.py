@@ -1,4 +1,4 @@
-"""Trees of the code: the release before this one, and this one as the next."""
+"""Trees of the code: the previous release, and this one as the next release."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ CODE = ("chat_api", "migrations", "sql")
 
 
 def previous(folder: Path) -> Path:
-    """The previous release's tree, below `folder`. Without git, or its history, the test is skipped."""
+    """The previous release's tree, below `folder`. Without git or its history, the test is skipped."""
     if not (ROOT / ".git").exists():
         pytest.skip("the previous release's code comes from the git history, which isn't here")
     tree = folder / "previous"
     # The folder may belong to another user, as in a container.
     git = [program("git"), "-c", f"safe.directory={ROOT}", "-C", str(ROOT)]
-    # No tar archive: its safe way out of one, `filter`, came with Python 3.11.4.
+    # Not a tar archive: the safe way to extract one, `filter`, came with Python 3.11.4.
     done = subprocess.run(
         [*git, "archive", "--format=zip", PREVIOUS, *CODE], capture_output=True, check=False
     )
@@ -43,7 +43,7 @@ def previous(folder: Path) -> Path:
 
 
 def following(folder: Path, version: str, **migrations: str) -> Path:
-    """This tree with a version of its own and more migrations, verb_noun=SQL."""
+    """This tree with a later version and more migrations, given as verb_noun=SQL."""
     for part in CODE:
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "chat_api" / "__init__.py").write_text(f'"""The chat API."""\n\n__version__ = "{version}"\n')
@@ -56,7 +56,7 @@ def following(folder: Path, version: str, **migrations: str) -> Path:
 
 
 async def run(tree: Path, settings: Settings, *arguments: str) -> str:
-    """What a command of that tree prints; it must succeed."""
+    """Run a command of that tree, which must succeed, and return its output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -75,7 +75,7 @@ async def run(tree: Path, settings: Settings, *arguments: str) -> str:
 
 
 def replace_code(place: Path, tree: Path) -> None:
-    """As `pip install --upgrade` below a running service."""
+    """Replace the code under a running service, as `pip install --upgrade` does."""
     for part in CODE:
         (place / part).rename(place / f"{part}.old")
         shutil.copytree(tree / part, place / part)

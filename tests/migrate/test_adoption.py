@@ -1,4 +1,4 @@
-"""A samosaChaat database is taken over in place: the schema of a fresh one, every row kept."""
+"""A samosaChaat database is adopted in place: it gets the schema of a fresh one, and keeps every row."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""pg_dump and pg_restore as docs/operations/upgrades-and-backups.md has them."""
+"""pg_dump and pg_restore, as in docs/operations/upgrades-and-backups.md."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.support.reader import read_events, text_of
 DEBIANS = Path("/usr/lib/postgresql/15/bin")
 TABLES = ("conversations", "messages", "generations", "workers", "journal", "_yoyo_migration")
 PAGE = ROOT / "docs" / "operations" / "upgrades-and-backups.md"
-# What the page's commands take out of a table's definition; in a message it stays.
+# The text that the page's commands remove from table definitions; in a message it must stay.
 OPTION = "\n ALTER COLUMN id SET (pg_attver=1);\n"
 SAID = "ਸਮੋਸਾ 🥟 ' \\ \n\u2028"
 
 
 async def tool(program: Path, *arguments: str | Path, **where: Any) -> tuple[int, str]:
-    """Its exit status and what it said, at most a minute; it must say nothing where it succeeds."""
+    """Run a program for at most a minute: its exit status and output, which must be empty if it succeeds."""
     process = await asyncio.create_subprocess_exec(
         program, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, **where
     )
@@ -64,7 +64,7 @@ async def restore(file: Path, url: str, *options: str) -> tuple[int, str]:
 
 
 async def move(file: Path, url: str) -> tuple[int, str]:
-    """Restore as the page does it where the dump comes from an older PostgreSQL."""
+    """Restore as the page does for a dump from an older PostgreSQL."""
     (block,) = re.findall(
         "^```sh\n(.*?)^```$", section("Move to a newer PostgreSQL"), re.DOTALL | re.MULTILINE
     )
@@ -97,7 +97,7 @@ async def contents(url: str) -> dict[str, list[str]]:
 
 @pytest.fixture
 def new_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Make empty databases; they go when the test ends."""
+    """Make empty databases, which are dropped when the test ends."""
     names: list[str] = []
 
     def make() -> str:
@@ -112,7 +112,7 @@ def new_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
 
 
 def fits(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`migrate status` and `sql check` find nothing amiss."""
+    """Check that `migrate status` and `sql check` find nothing wrong."""
     monkeypatch.setenv("DATABASE_URL", url)
     assert main(["migrate", "status"]) == 0, capsys.readouterr()
     capsys.readouterr()

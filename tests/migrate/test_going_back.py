@@ -1,20 +1,29 @@
-"""Down to each migration and up again, with a database that is at work: nothing that was said is lost."""
+"""Roll back to each migration and migrate again, on a database in use: no message is lost."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import asyncpg
-import orjson
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
+from chat_api.folders import migrations_dir
+from chat_api.libraries.yoyo import locked_migrations
 from chat_api.migrate.apply import apply_migrations, known_migrations, rollback_migrations
+from chat_api.migrate.session import open_session
+from chat_api.settings.database_url import parse_dsn
 from tests.migrate import earlier
+from tests.migrate.catalog import catalog
 from tests.support.chat import Chat as Page
 from tests.support.chat import Client
 from tests.support.model_server import ModelServer
-from tests.support.queries import Chat, Connection, one, run
+from tests.support.queries import Chat, Connection, kill_workers, opened, run, shown
 from tests.support.reader import read_events, text_of
 
 CONVERSATION = "id, user_id, title, model_tag, is_favorited, created_at, updated_at"
@@ -26,11 +35,13 @@ STATES = [
     ("failed", "error"),
     ("interrupted", "interrupted"),
     ("completed", "length"),
+    ("completed", "tool_calls"),
+    ("completed", "content_filter"),
 ]
 
 
 async def busy(connection: Connection) -> list[Chat]:
-    """A conversation for each way in which an answer ends, and one whose answer is running."""
+    """A conversation for each way in which an answer ends, and one with a running answer."""
     chats = [await Chat().open(connection, SAID) for _ in range(len(STATES) + 1)]
     for chat, (status, reason) in zip(chats, STATES, strict=False):
         generation = await chat.begin(connection, content=SAID, title="t", idempotency_key="k")
@@ -42,11 +53,12 @@ async def busy(connection: Connection) -> list[Chat]:
     running = await chats[-1].begin(connection, content=SAID)
     await chats[-1].speak(connection, (running, 0, [{"generation_id": "…"}, {"token": "half"}]))
     await connection.execute("update conversations set is_favorited = true where id = $1", chats[0].id)
+    await chats[0].say(connection, "tool", "23 °C", at=10**9)  # by its time too, the last one
     return chats
 
 
 async def said(connection: Connection) -> list[list[Any]]:
-    """Every conversation and message, in the columns that callers see."""
+    """Every conversation and message, with the columns that callers see."""
     return [
         await connection.fetch(f"select {columns} from {table} order by id")
         for table, columns in [("conversations", CONVERSATION), ("messages", MESSAGE)]
@@ -57,47 +69,94 @@ async def reasons(connection: Connection) -> list[Any]:
     return await connection.fetch("select id, finish_reason from messages order by id")
 
 
+def everything(database_url: str) -> dict[str, Any]:
+    """The schema, and every row of every table with its columns in their order."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        numbers = connection.execute("select sequencename, last_value from pg_sequences").fetchall()
+        found: dict[str, Any] = {**catalog(connection), "next numbers": numbers}
+        tables = connection.execute(
+            "select relname from pg_class where relkind = 'r'"
+            " and relnamespace = current_schema()::regnamespace and relname !~ 'yoyo'"
+        )
+        for (table,) in tables.fetchall():
+            rows = connection.execute(SQL("select t::text from {} as t").format(Identifier(table)))
+            found[f"rows of {table}"] = sorted(row for (row,) in rows)
+    return found
+
+
+@asynccontextmanager
+async def connected(database_url: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(database_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def apply_one(database_url: str, name: str) -> None:
+    """Apply this migration, and none that comes after it."""
+    with locked_migrations(
+        migrations_dir(), partial(open_session, parse_dsn(database_url), "")
+    ) as migrations:
+        migrations.apply(name)
+
+
+# To go up from every depth to the top would be some 700 steps. Where one step up brings back everything, to
+# the last row, the way from there on is that of the depth above, which was gone before. Where a rollback
+# loses something, the way up is a new one, and is gone to the top.
 @pytest.mark.parametrize("origin", ["fresh", "adopted"])
-async def test_down_to_each_migration_and_up_again(empty_database: str, origin: str) -> None:
+async def test_down_to_each_migration_and_up_again(
+    empty_database: str, new_database: Callable[..., str], origin: str
+) -> None:
     if origin == "adopted":
         earlier.make(empty_database, is_favorited=True)
     apply_migrations(empty_database)
-    known = known_migrations()
-    for depth in range(1, len(known) + 1):
-        # Anew each time: no server keeps a connection while the schema goes down and up.
-        connection = await asyncpg.connect(empty_database)
+    # No server keeps a connection while the schema changes.
+    async with connected(empty_database) as connection:
         if origin == "adopted":
             await connection.execute(
                 "alter table conversations drop constraint if exists conversations_user_id_fkey"
             )
         chats = await busy(connection)
         before, why = await said(connection), await reasons(connection)
-        assert rollback_migrations(empty_database, depth) == known[: -depth - 1 : -1]
-        assert await said(connection) == before, f"after going back to before {known[-depth]}"
-        assert apply_migrations(empty_database) == known[-depth:]
-        assert await said(connection) == before, f"after coming up from before {known[-depth]}"
-        if "0002.adopt-messages" not in known[-depth:]:  # its rollback says that it costs them
-            assert await reasons(connection) == why
-        await connection.close()
-        await goes_on(empty_database, chats)
+    known = known_migrations()
+    climbs = 0
+    above = everything(empty_database)
+    for depth, name in enumerate(reversed(known), 1):
+        assert rollback_migrations(empty_database) == [name]
+        async with connected(empty_database) as connection:
+            assert await said(connection) == before, f"after going back to before {name}"
+        climbing = new_database(parse_dsn(empty_database).database)
+        apply_one(climbing, name)
+        above, brought_back = everything(empty_database), everything(climbing) == above
+        if brought_back and depth < len(known):
+            continue
+        climbs += 1
+        assert apply_migrations(climbing) == known[len(known) - depth + 1 :]
+        async with connected(climbing) as connection:
+            assert await said(connection) == before, f"after coming up from before {name}"
+            if name > "0002.adopt-messages":  # its rollback says that they are lost
+                assert await reasons(connection) == why
+        await goes_on(climbing, chats)
+    assert climbs
 
 
 async def goes_on(database_url: str, chats: list[Chat]) -> None:
-    """The service's statements find everything, and every conversation gets its next answer."""
+    """Check that the service finds everything, and that every conversation gets its next answer."""
     connection = await asyncpg.connect(database_url)
-    await connection.execute("delete from workers")  # dead, all of them
+    await kill_workers(connection)
     await run(connection, "maintenance.interrupt_orphans")
     for chat in chats:
-        row = await one(connection, "conversations.get", id=chat.id, user_id=chat.user_id)
+        row = await opened(connection, chat.id, chat.user_id)
         assert row is not None
-        assert orjson.loads(row["messages"])[0]["content"] == SAID
+        assert shown(row)[0]["content"] == SAID
         generation = await chat.begin(connection)
         assert await chat.finish(connection, generation) is not None
     await connection.close()
 
 
 def steps_before(migration: str) -> int:
-    """How many must go, so that this one isn't applied."""
+    """How many migrations to roll back so that this one isn't applied."""
     return len(known_migrations()) - known_migrations().index(migration)
 
 
@@ -115,7 +174,7 @@ async def test_a_step_back_under_a_running_service_holds_answers_up_until_it_is_
         call.finish(", so good")
         assert (await read_events(stream, 1))[0].data["token"] == ", so good"
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):  # no done that isn't stored
+            async with asyncio.timeout(1):  # no `done` without a stored answer
                 await read_events(stream, 1)
     finally:
         await asyncio.to_thread(apply_migrations, database_url)

@@ -1,4 +1,4 @@
-"""A migration that doesn't get a lock says who holds it, and can be run again."""
+"""A migration that can't get a lock reports who holds it, and can be run again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HELD_UP = "0002.adopt-messages"
 
 @pytest.fixture(autouse=True)
 def impatient(migrations_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Locks of the second migration are waited for half a second; then half a second's pause."""
+    """The second migration waits half a second for a lock, then pauses for half a second."""
     for file in migrations_copy.glob("0002.*"):
         file.write_text(file.read_text().replace("lock_timeout = '5s'", "lock_timeout = '500ms'"))
     monkeypatch.setattr(apply, "PAUSE_SECONDS", 0.5)
@@ -35,7 +35,7 @@ def impatient(migrations_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def holder(empty_database: str) -> Iterator[Connection]:
-    """A session with a name, in a transaction that has read the messages."""
+    """A named session, in a transaction that has read the messages."""
     earlier.make(empty_database, is_favorited=True)
     with psycopg.connect(empty_database, application_name="a long report") as session:
         session.execute("select from messages")
@@ -107,13 +107,23 @@ def test_a_role_that_may_not_look_at_others_still_learns_who_it_is(
 
 
 def test_it_tries_again_for_as_long_as_it_is_told_to(
+    connection: Connection,
     holder: Connection,
     empty_database: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", empty_database)
-    ending = threading.Timer(1.2, holder.rollback)
+
+    def end() -> None:
+        """Let go once the migration has waited for the lock, and for the pause after that."""
+        waits = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        while connection.execute(waits).fetchone() is None:
+            time.sleep(0.01)
+        time.sleep(1.2)
+        holder.rollback()
+
+    ending = threading.Thread(target=end, daemon=True)
     ending.start()
     assert main(["migrate", "--wait", "20"]) == 0
     ending.join()
@@ -135,7 +145,7 @@ def test_trying_again_has_an_end(
     assert 1 < time.monotonic() - began < 6
     written = capsys.readouterr()
     assert len(written.err.splitlines()) >= 2
-    assert written.out == f"applied {known_migrations()[0]}\n"  # what stays is told
+    assert written.out == f"applied {known_migrations()[0]}\n"  # it reports what stays
 
 
 def test_of_two_that_wait_for_each_other_the_migration_gives_way_and_tries_again(
@@ -145,7 +155,8 @@ def test_of_two_that_wait_for_each_other_the_migration_gives_way_and_tries_again
     (migrations_copy / "9999.both-tables.sql").write_text(
         "lock table conversations in access exclusive mode; lock table messages in access exclusive mode;"
     )
-    # Whoever looks for the deadlock first is sent away, and each looks once: the migration, when both wait.
+    # The first session that checks for the deadlock is cancelled. Each checks once. With this setting, the
+    # migration checks when both wait.
     connection.execute(f"alter database {parse_dsn(empty_database).database} set deadlock_timeout = '3s'")
     told: list[str] = []
     with psycopg.connect(empty_database, options="-c deadlock_timeout=1min") as other:
@@ -153,7 +164,7 @@ def test_of_two_that_wait_for_each_other_the_migration_gives_way_and_tries_again
         migrating = threading.Thread(
             target=apply_migrations,
             args=[empty_database],
-            kwargs={"wait_seconds": 20, "told": told.append},
+            kwargs={"wait_seconds": 20, "warn": told.append},
         )
         migrating.start()
         waits = "select from pg_locks where not granted and relation = 'messages'::regclass"

@@ -1,4 +1,4 @@
-"""Migrating goes well whoever starts it, how often, how many at once, and whatever was killed before."""
+"""Migrating works, whoever runs it, however often and concurrently, and whatever was killed before."""
 
 import getpass
 import shutil
@@ -17,7 +17,7 @@ import pytest
 
 from chat_api.migrate import apply
 from chat_api.migrate.apply import apply_migrations, known_migrations, migration_status, rollback_migrations
-from chat_api.migrate.backend import CHAT_LOCK, TURN_LOCK
+from chat_api.migrate.session import CHAT_LOCK, TURN_LOCK
 from chat_api.postgres.session import SessionError
 from chat_api.settings.database_url import parse_dsn
 from tests.migrate import earlier
@@ -35,7 +35,7 @@ def start_process(database_url: str) -> subprocess.Popen[str]:
 
 
 def wait_until(connection: Connection, query: str, **parameters: object) -> None:
-    """PostgreSQL tells nobody that a session has begun to wait, so ask until it does."""
+    """Poll until a session waits, because PostgreSQL has no notification for that."""
     deadline = time.monotonic() + 20
     while connection.execute(query, parameters).fetchone() is None:
         assert time.monotonic() < deadline, query
@@ -43,7 +43,9 @@ def wait_until(connection: Connection, query: str, **parameters: object) -> None
 
 
 def times(connection: Connection) -> list[Any]:
-    return connection.execute("select id, to_jsonb(m) from messages as m order by created_at, id").fetchall()
+    return connection.execute(
+        "select id, to_jsonb(m) - 'position' from messages as m order by created_at, id"
+    ).fetchall()
 
 
 def test_the_migrations_are_applied_in_order_and_once(empty_database: str) -> None:
@@ -89,7 +91,7 @@ def test_rolled_back_and_applied_again_nothing_said_is_lost(
 def test_each_file_can_run_twice_both_ways(
     connection: Connection, empty_database: str, migrations_copy: Path
 ) -> None:
-    """yoyo runs a file and marks it in two transactions: killed between them, it runs the file again."""
+    """yoyo runs a file and marks it in two transactions. If killed in between, it runs the file again."""
     earlier.make(empty_database, is_favorited=True)
     apply_migrations(empty_database)
     for name in reversed(known_migrations()):
@@ -138,7 +140,7 @@ def test_killed_inside_a_migration_the_next_one_finishes(
 def test_an_index_build_that_outlives_its_process_is_waited_for(
     connection: Connection, empty_database: str
 ) -> None:
-    """Started beside it, the next process would throw away what is still being built."""
+    """If the next process started beside it, it would drop the index that is still being built."""
     earlier.make(empty_database, is_favorited=True)
     index = """
         select indexrelid, indisvalid from pg_index
@@ -148,7 +150,7 @@ def test_an_index_build_that_outlives_its_process_is_waited_for(
         select from pg_stat_activity
         where datname = current_database() and query ~ '^create index' and wait_event_type = 'Lock'
     """
-    # The next process either polls for the old one's end, for more than a moment, or is off to its work.
+    # The next process either keeps polling until the old one has ended, or has started its own work.
     started = """
         select from pg_stat_activity
         where datname = current_database() and application_name = 'chat-api migrate'
@@ -181,16 +183,20 @@ def test_an_invalid_index_that_was_left_behind_is_built_again(
 ) -> None:
     earlier.make(empty_database, is_favorited=True)
     connection.execute("create index idx_conversations_user_updated on conversations (user_id)")
-    connection.execute("create index idx_messages_conversation_created on messages (conversation_id)")
+    for later in ("created", "position"):
+        connection.execute(f"create index idx_messages_conversation_{later} on messages (conversation_id)")
     connection.execute(
-        "update pg_index set indisvalid = false where indexrelid::regclass::text ~ '(updated|_created)$'"
+        "update pg_index set indisvalid = false where indexrelid::regclass::text ~ '(d|_position)$'"
     )
     apply_migrations(empty_database)
     indexes = {row[1]: row for row in catalog(connection)["indexes"]}
-    updated, created = indexes["idx_conversations_user_updated"], indexes["idx_messages_conversation_created"]
+    updated, by_position = (
+        indexes["idx_conversations_user_updated"],
+        indexes["idx_messages_conversation_position"],
+    )
     assert updated[2].endswith("(user_id, updated_at DESC, id DESC)")
-    assert created[2].endswith("(conversation_id, created_at, id)")
-    assert updated[3:] == created[3:] == ("True", "True")
+    assert by_position[2].endswith('(conversation_id, "position")')
+    assert updated[3:] == by_position[3:] == ("True", "True")
 
 
 def test_a_migration_that_fails_leaves_nothing_of_it(
@@ -234,7 +240,7 @@ def test_a_package_without_its_migrations_says_so(empty_database: str, migration
 
 @pytest.fixture
 def reader(connection: Connection, empty_database: str) -> Iterator[str]:
-    """The URL for a role that may only read."""
+    """The URL for a role that can only read."""
     role = f"{parse_dsn(empty_database).database}_reader"
     connection.execute(f"create role {role} login")
     connection.execute("revoke create on schema public from public")

@@ -1,4 +1,4 @@
-"""A database that a later release has migrated: nobody starts on it, and what runs goes on."""
+"""A database that a later release has migrated: nothing starts on it, and what is running goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIGRATED = f"insert into _yoyo_migration values ('hash', '{LATER}', now())"
 
 @pytest.fixture
 def newer(connection: Connection, empty_database: str, monkeypatch: pytest.MonkeyPatch) -> Connection:
-    """A session in a database that a later release has migrated, and that the environment names."""
+    """A session in a database that a later release has migrated; the environment's DATABASE_URL names it."""
     apply_migrations(empty_database)
     connection.execute(MIGRATED)
     monkeypatch.setenv("DATABASE_URL", empty_database)
@@ -58,7 +58,7 @@ def test_applying_is_allowed_by_the_flag(
 @pytest.mark.usefixtures("newer")
 def test_the_check_of_the_database_tells_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sql", "check"]) == 1
-    assert f"migration {LATER} is a later release's: use that one" in capsys.readouterr().out
+    assert f"migration {LATER} is from a later release: use that one" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["20240101_01_xYz9-users", "initial", "0001_users", "a1b2c3d4e5f6"])

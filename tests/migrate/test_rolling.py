@@ -1,4 +1,4 @@
-"""A rolling upgrade: the release before this one works on while this one migrates and takes its place."""
+"""A rolling upgrade: the previous release keeps working while this one migrates and replaces it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ import psycopg
 import pytest
 
 from chat_api.dev.postgres.server import Postgres
+from chat_api.events import USAGE
 from chat_api.settings import Settings
 from tests.migrate import releases
 from tests.support.model_server import Call, ModelServer
 from tests.support.persistent import Persistent
 from tests.support.processes import ROOT, Service, free_port, open_conversation, until
-from tests.support.reader import read_events, text_of
+from tests.support.reader import Seen, read_events, text_of
 from tests.support.tab import open_tab
 
 Headers = dict[str, str]
+NOTHING_COUNTED = dict.fromkeys(USAGE)
 
-# What a release may do beside the one before (sql/README.md), whatever this one does of it.
+# What a release may do beside the previous one (sql/README.md), whether or not this one does.
 EXPAND = {
     "add_column": "alter table messages add column if not exists mood varchar(20) default 'calm';",
     "add_check": "alter table conversations drop constraint if exists ck_title,"
@@ -42,13 +44,13 @@ EXPAND = {
 
 @pytest.fixture(scope="session")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The release before this one."""
+    """The previous release."""
     return releases.previous(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture(scope="session")
 def template(postgres: Postgres, old: Path) -> str:
-    """A database that the old release has migrated, to clone."""
+    """A database that the previous release has migrated, to clone."""
     name = "previous_template"
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(f"create database {name}")
@@ -59,7 +61,7 @@ def template(postgres: Postgres, old: Path) -> str:
 
 @pytest.fixture
 async def database_url(postgres: Postgres, template: str) -> AsyncIterator[str]:
-    """A database that the old release has migrated."""
+    """A database that the previous release has migrated."""
     name = f"rolling_{uuid4().hex}"
     admin = await asyncpg.connect(postgres.dsn())
     await admin.execute(f"create database {name} template {template} strategy file_copy")
@@ -70,12 +72,12 @@ async def database_url(postgres: Postgres, template: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Answers may end in their time; workers that die are missed soon."""
+    """Answers may finish when a worker drains, and dead workers are noticed soon."""
     return settings.model_copy(update={"drain_seconds": 15.0, "worker_lease": 2.0, "log_level": "INFO"})
 
 
 async def say(calls: list[Call], over: asyncio.Event) -> str:
-    """A word every 30 ms in each answer until it is over; what was said."""
+    """Say a word every 30 ms in each answer until it ends. Returns what was said."""
     said = ""
     for number in itertools.count():
         word = f"{number}🥟 "
@@ -94,9 +96,9 @@ async def say(calls: list[Call], over: asyncio.Event) -> str:
 async def streaming(
     services: list[Service], user: Headers, model: ModelServer, count: int
 ) -> AsyncIterator[list[Persistent]]:
-    """Answers on their way while this is entered, two readers each; then each has seen all of it, once.
+    """Run answers in the background, with two readers each, and check that each reader sees all of it once.
 
-    The readers go round among `services`, which may change meanwhile.
+    The readers use `services` in turn, which may change meanwhile.
     """
     over = asyncio.Event()
 
@@ -135,7 +137,7 @@ async def streaming(
 
 
 async def answered(session: aiohttp.ClientSession, path: str, user: Headers, model: ModelServer) -> None:
-    """A message gets its answer."""
+    """Check that a message gets its answer."""
     async with session.post(f"{path}/messages", json={"content": "Gruß 🥟"}, headers=user) as stream:
         (await model.call()).finish("तुम ", "भी")
         assert text_of(await read_events(stream)) == "तुम भी"
@@ -176,6 +178,13 @@ async def both(old: Path, settings: Settings) -> AsyncIterator[dict[str, Service
         yield {"old": earlier, "new": await stack.enter_async_context(Service(settings))}
 
 
+def in_both(seen: list[Seen]) -> list[tuple[str, dict[str, Any]]]:
+    """The events without what the previous release doesn't tell: what the model server counted."""
+    for event in seen:
+        assert event.data.get("usage", NOTHING_COUNTED) == NOTHING_COUNTED
+    return [(each.id, {key: each.data[key] for key in each.data if key != "usage"}) for each in seen]
+
+
 @pytest.mark.parametrize("direction", [("old", "new"), ("new", "old")], ids=" beside ".join)
 async def test_any_request_may_reach_either_release(
     both: dict[str, Service], direction: tuple[str, str], user: Headers, model: ModelServer, sql: Any
@@ -183,7 +192,7 @@ async def test_any_request_may_reach_either_release(
     one, other = (both[name].session for name in direction)
     path = await open_conversation(other, user)
     await answered(other, path, user, model)
-    # One answers, and the other's readers see the same: HTTP, WebSocket, and a repeated request.
+    # One release answers, and readers at the other see the same: HTTP, WebSocket, and a retried request.
     async with open_tab(other, user) as tab:
         assert (await tab.ask("subscribe", path))["type"] == "ack"
         headers = {**user, "Idempotency-Key": "k"}
@@ -201,10 +210,10 @@ async def test_any_request_may_reach_either_release(
                 assert [frame["seq"] for frame in await tab.events(3)] == [0, 1, 2]
                 call.finish(", so good")
                 ended = await read_events(local)
-                assert await read_events(remote) == ended
-                assert await read_events(repeated) == ended
+                assert in_both(await read_events(remote)) == in_both(ended)
+                assert in_both(await read_events(repeated)) == in_both(ended)
                 assert (await tab.events())[-1]["finish_reason"] == "stop"
-    # A stop from the other side.
+    # A stop at the other release.
     async with one.post(f"{path}/regenerate", json={}, headers=user) as local:
         call = await model.call()
         call.say("half")
@@ -216,7 +225,7 @@ async def test_any_request_may_reach_either_release(
         assert (await read_events(local))[-1].data["finish_reason"] == "stopped"
         async with asyncio.timeout(5):
             await call.closed.wait()
-    # A crash: the other side saves the text, and takes the next message.
+    # A crash: the other release saves the text, and takes the next message.
     async with one.post(f"{path}/messages", json={"content": "last words?"}, headers=user) as local:
         (await model.call()).say("more ", "light")
         await read_events(local, 3)
@@ -247,8 +256,8 @@ async def test_servers_are_replaced_one_by_one_without_a_lost_token(
             for number in range(2):
                 services[number] = await stack.enter_async_context(Service(settings))
                 leaving[number].send(signal.SIGTERM)
-                await leaving[number].told("STOPPING=1")
-            await asyncio.sleep(0.5)  # the new ones are alone with new requests
+                await leaving[number].notified("STOPPING=1")
+            await asyncio.sleep(0.5)  # only the new workers get new requests
             path = await open_conversation(services[0].session, user)
         for service in leaving:
             assert await service.ended() == 0
@@ -261,7 +270,7 @@ async def test_servers_are_replaced_one_by_one_without_a_lost_token(
 async def test_a_sighup_after_the_codes_replacement_brings_the_new_release(
     old: Path, tmp_path: Path, settings: Settings, user: Headers, model: ModelServer
 ) -> None:
-    """`pip install --upgrade`, `chat-api migrate`, `systemctl reload`: an old supervisor, new workers."""
+    """`pip install --upgrade`, `chat-api migrate`, `systemctl reload`: an old supervisor with new workers."""
     new = releases.following(tmp_path / "new", "9.9.9")
     place = tmp_path / "place"
     shutil.copytree(old, place)
@@ -277,14 +286,14 @@ async def test_a_sighup_after_the_codes_replacement_brings_the_new_release(
             releases.replace_code(place, new)
             await releases.run(place, settings, "migrate")
             service.send(signal.SIGHUP)
-            await service.told("RELOADING=1")
-            # The old workers wait for their answers' end.
+            await service.notified("RELOADING=1")
+            # The old workers wait until their answers have ended.
             await until(lambda: grown(service, before))
-        await service.told("READY=1")
+        await service.notified("READY=1")
         assert not set(await service.workers()) & set(before)
         assert [await version(service) for _ in range(4)] == ["9.9.9"] * 4
 
 
 async def grown(service: Service, before: list[int]) -> bool:
-    """Whether a worker has joined those from before."""
+    """Whether there is a worker beside the earlier ones."""
     return bool(set(await service.workers()) - set(before))

@@ -1,13 +1,12 @@
-"""What the schema promises by itself."""
+"""The schema's own guarantees."""
 
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
-
-from chat_api.migrate.apply import apply_migrations
 
 Connection = psycopg.Connection[Any]
 
@@ -15,12 +14,12 @@ CONVERSATION = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 
 
 @pytest.fixture
-def migrated(connection: Connection, empty_database: str) -> Connection:
-    apply_migrations(empty_database)
-    connection.execute(
-        "insert into conversations (id, user_id) values (%s, gen_random_uuid())", (CONVERSATION,)
-    )
-    return connection
+def migrated(database_url: str) -> Iterator[Connection]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "insert into conversations (id, user_id) values (%s, gen_random_uuid())", (CONVERSATION,)
+        )
+        yield connection
 
 
 def generation(connection: Connection, **columns: object) -> None:
@@ -116,7 +115,7 @@ def test_a_generation_in_an_impossible_state_is_refused(
 
 @pytest.mark.parametrize(
     ("column", "value", "constraint"),
-    [("role", "tool", "ck_messages_role"), ("finish_reason", "bored", "ck_messages_finish_reason")],
+    [("role", "model", "ck_messages_role"), ("finish_reason", "bored", "ck_messages_finish_reason")],
 )
 def test_a_message_with_an_unknown_word_is_refused(
     migrated: Connection, column: str, value: str, constraint: str

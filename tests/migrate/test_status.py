@@ -1,4 +1,4 @@
-"""`migrate status`: what a DBA reads before a deployment, and what a deployment reads of its exit status."""
+"""`migrate status`: its output for DBAs before a deployment, and its exit status for the deployment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Connection = psycopg.Connection[Any]
 
 @pytest.fixture
 def status(empty_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run it: exit status, stdout's lines by migration, stderr."""
+    """Run the command: its exit status, stdout's lines by migration, and stderr."""
     monkeypatch.setenv("DATABASE_URL", empty_database)
 
     def run() -> tuple[int, dict[str, list[str]], str]:
@@ -60,19 +60,19 @@ def test_a_pending_one_says_what_it_locks_for_whom_and_when_it_gives_up(
     size = re.search("of (.*);", found["0004.validate-checks"][2])[1]  # type: ignore[index]
     assert re.fullmatch(r"1\.\d+ MB, about 2,005 rows", size)
     assert found["0004.validate-checks"][2] == (
-        f"messages: share update exclusive, reads every row of {size}; hinders neither reading nor writing"
+        f"messages: share update exclusive, reads every row of {size}; blocks neither reading nor writing"
     )
     assert found["0008.index-messages"][1:] == [
-        f"messages: share update exclusive, builds an index on {size}; hinders neither reading nor writing",
+        f"messages: share update exclusive, builds an index on {size}; blocks neither reading nor writing",
         "gives up after waiting 10min for a lock, or when a statement takes 2h; then it can be run again",
     ]
-    assert found["0011.create-journal"] == ["pending", "locks nothing that is there already"]
+    assert found["0011.create-journal"] == ["pending", "locks no existing table"]
 
 
 def test_in_a_fresh_database_nothing_can_be_locked(status: Any) -> None:
     ended, found, _ = status()
     assert ended == 3
-    assert {tuple(lines) for lines in found.values()} == {("pending", "locks nothing that is there already")}
+    assert {tuple(lines) for lines in found.values()} == {("pending", "locks no existing table")}
 
 
 def test_where_nothing_is_pending_it_ends_with_0(empty_database: str, status: Any) -> None:
@@ -148,7 +148,7 @@ def test_a_file_that_says_nothing_of_its_locks_is_not_taken_for_harmless(
 ) -> None:
     (migrations_copy / "9999.a-test.sql").write_text("select 1;\n")
     _, found, _ = status()
-    assert found["9999.a-test"] == ["pending", "its file does not say what it locks"]
+    assert found["9999.a-test"] == ["pending", "its file doesn't say what it locks"]
 
 
 @pytest.mark.parametrize(

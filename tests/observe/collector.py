@@ -1,4 +1,4 @@
-"""A collector that takes traces by OTLP over HTTP, and remembers them."""
+"""A collector that takes traces by OTLP over HTTP, and keeps them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.scripted import Scripted
 
 
 class Collector(Scripted):
-    """`spans`: the names and attributes of what came; `hold` set: it answers nobody until that is set."""
+    """`spans`: the names and attributes that it received. `hold`: an event that requests wait for."""
 
     def __init__(self) -> None:
         super().__init__()

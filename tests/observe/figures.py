@@ -1,4 +1,4 @@
-"""A scrape of a real service with several workers that had something to do."""
+"""A scrape of a real service with several workers, after some use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.model_server import ModelServer
 from tests.support.reader import read_events
 from tests.support.tab import open_tab
 
-# PromQL's words and functions that look like a metric's name do to this pattern; no figure of ours begins so.
+# PromQL's keywords and functions that match this pattern. No metric of the service begins like them.
 METRIC = re.compile(r"\b(?:chat|process)_[a-z0-9_]+\b")
 
 
@@ -27,7 +27,7 @@ class Family:
 
 
 async def use(service: processes.Service, user: dict[str, str], model: ModelServer) -> None:
-    """Some of everything: requests, one that a limit refuses, a stream, a socket."""
+    """Use some of everything: requests, one that a limit refuses, a stream, a socket."""
     async with service.session.get("/api/health", headers={"X-Long": "x" * 20_000}) as refused:
         assert refused.status == 431
     model.say = ["one", "two"]
@@ -39,14 +39,14 @@ async def use(service: processes.Service, user: dict[str, str], model: ModelServ
 
 
 async def scrape(service: processes.Service) -> str:
-    """What Prometheus gets."""
+    """The exposition that Prometheus gets."""
     async with service.session.get("/metrics") as response:
         assert response.status == 200
         return await response.text()
 
 
 def families(text: str) -> dict[str, Family]:
-    """The metrics by the names of the page: a counter's with `_total`, a histogram's without `_bucket`."""
+    """The metrics by their names on the page: counters with `_total`, histograms without `_bucket`."""
     found = {}
     for family in text_string_to_metric_families(text):
         name = f"{family.name}_total" if family.type == "counter" else family.name
@@ -56,15 +56,15 @@ def families(text: str) -> dict[str, Family]:
 
 
 def samples(text: str) -> set[str]:
-    """The names of all series, as queries use them."""
+    """The names of all series, as in queries."""
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 
 
 def named(query: str) -> Iterator[str]:
-    """The figures that a query names; labels' values are no names."""
+    """The metrics that a query names, ignoring label values."""
     yield from METRIC.findall(re.sub(r'"[^"]*"', '""', query))
 
 
 def settings_for(settings: Settings) -> Settings:
-    """Workers that tell their gauges soon."""
+    """Settings for workers that export their gauges soon."""
     return settings.model_copy(update={"log_level": "WARNING", "drain_seconds": 0})

@@ -1,4 +1,4 @@
-"""The figures that an operator looks at when something is wrong: they tell what was wrong."""
+"""The metrics that operators look at when something is wrong show what is wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOWHERE = "postgresql://127.0.0.1:1/none"
 
 
 async def read(client: Client) -> dict[str, float]:
-    """Every sample by `name{label=value,…}`, labels by name."""
+    """Every sample, by `name{label=value,…}` with sorted labels."""
     text = await (await client.get("/metrics")).text()
     found = {}
     for family in text_string_to_metric_families(text):
@@ -86,7 +86,7 @@ async def test_the_journals_events_are_counted_before_the_answer_ends(
     response, call, _ = await chat.begin(model, *"abcdefgh")
 
     async def counted() -> bool:
-        return (await read(client))["chat_journal_events_total{}"] == 9  # the start event too
+        return (await read(client))["chat_journal_events_total{}"] == 9  # including the start event
 
     await until(counted)
     seen = await read(client)
@@ -126,7 +126,7 @@ async def test_housekeeping_is_seen_to_run(client: Client) -> None:
 
 
 async def test_what_tells_of_trouble_is_there_from_the_beginning(client: Client) -> None:
-    """A series that begins with its first event shows Prometheus no increase."""
+    """Prometheus sees no increase in a series that starts with its first event."""
     seen = await read(client)
     for name in (
         "chat_generations_total{reason=inference_unavailable,status=failed}",

@@ -1,8 +1,9 @@
-"""Liveness and readiness, as a load balancer asks for them."""
+"""Liveness and readiness, as a load balancer checks them."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from chat_api.dev.postgres.server import Postgres
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import apply_migrations
+from chat_api.routes.health import READY_SECONDS
 from chat_api.settings import Settings
 from tests.conftest import FAST, Client, Start
 from tests.support.model_server import ModelServer
 from tests.support.reader import read_events, text_of
+from tests.support.wire import DatabaseWire
 
 Headers = dict[str, str]
 LIST = "/api/conversations"
@@ -93,7 +96,7 @@ async def test_an_empty_database_makes_unready_and_says_what_to_do(
 
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    """A server of this test's own, to stop and start."""
+    """A separate PostgreSQL server for this test, to stop and start."""
     with Postgres(tmp_path / "data", settings=FAST) as server:
         apply_migrations(server.dsn())
         yield server
@@ -125,7 +128,7 @@ async def test_a_database_that_goes_away_and_comes_back(
     assert (await ready.json())["checks"]["database"] != "ok"
     assert (await client.get("/api/health")).status == 200
     assert (await client.get("/metrics")).status == 200
-    assert (await client.get("/api/models", headers=user)).status == 200  # no matter of the database's
+    assert (await client.get("/api/models", headers=user)).status == 200  # not the database's fault
 
     own_postgres.start()
     assert (await client.get("/api/ready")).status == 200
@@ -135,3 +138,41 @@ async def test_a_database_that_goes_away_and_comes_back(
         )
         assert response.status in (200, 201, 204, 404), (method, path, await response.text())
         await response.read()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_read_only_database_makes_unready_and_a_writable_one_ready_at_once(
+    client: Client, sql: asyncpg.Connection[asyncpg.Record], kept: bool
+) -> None:
+    """Whether or not the sessions that are kept began before the change."""
+    name = await sql.fetchval("select current_database()")
+    if kept:
+        assert (await client.get("/api/ready")).status == 200
+    await sql.execute(f"alter database {name} set default_transaction_read_only = on")
+    if kept:
+        await sql.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+    for _ in range(2):
+        response = await client.get("/api/ready")
+        assert response.status == 503
+        assert "takes no writes" in (await response.json())["checks"]["database"]
+    await sql.execute(f"alter database {name} reset default_transaction_read_only")
+    assert (await client.get("/api/ready")).status == 200
+
+
+async def test_a_database_that_hangs_makes_unready_within_a_probes_time(
+    database_url: str, start: Start, settings: Settings
+) -> None:
+    async with DatabaseWire(database_url) as wire:
+        client: Client = await start(settings.model_copy(update={"database_url": wire.url}))
+        assert (await client.get("/api/ready")).status == 200
+        wire.hang()
+        began = time.monotonic()
+        answers = await asyncio.gather(*(client.get("/api/ready") for _ in range(20)))
+        assert time.monotonic() - began < READY_SECONDS + 3  # twenty at once, on a busy machine
+        assert {answer.status for answer in answers} == {503}
+        assert "within" in (await answers[0].json())["checks"]["database"]
+        wire.resume()
+        assert (await client.get("/api/ready")).status == 200

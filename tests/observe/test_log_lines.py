@@ -1,4 +1,4 @@
-"""Log lines: what they carry, and what they never tell."""
+"""Log lines: what they contain, and what they never reveal."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ LIST = "/api/conversations"
 
 @pytest.fixture
 async def service(settings: Settings) -> AsyncIterator[Service]:
-    """The server as a process, which logs as it does in production, down to DEBUG."""
+    """The server as a process, which logs as in production, but at DEBUG."""
     async with Service(environment(settings)) as running:
         await running.ready()
         yield running
 
 
 TRACE = {"X-Trace-Id": "the-trace"}
-SECRET = "klaatu-barada"  # in every text that is nobody's business
+SECRET = "klaatu-barada"  # part of every text that must not be logged
 
 
 async def exchange(service: Service, headers: Headers, model: ModelServer) -> None:
-    """Everything that has a text in it, failures included."""
+    """Send everything that contains a text, including failures."""
 
     async def ask(method: str, path: str, body: Any = None, **more: Any) -> bytes:
         async with service.http.request(method, path, headers=headers | TRACE, json=body, **more) as response:
@@ -75,7 +75,7 @@ async def test_no_log_line_tells_a_token_or_a_text(
 ) -> None:
     headers = auth.sign_in(is_admin=True)
     await exchange(service, headers, model)
-    # The database's own words hold the whole row.
+    # The database's own message contains the whole row.
     await sql.execute(f"alter table messages add constraint no_text check (content not like '{SECRET}%')")
     await sql.execute(f"alter table conversations add constraint no_title check (title not like '{SECRET}%')")
     async with service.http.post(LIST, headers=headers, json={}) as response:
@@ -85,7 +85,7 @@ async def test_no_log_line_tells_a_token_or_a_text(
         async with service.http.request(method, path + below, headers=headers, json=body) as response:
             assert response.status == 500
             assert SECRET not in await response.text()
-    # A token with a byte that no header may have.
+    # A token with a byte that isn't allowed in a header.
     reader, writer = await asyncio.open_unix_connection(service.socket)
     writer.write(f"GET {LIST} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SECRET}\x01\r\n\r\n".encode())
     assert (await reader.readline()).startswith(b"HTTP/1.0 400")
@@ -115,6 +115,7 @@ async def test_every_line_of_a_request_carries_its_ids(
     assert [line for line in of_the_request if "user_id" not in line] == []
     assert len({line["user_id"] for line in of_the_request}) == 1
     assert all({"event", "level", "timestamp", "logger"} <= line.keys() for line in service.lines)
+    assert {line.get("service") for line in service.lines} == {"chat-api"}
     anonymous = [line for line in ours if "trace_id" not in line]
     assert {line["event"] for line in anonymous} == {"listening", "draining"}
     ended = [line for line in of_the_request if line["event"] == "generation_ended"]
@@ -123,6 +124,18 @@ async def test_every_line_of_a_request_carries_its_ids(
     refused = next(line for line in service.lines if line.get("trace_id") == "another")
     assert (refused["status"], refused["method"], refused["path"]) == (401, "GET", LIST)
     assert "user_id" not in refused
+
+
+async def test_a_setting_that_has_two_names_and_two_values_is_told_once(settings: Settings) -> None:
+    twice = {"AUTH_CACHE_SECONDS": "7", "AUTH_CACHE_TTL_SECONDS": "8"}
+    equal = {"AUTH_CACHE_SIZE": "9", "AUTH_CACHE_MAX_SIZE": "9"}
+    async with Service(environment(settings, **twice, **equal)) as service:
+        await service.ready()
+        await service.end()
+        told = [line for line in service.lines if line["event"] == "setting_ignored"]
+    assert [(line["level"], line["setting"], line["reason"]) for line in told] == [
+        ("warning", "AUTH_CACHE_TTL_SECONDS", "AUTH_CACHE_SECONDS says something else, and counts")
+    ]
 
 
 async def test_a_path_cannot_forge_a_log_line(service: Service, user: Headers) -> None:

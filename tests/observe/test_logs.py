@@ -1,4 +1,4 @@
-"""Log lines that can't be written, or hold what JSON can't."""
+"""Log lines that can't be written, or contain values that JSON can't."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chat_api.settings import Settings
 
 @pytest.fixture(autouse=True)
 def configured() -> Iterator[None]:
-    """As the service's own process has it; another test finds it as it was."""
+    """Logging as in the service's own process, restored after the test."""
     root = logging.getLogger()
     handlers, level, before = root.handlers, root.level, structlog.get_config()
     hook = sys.excepthook

@@ -1,4 +1,4 @@
-"""The figures of `/metrics` that an exchange leaves."""
+"""The metrics after an exchange, from `/metrics`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIST = "/api/conversations"
 
 
 async def figures(client: Client) -> dict[str, float]:
-    """Every sample by `name{label,…}`."""
+    """Every sample, by `name{label,…}`."""
     response = await client.get("/metrics")
     assert response.status == 200
     assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
@@ -46,7 +46,7 @@ async def test_the_figures_of_an_exchange(
     expected = {
         "chat_live_generations{}": 0,
         "chat_generations_total{stop,completed}": 1,
-        "chat_generations_total{inference_rejected,failed}": 1,
+        "chat_generations_total{inference_error,failed}": 1,
         "chat_tokens_total{}": 3,
         "chat_time_to_first_token_seconds_count{}": 1,
         "chat_time_per_token_seconds_count{}": 1,
@@ -68,6 +68,6 @@ async def test_the_figures_of_an_exchange(
     assert "chat_request_duration_seconds_count{/api/conversations/{id}/messages}" not in seen, (
         "a stream's length"
     )
-    # The lease may be renewed at this very moment.
+    # The lease may be renewed at this moment.
     assert seen["chat_database_connections{busy}"] in (0, 1)
     assert seen["chat_database_connections{idle}"] + seen["chat_database_connections{busy}"] >= 1

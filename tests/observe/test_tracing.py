@@ -1,4 +1,4 @@
-"""OpenTelemetry's traces: who made them, who continues them, what they never tell."""
+"""OpenTelemetry traces: where they start, who continues them, and what they never reveal."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from chat_api.app import create_app
+from chat_api.inference import Inference
 from chat_api.settings import Settings
 from chat_api.tracing import is_wanted
 from chat_api.tracing.export import provider
+from chat_api.tracing.parts import TracedInference
 from chat_api.tracing.tracing import Tracing
 from tests.conftest import LastingServer
 from tests.observe.collector import Collector
@@ -48,13 +50,13 @@ class Traced:
     exporter: InMemorySpanExporter
 
     def spans(self, name: str) -> list[ReadableSpan]:
-        """Those of a name, in the order in which they ended."""
+        """The spans of a name, in the order in which they ended."""
         return [span for span in self.exporter.get_finished_spans() if span.name == name]
 
     async def span(self, name: str) -> ReadableSpan:
-        """The one of a name, as soon as it has ended: a request's does after its last byte is read."""
+        """The span of a name, once it has ended. A request's span ends after its last byte is read."""
         async with asyncio.timeout(5):
-            while not (found := self.spans(name)):  # noqa: ASYNC110 - nobody tells
+            while not (found := self.spans(name)):  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.005)
         assert len(found) == 1
         return found[0]
@@ -74,7 +76,7 @@ def parent_id(span: ReadableSpan) -> str | None:
 
 @pytest.fixture
 async def traced(settings: Settings) -> AsyncIterator[Traced]:
-    """The service with an exporter that remembers."""
+    """The service with an exporter that keeps its spans."""
     exporter = InMemorySpanExporter()
     tracing = Tracing(provider(SimpleSpanProcessor(exporter)))
     async with TestClient(LastingServer(create_app(settings, tracing=tracing))) as client:
@@ -82,8 +84,8 @@ async def traced(settings: Settings) -> AsyncIterator[Traced]:
 
 
 @pytest.fixture
-async def told(traced: Traced, user: dict[str, str]) -> Chat:
-    """A conversation on it; the spans that made it are forgotten."""
+async def traced_chat(traced: Traced, user: dict[str, str]) -> Chat:
+    """A conversation on the traced service, without the spans of its creation."""
     chat = await open_chat(traced.client, user)
     await traced.span("POST /api/conversations")
     traced.exporter.clear()
@@ -93,11 +95,16 @@ async def told(traced: Traced, user: dict[str, str]) -> Chat:
 SEND = "POST /api/conversations/{id}/messages"
 
 
+def test_a_traced_model_server_does_what_any_does() -> None:
+    public = {name for name in vars(Inference) if not name.startswith("_")}
+    assert public - vars(TracedInference).keys() == set()
+
+
 async def test_a_message_is_one_trace_from_the_callers_span_to_the_model_server(
-    traced: Traced, told: Chat, model: ModelServer
+    traced: Traced, traced_chat: Chat, model: ModelServer
 ) -> None:
-    told.user["traceparent"] = TRACEPARENT
-    async with await told.send(SECRET, temperature=0.5) as response:
+    traced_chat.user["traceparent"] = TRACEPARENT
+    async with await traced_chat.send(SECRET, temperature=0.5) as response:
         call = await model.call()
         call.finish(SECRET, SECRET, "!")
         events = await read_events(response)
@@ -136,10 +143,14 @@ async def test_a_message_is_one_trace_from_the_callers_span_to_the_model_server(
 
 
 async def test_no_span_tells_a_text_or_a_token(
-    traced: Traced, told: Chat, model: ModelServer, auth: AuthService, sql: asyncpg.Connection[asyncpg.Record]
+    traced: Traced,
+    traced_chat: Chat,
+    model: ModelServer,
+    auth: AuthService,
+    sql: asyncpg.Connection[asyncpg.Record],
 ) -> None:
     async def send(script: Any) -> None:
-        sending = asyncio.create_task(told.send(SECRET, stream=False))
+        sending = asyncio.create_task(traced_chat.send(SECRET, stream=False))
         script(await model.call())
         await (await sending).read()
 
@@ -147,18 +158,18 @@ async def test_no_span_tells_a_text_or_a_token(
     await send(lambda call: call.send({"error": SECRET}))
     await send(lambda call: (call.say(SECRET), call.cut()))
     model.refuse = (500, SECRET)
-    await (await told.send(SECRET, stream=False)).read()
+    await (await traced_chat.send(SECRET, stream=False)).read()
     await sql.execute(
         f"alter table conversations add constraint no_title check (title not like '{SECRET}%') not valid"
     )
-    failed = await told.client.put(told.path, json={"title": SECRET}, headers=told.user)
+    failed = await traced_chat.client.put(traced_chat.path, json={"title": SECRET}, headers=traced_chat.user)
     assert failed.status == 500
 
     await traced.span("PUT /api/conversations/{id}")
     spans = traced.exporter.get_finished_spans()
     assert len(spans) > 15
     assert [span.name for span in spans if span.events] == [], "exceptions, which have texts"
-    words = [SECRET, told.user["Authorization"].partition(" ")[2], auth.internal_key, "insert into"]
+    words = [SECRET, traced_chat.user["Authorization"].partition(" ")[2], auth.internal_key, "insert into"]
     assert [span.name for span in spans if any(word in span.to_json() for word in words)] == []
 
 
@@ -171,7 +182,7 @@ async def test_without_a_traceparent_the_trace_has_the_id_of_the_log_lines(
     assert response.headers["X-Trace-Id"] == trace_id(span)
     traced.exporter.clear()
 
-    of_nginx = "0af7651916cd43dd8448eb211c80319c"  # its $request_id has the same form
+    of_nginx = "0af7651916cd43dd8448eb211c80319c"  # nginx's $request_id has the same format
     response = await traced.client.get("/api/conversations", headers={**user, "X-Trace-Id": of_nginx})
     assert response.headers["X-Trace-Id"] == of_nginx == trace_id(await traced.span("GET /api/conversations"))
 
@@ -230,10 +241,10 @@ async def test_the_neighbours_are_told_the_trace(
 
 
 async def test_a_reader_in_another_trace_is_linked_to_the_generation(
-    traced: Traced, told: Chat, model: ModelServer
+    traced: Traced, traced_chat: Chat, model: ModelServer
 ) -> None:
-    response, call, _ = await told.begin(model, "one")
-    async with response, await told.attach() as attached:
+    response, call, _ = await traced_chat.begin(model, "one")
+    async with response, await traced_chat.attach() as attached:
         call.finish("two")
         await read_events(attached)
         await read_events(response)
@@ -248,14 +259,14 @@ async def test_a_reader_in_another_trace_is_linked_to_the_generation(
 
 
 async def test_each_command_of_a_socket_is_a_trace_of_its_own_linked_to_the_socket(
-    traced: Traced, told: Chat, model: ModelServer
+    traced: Traced, traced_chat: Chat, model: ModelServer
 ) -> None:
-    async with open_tab(traced.client, told.user) as tab:
-        await tab.ask("send", told.path, content="a")
+    async with open_tab(traced.client, traced_chat.user) as tab:
+        await tab.ask("send", traced_chat.path, content="a")
         (await model.call()).finish("one")
         await tab.events()
-        await tab.ask("subscribe", told.path)
-        await tab.ask("stop", told.path)
+        await tab.ask("subscribe", traced_chat.path)
+        await tab.ask("stop", traced_chat.path)
     socket = await traced.span("GET /api/ws")
     commands = [await traced.span(f"WS {name}") for name in ("send", "subscribe", "stop")]
     assert len({trace_id(span) for span in [socket, *commands]}) == 4
@@ -265,9 +276,11 @@ async def test_each_command_of_a_socket_is_a_trace_of_its_own_linked_to_the_sock
     assert parent_id(await traced.span("generations.start")) == span_id(commands[0])
 
 
-async def test_failures_are_marked_by_their_codes(traced: Traced, told: Chat, model: ModelServer) -> None:
+async def test_failures_are_marked_by_their_codes(
+    traced: Traced, traced_chat: Chat, model: ModelServer
+) -> None:
     model.refuse = (503, "busy")
-    async with await told.send() as response:
+    async with await traced_chat.send() as response:
         await read_events(response)
     for name in ("generation", "model server"):
         span = await traced.span(name)
@@ -277,9 +290,9 @@ async def test_failures_are_marked_by_their_codes(traced: Traced, told: Chat, mo
     assert (await traced.span(SEND)).status.status_code is StatusCode.UNSET
 
 
-async def test_a_stopped_answer_is_no_failure(traced: Traced, told: Chat, model: ModelServer) -> None:
-    response, _, _ = await told.begin(model, "one")
-    await told.stop()
+async def test_a_stopped_answer_is_no_failure(traced: Traced, traced_chat: Chat, model: ModelServer) -> None:
+    response, _, _ = await traced_chat.begin(model, "one")
+    await traced_chat.stop()
     response.close()
     generation = await traced.span("generation")
     assert generation.attributes is not None
@@ -290,7 +303,7 @@ async def test_a_stopped_answer_is_no_failure(traced: Traced, told: Chat, model:
 async def test_probes_and_ticks_leave_no_trace(traced: Traced) -> None:
     for path in ("/api/health", "/api/ready", "/metrics"):
         assert (await traced.client.get(path)).status == 200
-    await asyncio.sleep(0.3)  # longer than a tick; what would come, comes by itself
+    await asyncio.sleep(0.3)  # longer than a tick, in which spans would be made
     assert traced.exporter.get_finished_spans() == ()
 
 
@@ -320,7 +333,7 @@ async def test_workers_send_their_spans_to_a_collector(
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
             "OTEL_EXPORTER_OTLP_HEADERS": "x-tenant=chai",
             "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test,service.version=mine",
-            "OTEL_BSP_SCHEDULE_DELAY": "60000",  # the end brings them
+            "OTEL_BSP_SCHEDULE_DELAY": "60000",  # the end of the service sends them
         }
         async with processes.Service(settings, "--workers", "2", **variables) as service:
             path = await processes.open_conversation(service.session, user)
@@ -346,7 +359,7 @@ async def test_a_collector_that_takes_nothing_holds_nobody_up(
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
         async with processes.Service(settings, **variables) as service:
             await processes.open_conversation(service.session, user)
-            await asyncio.sleep(0.2)  # the exporter waits for an answer by now
+            await asyncio.sleep(0.2)  # by now the exporter waits for a response
             began = time.monotonic()
             await processes.open_conversation(service.session, user)
             assert time.monotonic() - began < 2

@@ -1,7 +1,7 @@
-"""The distribution as a user gets it: built from a copy of the tree, installed where no checkout is near.
+"""The distribution as a user gets it: built from a copy of the tree, and installed away from the checkout.
 
-It takes some 15 s, so it is made once, by whichever xdist worker comes first; the others wait. (The mark
-xdist_group would keep these tests together, but does nothing with pytest 9.2: pytest-xdist's issue #1386.)
+This takes some 15 s, so the first xdist worker does it once, and the others wait. (The mark xdist_group would
+keep these tests together, but has no effect with pytest 9.2: pytest-xdist's issue #1386.)
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from tests.packaging.tree import ROOT, Distribution, Installed, copy_tree, run
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """This run's folder, the same for every worker."""
+    """This run's folder, shared by all xdist workers."""
     own = tmp_path_factory.getbasetemp()
     folder = (own if worker_id == "master" else own.parent) / "packaging"
     folder.mkdir(exist_ok=True)
@@ -24,7 +24,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def distribution(shared: Path) -> Distribution:
-    """The sdist of the tree, and the wheel built from that sdist alone."""
+    """The sdist of the tree, and the wheel built only from that sdist."""
     folder = shared / "built"
     with (shared / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -37,7 +37,7 @@ def distribution(shared: Path) -> Distribution:
 
 @pytest.fixture(scope="session")
 def installed(shared: Path, distribution: Distribution) -> Installed:
-    """The wheel in an environment of its own."""
+    """The wheel, installed in a separate virtual environment."""
     environment = shared / "environment"
     with (shared / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -48,7 +48,7 @@ def installed(shared: Path, distribution: Distribution) -> Installed:
 
 
 def build(tree: Path, folder: Path) -> None:
-    """Both distributions, in `folder`, which appears only when they are whole."""
+    """Build both distributions in `folder`, which appears only once they are complete."""
     copy_tree(tree)
     run([sys.executable, "-m", "build", "--no-isolation", tree], cwd=tree.parent)
     (tree / "dist").rename(folder)

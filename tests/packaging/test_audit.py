@@ -1,4 +1,4 @@
-"""`make audit` says what is known, and never calls clean what it couldn't ask about."""
+"""`make audit` reports what is known, and never calls a package clean that it could not check."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NPM_BAD = {"vulnerabilities": {"marked": {"via": [VIA, "another"]}}}
 NPM_REFUSED = {"message": "405 Method Not Allowed", "error": {"summary": ""}}
 
 
-# What the programs said when they were asked: which advisories there are can't be chosen for a test.
+# Recorded output of the programs, because a test can't choose which advisories exist.
 @pytest.mark.parametrize(
-    ("packages", "npm", "status", "told"),
+    ("packages", "npm", "status", "expected"),
     [
-        ([GOOD], NPM_GOOD, 0, "5 packages with nothing known, 0 advisories, 0 unasked"),
-        ([GOOD, BAD], NPM_GOOD, 1, "KNOWN    yarl 1.25.1: PYSEC-2026-1, CVE-2026-1; mended in 2.0"),
+        ([GOOD], NPM_GOOD, 0, "5 packages without advisories, 0 advisories, 0 unchecked"),
+        ([GOOD, BAD], NPM_GOOD, 1, "KNOWN      yarl 1.25.1: PYSEC-2026-1, CVE-2026-1; fixed in 2.0"),
         ([GOOD], NPM_BAD, 1, "XSS (https://github.com/advisories/GHSA-1)"),
-        ([GOOD, SKIPPED], NPM_GOOD, 2, "UNASKED  odd: Dependency not found"),
-        ([BAD, SKIPPED], NPM_GOOD, 1, "UNASKED  odd: Dependency not found"),
-        ([GOOD], NPM_REFUSED, 2, "UNASKED  npm audit: 405 Method Not Allowed"),
-        (None, NPM_GOOD, 2, "UNASKED  pip-audit: ConnectionError: refused"),
+        ([GOOD, SKIPPED], NPM_GOOD, 2, "UNCHECKED  odd: Dependency not found"),
+        ([BAD, SKIPPED], NPM_GOOD, 1, "UNCHECKED  odd: Dependency not found"),
+        ([GOOD], NPM_REFUSED, 2, "UNCHECKED  npm audit: 405 Method Not Allowed"),
+        (None, NPM_GOOD, 2, "UNCHECKED  pip-audit: ConnectionError: refused"),
     ],
 )
 def test_only_what_was_asked_about_counts_as_clean(
@@ -39,7 +39,7 @@ def test_only_what_was_asked_about_counts_as_clean(
     packages: list[Any] | None,
     npm: dict[str, Any],
     status: int,
-    told: str,
+    expected: str,
 ) -> None:
     def answer(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         if command[0] != "npm":
@@ -54,7 +54,7 @@ def test_only_what_was_asked_about_counts_as_clean(
 
     monkeypatch.setattr(subprocess, "run", answer)
     assert audit.main([]) == status
-    assert told in capsys.readouterr().out
+    assert expected in capsys.readouterr().out
 
 
 def test_without_the_programs_nothing_is_called_clean(
@@ -65,4 +65,4 @@ def test_without_the_programs_nothing_is_called_clean(
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert audit.main([]) == 2
-    assert capsys.readouterr().out.endswith("0 packages with nothing known, 0 advisories, 3 unasked\n")
+    assert capsys.readouterr().out.endswith("0 packages without advisories, 0 advisories, 3 unchecked\n")

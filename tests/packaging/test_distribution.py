@@ -1,4 +1,4 @@
-"""The wheel and the sdist hold all of the service, and nothing else."""
+"""The wheel and the sdist contain the whole service, and nothing else."""
 
 import sys
 import tarfile

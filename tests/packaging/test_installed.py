@@ -21,7 +21,7 @@ from tests.packaging.tree import Installed
 
 @pytest.fixture
 async def empty_database(postgres_dsn: str) -> AsyncIterator[str]:
-    """An empty database of its own."""
+    """An empty database for this test."""
     name = f"packaging_{uuid4().hex}"
     connection = await asyncpg.connect(postgres_dsn)
     try:
@@ -42,7 +42,7 @@ def free_port() -> int:
 def serving(
     installed: Installed, log: Path, port: int, empty_database: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The running server. It has to end by itself on SIGTERM, with status 0."""
+    """The running server. On SIGTERM it must end by itself, with status 0."""
     with log.open("wb") as output:
         server = subprocess.Popen(
             [installed.chat_api, "serve", "--port", str(port)],
@@ -62,7 +62,7 @@ def serving(
 
 
 def get(server: subprocess.Popen[bytes], url: str, log: Path) -> object:
-    """The JSON answer, as soon as the server listens; it has 20 s for that, and must not have ended."""
+    """The JSON response, once the server listens. It must do so within 20 s, and must not have ended."""
     opener = build_opener(ProxyHandler({}))
     deadline = time.monotonic() + 20
     while True:

@@ -1,4 +1,4 @@
-"""The make targets: each explains itself, does its own set-up, and starts at once when that is done."""
+"""The make targets: each has a help line, does its own set-up, and starts at once when that is done."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from tests.support.programs import program
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Make as from a shell, not as part of the make that runs the tests."""
+    """Run make as from a shell, not as part of the make that runs the tests."""
     outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VENV")
     return subprocess.run(
         [program("make", "apt install make"), "--no-print-directory", *arguments],
@@ -29,7 +29,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def installed_venv(tmp_path: Path) -> Path:
-    """A folder that make takes for an environment with everything installed."""
+    """A folder that looks to make like a virtual environment with everything installed."""
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)

@@ -1,4 +1,4 @@
-"""The versions that the metadata, the pins, the tools and the image name agree."""
+"""The versions in the metadata, the pins, the tools and the image agree."""
 
 import re
 from configparser import ConfigParser

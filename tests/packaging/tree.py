@@ -1,4 +1,4 @@
-"""The tree, what is built from it, and what is installed from that."""
+"""The tree, the distributions built from it, and their installation."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(command: Sequence[str | Path], *, cwd: Path, env: dict[str, str] | None = None) -> str:
-    """What the command printed, both streams; a failure shows it."""
+    """Run a command, and return what it printed on both streams. A failure shows it."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -27,7 +27,7 @@ def run(command: Sequence[str | Path], *, cwd: Path, env: dict[str, str] | None 
 
 
 def copy_tree(to: Path) -> None:
-    """Copy the tree without what was built in it: setuptools writes into the tree that it builds."""
+    """Copy the tree without build results, because setuptools writes into the tree that it builds."""
     strangers = shutil.ignore_patterns(".*", "build", "dist", "node_modules", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, to, ignore=strangers, dirs_exist_ok=True)
 
@@ -40,7 +40,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Installed:
-    """An environment that holds the wheel and what it needs."""
+    """A virtual environment with the wheel and its requirements."""
 
     environment: Path
 
@@ -57,5 +57,5 @@ class Installed:
         return run([self.chat_api, *arguments], cwd=folder, env=self.variables(folder, **variables))
 
     def variables(self, home: Path, **more: str) -> dict[str, str]:
-        """No more environment than asked for: none of the settings or paths of whoever runs the tests."""
+        """Only the given variables, without the settings and paths of the user who runs the tests."""
         return {"PATH": "/usr/bin:/bin", "HOME": str(home), **more}

@@ -1,4 +1,4 @@
-"""The database's connections: whatever breaks, each is somebody's, the pool's, or at hand."""
+"""The database's connections: whatever breaks, each is in use, in the pool, or idle at hand."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import pytest
 
 from chat_api import errors
 from chat_api.observe.metrics import Metrics
+from chat_api.postgres import connections as connections_module
 from chat_api.postgres import database as database_module
 from chat_api.postgres.database import Database
 from chat_api.postgres.queries import Query
 from chat_api.settings import Settings
-from tests.support.chat import Sql
+from tests.support.chat import Sql, until
 
 CONNECTIONS = 2
 MORE = {
@@ -42,13 +43,13 @@ async def opened(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 @pytest.fixture
 async def database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
-    """With two connections, and queries that take their time, fail, and end their own connection."""
+    """A Database with two connections, and queries that are slow, fail, or end their own connection."""
     async with opened(settings, monkeypatch) as database:
         yield database
 
 
 async def all_work(database: Database) -> None:
-    """As many queries at once as there may be connections, none of which waits for another."""
+    """Check that as many queries as there may be connections run at once, without waiting for each other."""
     async with asyncio.timeout(5):
         rows = await asyncio.gather(*[database.row("test.sleep", seconds=0.2) for _ in range(CONNECTIONS)])
     assert len({row["pid"] for row in rows if row is not None}) == CONNECTIONS
@@ -91,17 +92,30 @@ async def test_no_connection_is_lost_or_shared_whatever_happens_to_queries(
         await asyncio.gather(*[work() for _ in range(50)])
     killing.cancel()
     await asyncio.gather(killing, return_exceptions=True)
-    assert database._waiting == 0
-    for _ in range(CONNECTIONS):  # one that was ended a moment ago may be found so only now
+    for _ in range(CONNECTIONS):  # a connection that was just ended may be noticed only now
         with suppress(errors.DatabaseUnavailable):
             await database.row("test.sleep", seconds=0)
     await all_work(database)
     opened, idle = database.connections
     assert opened == idle == CONNECTIONS
-    for _ in range(2):
-        await database.trim()
-    assert database._idle == []
-    assert database._pool.get_idle_size() == CONNECTIONS
+
+
+async def test_connections_that_nobody_has_wanted_for_some_minutes_are_closed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sql: Sql
+) -> None:
+    await all_work(database)
+    await database.trim()
+    assert database.connections == (CONNECTIONS, CONNECTIONS)
+    row = await database.row("test.sleep", seconds=0.1)  # one of them is wanted
+    monkeypatch.setattr(connections_module, "IDLE_SECONDS", 0.05)
+    await database.trim()
+    assert database.connections == (1, 1)
+
+    async def closed() -> bool:
+        pids = await sql.fetch("select pid from pg_stat_activity where application_name = 'chat-api'")
+        return [each["pid"] for each in pids] == [row["pid"] if row else None]
+
+    await until(closed)
     await all_work(database)
 
 
@@ -116,14 +130,18 @@ async def test_a_query_that_ends_while_the_database_is_closed_does_not_hold_that
     assert await query is not None
 
 
-async def test_a_trim_that_is_cancelled_loses_no_connection(database: Database) -> None:
-    await all_work(database)
-    await database.trim()
-    trimming = asyncio.create_task(database.trim())
-    await asyncio.sleep(0)
-    trimming.cancel()
-    await asyncio.gather(trimming, return_exceptions=True)
-    await all_work(database)
+async def test_a_closed_database_keeps_nobody_waiting(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(settings, monkeypatch) as database:
+        busy = [asyncio.create_task(database.row("test.sleep", seconds=30)) for _ in range(2 * CONNECTIONS)]
+        await asyncio.sleep(0.1)  # half of them wait for a connection
+        began = time.monotonic()
+    ends = await asyncio.gather(*busy, return_exceptions=True)
+    assert time.monotonic() - began < 3
+    assert {type(end) for end in ends} == {errors.DatabaseUnavailable}
+    with pytest.raises(errors.DatabaseUnavailable):
+        await database.row("test.sleep", seconds=0)
 
 
 async def test_a_value_that_the_database_refuses_is_not_in_the_errors_text(
@@ -137,3 +155,18 @@ async def test_a_value_that_the_database_refuses_is_not_in_the_errors_text(
             f'value = "{value}"', ""
         )
         assert str(refused.value) == "DataError in test.fail"
+
+
+async def test_each_query_is_prepared_once_however_long(settings: Settings) -> None:
+    """By default, asyncpg keeps no statement of over 15 KiB: it would be parsed and planned each time."""
+    database = Database(settings, Metrics())
+    queries = database_module.load_queries()
+    async with database.session() as session:
+        for query in queries.values():
+            with suppress(asyncpg.PostgresError):  # no argument is given, which not all accept
+                async with session.transaction():
+                    await session.fetch(query.text, *[None for _ in query.parameters])
+        rows = await session.fetch("select statement from pg_prepared_statements")
+    kept = {row["statement"] for row in rows}
+    assert [name for name, query in queries.items() if query.text not in kept] == []
+    await database.close()

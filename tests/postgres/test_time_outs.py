@@ -1,4 +1,4 @@
-"""A row that somebody keeps locked costs its caller a 503, and nobody a connection or a session."""
+"""A row that stays locked costs its caller a 503, and no connection or session is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TITLE = {"title": "new"}
 
 @pytest.fixture
 def impatient(settings: Settings) -> Settings:
-    """A second for a statement, two connections."""
+    """A time-out of a second for statements, and two connections."""
     return settings.model_copy(update={"database_timeout": 1.0, "database_pool_max": 2})
 
 
@@ -71,7 +71,7 @@ async def test_the_server_ends_a_statement_whose_worker_was_killed(
             async def nobody_waits() -> bool:
                 return not await sql.fetchval("select exists (select from pg_locks where not granted)")
 
-            await until(nobody_waits)  # the lock is held still
+            await until(nobody_waits)  # the lock is still held
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_sessions_have_a_limit_and_a_dbas_own_stays(
 ) -> None:
     if set_by_the_dba is not None:
         await sql.execute(set_by_the_dba.format(await sql.fetchval("select current_database()")))
-    # A session's settings are its own to see.
+    # Only a session itself can see its settings.
     await sql.execute("""
         create table seen (statement_timeout text);
         create function look() returns trigger language plpgsql as $$
@@ -128,7 +128,7 @@ async def test_an_answer_whose_end_meets_a_locked_row_is_stored_when_the_row_is_
         async with holder.transaction():
             await holder.execute("select from conversations for update")
             call.finish()
-            await asyncio.sleep(1.5)  # the first try was given up
+            await asyncio.sleep(1.5)  # the first try was cancelled
         events = await read_events(stream)
     assert events[-1].data["finish_reason"] == "stop"
     assert await sql.fetchval("select count(*) from messages where role = 'assistant'") == 1

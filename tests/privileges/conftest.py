@@ -1,4 +1,4 @@
-"""A database as a careful DBA sets it up: an owner who migrates, and a role that the service runs as."""
+"""A database as a careful DBA sets it up: an owner that migrates, and a role for the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Script = Callable[[str], str]
 
 
 def url_of(role: str, database_url: str) -> str:
-    """The same database as another role."""
+    """The URL of the same database as another role."""
     return replace(parse_dsn(database_url), user=role).libpq()
 
 
@@ -42,7 +42,7 @@ def template(postgres: Postgres) -> str:
 
 @pytest.fixture
 async def database_url(database_url: str) -> str:
-    """As a superuser."""
+    """This test's database, as a superuser."""
     admin = await asyncpg.connect(database_url)
     await admin.execute(f"alter database {parse_dsn(database_url).database} owner to {OWNER}")
     await admin.close()
@@ -51,13 +51,13 @@ async def database_url(database_url: str) -> str:
 
 @pytest.fixture
 def owner_url(database_url: str) -> str:
-    """This test's database as the one who migrates."""
+    """This test's database, as the owner."""
     return url_of(OWNER, database_url)
 
 
 @pytest.fixture
 def service_url(database_url: str) -> str:
-    """This test's database as the service."""
+    """This test's database, as the service's role."""
     return url_of(SERVICE, database_url)
 
 
@@ -79,13 +79,13 @@ async def owner(owner_url: str) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 def settings(settings: Settings, service_url: str) -> Settings:
-    """The service under its own role; it looks for dead workers each second."""
+    """Settings for the service under its own role; it looks for dead workers every second."""
     return settings.model_copy(update={"database_url": service_url, "worker_lease": 3.0})
 
 
 @pytest.fixture
 def script(checkout: Path, owner_url: str) -> Script:
-    """Run a script of deploy/postgresql as the owner, by psql; what it printed."""
+    """Run a script of deploy/postgresql as the owner, by psql, and return its output."""
 
     def run(name: str) -> str:
         done = subprocess.run(
@@ -100,5 +100,5 @@ def script(checkout: Path, owner_url: str) -> Script:
 
 @pytest.fixture
 def wall(script: Script) -> None:
-    """The second wall, up."""
+    """The second wall, enabled."""
     script("row-security.sql")

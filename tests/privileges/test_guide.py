@@ -1,4 +1,4 @@
-"""docs/operations/privileges.md: what it says to paste works, from an empty cluster to the wall and back."""
+"""The commands of docs/operations/privileges.md work, from an empty cluster to the wall and back."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 from chat_api.dev.postgres.installation import binaries
 from chat_api.postgres.queries import load_queries
 from chat_api.settings.database_url import parse_dsn
+from tests.http.test_admin import USERS
 from tests.privileges.conftest import url_of
 
 NAMES = ("chat_owner", "chat_service_2", "chat_service", "old_service")
@@ -24,7 +25,7 @@ NAMES = ("chat_owner", "chat_service_2", "chat_service", "old_service")
 
 @pytest.fixture
 def names(postgres_dsn: str) -> Iterator[dict[str, str]]:
-    """The guide's names, each as one of this test's own."""
+    """The guide's names, each replaced by a name for this test."""
     mark = uuid4().hex[:8]
     renamed = {name: f"r{mark}{name}" for name in NAMES}
     yield {**renamed, "database chat": f"database d{mark}"}
@@ -56,6 +57,8 @@ def test_its_statements_and_commands_work_in_their_order(
             admin.execute(f"create role {names[role]} login")
         for statement in blocks.pop(0)[1].split(";"):
             admin.execute(statement.encode())
+    with psycopg.connect(environment["OWNER_URL"], autocommit=True) as owner:
+        owner.execute(USERS)
     printed = ""
     for kind, block in blocks:
         command = ["sh", "-ec", block] if kind == "sh" else ["psql", "-X", inside, "-v", "ON_ERROR_STOP=1"]
@@ -72,10 +75,10 @@ def test_its_statements_and_commands_work_in_their_order(
 
 def test_its_table_names_every_table_that_the_service_may_touch(checkout: Path, owner_url: str) -> None:
     text = (checkout / "docs" / "operations" / "privileges.md").read_text()
-    told = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
     with psycopg.connect(owner_url) as session:
         tables = session.execute("select object from service_rights where privilege <> 'execute'").fetchall()
-    assert {name for (name,) in tables} - told == set()
+    assert {name for (name,) in tables} - documented == set()
 
 
 def test_its_links_lead_somewhere(checkout: Path) -> None:

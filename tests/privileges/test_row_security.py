@@ -1,4 +1,4 @@
-"""The second wall: behind it, a statement that forgot whose rows it may touch touches nobody else's."""
+"""The second wall: behind it, a statement without its own check still touches nobody else's rows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.migrate.catalog import catalog
 from tests.privileges.conftest import Script
 from tests.support.hot_paths import walk
 from tests.support.model_server import ModelServer
-from tests.support.queries import Chat, Connection, dump, one, run
+from tests.support.queries import Chat, Connection, dump, opened, run
 
 pytestmark = pytest.mark.usefixtures("wall")
 
 WALLED = ("conversations", "messages", "generations", "journal")
 
-# What each statement returns, or says of itself, is how many rows it saw or changed.
+# Each statement returns or reports how many rows it saw or changed.
 FORGETFUL = [
     "with seen as (select id from conversations {where}) select count(*) from seen",
     "with seen as (select content from messages {where}) select count(*) from seen",
@@ -50,7 +50,7 @@ async def a_life(sql: Connection) -> Chat:
 
 
 async def count(service: Connection, statement: str, where: str = "") -> int:
-    """How many rows it saw or changed; taken back."""
+    """How many rows a statement saw or changed; it is rolled back."""
     transaction = service.transaction()
     await transaction.start()
     try:
@@ -74,16 +74,16 @@ async def test_one_that_forgot_its_condition_sees_and_changes_its_users_rows_alo
     sql: Connection, service: Connection, statement: str
 ) -> None:
     mine, theirs = await a_life(sql), await a_life(sql)
-    for user_id in (mine.user_id, theirs.user_id):  # and one more each, which the statement isn't about
+    for user_id in (mine.user_id, theirs.user_id):  # and one more each, which must stay
         await Chat(user_id=user_id).open(sql)
     half = await count(service, statement, FOR_EVERYONE) // 2
     assert half > 1
     assert await count(service, statement, FOR_USER.format(mine.user_id, mine.id)) == half
-    # About another's conversation, as the address of a request may say.
+    # For another user's conversation, as the path of a request may name it.
     about_theirs = FOR_USER.format(mine.user_id, theirs.id)
     assert await count(service, statement, about_theirs) == (half if "conversations" in statement else 0)
     assert await count(service, statement, FOR_USER.format(uuid4(), theirs.id)) == 0
-    assert await count(service, statement) == 0  # nothing is left of what was said before
+    assert await count(service, statement) == 0  # nothing is left of the earlier setting
 
 
 # $1 is the user, $2 the owner of the conversation $3.
@@ -115,7 +115,7 @@ async def test_nothing_is_put_to_what_is_another_users(
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
         await service.execute(INSERTS[table], mine.user_id, theirs.user_id, theirs.id, *more)
     assert await dump(sql) == before
-    # The same for oneself is done, where no answer is in the way.
+    # The same works for one's own conversation, unless an answer prevents it.
     await sql.execute(
         "update generations set status = 'stopped', finished_at = now() where finished_at is null"
     )
@@ -136,15 +136,15 @@ async def test_users_see_their_own_beside_each_other(sql: Connection, service: C
         assert [
             row["id"] for row in await run(service, "conversations.page", user_id=chat.user_id, **page)
         ] == [chat.id]
-        got = await one(service, "conversations.get", id=chat.id, user_id=chat.user_id)
+        got = await opened(service, chat.id, chat.user_id)
         assert got is not None
         assert (got["messages"].count('"id"'), got["last_seq"]) == (3, 0)
         stranger = chats[0].user_id if chat is not chats[0] else chats[1].user_id
-        assert await run(service, "conversations.get", id=chat.id, user_id=stranger) == []
+        assert await opened(service, chat.id, stranger) is None
 
 
 def test_it_comes_down_again_and_leaves_no_trace(script: Script, owner_url: str, template: str) -> None:
-    with psycopg.connect(owner_url) as session:
+    with psycopg.connect(owner_url, autocommit=True) as session:  # which holds no lock
         up = catalog(session)
         script("row-security.sql")  # again
         assert catalog(session) == up
@@ -157,7 +157,7 @@ def test_it_comes_down_again_and_leaves_no_trace(script: Script, owner_url: str,
 
 
 def test_an_older_version_is_not_put_behind_it(script: Script, owner_url: str) -> None:
-    """It would see nothing: it doesn't say for whom it works."""
+    """It would see nothing, because it doesn't say for whom it works."""
     with pytest.raises(SessionError, match=r"run deploy/postgresql/row-security-off\.sql first"):
         rollback_to_before_the_wall(owner_url)
     script("row-security-off.sql")
@@ -166,6 +166,6 @@ def test_an_older_version_is_not_put_behind_it(script: Script, owner_url: str) -
 
 
 def rollback_to_before_the_wall(owner_url: str) -> None:
-    """One by one, as later migrations come after it."""
+    """Roll back one migration at a time, because later ones depend on it."""
     while "0013.say-for-whom" not in rollback_migrations(owner_url):
         pass

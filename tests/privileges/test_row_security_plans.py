@@ -1,4 +1,4 @@
-"""Behind the second wall the hot statements do the same, on the same indexes, for a few buffers more."""
+"""Behind the second wall, the hot statements do the same, on the same indexes, with a few more buffers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.sql.test_plans import CASES, INDEXES, SHOWS_ALL
 
 DATABASE = "walled_plans"
 WALLED = {"conversations", "messages", "generations", "journal"}
-# A look for the conversation (3) at each place where a statement reads, writes or checks rows below it.
+# A look-up of the conversation (3) wherever a statement reads, writes or checks rows that belong to it.
 MORE = 18
 FIND_NOTHING = {
     "conversations.create, limited",
@@ -32,7 +32,7 @@ FIND_NOTHING = {
 
 @pytest.fixture(scope="module")
 def walled(postgres: Postgres, template: str, checkout: Path) -> Iterator[Connection]:
-    """As tests/sql/test_plans.py fills it, and the wall up; as a superuser, before whom it isn't there."""
+    """The database of tests/sql/test_plans.py with the wall, as a superuser, who is exempt from it."""
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(
             sql.SQL("create database {} template {}").format(*map(sql.Identifier, (DATABASE, template)))
@@ -50,14 +50,14 @@ def walled(postgres: Postgres, template: str, checkout: Path) -> Iterator[Connec
 
 @pytest.fixture(scope="module")
 def behind(walled: Connection, postgres: Postgres) -> Iterator[Connection]:
-    """As the service's role."""
+    """The same database, as the service's role."""
     with psycopg.connect(url_of(SERVICE, postgres.dsn(DATABASE)), autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def given(walled: Connection, case: str) -> Parameters:
-    """The case's parameters, looked up by whom the wall doesn't hinder."""
+    """The case's parameters, looked up by a role that is exempt from the wall."""
     return {
         name: walled.execute(value).fetchone()[0]  # type: ignore[index]
         if isinstance(value, str) and value.startswith("select ")
@@ -81,7 +81,7 @@ def nodes(plan: Node) -> Iterator[Node]:
 
 
 def looks_first_for_whom(plan: Node) -> bool:
-    """From the top down to the filter that says it, nothing reads a table, or joins."""
+    """Whether nothing reads a table or joins above the filter that says for whom the statement works."""
     while "One-Time Filter" not in plan:
         below = [child for child in plan.get("Plans", []) if "Subplan Name" not in child]
         if not below or plan["Node Type"] not in ("ModifyTable", "Append", "Sort", "Limit", "Aggregate"):
@@ -91,7 +91,7 @@ def looks_first_for_whom(plan: Node) -> bool:
 
 
 def rows(connection: Connection, statement: sql.Composed) -> list[list[bool]]:
-    """Which columns of which rows have a value; ids and times are others each time."""
+    """Which columns of which rows have a value; ids and times differ each time."""
     with connection.transaction(force_rollback=True):
         cursor = connection.execute(statement)
         found = cursor.fetchall() if cursor.description else [(cursor.rowcount,)]
@@ -126,7 +126,7 @@ def test_it_costs_a_few_buffers(
 ) -> None:
     counted = []
     for connection in (behind, walled):
-        walled.execute("vacuum conversations, messages, generations, journal, workers")  # what was taken back
+        walled.execute("vacuum conversations, messages, generations, journal, workers")  # of rolled-back rows
         counted.append(touched(connection, case, given, mode).buffers)
     with_wall, without = counted
     assert with_wall - without <= (MORE if "user_id" in given else 2)

@@ -1,4 +1,4 @@
-"""Who runs the service is the DBA's choice, at any time: SERVICE_ROLE, or chat_grant by psql."""
+"""The DBA chooses the service's role, at any time: by SERVICE_ROLE, or by chat_grant in psql."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ pytestmark = pytest.mark.usefixtures("template")  # which makes the roles
 
 @pytest.fixture
 def admin(postgres_dsn: str) -> Iterator[Admin]:
-    """A superuser, in no database of the service's."""
+    """A superuser's session, in a database that isn't the service's."""
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def role(admin: Admin) -> Iterator[str]:
-    """A new role with an odd name."""
+    """A new role with an unusual name."""
     name = f'Service of "us" {uuid4().hex}'
     admin.execute(sql.SQL("create role {} login").format(sql.Identifier(name)))
     yield name
@@ -52,7 +52,7 @@ def role(admin: Admin) -> Iterator[str]:
 
 @pytest.fixture
 def fresh(admin: Admin, postgres_dsn: str, role: str) -> Iterator[str]:
-    """An empty database of OWNER's; `role` can go when it is gone."""
+    """An empty database that OWNER owns. It is dropped before `role`."""
     name = f"fresh_{uuid4().hex}"
     admin.execute(f"create database {name} owner {OWNER}")
     yield url_of(OWNER, replace(parse_dsn(postgres_dsn), database=name).libpq())
@@ -60,13 +60,13 @@ def fresh(admin: Admin, postgres_dsn: str, role: str) -> Iterator[str]:
 
 
 def missing(url: str, role: str) -> list[str]:
-    """What a role lacks to run the service."""
+    """The rights that a role lacks to run the service."""
     with psycopg.connect(url) as session:
         return [text for (text,) in session.execute("select chat_missing_rights(%s)", (role,))]
 
 
 def workers_of(url: str) -> list[str]:
-    """The roles that run it."""
+    """The roles that run the service."""
     with psycopg.connect(url) as session:
         return [name for (name,) in session.execute("select chat_service_roles() order by 1")]
 
@@ -108,10 +108,10 @@ def test_a_role_that_isnt_there_is_named_with_the_statement_that_makes_it(
     monkeypatch.setenv("SERVICE_ROLE", "No one")
     for _ in range(2):
         assert main(["migrate"]) == 1
-        told = capsys.readouterr().err
-        assert "there is no role 'No one', which SERVICE_ROLE names" in told
-        assert "create role \"No one\" login password '…'" in told
-        apply_migrations(fresh)  # and when there is nothing to apply
+        stderr = capsys.readouterr().err
+        assert "SERVICE_ROLE names the role 'No one', which doesn't exist" in stderr
+        assert "create role \"No one\" login password '…'" in stderr
+        apply_migrations(fresh)  # also when there is nothing to apply
 
 
 def test_another_one_takes_its_place(fresh: str, role: str) -> None:
@@ -153,7 +153,7 @@ $$;
 
 @pytest.fixture
 def one_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Bring a version with one more migration, which adds a table."""
+    """Deploy a version with one more migration, which adds a table."""
 
     def bring() -> None:
         before = apply.known_migrations()[-1]
@@ -183,7 +183,7 @@ def test_later_migrations_grant_to_whoever_runs_it_though_nobody_names_him(
 
 
 def test_a_reader_beside_it_gets_nothing(fresh: str, role: str, one_more: Callable[[], None]) -> None:
-    """Such as a backup's or a monitor's role, with select on everything."""
+    """For example a backup's or a monitor's role, with select on everything."""
     apply_migrations(fresh)
     with psycopg.connect(fresh, autocommit=True) as owner:
         owner.execute(
@@ -211,7 +211,7 @@ def test_migrating_as_the_services_role_is_refused(
     fresh: str, role: str, one_more: Callable[[], None]
 ) -> None:
     apply_migrations(fresh, role)
-    assert apply_migrations(url_of(role, fresh)) == []  # nothing to do: as at each start of a container
+    assert apply_migrations(url_of(role, fresh)) == []  # nothing to do, as at each start of a container
     one_more()
     with pytest.raises(SessionError, match="permission denied"):
         apply_migrations(url_of(role, fresh))
@@ -226,7 +226,7 @@ async def test_an_adopted_databases_tables_stay_their_owners(
     model: ModelServer,
     auth: Any,
 ) -> None:
-    """The tables belong to the old service's role; who migrates is a member of it, as a DBA would have it."""
+    """The tables belong to the old service's role. The DBA has made the migrating role a member of it."""
     old, migrating = f"old_{uuid4().hex}", f"migrating_{uuid4().hex}"
     admin.execute(f"create role {old} login; create role {migrating} login in role {old}")
     name = parse_dsn(fresh).database
@@ -246,7 +246,7 @@ async def test_an_adopted_databases_tables_stay_their_owners(
         by_name = {row["relname"]: row["owner"] for row in owners}
         assert (by_name["conversations"], by_name["journal"]) == (old, migrating)
         await connection.close()
-        with psycopg.connect(url_of(old, fresh)) as former:  # the old service goes on beside it
+        with psycopg.connect(url_of(old, fresh)) as former:  # the old service keeps working beside it
             former.execute("update conversations set title = 'still mine'")
         with (
             psycopg.connect(url_of(role, fresh)) as session,

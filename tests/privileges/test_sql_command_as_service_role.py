@@ -1,4 +1,4 @@
-"""`chat-api sql` as the service's role: what it lacks is said with the statement that gives it."""
+"""`chat-api sql` as the service's role: each missing right is reported with the statement that grants it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_schema_that_is_closed_to_it_is_not_taken_for_an_empty_one(
     assert main(["sql", "check", "--json"]) == 1
     (found,) = json.loads(capsys.readouterr().out)["findings"]
     assert (found["kind"], found["name"]) == ("schema", "public")
-    assert found["problem"] == f"is closed to {SERVICE}, who sees none of its tables"
+    assert found["problem"] == f"is closed to {SERVICE}, which can't see its tables"
     assert found["remedy"] == f"grant usage on schema public to {SERVICE} -- as {OWNER}"
     await sql.execute(found["remedy"])
     assert main(["sql", "check"]) == 0

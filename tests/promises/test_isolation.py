@@ -23,7 +23,7 @@ from tests.support.tab import open_tab
 
 
 async def a_life(sql: Connection) -> tuple[Chat, UUID]:
-    """A conversation with a finished generation (key `k`) and a running one, which is returned."""
+    """A conversation with a finished generation (key `k`) and a running one; returns the running one."""
     chat = await Chat().open(sql, "private")
     await chat.finish(sql, await chat.begin(sql, idempotency_key="k"), content="secret")
     running = await chat.begin(sql, idempotency_key="l", content="whisper")
@@ -31,12 +31,12 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID]:
     return chat, running
 
 
-# Every query that takes a user. The others are reached only with an id that one of these gave out.
+# Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
 
 
 def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str, Any]]:
-    """Parameters with the stranger's id, each otherwise such that the owner would get something."""
+    """Parameters with the stranger's id, but otherwise such that the owner would get a result."""
     user_id = uuid4()
     the_conversation = {"conversation_id": chat.id, "user_id": user_id}
     match name:
@@ -44,19 +44,25 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str,
             return [
                 {"user_id": user_id, "before_updated_at": None, "before_id": None, "max_rows": 9, "skip": 0}
             ]
-        case "conversations.get" | "conversations.delete":
+        case "conversations.delete":
             return [{"id": chat.id, "user_id": user_id}]
+        case "conversations.get":
+            common = {"id": chat.id, "user_id": user_id, "before_id": None, "max_bytes": 9}
+            return [{**common, "max_rows": rows} for rows in (None, 9)]
+        case "messages.piece":
+            return [{**the_conversation, "after_position": -9, "end_position": 1 << 40, "max_bytes": 9}]
         case "conversations.update":
             return [{"id": chat.id, "user_id": user_id, "title": "stolen", "is_favorited": True}]
         case "generations.attach":
             return [{**the_conversation, "generation_id": asked} for asked in (None, generation_id)]
         case "generations.stop":
-            return [the_conversation]
+            return [{**the_conversation, "generation_id": asked} for asked in (None, generation_id)]
         case "generations.start":
             common = {
                 **the_conversation,
                 "title": "stolen",
                 "worker_id": chat.worker_id,
+                "options": '{"thinking_mode": true}',
                 "max_messages": 50,
                 "max_characters": 6000,
                 "notify": True,
@@ -64,8 +70,12 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str,
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }
             return [
-                {**common, "kind": kind, "content": content, "idempotency_key": key}
-                for kind, content in (("send", "hello"), ("regenerate", None))
+                {**common, "kind": kind, "content": content, "results": results, "idempotency_key": key}
+                for kind, content, results in (
+                    ("send", "hello", None),
+                    ("regenerate", None, None),
+                    ("results", None, '[{"tool_call_id": "c1", "content": "x"}]'),
+                )
                 for key in (None, "k", "l")
             ]
         case "users.count" | "users.stop_answers" | "users.export":
@@ -102,9 +112,10 @@ async def test_a_generation_is_not_found_through_a_conversation_of_ones_own(sql:
 
 Request = tuple[str, str, dict[str, Any]]
 
-# Every address with an id in it, with every body and header that would do something.
+# Every path with an id in it, with every body and header that has an effect.
 REQUESTS: list[Request] = [
     ("GET", "", {}),
+    ("GET", "", {"params": {"limit": "1", "before": "01a2f3c4-7a8b-7c90-8d1e-2f3041526374"}}),
     ("PUT", "", {"json": {"title": "stolen", "is_favorited": True}}),
     ("DELETE", "", {}),
     ("POST", "/messages", {"json": {"content": "hello"}}),
@@ -112,6 +123,15 @@ REQUESTS: list[Request] = [
     ("POST", "/messages", {"json": {"content": "hello"}, "headers": {"Idempotency-Key": "k"}}),
     ("POST", "/regenerate", {}),
     ("POST", "/regenerate", {"headers": {"Idempotency-Key": "k"}}),
+    ("POST", "/tool_results", {"json": {"results": [{"tool_call_id": "c1", "content": "x"}]}}),
+    (
+        "POST",
+        "/tool_results",
+        {
+            "json": {"results": [{"tool_call_id": "c1", "content": "x"}]},
+            "headers": {"Idempotency-Key": "k"},
+        },
+    ),
     ("GET", "/stream", {}),
     ("GET", "/stream", {"headers": {"Last-Event-ID": "<event>"}}),
     ("GET", "/stream", {"params": {"after": "<event>"}}),
@@ -123,7 +143,7 @@ Ask = Callable[..., Awaitable[tuple[int, bytes]]]
 
 @pytest.fixture
 def ask(client: Client) -> Ask:
-    """Send one of REQUESTS as somebody to a conversation; the status and the body."""
+    """Send one of REQUESTS as a user to a conversation, and return the status and the body."""
 
     async def send(request: Request, user: dict[str, str], path: str, event: str = "") -> tuple[int, bytes]:
         method, below, given = orjson.loads(orjson.dumps(request).replace(b"<event>", event.encode()))
@@ -146,7 +166,7 @@ async def secret(
     conversation: str,
     is_running: bool,
 ) -> Secret:
-    """The owner's answer, with the key `k`: its stream, the model's part, and the id of its token's event."""
+    """The owner's answer, with the key `k`: its stream, the model's call, and the id of its token event."""
     sent = await client.post(
         f"{conversation}/messages", json={"content": "secret"}, headers={**user, "Idempotency-Key": "k"}
     )
@@ -200,7 +220,7 @@ async def test_every_address_with_an_id_is_asked_here(client: Client) -> None:
 
 
 async def test_every_way_to_name_something_is_tried_here(client: Client) -> None:
-    """Whatever the API's description takes beside the path: a new parameter shall not be forgotten."""
+    """Every parameter in the API's description other than the path's, so that no new one is forgotten."""
     async with client.get("/api/openapi.json") as response:
         description = await response.json()
     named = {
@@ -222,7 +242,7 @@ async def test_every_way_to_name_something_is_tried_here(client: Client) -> None
 
 
 async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(client: Client) -> None:
-    """A new address that takes an id elsewhere than in its path belongs into REQUESTS, in some form."""
+    """A new route that takes an id outside its path must be added to REQUESTS in some form."""
     assert client.app is not None
     wanting = set()
     for route in client.app.router.routes():
@@ -236,15 +256,20 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/conversations"),
         ("GET", "/api/models"),
         ("POST", "/api/models/swap"),
+        ("GET", "/api/admin/users"),  # for administrators alone: tests/http/test_admin.py
     }
 
 
 Command = dict[str, Any]
 
-# Every command, with every field that would do something; `<event>` is one of the owner's.
+# Every command, with every field that has an effect; `<event>` is one of the owner's.
 COMMANDS: dict[str, list[Command]] = {
     "send": [{"content": "hello"}, {"content": "hello", "idempotency_key": "k"}],
     "regenerate": [{}, {"idempotency_key": "k"}],
+    "tool_results": [
+        {"results": [{"tool_call_id": "c1", "content": "x"}]},
+        {"results": [{"tool_call_id": "c1", "content": "x"}], "idempotency_key": "k"},
+    ],
     "subscribe": [{}, {"after": "<event>"}],
     "unsubscribe": [{}],
     "stop": [{}],
@@ -277,13 +302,13 @@ async def test_a_strangers_socket_is_told_the_same_as_where_nothing_is_and_chang
                 fields = {name: event if value == "<event>" else value for name, value in command.items()}
                 theirs = await tab.ask(kind, conversation, **fields)
                 assert theirs == await tab.ask(kind, f"/{uuid4()}", **fields), (kind, fields)
-                if kind != "unsubscribe":  # which asks nobody
+                if kind != "unsubscribe":  # which needs no request
                     assert theirs["code"] == "conversation_not_found"
         if is_running:
             call.finish(" hush")
             await read_events(sent)
             before = await dump(sql)
-        # Of all that was said meanwhile, nothing came here.
+        # The stranger's socket got nothing of what was said meanwhile.
         assert (await tab.ask("unsubscribe", conversation, ref="last"))["ref"] == "last"
     assert await dump(sql) == before
     assert len(model.requests) == 1

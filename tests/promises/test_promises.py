@@ -1,4 +1,7 @@
-"""What is promised (docs/design.md section 6), one class a promise."""
+"""What is promised (docs/design.md section 6), one class a promise.
+
+The seventh, about broken neighbours, is tested in tests/faults, tests/access and tests/inference.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,25 @@ from chat_api.settings import Settings
 from tests.conftest import FAST, Start
 from tests.support.auth_service import AuthService
 from tests.support.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until
-from tests.support.database_proxy import DatabaseProxy
 from tests.support.model_server import ModelServer
 from tests.support.reader import read_events, text_of
+from tests.support.wire import DatabaseWire
 
 ANSWERED = [("user", "Hi", None), ("assistant", "ab", "stop")]
 
 
 @pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[DatabaseProxy]:
-    """A wire to the database that can be cut."""
-    async with DatabaseProxy(database_url) as wire:
+async def wire(database_url: str) -> AsyncIterator[DatabaseWire]:
+    """A connection to the database that can be cut."""
+    async with DatabaseWire(database_url) as wire:
         yield wire
 
 
 @pytest.fixture
-async def wired(proxy: DatabaseProxy, start: Start, settings: Settings, user: dict[str, str]) -> Chat:
-    """A conversation on a service that reaches its database by that wire."""
+async def wired(wire: DatabaseWire, start: Start, settings: Settings, user: dict[str, str]) -> Chat:
+    """A conversation on a service that reaches its database over that connection."""
     changes = {
-        "database_url": proxy.url,
+        "database_url": wire.url,
         "database_timeout": 0.5,
         "keepalive_interval": 0.02,
         "worker_lease": 1,
@@ -43,7 +46,7 @@ async def wired(proxy: DatabaseProxy, start: Start, settings: Settings, user: di
 
 
 async def kept_alive(response: ClientResponse) -> None:
-    """A few comments come, and no event."""
+    """Check that a few keep-alives arrive, and no event."""
     async with asyncio.timeout(5):
         for _ in range(7):
             line = (await response.content.readline()).strip()
@@ -82,25 +85,24 @@ class TestDoneIsSentOnlyAfterTheCommit:
             assert all(await asyncio.gather(*map(look, readers)))
 
     async def test_while_the_database_is_away_the_answer_waits(
-        self, wired: Chat, proxy: DatabaseProxy, model: ModelServer
+        self, wired: Chat, wire: DatabaseWire, model: ModelServer
     ) -> None:
         response, call, _ = await wired.begin(model, "a", "b")
-        proxy.cut()
+        wire.cut()
         call.finish()
-        async with asyncio.timeout(5):
-            await proxy.refused.wait()
+        await until(lambda: asyncio.sleep(0, wire.refused))
         await kept_alive(response)
-        proxy.mend()
+        wire.mend()
         [done] = await read_events(response)
         assert await wired.messages() == ANSWERED
         assert done.data["message_id"] == (await wired.get())["messages"][1]["id"]
         await no_answer_lives()
 
     async def test_a_commit_that_nobody_was_told_of_stores_once(
-        self, wired: Chat, proxy: DatabaseProxy, model: ModelServer
+        self, wired: Chat, wire: DatabaseWire, model: ModelServer
     ) -> None:
         response, call, _ = await wired.begin(model, "a", "b")
-        proxy.lose_answer("generations.finish")
+        wire.lose_reply_to = b"-- generations.finish"
         call.finish()
         [done] = await read_events(response)
         assert await wired.messages() == ANSWERED
@@ -155,14 +157,14 @@ class TestAStreamMeansTheMessageIsStored:
         model.hold_headers.set()
 
     async def test_without_the_database_no_stream_begins(
-        self, wired: Chat, proxy: DatabaseProxy, model: ModelServer
+        self, wired: Chat, wire: DatabaseWire, model: ModelServer
     ) -> None:
-        proxy.cut()
+        wire.cut()
         response = await wired.send()
         assert (response.status, response.headers["Retry-After"]) == (503, "5")
         assert (await response.json())["code"] == "database_unavailable"
         assert model.requests == []
-        proxy.mend()
+        wire.mend()
         assert await wired.messages() == []
 
 
@@ -173,7 +175,7 @@ class TestAReaderThatReconnectsMissesNothing:
         response, call, seen = await chat.begin(model)
         for number in range(20):
             call.say(f"{number} ")
-            if number % 3 == 0:  # so that one event, two or three wait for who comes back
+            if number % 3 == 0:  # so that one, two or three events wait for the reader that comes back
                 continue
             response.close()
             response = await chat.attach(seen[-1].id)
@@ -196,7 +198,7 @@ class TestOneGenerationAtATime:
         )
         statuses = [response.status for response in responses]
         assert statuses.count(200) == 1
-        assert set(statuses) <= {200, 400, 409}  # 400: to regenerate before there was a message
+        assert set(statuses) <= {200, 400, 409}  # 400: regenerating before there is a message
         assert await sql.fetchval("select count(*) from messages") == 1
         assert await sql.fetchval("select count(*) from generations") == 1
         (await model.call()).finish("ab")
@@ -204,9 +206,9 @@ class TestOneGenerationAtATime:
         assert len(model.requests) == 1
 
     async def test_a_retry_whose_first_answer_was_lost_stores_once(
-        self, wired: Chat, proxy: DatabaseProxy, model: ModelServer, sql: Sql
+        self, wired: Chat, wire: DatabaseWire, model: ModelServer, sql: Sql
     ) -> None:
-        proxy.lose_answer("generations.start")
+        wire.lose_reply_to = b"-- generations.start"
         assert (await wired.send(key="k")).status == 503
 
         async def answered() -> ClientResponse | None:
@@ -218,9 +220,9 @@ class TestOneGenerationAtATime:
         assert await wired.messages() == [("user", "Hi", None)]
 
     async def test_a_beginning_that_nobody_was_told_of_does_not_stay_in_the_way(
-        self, wired: Chat, proxy: DatabaseProxy, model: ModelServer
+        self, wired: Chat, wire: DatabaseWire, model: ModelServer
     ) -> None:
-        proxy.lose_answer("generations.start")
+        wire.lose_reply_to = b"-- generations.start"
         assert (await wired.send()).status == 503
         assert (await wired.send()).status == 409
 
@@ -268,7 +270,7 @@ class TestLeavingIsNotStopping:
 
 
 class TestNobodySeesOrTouchesAnothersData:
-    """6. Nobody sees or touches another user's data; existence isn't told either."""
+    """6. Nobody sees or touches another user's data, or learns whether it exists."""
 
     async def test_another_users_conversation_is_as_one_that_does_not_exist(
         self, chat: Chat, auth: AuthService, model: ModelServer, sql: Sql

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: each test that it names exists, and those that fit nowhere else are here."""
+"""SECURITY.md: each test that it names exists, and those that belong nowhere else are here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SQL = [
 
 
 def threats(checkout: Path) -> dict[str, tuple[str, list[str]]]:
-    """Of each threat, the defence and the tests that hold it."""
+    """For each threat, the defence and the tests that prove it."""
     table = (checkout / "SECURITY.md").read_text().partition("## Threat by threat")[2].partition("## Dep")[0]
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line[:1] == "|"
@@ -94,7 +94,7 @@ async def test_text_that_looks_like_sql_is_text(
 async def test_no_neighbour_sends_a_request_elsewhere(
     start: Start, settings: Settings, auth: AuthService, user: dict[str, str]
 ) -> None:
-    """A token, a message and the internal key stay with the neighbour that they were sent to."""
+    """A token, a message and the internal key reach only the neighbour that they were sent to."""
     strayed: list[str] = []
 
     async def stray(request: web.Request) -> web.Response:

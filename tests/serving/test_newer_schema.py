@@ -1,4 +1,4 @@
-"""`serve` on a database that a later release has migrated: refused at the start, and only there."""
+"""`serve` on a database that a later release has migrated: refused, but only at the start."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ either = pytest.mark.parametrize("options", [SINGLE, SEVERAL], ids=["one process
 
 
 async def refused(service: Service, capfd: pytest.CaptureFixture[str]) -> None:
-    """It has ended with 1, and said why."""
+    """Check that it has ended with 1, and said why."""
     assert await service.ended() == 1
     complaint = [line for line in capfd.readouterr().err.splitlines() if line.startswith("chat-api: ")]
     assert len(complaint) == 1
     assert complaint[0].startswith(
         "chat-api: the database is newer than this release: a later one applied 9999.from-the-future; "
-        "use that release, or take them back with it (its `chat-api migrate rollback`); "
+        "use that release, or roll them back with it (its `chat-api migrate rollback`); "
     )
     assert complaint[0].endswith("add --allow-newer-schema")
     await service.__aexit__()
@@ -59,7 +59,7 @@ async def test_the_flag_starts_it_and_it_is_ready(
 async def test_what_runs_goes_on_and_replaces_its_workers(
     settings: Settings, sql: Any, user: dict[str, str]
 ) -> None:
-    """Ahead of a rolling upgrade: neither a crash nor a SIGHUP may cost the old release a worker."""
+    """During a rolling upgrade, neither a crash nor a SIGHUP may cost the old release a worker."""
     async with Service(settings, *SEVERAL) as service:
         await sql.execute(MIGRATED)
         before = await service.workers()
@@ -71,8 +71,8 @@ async def test_what_runs_goes_on_and_replaces_its_workers(
 
         await until(whole)
         service.send(signal.SIGHUP)
-        await service.told("RELOADING=1")
-        await service.told("READY=1")
+        await service.notified("RELOADING=1")
+        await service.notified("READY=1")
         assert not set(await service.workers()) & set(before)
         async with service.session.get("/api/ready") as response:
             assert response.status == 200

@@ -36,7 +36,7 @@ async def service(lasting: Settings) -> AsyncIterator[Service]:
 
 
 async def figure(service: Service, name: str) -> float:
-    """A figure of /metrics, over all its labels."""
+    """The sum of a metric over all its labels."""
     async with service.session.get("/metrics") as response:
         text = await response.text()
     assert "_created" not in text
@@ -75,7 +75,7 @@ async def test_a_worker_that_dies_is_replaced_and_its_figures_stay(service: Serv
         return pids if len(pids) == 2 and before[0] not in pids else []
 
     assert before[1] in await until(whole)
-    # Nobody is turned away meanwhile: who comes waits for the new worker or is the other one's.
+    # No client is refused meanwhile: it waits for the new worker, or gets the other one.
     for _ in range(10):
         async with service.session.get("/api/health", timeout=aiohttp.ClientTimeout(SECONDS)) as response:
             assert response.status == 200
@@ -93,7 +93,7 @@ async def test_sigterm_lets_answers_end_and_refuses_new_ones(
             call.say("so ")
             begun = await read_events(stream, 2)
             service.send(signal.SIGTERM)
-            await service.told("STOPPING=1")
+            await service.notified("STOPPING=1")
 
             async def refuses() -> bool:
                 try:
@@ -101,7 +101,7 @@ async def test_sigterm_lets_answers_end_and_refuses_new_ones(
                         assert response.headers.get("Retry-After") or response.status == 200
                         return response.status == 503
                 except aiohttp.ClientOSError:
-                    return False  # on a connection that was idle, which a draining worker closes
+                    return False  # on an idle connection, which a draining worker closes
 
             await until(refuses)
             async with (
@@ -133,9 +133,9 @@ async def test_a_draining_server_ends_idle_connections_and_hears_the_others(
             used.write(ask)
             assert (await idle.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             busy.write(ask[:20])
-            await asyncio.sleep(0.1)  # nothing tells that it has come
+            await asyncio.sleep(0.1)  # there is no event for its arrival
             service.send(signal.SIGTERM)
-            await service.told("STOPPING=1")
+            await service.notified("STOPPING=1")
             async with asyncio.timeout(5):
                 await idle.read()
                 for reader, writer, rest in [(fresh, unused, ask), (slow, busy, ask[20:])]:
@@ -160,7 +160,7 @@ async def test_a_draining_server_hears_its_sockets(
             (await model.call()).say("so far")
             assert len(await tab.events(2)) == 2
             service.send(signal.SIGTERM)
-            await service.told("STOPPING=1")
+            await service.notified("STOPPING=1")
 
             async def refused() -> bool:
                 return (await tab.ask("regenerate", path)).get("code") == "draining"
@@ -184,7 +184,7 @@ async def test_a_rolling_restart_costs_no_reader_a_token(
         for asker in askers:
             group.create_task(asker.ask("once"))
         calls = [await model.call() for _ in paths]
-        # A second reader each: one in two is on the worker that doesn't run the answer.
+        # Each answer gets a second reader. Half of them are on the worker that doesn't write the answer.
         listeners = [Persistent(sessions, path, user) for path in paths]
         for listener in listeners:
             group.create_task(listener.read())
@@ -192,14 +192,17 @@ async def test_a_rolling_restart_costs_no_reader_a_token(
             await listener.has(1)
 
         service.send(signal.SIGHUP)
-        await service.told("RELOADING=1")
-        ended = asyncio.create_task(service.told("READY=1"))
-        said = 0
-        while not ended.done() and said < 60:
-            for call in calls:
-                call.say(f"{said} ")
-            said += 1
-            await asyncio.wait({ended}, timeout=0.05)
+        await service.notified("RELOADING=1")
+        ended = asyncio.create_task(service.notified("READY=1"))
+        said, after = 0, 0
+        # However slow the machine, the answers go on until a reader has moved, and for a while after.
+        async with asyncio.timeout(60):
+            while not ended.done() and after < 20:
+                for call in calls:
+                    call.say(f"{said} ")
+                said += 1
+                after += any(reader.attached > 1 for reader in listeners)
+                await asyncio.wait({ended}, timeout=0.05)
         for call in calls:
             call.finish()
         await ended
@@ -239,7 +242,7 @@ async def test_a_second_signal_ends_everything_at_once(
     async with service.session.post(f"{path}/messages", json={"content": "hi"}, headers=user):
         await model.call()
         service.send(signal.SIGTERM)
-        await service.told("STOPPING=1")
+        await service.notified("STOPPING=1")
         service.send(signal.SIGINT)
         assert await service.ended() == -signal.SIGINT
 
@@ -252,7 +255,7 @@ async def test_a_second_signal_ends_everything_at_once(
 async def test_workers_that_cannot_start_end_the_service_with_their_status(
     lasting: Settings, tmp_path: Path
 ) -> None:
-    # Python runs this before anything else: the worker fails as it would for its settings.
+    # Python runs this before anything else, so the worker fails as it would with bad settings.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\nif 'chat_api.serving.worker' in sys.orig_argv: os._exit(2)\n"
     )
@@ -285,16 +288,16 @@ async def test_a_restart_that_fails_leaves_the_workers_and_a_dying_one_costs_the
             except aiohttp.ServerTimeoutError:
                 raise
             except aiohttp.ClientConnectionError:
-                return False  # it waited for the one that died again just now
+                return False  # it waited for the worker that just died again
 
         before = await service.workers()
         broken.touch()
         service.send(signal.SIGHUP)
-        await service.told("RELOADING=1")
-        await service.told("READY=1")
+        await service.notified("RELOADING=1")
+        await service.notified("READY=1")
         assert await service.workers() == before
         os.kill(before[0], signal.SIGKILL)
         await until(second_died)
-        for _ in range(10):  # which of the two listeners it is, is the kernel's choice
+        for _ in range(10):  # the kernel chooses one of the two listeners
             await until(answers)
         assert await service.workers() == before[1:]

@@ -1,4 +1,4 @@
-"""The units are right, closed, and agree with the service."""
+"""The systemd units are valid, sandboxed, and agree with the service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chat_api import cli
-from chat_api.serving.supervisor import STOP_SECONDS
+from chat_api.serving.deadline import STOP_SECONDS
 from chat_api.settings import Settings
 from tests.deploy.nginx.server import program
 from tests.support import processes
@@ -31,7 +31,7 @@ class _Unit(configparser.ConfigParser):
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """Each unit's commands of the service."""
+    """The service's commands in each unit."""
     found = []
     for path in UNITS:
         for line in re.findall("^Exec(?:Start|StartPre|StartPost)=(.*)$", path.read_text(), re.MULTILINE):
@@ -43,7 +43,7 @@ def commands() -> list[tuple[str, list[str]]]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> list[Path]:
-    """The units with a program that is there; systemd looks for it."""
+    """The units with a program that exists, because systemd checks that."""
     units = []
     for path in UNITS:
         text = path.read_text()
@@ -101,7 +101,7 @@ def test_the_environment_is_of_settings(name: str, tmp_path: Path) -> None:
     lines = [line for line in (FOLDER / name).read_text().splitlines() if line and not line.startswith("#")]
     given = dict(line.split("=", 1) for line in lines)
     assert given.keys() <= {field.upper() for field in Settings.model_fields}
-    Settings(_env_file=None, **{key.lower(): value for key, value in given.items()})  # none is refused
+    Settings(_env_file=None, **{key.lower(): value for key, value in given.items()})  # no request is refused
 
 
 def test_who_migrates_gives_the_service_its_rights() -> None:
@@ -116,7 +116,7 @@ async def test_a_process_that_is_watched_says_that_it_lives(
 ) -> None:
     async with processes.Service(settings, *options, WATCHDOG_USEC="200000") as service:
         for _ in range(3):
-            await service.told("WATCHDOG=1")
+            await service.notified("WATCHDOG=1")
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ async def test_a_process_that_is_watched_says_that_it_lives(
 async def test_a_process_that_is_not_watched_says_nothing(settings: Settings, variables: Any) -> None:
     async with processes.Service(settings, **variables) as service:
         with pytest.raises(TimeoutError):
-            await service.told("WATCHDOG=1", seconds=0.4)
+            await service.notified("WATCHDOG=1", seconds=0.4)

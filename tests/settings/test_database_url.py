@@ -1,8 +1,9 @@
-"""One database URL means the same to asyncpg and to psycopg, and never shows its password."""
+"""A database URL means the same to asyncpg and to psycopg, and its password is never shown."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import psycopg
@@ -12,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from chat_api.settings.database_url import Dsn, parse_dsn
 
+WRITABLE = {"target_session_attrs": "read-write"}
 FORMS = {
     "postgresql+asyncpg://localhost/chat": {"host": "localhost", "dbname": "chat"},
     "postgresql://localhost/chat": {"host": "localhost", "dbname": "chat"},
@@ -38,9 +40,32 @@ FORMS = {
     },
     "postgresql://%2Frun%2Fpostgresql/chat": {"host": "/run/postgresql", "dbname": "chat"},
     "postgresql://me@:5433/chat": {"user": "me", "port": "5433", "dbname": "chat"},
-    "postgresql://a:1,b:2/chat": {"host": "a,b", "port": "1,2", "dbname": "chat"},
-    "postgresql:///chat?host=a:1&host=b:2": {"host": "a,b", "port": "1,2", "dbname": "chat"},
-    "postgresql:///chat?host=a,b&port=5433": {"host": "a,b", "port": "5433,5433", "dbname": "chat"},
+    "postgresql://a:1,b:2/chat": {"host": "a,b", "port": "1,2", "dbname": "chat", **WRITABLE},
+    "postgresql:///chat?host=a:1&host=b:2": {"host": "a,b", "port": "1,2", "dbname": "chat", **WRITABLE},
+    "postgresql:///chat?host=a,b&port=5433": {
+        "host": "a,b",
+        "port": "5433,5433",
+        "dbname": "chat",
+        **WRITABLE,
+    },
+    "postgresql://a:1,b:2/chat?target_session_attrs=any": {
+        "host": "a,b",
+        "port": "1,2",
+        "dbname": "chat",
+        "target_session_attrs": "any",
+    },
+    "postgresql://db/chat?sslmode=require&channel_binding=require&keepalives=1&keepalives_idle=20": {
+        "host": "db",
+        "dbname": "chat",
+        "sslmode": "require",
+        "channel_binding": "require",
+        "keepalives": "1",
+        "keepalives_idle": "20",
+    },
+    "postgresql://db/chat?pgbouncer=true&connection_limit=1&pool_timeout=20": {
+        "host": "db",
+        "dbname": "chat",
+    },
     "postgresql:///?host=db&user=me&password=s%26cret&dbname=chat": {
         "host": "db",
         "user": "me",
@@ -80,16 +105,14 @@ FORMS = {
 
 
 def read_by_asyncpg(dsn: Dsn) -> tuple[list[Any], Any]:
-    """Where asyncpg would connect, and as whom: its own reading of what it is handed."""
+    """Where asyncpg would connect, and as whom, by its own parsing of the arguments."""
     kwargs = dsn.asyncpg_kwargs()
     fixed = dict.fromkeys(
         ["passfile", "database", "ssl", "service", "servicefile", "direct_tls", "host", "user"]
     )
     rest = dict.fromkeys(["password", "server_settings", "target_session_attrs", "krbsrvname", "gsslib"])
-    return (
-        asyncpg.connect_utils._parse_connect_dsn_and_args(  # the one place where it says what it understood
-            **fixed, **rest, dsn=kwargs["dsn"], port=kwargs.get("port")
-        )
+    return asyncpg.connect_utils._parse_connect_dsn_and_args(  # nothing public shows what it parsed
+        **fixed, **rest, dsn=kwargs["dsn"], port=kwargs.get("port")
     )
 
 
@@ -120,11 +143,29 @@ def test_asyncpg_understands_the_same(url: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def endpoint(address: tuple[str, int] | str) -> tuple[str, int]:
-    """asyncpg names a unix socket by its file."""
+    """The address without the file name by which asyncpg names a Unix socket."""
     if isinstance(address, tuple):
         return address
     folder, _, port = address.rpartition("/.s.PGSQL.")
     return folder, int(port)
+
+
+@pytest.mark.parametrize(
+    ("query", "ignored"),
+    [
+        ("sslmode=require&channel_binding=require", {"channel_binding"}),
+        ("sslmode=verify-full&channel_binding=require", set()),
+        ("channel_binding=prefer", set()),
+        ("pgbouncer=true&connection_limit=1", {"connection_limit"}),
+        ("pool_timeout=20", {"pool_timeout"}),
+        ("keepalives=1&keepalives_count=5&tcp_user_timeout=9000", set()),
+    ],
+)
+def test_what_providers_add_is_understood_or_left_aside_with_a_reason(query: str, ignored: set[str]) -> None:
+    dsn = parse_dsn(f"postgresql://db/chat?{query}")
+    assert {option for option, reason in dsn.ignored if reason} == ignored
+    # asyncpg would send the server what it doesn't know, as a setting.
+    assert set(parse_qs(urlsplit(dsn.asyncpg_kwargs()["dsn"]).query)) <= {"sslmode"}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +212,9 @@ def test_options_for_the_pool_become_arguments(query: str, kwargs: dict[str, Any
         ("postgresql://db/chat?schema=x", "'schema'"),
         ("postgresql://db/chat?sslmode=on", "sslmode must be one of .*require.*, not 'on'"),
         ("postgresql://db/chat?ssl=maybe", "ssl must be one of"),
+        ("postgresql://db/chat?channel_binding=on", "channel_binding must be one of"),
+        ("postgresql://db/chat?keepalives=often", "keepalives must be a number"),
+        ("postgresql://db/chat?target_session_attrs=best", "target_session_attrs must be one of"),
         ("postgresql://db/chat?pgbouncer=perhaps", "pgbouncer must be true or false"),
         ("postgresql://db/chat?statement_cache_size=many", "statement_cache_size must be a number"),
         ("postgresql://db/chat?statement_cache_size=-5", "statement_cache_size must be a number"),

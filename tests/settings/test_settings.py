@@ -1,4 +1,4 @@
-"""Settings: read from the environment, checked at start, and said in a sentence where they are wrong."""
+"""Settings: read from the environment, checked at start, with a sentence for each that is wrong."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from chat_api.settings import Settings, SettingsError, load_settings
+from chat_api.settings import Settings, SettingsError, contradicting_names, load_settings
+from chat_api.settings.platform_names import PLATFORM_NAMES
 
 NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
 
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of the machine's, and no .env but the test's own."""
-    for name in Settings.model_fields:
+    """Remove the machine's variables, and any .env but the test's own."""
+    for name in [*Settings.model_fields, *PLATFORM_NAMES]:
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -59,7 +60,7 @@ def test_the_defaults_are_those_of_the_platform() -> None:
         ("MAX_CONVERSATION_HISTORY", "1.5", "integer"),
         ("MAX_TOKEN_BUDGET", "-1", "greater than or equal to 1"),
         ("SERVICE_ROLE", "x" * 64, "at most 63 bytes"),
-        ("INFERENCE_PROTOCOL", "grpc", "'nanochat' or 'openai'"),
+        ("INFERENCE_PROTOCOL", "grpc", "'nanochat', 'chat_web' or 'openai'"),
         ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
         ("LOG_FORMAT", "xml", "'auto', 'json' or 'text'"),
         ("INFERENCE_TOKEN_TIMEOUT", "0", "greater than 0"),
@@ -70,8 +71,15 @@ def test_the_defaults_are_those_of_the_platform() -> None:
         ("AUTH_SERVICE_URL", "auth:8001", "http://host:8000"),
         ("AUTH_SERVICE_URL", "ftp://auth", "http://host:8000"),
         ("AUTH_SERVICE_URL", "http://", "http://host:8000"),
+        ("AUTH_SERVICE_URL", "http://auth 8001", "http://host:8000"),
+        ("INFERENCE_SERVICE_URL", "http://a:1, http://b:1", "http://host:8000"),
+        ("INFERENCE_SERVICE_URL", "http://a,b", "http://host:8000"),
         ("INFERENCE_SERVICE_URL", "http://host:99999", "http://host:8000"),
         ("INFERENCE_SERVICE_URL", "http://[::1", "http://host:8000"),
+        ("INFERENCE_SERVICE_URL", "http://host/deployments/gpt?api-version=2024-10-21", "must have no query"),
+        ("INFERENCE_SERVICE_URL", "http://host/v1/chat/completions/", "must end before /chat/completions"),
+        ("INFERENCE_SERVICE_URL", "https://host/v1/models", "must end before /models"),
+        ("AUTH_SERVICE_URL", "http://auth:8001/#/", "no fragment"),
         ("FRONTEND_URL", "*", "http://host:8000"),
         ("FRONTEND_URL", "http://a, localhost:3000", "http://host:8000"),
         ("FRONTEND_URL", "https://chat.example/app", "https://chat.example"),
@@ -87,11 +95,20 @@ def test_the_defaults_are_those_of_the_platform() -> None:
         (
             "TRUSTED_PROXIES",
             "nginx",
-            "'nginx' does not appear to be an IPv4 or IPv6 network; must be addresses",
+            "'nginx' does not appear to be an IPv4 or IPv6 network; must be IP addresses",
         ),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
         ("TRUSTED_PROXIES", "10.0.0.1 10.0.0.2", "separated by commas"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,none", "or none"),
+        ("ADMIN_EMAIL", "admin", "one e-mail address such as admin@chat.example"),
+        ("ADMIN_EMAIL", "a@chat.example,b@chat.example", "one e-mail address"),
+        ("ADMIN_EMAIL", "@", "one e-mail address"),
+        ("EXPIRED_STREAMS", "keep", "'finish' or 'cut'"),
+        ("AUTH_CACHE_TTL_SECONDS", "0", "greater than 0"),
+        ("AUTH_CACHE_MAX_SIZE", "many", "integer"),
+        ("INFERENCE_DEFAULT_TEMPERATURE", "2.5", "less than or equal to 2"),
+        ("INFERENCE_DEFAULT_MAX_TOKENS", "0", "greater than or equal to 1"),
+        ("INFERENCE_DEFAULT_TOP_K", "-1", "greater than or equal to 0"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(
@@ -189,3 +206,59 @@ def test_origins_are_read_as_browsers_write_them(
 def test_a_slash_at_the_end_of_a_neighbours_url_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTH_SERVICE_URL", "http://auth:8001/base//")
     assert load_settings().auth_service_url == "http://auth:8001/base"
+
+
+# Each with a value that isn't the default.
+VALUES = dict(zip(PLATFORM_NAMES, ["0.5", "77", "7", "11", "99"], strict=True))
+
+
+@pytest.mark.parametrize(("theirs", "own"), PLATFORM_NAMES.items())
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_the_platforms_names_are_understood(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, theirs: str, own: str, place: str
+) -> None:
+    if place == ".env":
+        (tmp_path / ".env").write_text(f"{theirs.upper()}={VALUES[theirs]}\n")
+    else:
+        monkeypatch.setenv(theirs.upper(), VALUES[theirs])
+    assert getattr(load_settings(), own) == float(VALUES[theirs])
+    assert contradicting_names() == []
+
+
+@pytest.mark.parametrize(("own", "theirs"), [("environment", ".env"), (".env", "environment")])
+def test_the_services_own_name_wins_wherever_it_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str, theirs: str
+) -> None:
+    given = {own: ("AUTH_CACHE_SECONDS", "7"), theirs: ("AUTH_CACHE_TTL_SECONDS", "8")}
+    monkeypatch.setenv(*given["environment"])
+    (tmp_path / ".env").write_text("=".join(given[".env"]))
+    assert load_settings().auth_cache_seconds == 7
+    assert contradicting_names() == [("AUTH_CACHE_SECONDS", "AUTH_CACHE_TTL_SECONDS")]
+    assert load_settings(auth_cache_seconds=9).auth_cache_seconds == 9
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "differ"),
+    [("300", "300.0", False), ("0.5", " 0.50", False), ("", "8", False), ("8", "", False), ("8", "x", True)],
+)
+def test_only_names_that_contradict_each_other_are_told(
+    monkeypatch: pytest.MonkeyPatch, own: str, theirs: str, *, differ: bool
+) -> None:
+    monkeypatch.setenv("AUTH_CACHE_SECONDS", own)
+    monkeypatch.setenv("AUTH_CACHE_TTL_SECONDS", theirs)
+    assert load_settings().auth_cache_seconds == float(own or theirs)
+    assert bool(contradicting_names()) is differ
+
+
+def test_a_bad_value_is_told_under_the_name_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTH_CACHE_SECONDS", "0")
+    monkeypatch.setenv("AUTH_CACHE_TTL_SECONDS", "300")
+    assert refusal().startswith("AUTH_CACHE_SECONDS='0': ")
+
+
+@pytest.mark.parametrize(
+    ("given", "level"), [("WARN", "WARNING"), ("warn", "WARNING"), ("Fatal", "CRITICAL"), ("info", "INFO")]
+)
+def test_levels_have_pythons_other_names_too(monkeypatch: pytest.MonkeyPatch, given: str, level: str) -> None:
+    monkeypatch.setenv("LOG_LEVEL", given)
+    assert load_settings().log_level == level

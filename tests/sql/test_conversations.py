@@ -1,4 +1,4 @@
-"""What the statements about conversations and their lists do, one by one."""
+"""The statements for conversations and their lists, one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.support.queries import Chat, Connection, one, run
+from tests.support.queries import Chat, Connection, one, opened, run, shown
 
 TIMES = [
     "2025-01-01 00:00+00",
@@ -91,27 +91,28 @@ async def test_an_update_of_what_is_not_there_finds_nothing(sql: Connection) -> 
     chat = Chat()
     parameters = {"id": chat.id, "user_id": chat.user_id, "title": "T", "is_favorited": None}
     assert await one(sql, "conversations.update", **parameters) is None
-    assert await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id) is None
+    assert await opened(sql, chat.id, chat.user_id) is None
     assert await one(sql, "conversations.delete", id=chat.id, user_id=chat.user_id) is None
 
 
 async def test_a_conversation_is_read_oldest_first_with_the_generation_that_runs(sql: Connection) -> None:
+    """By when messages were stored, whatever the clock said."""
     chat = await Chat().open(sql)
-    for content, second in (("c", 3), ("a", 1), ("b", 2)):
+    for content, second in (("a", 3), ("b", 1), ("c", 2)):
         await chat.say(sql, "user", content, second)
     await (await Chat(chat.user_id).open(sql)).say(sql, "user", "another conversation's")
     begun = await chat.begin(sql)
-    row = await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id)
+    row = await opened(sql, chat.id, chat.user_id)
     assert row is not None
-    assert [each["content"] for each in orjson.loads(row["messages"])] == ["a", "b", "c", "hello"]
+    assert [each["content"] for each in shown(row)] == ["a", "b", "c", "hello"]
     assert (row["generation_id"], row["status"], row["last_seq"]) == (begun, "running", None)
     await chat.speak(sql, (begun, 0, [{}, {"token": "a"}]))
     await chat.speak(sql, (begun, 1, [{"token": "a"}, {"token": "b"}]))
-    row = await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id)
+    row = await opened(sql, chat.id, chat.user_id)
     assert row is not None
     assert row["last_seq"] == 2
     await chat.finish(sql, begun)
-    row = await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id)
+    row = await opened(sql, chat.id, chat.user_id)
     assert row is not None
     assert (row["generation_id"], row["last_seq"]) == (None, None)
 

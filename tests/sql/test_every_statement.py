@@ -1,4 +1,4 @@
-"""What holds for every statement of sql/."""
+"""Rules for every statement of sql/."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chat_api.postgres.database import CONSTRAINTS
 from chat_api.postgres.queries import load_queries
 from tests.conftest import FAST
 from tests.migrate import earlier
-from tests.support.queries import Chat, Connection, call_with_anything, one
+from tests.support.queries import Chat, Connection, call_with_anything, one, opened, shown
 
 QUERIES = sorted(load_queries())
 
@@ -34,7 +34,7 @@ async def test_every_query_runs_against_the_migrated_schema(sql: Connection) -> 
 
 
 def statements(checkout: Path) -> Iterator[tuple[str, str, str, str]]:
-    """(name, parameters, head, statement) of each query, read as a DBA reads them."""
+    """The (name, parameters, head, statement) of each query, read as a DBA reads them."""
     for path in sorted((checkout / "sql").glob("*.sql")):
         for block in re.split(r"^-- name: ", path.read_text(), flags=re.MULTILINE)[1:]:
             first, _, rest = block.partition("\n")
@@ -63,7 +63,7 @@ def test_parameters_are_declared_and_bound_in_the_order_in_which_they_appear(che
 
 
 def run_commands_of_the_readme(checkout: Path, database_url: str) -> str:
-    """What all of them together print."""
+    """Run the README's commands, and return their output."""
     blocks = re.findall(r"```sh\n(.*?)```", (checkout / "sql" / "README.md").read_text(), re.DOTALL)
     path = f"{binaries(None)}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     printed = subprocess.run(
@@ -84,7 +84,7 @@ async def test_the_readmes_commands_work_and_show_every_name_in_pg_stat_statemen
     settings = {**FAST, "shared_preload_libraries": "pg_stat_statements"}
     with Postgres(tmp_path / "data", settings=settings) as server:
         apply_migrations(server.dsn())
-        run_commands_of_the_readme(checkout, server.dsn())  # one of them creates the extension
+        run_commands_of_the_readme(checkout, server.dsn())  # one command creates the extension
         connection = await asyncpg.connect(server.dsn())
         for name in QUERIES:
             await call_with_anything(connection, name)
@@ -106,7 +106,7 @@ async def test_what_queries_return_is_what_callers_are_promised(sql: Connection)
     changed = await one(
         sql, "conversations.update", id=chat.id, user_id=chat.user_id, title=None, is_favorited=True
     )
-    got = await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id)
+    got = await opened(sql, chat.id, chat.user_id)
     paged = await one(
         sql,
         "conversations.page",
@@ -123,20 +123,30 @@ async def test_what_queries_return_is_what_callers_are_promised(sql: Connection)
     assert exchange is not None
     for row in (created, changed, got, paged):
         fits(Conversation, row["conversation"])
-    for message in orjson.loads(got["messages"]):
+    for message in shown(got):
         fits(Message, orjson.dumps(message))
     fits(Message, exchange["question"])
     fits(Message, exchange["answer"])
-    assert set(got.keys()) - {"conversation", "messages"} == {
-        *(set(Generation.model_fields) - {"id", "conversation_id", "last_event_id"}),  # known without asking
+    assert set(got.keys()) - {
+        "conversation",
+        "messages",
+        "last_position",
+        "end_position",
+        "is_all",
+        "has_more",
+    } == {
+        *(set(Generation.model_fields) - {"id", "conversation_id", "last_event_id"}),  # its type is known
         "generation_id",
         "last_seq",  # of last_event_id
+        "unanswered_id",
+        "unanswered_error",
+        "unanswered_reason",
     }
     assert got["generation_id"] == running
 
 
 def fits(model: type[BaseModel], text: str | bytes) -> None:
-    """The JSON has the model's fields, all of them and in their order, each of its type and none as other."""
+    """Check that the JSON has exactly the model's fields, in their order, each of its type."""
     found = orjson.loads(text)
     assert list(found) == list(model.model_fields)
     model.model_validate_json(text, strict=True)
@@ -148,10 +158,10 @@ async def test_nulls_of_an_earlier_service_read_as_defaults(sql: Connection) -> 
     await sql.execute("update conversations set model_tag = null")
     await chat.say(sql, "assistant", "what?")
     await chat.say(sql, "system", "be kind", at=1)
-    got = await one(sql, "conversations.get", id=chat.id, user_id=chat.user_id)
+    got = await opened(sql, chat.id, chat.user_id)
     assert got is not None
     fits(Conversation, got["conversation"])
-    conversation, messages = orjson.loads(got["conversation"]), orjson.loads(got["messages"])
+    conversation, messages = orjson.loads(got["conversation"]), shown(got)
     assert (conversation["title"], conversation["model_tag"]) == ("New conversation", "default")
     for message, reason in zip(messages, ["stop", None], strict=True):
         fits(Message, orjson.dumps(message))
@@ -173,8 +183,9 @@ async def test_every_constraint_that_is_told_to_callers_exists(sql: Connection, 
 
 
 def calls(checkout: Path) -> Iterator[tuple[str, set[str] | None]]:
-    """(query, keyword arguments) of each call of `Database.row` and `.rows`; None for a dict passed on, and
-    for what the database itself sends.
+    """The (query, keyword arguments) of each call of `Database.row` and `.rows`.
+
+    The arguments are None if a dict is passed on, and for the database's own statements.
     """
     for path in (checkout / "chat_api").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -204,7 +215,7 @@ def test_no_statement_is_written_or_built_in_python(checkout: Path) -> None:
     )
     found = []
     for path in (checkout / "chat_api").rglob("*.py"):
-        # Migrations speak to the server before there is a schema, and so does the launcher of `dev`.
+        # Migrations talk to the server before there is a schema, and so does the launcher of `dev`.
         if path.relative_to(checkout / "chat_api").parts[0] in ("migrate", "dev"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
@@ -218,11 +229,11 @@ WALLED = re.compile(r"\b(conversations|messages|generations|journal)\b")
 
 
 def test_every_query_says_for_whom_it_works(checkout: Path) -> None:
-    """Else it would see nothing behind the second wall (deploy/postgresql), or say more than is true."""
+    """Otherwise it would see nothing behind the second wall (deploy/postgresql), or claim too much."""
     for name, _, _, statement in statements(checkout):
         said = re.findall(r"\(select (chat_for_\w+)\(", statement)
         if WALLED.search(re.sub("--.*|'.*?'", "", statement)):
-            # Those of users.sql are about all conversations of one user at once.
+            # The queries of users.sql are about all conversations of one user at once.
             taken = "user_id" in load_queries()[name].parameters and not name.startswith("users.")
             assert said == ["chat_for_user" if taken else "chat_for_everyone"], name
         else:

@@ -1,4 +1,4 @@
-"""What the statements of a generation's life do, one by one."""
+"""The statements of a generation's life, one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.support.queries import Chat, Connection, history, one, run, tick
+from tests.support.queries import Chat, Connection, history, kill_workers, one, run, tick
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ async def test_a_start_puts_the_conversation_at_the_top_even_without_a_title(
     assert await sql.fetchval("select updated_at > '2025-01-02' from conversations")
 
 
-# The history: what the model is sent
+# the history: the messages that the model is sent
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_a_start_puts_the_conversation_at_the_top_even_without_a_title(
         (2, 6000, ["c", "hello"]),
         (1, 6000, ["hello"]),
         (4, 5, ["hello"]),
-        (4, 1, ["hello"]),  # too long by itself: always at least the newest
+        (4, 1, ["hello"]),  # too long by itself, but the newest message is always sent
     ],
 )
 async def test_the_newest_messages_within_both_budgets_are_sent(
@@ -187,6 +187,32 @@ async def test_a_message_too_long_for_the_budget_ends_the_history_and_is_not_ski
     assert history(await chat.start(sql, max_characters=100)) == [["user", "hello"]]
 
 
+@pytest.mark.parametrize(
+    ("stored", "max_messages", "max_characters", "left_out"),
+    [
+        (0, 50, 6000, 0),
+        (49, 50, 6000, 0),
+        (50, 50, 6000, 1),
+        (3, 50, 4, 3),  # the new question alone has five characters
+        (3, 50, 7, 1),
+        (260, 50, 6000, 200),  # no more are counted
+    ],
+)
+@pytest.mark.parametrize("kind", ["send", "regenerate"])
+async def test_earlier_messages_that_dont_fit_are_counted(
+    sql: Connection, chat: Chat, stored: int, max_messages: int, max_characters: int, left_out: int, kind: str
+) -> None:
+    for second in range(stored):
+        await chat.say(sql, "user", "a", second)
+    if kind == "regenerate":
+        await chat.say(sql, "user", "hello", stored)
+    limits = {"max_messages": max_messages, "max_characters": max_characters}
+    row = await chat.start(sql, kind=kind, content=None if kind == "regenerate" else "hello", **limits)
+    assert row is not None
+    assert row["left_out"] == left_out
+    assert len(history(row)) == stored + 1 - left_out or left_out == 200
+
+
 async def test_empty_messages_are_left_out_and_cost_no_place(sql: Connection, chat: Chat) -> None:
     await chat.say(sql, "user", "a", 1)
     for second in range(2, 6):
@@ -203,7 +229,7 @@ async def test_messages_of_one_moment_keep_one_order(sql: Connection, chat: Chat
 async def test_an_empty_question_is_passed_over_by_a_regeneration_and_kept(
     sql: Connection, chat: Chat
 ) -> None:
-    """Only an adopted database can hold one; a model is never sent it."""
+    """Only an adopted database can contain an empty question, and a model is never sent one."""
     await chat.say(sql, "user", "q", 1)
     await chat.say(sql, "assistant", "a", 2)
     await chat.say(sql, "user", "", 3)
@@ -224,7 +250,7 @@ async def test_a_finish_stores_the_answer_and_touches_the_conversation(sql: Conn
     row = await chat.finish(sql, begun, content="bye 🥟", finish_reason="length")
     assert row is not None
     stored = await generation(sql, begun)
-    assert (row["is_mine"], row["message_id"]) == (True, stored["message_id"])
+    assert (row["is_ended"], row["message_id"]) == (True, stored["message_id"])
     assert (row["finish_reason"], stored["finish_reason"]) == ("length", "length")
     assert (stored["status"], stored["token_count"], stored["inference_time_ms"]) == ("completed", 2, 40)
     assert (stored["last_seq"], stored["error_code"]) == (3, None)
@@ -254,7 +280,7 @@ async def test_every_end_keeps_the_text_and_frees_the_conversation(
 async def test_a_finish_without_text_stores_no_message(sql: Connection, chat: Chat) -> None:
     row = await chat.finish(sql, await chat.begin(sql), content="", status="failed", finish_reason="error")
     assert row is not None
-    assert (row["is_mine"], row["message_id"], row["finish_reason"]) == (True, None, "error")
+    assert (row["is_ended"], row["message_id"], row["finish_reason"]) == (True, None, "error")
     assert await chat.texts(sql) == ["hello"]
 
 
@@ -265,9 +291,10 @@ async def test_a_repeated_finish_changes_nothing_and_tells_the_same(sql: Connect
     again = await chat.finish(sql, begun, content="another", finish_reason="length", **slices)
     assert first is not None
     assert again is not None
-    for key in ("is_mine", "message_id", "finish_reason"):
+    assert (first["is_ended"], again["is_ended"]) == (True, False)
+    for key in ("status", "message_id", "finish_reason", "error_code"):
         assert again[key] == first[key]
-    assert again["content"] == "an answer"  # as it is stored, for readers who were told otherwise
+    assert again["content"] == "an answer"  # the stored text, for readers that got another one
     assert await chat.texts(sql) == ["hello", "an answer"]
     assert await sql.fetchval("select count(*) from journal") == 1
 
@@ -278,7 +305,7 @@ async def test_a_finish_with_another_end_is_told_which_one_came_first(sql: Conne
     second = await chat.finish(sql, begun)
     assert first is not None
     assert second is not None
-    assert (second["is_mine"], second["message_id"], second["finish_reason"], second["content"]) == (
+    assert (second["is_ended"], second["message_id"], second["finish_reason"], second["content"]) == (
         False,
         first["message_id"],
         "stopped",
@@ -290,7 +317,7 @@ async def test_another_workers_generation_is_not_ended(sql: Connection, chat: Ch
     begun = await chat.begin(sql)
     row = await chat.finish(sql, begun, worker_id=uuid4(), first_seq=0, slice="[{}, {}, {}]")
     assert row is not None
-    assert (row["is_mine"], row["content"]) == (False, None)
+    assert (row["is_ended"], row["status"], row["content"]) == (False, "running", None)
     assert (await generation(sql, begun))["status"] == "running"
     assert await chat.texts(sql) == ["hello"]
     assert await sql.fetchval("select count(*) from journal") == 0
@@ -315,12 +342,12 @@ async def test_a_finish_brings_the_last_slice_to_the_journal(sql: Connection, ch
 async def test_a_last_slice_that_the_journal_has_already_is_not_written_again(
     sql: Connection, chat: Chat
 ) -> None:
-    """A tick wrote it, and its worker was not told that it had."""
+    """A tick wrote it, but its worker didn't learn that."""
     begun = await chat.begin(sql)
     await chat.speak(sql, (begun, 1, [{}, {}]))
     row = await chat.finish(sql, begun, first_seq=0, last_seq=3, slice="[{}, {}, {}]")
     assert row is not None
-    assert row["is_mine"]
+    assert row["is_ended"]
     rows = await sql.fetch("select first_seq, next_seq from journal")
     assert [tuple(row) for row in rows] == [(1, 3)]
 
@@ -421,7 +448,9 @@ async def test_an_attach_finds_no_generation_of_another_conversation(sql: Connec
 async def test_a_stop_marks_the_running_generation_once(sql: Connection, chat: Chat) -> None:
     async def stop(**changes: Any) -> asyncpg.Record | None:
         return await one(
-            sql, "generations.stop", **{"conversation_id": chat.id, "user_id": chat.user_id, **changes}
+            sql,
+            "generations.stop",
+            **{"conversation_id": chat.id, "user_id": chat.user_id, "generation_id": None, **changes},
         )
 
     assert await stop(conversation_id=uuid4()) is None
@@ -429,9 +458,13 @@ async def test_a_stop_marks_the_running_generation_once(sql: Connection, chat: C
     assert row is not None
     assert row["generation_id"] is None
     begun = await chat.begin(sql)
+    row = await stop(generation_id=uuid4())
+    assert row is not None
+    assert row["generation_id"] is None
+    assert (await generation(sql, begun))["stop_requested_at"] is None
     marks = []
-    for _ in range(2):
-        row = await stop()
+    for generation_id in (begun, None):
+        row = await stop(generation_id=generation_id)
         assert row is not None
         assert row["generation_id"] == begun
         marks.append((await generation(sql, begun))["stop_requested_at"])
@@ -451,6 +484,7 @@ async def test_the_generations_of_dead_workers_are_interrupted_once(sql: Connect
     begun = {chat.worker_id: await chat.begin(sql) for chat in (alive, dead, unknown)}
     finished = await Chat(worker_id=dead.worker_id).open(sql)
     await finished.finish(sql, await finished.begin(sql))
+    await kill_workers(sql)
     await tick(sql, alive.worker_id, seconds=60.0)
     await tick(sql, dead.worker_id, seconds=-1.0)
     ended = {row["id"] for row in await run(sql, "maintenance.interrupt_orphans")}
@@ -459,7 +493,7 @@ async def test_the_generations_of_dead_workers_are_interrupted_once(sql: Connect
     row = await generation(sql, begun[dead.worker_id])
     assert (row["status"], row["finish_reason"]) == ("interrupted", "interrupted")
     assert (row["error_code"], row["message_id"]) == ("worker_lost", None)
-    assert (row["token_count"], row["last_seq"]) == (0, 2)  # nothing was heard of it but its end
+    assert (row["token_count"], row["last_seq"]) == (0, 2)  # only its end was written
     assert await dead.texts(sql) == ["hello"]
     await dead.begin(sql)
 
@@ -478,7 +512,7 @@ TOKENS = [{"token": token} for token in ("Zwölf ", "🥟", "e\u0301 ", "\u202e�
         ([(0, [{"token": f"{n} "} for n in range(12)])], "0 1 2 3 4 5 6 7 8 9 10 11 ", 12, 13),
         ([(0, [{}])], None, 0, 2),
         ([(0, [{}, {"token": ""}])], None, 1, 3),
-        # Whatever else a model server sends along.
+        # Any other fields that a model server sends.
         ([(0, [{}, {"token": "a", "gpu": 0, "more": {"token": "b"}}])], "a", 1, 3),
         ([(0, [{}, {"nul\0": "\0\0", "token": "a\\u0000\\"}])], "a\\u0000\\", 1, 3),
         ([(0, [{}, {"token": "a\\", "nul": "\\\0"}, {"token": '"\n\t'}])], 'a\\"\n\t', 2, 4),
@@ -496,9 +530,8 @@ async def test_what_a_dead_worker_wrote_is_kept_each_event_once_and_in_order(
     begun, others = await chat.begin(sql), await other.begin(sql)
     for first_seq, events in slices:
         await chat.speak(sql, (begun, first_seq, events), (others, 0, [{}, {"token": "other's"}]))
-    await sql.execute(
-        "delete from workers; update conversations set updated_at = '2025-01-01', model_tag = 'd20'"
-    )
+    await kill_workers(sql)
+    await sql.execute("update conversations set updated_at = '2025-01-01', model_tag = 'd20'")
     ended = await run(sql, "maintenance.interrupt_orphans")
     assert {row["id"] for row in ended} == {begun, others}
     row = await generation(sql, begun)
@@ -528,7 +561,7 @@ async def test_an_interrupted_regeneration_leaves_the_old_answer_in_place(
     await chat.finish(sql, await chat.begin(sql), content="old")
     again = await chat.begin(sql, kind="regenerate")
     await chat.speak(sql, (again, 0, [{}, {"token": "new"}]))
-    await sql.execute("delete from workers")
+    await kill_workers(sql)
     await run(sql, "maintenance.interrupt_orphans")
     assert await chat.texts(sql) == ["hello", "old", "new"]
 

@@ -1,4 +1,4 @@
-"""What the statements of the journal do: a worker's tick, reading, pruning, and who is told."""
+"""What the statements of the journal do: a worker's tick, reading, pruning, notifications."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.support.queries import Chat, Connection, one, prune, run, tick
+from tests.support.queries import Chat, Connection, kill_workers, one, prune, run, tick
 
 A, B, C = ({"token": token} for token in "abc")
 
@@ -24,12 +24,12 @@ async def chat(sql: Connection) -> Chat:
 
 @pytest.fixture
 async def begun(sql: Connection, chat: Chat) -> UUID:
-    """A generation that runs in it."""
+    """A generation that is running in it."""
     return await chat.begin(sql)
 
 
 async def slices(sql: Connection) -> list[tuple[UUID, int, int, Any]]:
-    """All that the journal holds."""
+    """All slices of the journal."""
     rows = await sql.fetch(
         "select generation_id, first_seq, next_seq, events from journal order by generation_id, next_seq"
     )
@@ -80,7 +80,7 @@ async def test_a_slice_that_comes_twice_is_written_once(sql: Connection, chat: C
 async def test_a_slice_may_begin_before_the_end_of_the_one_that_was_written(
     sql: Connection, chat: Chat, begun: UUID
 ) -> None:
-    """The end of a write was not known, so the next one brings all since the last known one."""
+    """If the outcome of a write is unknown, the next write has everything since the last known one."""
     await chat.speak(sql, (begun, 0, [{}, A]))
     await chat.speak(sql, (begun, 0, [{}, A, B]))
     assert await slices(sql) == [(begun, 0, 2, [{}, A]), (begun, 0, 3, [{}, A, B])]
@@ -90,11 +90,11 @@ async def test_a_slice_may_begin_before_the_end_of_the_one_that_was_written(
     ("change", "is_written"),
     [
         ("select", True),
-        ("update generations set stop_requested_at = now()", True),  # what it still says counts
+        ("update generations set stop_requested_at = now()", True),  # what it still writes counts
         ("update generations set worker_id = gen_random_uuid()", False),
         ("update generations set status = 'interrupted', finished_at = now()", False),
         ("delete from conversations", False),
-        ("delete from workers", True),  # its lease is new with this tick, and nobody has taken anything
+        ("delete from workers", True),  # this tick renews its lease, and nobody has taken its generations
     ],
 )
 async def test_only_what_is_still_the_workers_own_is_written_and_the_rest_is_told_lost(
@@ -114,7 +114,7 @@ async def test_only_what_is_still_the_workers_own_is_written_and_the_rest_is_tol
 async def test_another_workers_generations_are_neither_written_nor_told_of(
     sql: Connection, chat: Chat, begun: UUID
 ) -> None:
-    await one(sql, "generations.stop", conversation_id=chat.id, user_id=chat.user_id)
+    await one(sql, "generations.stop", conversation_id=chat.id, user_id=chat.user_id, generation_id=None)
     row = await tick(sql, uuid4(), (begun, 0, [{}]), live=[])
     assert (row["asked_to_stop"], row["lost"]) == ([], [])
     assert await slices(sql) == []
@@ -124,7 +124,7 @@ async def test_a_tick_without_slices_tells_too_what_is_lost_and_asked_to_stop(
     sql: Connection, chat: Chat, begun: UUID
 ) -> None:
     gone = uuid4()
-    await one(sql, "generations.stop", conversation_id=chat.id, user_id=chat.user_id)
+    await one(sql, "generations.stop", conversation_id=chat.id, user_id=chat.user_id, generation_id=None)
     row = await tick(sql, chat.worker_id, live=[begun, gone])
     assert (row["asked_to_stop"], row["lost"]) == ([begun], [gone])
     row = await tick(sql, chat.worker_id, live=[])
@@ -148,7 +148,7 @@ async def read(sql: Connection, *wanted: tuple[UUID, int]) -> dict[UUID, asyncpg
 
 
 def said(row: asyncpg.Record) -> list[tuple[int, Any]]:
-    """The slices of a row: the first number, the events."""
+    """The slices in a row: the first number, the events."""
     assert (row["first_seqs"] is None) == (row["slices"] is None)
     return [
         (first_seq, orjson.loads(text))
@@ -254,14 +254,14 @@ async def test_a_replaced_answer_is_read_as_the_one_that_replaced_it(
     assert (row["message_id"], row["content"]) == (better["message_id"], "better")
     assert (row["finish_reason"], row["error_code"]) == ("stop", None)
     assert (row["token_count"], row["inference_time_ms"]) == (7, 70)
-    assert said(row) == []  # the old one's events told another text
+    assert said(row) == []  # the old one's events had another text
 
 
 # prune
 
 
 async def age(sql: Connection, generation_id: UUID, finished: float | None, begun: float) -> UUID:
-    """As if a generation had begun, and ended, so many seconds ago; its id tells when it began."""
+    """Make a generation look as if it had started and ended so long ago. Its id has the time of the start."""
     milliseconds = round((time.time() - begun) * 1000)
     aged = UUID(int=milliseconds << 80 | generation_id.int & ((1 << 80) - 1))
     await sql.execute("update journal set generation_id = $2 where generation_id = $1", generation_id, aged)
@@ -277,7 +277,7 @@ async def age(sql: Connection, generation_id: UUID, finished: float | None, begu
 
 
 async def journal_of(sql: Connection, count: int, finished: float | None, begun: float) -> UUID:
-    """So many slices of a generation of that age."""
+    """Write so many slices of a generation of that age."""
     chat = await Chat().open(sql)
     generation_id = await chat.begin(sql)
     for seq in range(count):
@@ -286,7 +286,7 @@ async def journal_of(sql: Connection, count: int, finished: float | None, begun:
 
 
 async def left(sql: Connection) -> dict[UUID, int]:
-    """How many slices the journal has of which generation."""
+    """How many slices the journal has of each generation."""
     rows = await sql.fetch("select generation_id, count(*) from journal group by 1")
     return {row["generation_id"]: row["count"] for row in rows}
 
@@ -331,17 +331,17 @@ async def test_two_workers_prune_at_once_and_neither_waits(sql: Connection, data
     assert await left(sql) == {newer: 1}
 
 
-# Who is told
+# notifications
 
 
 async def heard(sql: Connection, database_url: str, channel: str, name: str, **parameters: Any) -> list[str]:
-    """What a listener hears of a statement."""
-    told: list[str] = []
+    """The payloads that a listener gets from a statement."""
+    payloads: list[str] = []
     listener = await asyncpg.connect(database_url)
     try:
-        await listener.add_listener(channel, lambda _, __, ___, payload: told.append(str(payload)))
+        await listener.add_listener(channel, lambda _, __, ___, payload: payloads.append(str(payload)))
         await run(sql, name, **parameters)
-        # Notifications come in the order of commits: after this one, all before it are there.
+        # Notifications arrive in the order of commits: when this one is there, all before it are, too.
         last = asyncio.Event()
         await listener.add_listener("last", lambda *_: last.set())
         await sql.execute("notify last")
@@ -349,18 +349,18 @@ async def heard(sql: Connection, database_url: str, channel: str, name: str, **p
             await last.wait()
     finally:
         await listener.close()
-    return told
+    return payloads
 
 
 async def test_listeners_hear_the_notification_of_a_tick_and_nothing_of_one_without(
     sql: Connection, database_url: str
 ) -> None:
-    idle = {"worker_id": uuid4(), "seconds": 60.0, "start_seconds": 60.0, "live": [], "ids": []}
+    idle = {"worker_id": uuid4(), "seconds": 60.0, "live": [], "ids": []}
     nothing = {**idle, "first_seqs": [], "next_seqs": [], "slices": []}
     ids = ",".join(str(uuid4()) for _ in range(200))
-    for payload, told in (("", []), ("many", ["many"]), (ids, [ids])):
+    for payload, payloads in (("", []), ("many", ["many"]), (ids, [ids])):
         parameters = {**nothing, "notification": payload}
-        assert await heard(sql, database_url, "chat_journal", "journal.tick", **parameters) == told
+        assert await heard(sql, database_url, "chat_journal", "journal.tick", **parameters) == payloads
 
 
 async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
@@ -368,11 +368,16 @@ async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
 ) -> None:
     finish = {
         "generation_id": begun,
+        "after_id": None,
         "worker_id": chat.worker_id,
         "status": "completed",
         "finish_reason": "stop",
         "error_code": None,
+        "is_refused": False,
         "content": "x",
+        "reasoning": None,
+        "tool_calls": None,
+        "usage": None,
         "model_tag": "",
         "token_count": 1,
         "inference_time_ms": 1,
@@ -380,16 +385,17 @@ async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
         "last_seq": 1,
         "slice": None,
     }
-    for told in ([str(begun)], []):  # not again when it is repeated
+    for payloads in ([str(begun)], []):  # not again when it is repeated
         assert (
             await heard(sql, database_url, "chat_journal", "generations.finish", **finish, notify=True)
-            == told
+            == payloads
         )
     unheard = finish | {"generation_id": await chat.begin(sql), "notify": False}
     assert await heard(sql, database_url, "chat_journal", "generations.finish", **unheard) == []
     orphan = await chat.begin(sql)
-    for told in ([str(orphan)], []):
-        assert await heard(sql, database_url, "chat_journal", "maintenance.interrupt_orphans") == told
+    await kill_workers(sql)
+    for payloads in ([str(orphan)], []):
+        assert await heard(sql, database_url, "chat_journal", "maintenance.interrupt_orphans") == payloads
 
 
 @pytest.mark.parametrize("is_running", [False, True])
@@ -399,7 +405,9 @@ async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
 async def test_the_worker_hears_that_its_generation_shall_stop(
     sql: Connection, database_url: str, chat: Chat, name: str, key: str, is_running: bool
 ) -> None:
-    told = [str(await chat.begin(sql))] if is_running else []
-    for user_id, expected in ((uuid4(), []), (chat.user_id, told)):
+    payloads = [str(await chat.begin(sql))] if is_running else []
+    for user_id, expected in ((uuid4(), []), (chat.user_id, payloads)):
         owned = {key: chat.id, "user_id": user_id}
+        if name == "generations.stop":
+            owned["generation_id"] = None
         assert await heard(sql, database_url, "chat_stop", name, **owned) == expected

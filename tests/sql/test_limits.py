@@ -1,4 +1,4 @@
-"""What limits do when two statements meet: one holds its transaction open, the other waits for it."""
+"""Limits when two statements meet: one holds its transaction open, and the other waits for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.queries import Chat, Connection, blocked, meet, run
 
 
 def limits(chat: Chat, address: str | None = None, most: int = 1) -> str:
-    """So many an hour for the user, and for the address if there is one."""
+    """The limits per hour for the user, and for the address if there is one."""
     subjects = {"sends_per_user": str(chat.user_id), "sends_per_address": address}
     rate = {"every": f"{3600 / most:f} s", "period": "3600 s"}
     return json.dumps([{"name": name, "subject": who, **rate} for name, who in subjects.items() if who])
@@ -27,7 +27,7 @@ async def chats(sql: Connection) -> list[Chat]:
 
 
 async def used(sql: Connection) -> dict[str, int]:
-    """How many each subject has taken of its hour, in thirds."""
+    """How much of its hourly allowance each subject has used, in thirds."""
     rows = await sql.fetch(
         "select subject, round(extract(epoch from full_at - now()) / extract(epoch from every)) as count"
         " from allowances"
@@ -134,7 +134,7 @@ async def test_a_refusal_writes_nothing_and_waits_for_nobody(
     one, other, third, _ = chats
     await one.begin(sql, limits=limits(one))
     before = await sql.fetch("select xmin, ctid, * from allowances")
-    # Somebody holds the locks of this user, as a message that is just being stored does.
+    # Another transaction holds this user's locks, as a message does while it is stored.
     await first.execute(
         "select pg_advisory_xact_lock(hashtext('chat sends_per_user'), hashtext($1))", str(one.user_id)
     )
@@ -149,7 +149,7 @@ async def test_a_refusal_writes_nothing_and_waits_for_nobody(
 async def test_who_waits_for_a_conversation_keeps_nobody_of_his_address_waiting(
     sql: Connection, first: Connection, second: Connection, chats: list[Chat]
 ) -> None:
-    """As where a large one is being deleted."""
+    """As when a large conversation is being deleted."""
     mine, others = chats[0], chats[-1]
     await first.execute("select from conversations where id = $1 for update", mine.id)
     waiting = asyncio.create_task(mine.start(second, limits=limits(mine, "203.0.113.9", 3)))
@@ -176,13 +176,14 @@ async def test_pruning_leaves_what_still_counts(sql: Connection, chats: list[Cha
 async def test_it_counts_with_its_owners_rights_and_eyes(
     sql: Connection, second: Connection, chats: list[Chat]
 ) -> None:
-    """A role that may not write allowances, and that row-level security shows one conversation at a time."""
+    """For a role that may not write allowances, and sees one conversation at a time (row-level security)."""
     one, other, *_ = chats
     role = f"limited_{one.id.hex}"
     await sql.execute(
         f"create role {role};"
         f"grant select, insert, update, delete on conversations, messages, generations to {role};"
         f"grant usage on schema public to {role};"
+        f"grant update on chat_position to {role};"
         f"grant execute on function chat_admit(uuid, uuid, varchar, integer, json) to {role};"
         "alter table generations enable row level security;"
         f"create policy one on generations to {role} using (conversation_id = '{other.id}') with check (true)"

@@ -1,4 +1,4 @@
-"""The hot statements walk the indexes that their sentences name, however full the tables are."""
+"""The hot statements use the indexes that their descriptions name, however full the tables are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from psycopg import sql
 
 from bench.buffers import fill
 from bench.plans import MODES, Connection, Node, executed, prepared
-from bench.statements import HOT, MOST, OTHER_WORKER
+from bench.statements import HOT, IN_LONG, MOST, OTHER_WORKER
 from chat_api.dev.postgres.server import Postgres
 
 DATABASE = "plans"
@@ -20,7 +20,7 @@ DATABASE = "plans"
 def full(postgres: Postgres, template: str) -> Iterator[Connection]:
     """A database with 1,000 conversations, one of 1,000 messages, and 31 running generations, one an orphan.
 
-    The journal has 100 slices of each running one, and of 69 finished ones.
+    The journal has 100 slices of each running generation, and of 69 finished ones.
     """
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(
@@ -35,20 +35,22 @@ def full(postgres: Postgres, template: str) -> Iterator[Connection]:
             admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(DATABASE)))
 
 
-LIST, MESSAGES = "idx_conversations_user_updated", "idx_messages_conversation_created"
-GENERATIONS, ONE_RUNNING = "idx_generations_conversation", "uq_generations_running"
+LIST, MESSAGES = "idx_conversations_user_updated", "idx_messages_conversation_position"
+GENERATIONS, ONE_RUNNING = "idx_generations_conversation_position", "uq_generations_running"
 OF_WORKER, JOURNAL, KEY = "idx_generations_worker", "journal_pkey", "uq_generations_idempotency_key"
 PRIMARY = ("conversations_pkey", "messages_pkey", "generations_pkey")
 
-CASES = {**HOT, "conversations.delete": HOT["conversations.get, long"]}
-SHOWS_ALL = {"conversations.get, long"}  # and may sort, all messages of the conversation
-# The indexes that each must walk.
+CASES = {**HOT, "conversations.delete": IN_LONG}
+SHOWS_ALL = {"conversations.get, long", "messages.piece"}  # which may read a piece, of 500 messages
+# The indexes that each case must use.
 INDEXES: dict[str, set[str]] = {
     "conversations.page": {LIST},
     "conversations.page, deep": {LIST},
     "conversations.get": {PRIMARY[0], MESSAGES, ONE_RUNNING},
     "conversations.get, running": {PRIMARY[0], MESSAGES, ONE_RUNNING, JOURNAL},
     "conversations.get, long": {PRIMARY[0], MESSAGES, ONE_RUNNING},
+    "conversations.get, newest": {PRIMARY[0], MESSAGES, ONE_RUNNING},
+    "messages.piece": {PRIMARY[0], MESSAGES},
     "conversations.create": set(),
     "conversations.create, limited": {LIST},
     "conversations.update": {PRIMARY[0]},

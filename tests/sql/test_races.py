@@ -1,4 +1,4 @@
-"""What the statements do when two of them meet: one holds its transaction open, the other waits."""
+"""Statements that meet: one holds its transaction open, and the other waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.support.queries import Chat, Connection, blocked, meet, one, run
+from tests.sql.test_bring_in import bring_in
+from tests.support.queries import Chat, Connection, blocked, kill_workers, meet, one, run
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_what_a_key_was_raced_for_is_told_when_it_is_asked_again(
 async def test_a_retry_that_meets_the_end_of_its_generation_stores_nothing(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
-    """Nothing runs any more when the retry looks again, but its key stays taken."""
+    """Nothing is running any more when the retry looks again, but its key is still taken."""
     await chat.finish(first, await chat.begin(first, idempotency_key="k"))
     with pytest.raises(asyncpg.UniqueViolationError) as raised:
         await meet(sql, first, second, chat.start(second, idempotency_key="k"))
@@ -121,16 +122,17 @@ async def test_a_finish_that_meets_the_end_by_another_worker_is_told_that_end_an
 ) -> None:
     begun = await chat.begin(sql)
     await chat.speak(sql, (begun, 0, [{}, {"token": "so far"}]))
-    await sql.execute("delete from workers")
+    await kill_workers(sql)
     await first.execute("rollback; begin")  # dates what comes
     await run(first, "maintenance.interrupt_orphans")
     row = await meet(sql, first, second, chat.finish(second, begun, content="so far, so good"))
     assert row is not None
-    assert (row["is_mine"], row["finish_reason"], row["content"]) == (False, "interrupted", None)
+    assert (row["is_ended"], row["finish_reason"], row["content"]) == (False, "interrupted", None)
+    assert (row["status"], row["error_code"]) == ("interrupted", "worker_lost")
     assert row["message_id"] == await sql.fetchval("select message_id from generations")
     again = await chat.finish(second, begun, content="so far, so good")
     assert again is not None
-    assert (again["is_mine"], again["message_id"], again["content"]) == (False, row["message_id"], "so far")
+    assert (again["is_ended"], again["message_id"], again["content"]) == (False, row["message_id"], "so far")
     assert await chat.texts(sql) == ["hello", "so far"]
 
 
@@ -143,20 +145,53 @@ async def test_a_finish_that_meets_its_own_repetition_stores_once(
     again = await meet(sql, first, second, chat.finish(second, begun, **slices))
     assert row is not None
     assert again is not None
-    for key in ("is_mine", "message_id", "finish_reason"):
+    assert (row["is_ended"], again["is_ended"]) == (True, False)
+    for key in ("status", "message_id", "finish_reason", "error_code"):
         assert again[key] == row[key]
     assert await count(sql, "messages") == 2
     assert await count(sql, "journal") == 1
+
+
+@pytest.mark.parametrize("said", ["so far", ""])
+async def test_a_regeneration_that_meets_the_old_answer_being_brought_in_replaces_it_when_asked_again(
+    sql: Connection, first: Connection, second: Connection, chat: Chat, said: str
+) -> None:
+    old = await chat.start(sql)
+    assert old is not None
+    await chat.speak(sql, (old["generation_id"], 0, [{}, {"token": said}]))
+    await kill_workers(sql)
+    await run(sql, "maintenance.interrupt_orphans")
+    again = await chat.begin(sql, kind="regenerate")
+    brought = await bring_in(first, chat, old["generation_id"], old["user_message_id"])
+    assert brought is not None
+    assert brought["is_ended"] is True
+    late = await meet(sql, first, second, chat.finish(second, again, content="better"))
+    assert late is not None
+    assert (late["is_ended"], late["status"]) == (False, "running")
+    row = await chat.finish(second, again, content="better")
+    assert row is not None
+    assert row["is_ended"] is True
+    assert await chat.texts(second) == ["hello", "better"]
+
+
+async def test_an_answer_to_a_message_needs_not_see_what_it_waited_for(
+    sql: Connection, first: Connection, second: Connection, chat: Chat
+) -> None:
+    begun = await chat.begin(sql)
+    await one(first, "conversations.update", id=chat.id, user_id=chat.user_id, title="T", is_favorited=None)
+    row = await meet(sql, first, second, chat.finish(second, begun))
+    assert row is not None
+    assert row["is_ended"] is True
 
 
 async def test_a_finish_that_meets_a_stop_ends_after_it(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
     begun = await chat.begin(sql)
-    await one(first, "generations.stop", conversation_id=chat.id, user_id=chat.user_id)
+    await one(first, "generations.stop", conversation_id=chat.id, user_id=chat.user_id, generation_id=None)
     row = await meet(sql, first, second, chat.finish(second, begun))
     assert row is not None
-    assert row["is_mine"] is True
+    assert row["is_ended"] is True
     assert await count(sql, "messages") == 2
 
 
@@ -164,8 +199,9 @@ async def test_a_finish_that_meets_a_stop_ends_after_it(
 async def test_a_deletion_in_the_middle_of_an_end_waits_for_it(
     sql: Connection, database_url: str, first: Connection, second: Connection, chat: Chat, end: str
 ) -> None:
-    """All lock the conversation before the generation, else they would wait for each other."""
+    """All lock the conversation before the generation; otherwise they would deadlock."""
     begun = await chat.begin(sql)
+    await kill_workers(sql)
     await first.execute("select pg_advisory_xact_lock(1)")
     await sql.execute("""
         create function halt() returns trigger language plpgsql
@@ -183,7 +219,7 @@ async def test_a_deletion_in_the_middle_of_an_end_waits_for_it(
         finished, deleted = await asyncio.gather(finishing, deleting)
     await third.close()
     assert finished is not None
-    assert finished["is_mine" if end == "finish" else "id"] == (True if end == "finish" else begun)
+    assert finished["is_ended" if end == "finish" else "id"] == (True if end == "finish" else begun)
     assert deleted is not None
     assert await count(sql, "messages") == await count(sql, "generations") == 0
 
@@ -191,10 +227,10 @@ async def test_a_deletion_in_the_middle_of_an_end_waits_for_it(
 async def test_orphans_are_ended_by_one_of_two_workers(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
-    """The second doesn't wait for the first, but takes what that one has not."""
+    """The second worker doesn't wait for the first, but takes the remaining orphans."""
     begun = await chat.begin(sql)
     await chat.speak(sql, (begun, 0, [{}, {"token": "a"}]))
-    await sql.execute("delete from workers")
+    await kill_workers(sql)
     await first.execute("rollback; begin")  # dates what comes
     ended: list[UUID] = [row["id"] for row in await run(first, "maintenance.interrupt_orphans")]
     assert ended == [begun]
@@ -214,7 +250,7 @@ async def test_of_many_workers_that_look_for_orphans_at_once_each_is_ended_by_on
         chat = await Chat().open(sql)
         begun.add(generation_id := await chat.begin(sql))
         await chat.speak(sql, (generation_id, 0, [{}, {"token": "a"}]))
-    await sql.execute("delete from workers")
+    await kill_workers(sql)
     async with asyncpg.create_pool(database_url, min_size=6, max_size=6) as pool:
 
         async def interrupt() -> list[UUID]:
@@ -231,6 +267,8 @@ async def test_an_orphan_that_is_ended_at_the_same_moment_is_not_ended_again(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
     begun = await chat.begin(sql)
+    await kill_workers(sql)
+    await first.execute("rollback; begin")  # dates what comes
     await first.execute("update generations set status = 'completed', finished_at = now()")
     assert await meet(sql, first, second, one(second, "maintenance.interrupt_orphans")) is None
     assert await sql.fetchval("select status from generations where id = $1", begun) == "completed"
@@ -240,6 +278,7 @@ async def test_orphans_that_meet_an_end_or_a_deletion_pass_it_over(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
     begun = await chat.begin(sql)
+    await kill_workers(sql)
     await chat.finish(first, begun)
     async with asyncio.timeout(5):
         assert await run(second, "maintenance.interrupt_orphans") == []

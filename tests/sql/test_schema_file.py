@@ -16,7 +16,7 @@ from tests.conftest import PROGRAMS
 from tests.support.queries import Connection
 from tools.schema_file import WIDTH, dumped, written_out
 
-# Other releases of PostgreSQL and of its pg_dump put things in other words.
+# Other releases of PostgreSQL and its pg_dump format some things differently.
 pytestmark = pytest.mark.skipif(
     PROGRAMS is not None, reason="sql/schema.sql is written by the development stack's PostgreSQL alone"
 )
@@ -97,7 +97,7 @@ def test_a_database_made_from_it_is_the_migrated_one(
             connection.execute(schema.encode())
         made = dumped(postgres.dsn(name))
         admin.execute(f"drop database {name}")
-    # Each dump has its own key, and rows come in any order. PostgreSQL moves the casts and parentheses of a
+    # Each dump has its own key, and the order of rows varies. PostgreSQL moves the casts and parentheses of a
     # check when it reads the definition that it printed.
     varying = re.compile(r"^\\.*|::(?:character varying|text)(?:\[\])?|[(),;]", re.MULTILINE)
     found, expected = (sorted(varying.sub("", text).splitlines()) for text in (made, dumped(database_url)))

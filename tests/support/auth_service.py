@@ -1,4 +1,4 @@
-"""The auth service, scripted: docs/contract.md section 4 over real HTTP."""
+"""A scripted auth service: docs/contract.md section 4 over real HTTP."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.support.scripted import Scripted
 
 
 class AuthService(Scripted):
-    """Knows the tokens that `sign_in` made; `calls` lists the tokens that it was asked about.
+    """Knows the tokens that `sign_in` made. `calls` lists the tokens that it was asked about.
 
-    `replies` maps a token to another answer: a status and a body.
+    `replies` maps tokens to other responses: a status and a body.
     """
 
     internal_key = "internal-key-of-the-tests"
@@ -27,10 +27,15 @@ class AuthService(Scripted):
         self.router.add_post("/auth/validate", self._validate)
 
     def sign_in(
-        self, user_id: UUID | None = None, *, is_admin: bool | None = None, exp: float | None = None
+        self,
+        user_id: UUID | None = None,
+        *,
+        is_admin: bool | None = None,
+        exp: float | None = None,
+        **more: Any,
     ) -> dict[str, str]:
-        """A user's request headers."""
-        user: dict[str, Any] = {"id": str(user_id or uuid4()), "email": "u@example.com", "name": "U"}
+        """A user's request headers. `more` is what the auth service says of the user besides."""
+        user: dict[str, Any] = {"id": str(user_id or uuid4()), "email": "u@example.com", "name": "U", **more}
         if is_admin is not None:
             user["is_admin"] = is_admin
         token = f"token-{uuid4().hex}"
@@ -39,7 +44,7 @@ class AuthService(Scripted):
         return {"Authorization": f"Bearer {token}"}
 
     def answer(self, token: str) -> dict[str, Any]:
-        """What it says of a good token, for `replies`."""
+        """The response for a valid token, for `replies`."""
         return self._users[token]
 
     async def _validate(self, request: web.Request) -> web.Response:

@@ -20,7 +20,7 @@ Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 @dataclass(frozen=True)
 class Chat:
-    """What can be done with a conversation; answers are raw, so that tests see statuses and headers."""
+    """The requests for a conversation. Responses are raw, so that tests see statuses and headers."""
 
     client: Client
     path: str
@@ -33,7 +33,7 @@ class Chat:
         return await self.client.post(f"{self.path}/messages", json=body, headers=headers)
 
     async def regenerate(self, key: str | None = None, **options: Any) -> ClientResponse:
-        """Have the last message answered again."""
+        """Answer the last message again."""
         headers = self.user if key is None else {**self.user, "Idempotency-Key": key}
         return await self.client.post(f"{self.path}/regenerate", json=options, headers=headers)
 
@@ -43,7 +43,7 @@ class Chat:
         return await self.client.get(f"{self.path}/stream", headers=headers, params=query)
 
     async def stop(self) -> dict[str, Any]:
-        """Stop the running generation; what the service says to that."""
+        """Stop the running generation; returns the service's response."""
         response = await self.client.post(f"{self.path}/stop", headers=self.user)
         assert response.status == 200, await response.text()
         body: dict[str, Any] = await response.json()
@@ -57,12 +57,12 @@ class Chat:
         return body
 
     async def messages(self) -> list[tuple[str, str, str | None]]:
-        """Its messages: role, content, finish_reason."""
+        """The messages: role, content, finish_reason."""
         messages = (await self.get())["messages"]
         return [(message["role"], message["content"], message["finish_reason"]) for message in messages]
 
     async def begin(self, model: ModelServer, *tokens: str) -> tuple[ClientResponse, Call, list[Seen]]:
-        """Send "Hi" and let the model say the first tokens: the stream, the call, what was read so far."""
+        """Send "Hi" and let the model say the first tokens: the stream, the call, the events so far."""
         response = await self.send()
         call = await model.call()
         call.say(*tokens)
@@ -76,14 +76,14 @@ class Chat:
 
 
 async def open_chat(client: Client, user: dict[str, str], **body: Any) -> Chat:
-    """A new conversation."""
+    """Create a conversation."""
     response = await client.post("/api/conversations", json=body, headers=user)
     assert response.status == 201, await response.text()
     return Chat(client, f"/api/conversations/{(await response.json())['id']}", user)
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask until the answer is true, where there is nothing to await; fails after five seconds."""
+    """Poll until a condition is true, if there is nothing to await. Fails after five seconds."""
     async with asyncio.timeout(5):
         while not (answer := await condition()):  # noqa: ASYNC110 - there is no event across processes
             await asyncio.sleep(0.01)
@@ -91,7 +91,7 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def somebody_waits(sql: Sql) -> None:
-    """Until a statement waits for a lock; fails after five seconds."""
+    """Wait until a statement waits for a lock. Fails after five seconds."""
 
     async def waits() -> bool:
         return bool(await sql.fetchval("select exists (select from pg_locks where not granted)"))
@@ -100,7 +100,7 @@ async def somebody_waits(sql: Sql) -> None:
 
 
 async def no_answer_lives() -> None:
-    """Until no task of an answer is left; fails after five seconds, and shows which one hangs."""
+    """Wait until no answer's task is left. Fails after five seconds, and shows the task that hangs."""
     tasks = {task for task in asyncio.all_tasks() if task.get_name().startswith("generation-")}
     if tasks:
         _, hanging = await asyncio.wait(tasks, timeout=5)

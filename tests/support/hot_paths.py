@@ -1,4 +1,4 @@
-"""All that a user does, and all that workers do by themselves, on two workers that share a database."""
+"""Everything that users do, and that workers do by themselves, on two workers that share a database."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from uuid import UUID
 from tests.support.chat import Chat, Client, Sql, open_chat, until
 from tests.support.model_server import ModelServer
 from tests.support.queries import Chat as Rows
+from tests.support.queries import kill_workers
 from tests.support.reader import read_events, text_of
 from tests.support.tab import open_tab, words
 
-OLD = UUID("01800000-0000-7000-8000-000000000000")  # begun in 2022, its conversation is gone
+OLD = UUID("01800000-0000-7000-8000-000000000000")  # started in 2022; its conversation is gone
 FAR_BACK = base64.b64encode(f"2025-01-01T00:00:00+00:00 {OLD}".encode()).decode()  # a place in a list
 
 
 async def walk(one: Client, other: Client, user: dict[str, str], model: ModelServer, sql: Sql) -> None:
-    """Every hot path, each with its answer looked at; `sql` looks behind them, and plays a dead worker."""
+    """Take every hot path and check each result. `sql` reads the database, and plays a dead worker."""
     chat = await open_chat(one, user, title="New chat")
     await conversations(one, chat)
     await streams(chat, Chat(other, chat.path, user), model)
@@ -27,7 +28,7 @@ async def walk(one: Client, other: Client, user: dict[str, str], model: ModelSer
 
 
 async def conversations(client: Client, chat: Chat) -> None:
-    """List, get, rename, star."""
+    """List, get, rename and star conversations."""
     async with client.get("/api/conversations", headers=chat.user) as response:
         body = await response.json()
         assert [f"/api/conversations/{item['id']}" for item in body["items"]] == [chat.path], body
@@ -39,7 +40,7 @@ async def conversations(client: Client, chat: Chat) -> None:
 
 
 async def streams(chat: Chat, elsewhere: Chat, model: ModelServer) -> None:
-    """Send, attach on another worker, retry, stop from there, answer anew, answer in one piece."""
+    """Send, attach on another worker, retry, stop from there, regenerate, send without streaming."""
     sent = await chat.send("Tea?", key="k")
     call = await model.call()
     call.say("Boil ", "water")
@@ -67,10 +68,15 @@ async def streams(chat: Chat, elsewhere: Chat, model: ModelServer) -> None:
     model.say = None
     await model.call()
     assert [content for _, content, _ in await chat.messages()] == ["Tea?", "Boil milk", "Sure?", "Yes"]
+    model.refuse = (400, "no")
+    assert (await read_events(await chat.send("Bad?")))[-1].data["message_id"] is None
+    model.refuse = None
+    await model.call()
+    assert (await elsewhere.get())["unanswered"]["error"] == "inference_rejected"
 
 
 async def sockets(one: Client, other: Client, chat: Chat, model: ModelServer) -> None:
-    """Send, follow from another worker, stop."""
+    """Send over a WebSocket, follow from another worker, stop."""
     async with open_tab(one, chat.user) as tab, open_tab(other, chat.user) as second:
         assert (await second.ask("subscribe", chat.path))["generation_id"] is None
         assert (await tab.ask("send", chat.path, content="Sugar?"))["type"] == "ack"
@@ -88,7 +94,7 @@ async def sockets(one: Client, other: Client, chat: Chat, model: ModelServer) ->
 
 
 async def deletions(one: Client, other: Client, user: dict[str, str], model: ModelServer, sql: Sql) -> None:
-    """Delete a conversation while its answer is written elsewhere; only its journal stays, for a while."""
+    """Delete a conversation while another worker writes its answer. Only its journal stays, for a while."""
     chat = await open_chat(one, user)
     sent, call, _ = await chat.begin(model, "long")
     async with other.delete(chat.path, headers=user) as response:
@@ -103,13 +109,16 @@ async def deletions(one: Client, other: Client, user: dict[str, str], model: Mod
 
 
 async def orphans(client: Client, chat: Chat, sql: Sql) -> None:
-    """A worker dies, another ends its answer; old slices leave the journal; all is ready."""
+    """Let a worker die and another end its answer. Old slices are pruned, and both workers are ready."""
     user_id = await sql.fetchval("select user_id from conversations where id = $1", chat.path[-36:])
     dead = Rows(user_id=user_id, id=UUID(chat.path[-36:]))
-    await dead.speak(sql)  # it lives, so that nobody ends its answer yet
+    await dead.speak(sql)  # its lease is valid, so nobody ends its answer yet
     generation_id = await dead.begin(sql, content="Still there?")
-    await dead.speak(sql, (generation_id, 0, [{}, {"token": "I am"}]))
-    await sql.execute("delete from workers where id = $1", dead.worker_id)
+    call = {"index": 0, "id": "c", "name": "f", "arguments": "{}"}
+    await dead.speak(
+        sql, (generation_id, 0, [{}, {"reasoning": "hm"}, {"token": "I am"}, {"tool_call": call}])
+    )
+    await kill_workers(sql)
 
     async def ended() -> Any:
         return await sql.fetchval(
@@ -118,6 +127,8 @@ async def orphans(client: Client, chat: Chat, sql: Sql) -> None:
 
     await until(ended)
     assert (await chat.messages())[-1] == ("assistant", "I am", "interrupted")
+    message = (await chat.get())["messages"][-1]
+    assert (message["reasoning"], message["tool_calls"][0]["name"]) == ("hm", "f")
     await sql.execute(
         "insert into journal (generation_id, first_seq, next_seq, events) values ($1, 0, 1, '[{}]')", OLD
     )

@@ -1,4 +1,4 @@
-"""aioresponses, mended for aiohttp 3.14 (its issue 289)."""
+"""aioresponses with a fix for aiohttp 3.14 (its issue 289)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class _Response(ClientResponse):
 
 
 @contextmanager
-def mended() -> Iterator[aioresponses]:
-    """Answer every call that does not go to loopback."""
+def intercepted() -> Iterator[aioresponses]:
+    """Intercept every call that does not go to loopback."""
     with (
         patch.object(core, "ClientResponse", _Response),
         aioresponses(passthrough=["http://127.0.0.1"]) as interceptor,

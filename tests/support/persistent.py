@@ -1,4 +1,4 @@
-"""A client as clients should be: whatever breaks, it comes back with the last id that it has seen."""
+"""A well-behaved client: whatever breaks, it comes back with the last id that it has seen."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import aiohttp
 from tests.support.reader import Seen
 
 SECONDS = 30
-PAUSE = 0.05  # before it comes back
+PAUSE = 0.05  # the pause before it comes back
 
 
 class Persistent:
-    """Reads one answer to its `done`, from whichever of the sessions comes next."""
+    """Reads one answer to its `done`, using the sessions in turn."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Persistent:
 
     @property
     def done(self) -> bool:
-        """Whether it has seen the end."""
+        """Whether it has seen `done`."""
         return bool(self.seen) and self.seen[-1].data.get("done") is True
 
     async def ask(self, key: str) -> list[Seen]:
-        """Send a message and read its answer: until it is answered, the same request is sent again."""
+        """Send a message and read its answer. The same request is sent again until it gets a response."""
         await self._insist(f"{self._path}/messages", key)
         return await self.read()
 
@@ -50,7 +50,7 @@ class Persistent:
         return self.seen
 
     async def has(self, count: int) -> None:
-        """Until it has seen so many events."""
+        """Wait until it has seen so many events."""
         async with asyncio.timeout(SECONDS):
             while len(self.seen) < count:
                 self.grown.clear()
@@ -59,7 +59,7 @@ class Persistent:
     async def _insist(self, path: str, key: str | None) -> None:
         async with asyncio.timeout(SECONDS):
             while not self.done and (key is None or not self.seen):
-                # Somebody pulled the plug, which is what this client is for.
+                # The connection was cut, which is what this client is for.
                 with contextlib.suppress(aiohttp.ClientError, ConnectionError):
                     await self._once(path, key)
                 await asyncio.sleep(PAUSE)

@@ -33,7 +33,7 @@ default_pool_size = 3
 
 @contextmanager
 def pooled(database_url: str, user: str = "postgres") -> Iterator[str]:
-    """The database through pgbouncer, three connections for everybody; skips without it."""
+    """The database through pgbouncer, with three server connections for all clients; skips without it."""
     pgbouncer = program("pgbouncer")
     query = {name: value[0] for name, value in parse_qs(urlsplit(database_url).query).items()}
     with tempfile.TemporaryDirectory(prefix="chat-") as folder:
@@ -50,12 +50,12 @@ def pooled(database_url: str, user: str = "postgres") -> Iterator[str]:
             answers(url)
             yield f"{url}?pgbouncer=true"
         finally:
-            process.send_signal(signal.SIGTERM)  # at once, whoever is connected
+            process.send_signal(signal.SIGTERM)  # at once, even if clients are connected
             process.wait(10)
 
 
 def answers(url: str) -> None:
-    """Return when something takes connections there."""
+    """Wait until a server accepts connections there."""
     deadline = time.monotonic() + 10
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Programs that the tests want and pip can't install."""
+"""Programs that the tests need and pip can't install."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def program(name: str, installed_by: str | None = None) -> str:
-    """Return the path of a program. Where the machine lacks it, the test is skipped, or fails on CI."""
+    """Return the path of a program. If it is missing, the test is skipped, or fails on CI."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
         missing(f"{name} is not installed: {installed_by or f'make packages, brew install {name}'}")
@@ -18,9 +18,9 @@ def program(name: str, installed_by: str | None = None) -> str:
 
 
 def chromium() -> str:
-    """Return the path of the browser: Debian's Chromium, or the program that CHROMIUM names."""
+    """Return the path of the browser: Debian's Chromium, without windows, or what CHROMIUM names."""
     return os.environ.get("CHROMIUM") or program(
-        "chromium", "make browser, or name another with CHROMIUM=..."
+        "chromium-headless-shell", "make browser, or name another with CHROMIUM=/usr/bin/..."
     )
 
 

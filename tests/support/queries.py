@@ -1,4 +1,4 @@
-"""The named queries of sql/, run on a connection of the test's own."""
+"""The named queries of sql/, run on a connection that belongs to the test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ else:  # only its stubs are generic
     Connection = asyncpg.Connection
 
 
-# No query takes more than these kinds; a value that finds nothing does.
+# Every query's parameters have one of these types; a value that finds nothing will do.
 ANYTHING: dict[str, Any] = {
     "uuid": UUID(int=1),
     "uuid[]": [],
@@ -37,7 +37,7 @@ ANYTHING: dict[str, Any] = {
 }
 
 
-# What holds something of a user, in which order.
+# The tables with a user's data, and their order.
 TABLES = {
     "conversations": "id",
     "messages": "id",
@@ -57,7 +57,7 @@ async def run(connection: Connection, name: str, **parameters: Any) -> list[asyn
 
 
 async def call_with_anything(connection: Connection, name: str) -> None:
-    """Run a query with values that find nothing."""
+    """Run a query with parameters that match nothing."""
     statement = await connection.prepare(load_queries()[name].text)
     assert len(statement.get_parameters()) == len(load_queries()[name].parameters), name
     await statement.fetch(*(ANYTHING[kind.name] for kind in statement.get_parameters()))
@@ -71,17 +71,17 @@ async def one(connection: Connection, name: str, **parameters: Any) -> asyncpg.R
 
 
 async def dump(sql: Connection) -> dict[str, list[asyncpg.Record]]:
-    """Every row of every table that holds something of a user."""
+    """Every row of every table with a user's data."""
     return {
         table: await sql.fetch(f"select * from {table} order by {order}") for table, order in TABLES.items()
     }
 
 
 async def blocked(connection: Connection, pid: int) -> None:
-    """Until the backend `pid` waits for a lock that another holds."""
+    """Wait until the backend `pid` waits for another backend's lock."""
     async with asyncio.timeout(5):
         while not await connection.fetchval("select cardinality(pg_blocking_pids($1))", pid):
-            pass  # each look is a round trip
+            pass  # each check is a round trip
 
 
 async def meet(
@@ -91,7 +91,7 @@ async def meet(
     late: Coroutine[Any, Any, asyncpg.Record | None],
     end: str = "commit",
 ) -> asyncpg.Record | None:
-    """Run `late` on `second` until it waits for `first`, end that one's transaction; what `late` returns."""
+    """Run `late` on `second` until it waits for `first`, end `first`'s transaction, return the result."""
     task = asyncio.create_task(late)
     await blocked(sql, second.get_server_pid())
     await first.execute(end)
@@ -101,7 +101,7 @@ async def meet(
 
 @dataclass
 class Chat:
-    """A conversation of a user in the database, and the statements that its answers are made of."""
+    """A user's conversation in the database, and the statements that make its answers."""
 
     user_id: UUID = field(default_factory=uuid4)
     id: UUID = field(default_factory=uuid4)
@@ -115,7 +115,7 @@ class Chat:
         return self
 
     async def say(self, connection: Connection, role: str, content: str, at: int = 0) -> UUID:
-        """Store a message, `at` seconds after the first of January 2025."""
+        """Store a message, `at` seconds after the start of 2025."""
         message_id: UUID = await connection.fetchval(
             "insert into messages (conversation_id, role, content, created_at)"
             " values ($1, $2, $3, timestamptz '2025-01-01 00:00+00' + make_interval(secs => $4))"
@@ -136,8 +136,10 @@ class Chat:
             "kind": "send",
             "content": None if regenerate else "hello",
             "title": "" if regenerate else "hello",
+            "results": None,
             "idempotency_key": None,
             "worker_id": self.worker_id,
+            "options": None,
             "max_messages": 50,
             "max_characters": 6000,
             "notify": True,
@@ -147,7 +149,7 @@ class Chat:
         return await one(connection, "generations.start", **{**parameters, **changes})
 
     async def begin(self, connection: Connection, **changes: Any) -> UUID:
-        """`start` that must succeed; the generation's id."""
+        """`start`, which must succeed; returns the generation's id."""
         row = await self.start(connection, **changes)
         assert row is not None
         assert row["outcome"] == "started"
@@ -157,14 +159,21 @@ class Chat:
     async def finish(
         self, connection: Connection, generation_id: UUID, **changes: Any
     ) -> asyncpg.Record | None:
-        """End an answer, well unless told otherwise."""
+        """End an answer, as completed by default. Without `after_id`, it comes after its question."""
         parameters = {
             "generation_id": generation_id,
+            "after_id": await connection.fetchval(
+                "select user_message_id from generations where id = $1", generation_id
+            ),
             "worker_id": self.worker_id,
             "status": "completed",
             "finish_reason": "stop",
             "error_code": None,
+            "is_refused": False,
             "content": "an answer",
+            "reasoning": None,
+            "tool_calls": None,
+            "usage": None,
             "model_tag": "d20",
             "token_count": 2,
             "inference_time_ms": 40,
@@ -176,13 +185,13 @@ class Chat:
         return await one(connection, "generations.finish", **{**parameters, **changes})
 
     async def speak(self, connection: Connection, *slices: tuple[UUID, int, list[Any]]) -> asyncpg.Record:
-        """A tick of this conversation's worker."""
+        """Run a tick of this conversation's worker."""
         return await tick(connection, self.worker_id, *slices)
 
     async def texts(self, connection: Connection) -> list[str]:
-        """What is stored, oldest first."""
+        """The stored texts, oldest first."""
         rows = await connection.fetch(
-            "select content from messages where conversation_id = $1 order by created_at, id", self.id
+            "select content from messages where conversation_id = $1 order by position", self.id
         )
         return [row["content"] for row in rows]
 
@@ -190,11 +199,10 @@ class Chat:
 async def tick(
     connection: Connection, worker_id: UUID, *slices: tuple[UUID, int, list[Any]], **changes: Any
 ) -> asyncpg.Record:
-    """A worker's lease for a minute, and slices (generation, first number, events); no notification."""
+    """Renew a worker's lease for a minute, and write slices (generation, first number, events)."""
     parameters = {
         "worker_id": worker_id,
         "seconds": 60.0,
-        "start_seconds": 60.0,
         "live": [generation_id for generation_id, _, _ in slices],
         "ids": [generation_id for generation_id, _, _ in slices],
         "first_seqs": [first_seq for _, first_seq, _ in slices],
@@ -207,17 +215,42 @@ async def tick(
     return row
 
 
+async def opened(
+    connection: Connection, conversation_id: UUID, user_id: UUID, **changes: Any
+) -> asyncpg.Record | None:
+    """A conversation with all its messages, in one piece."""
+    parameters = {"before_id": None, "max_rows": None, "max_bytes": 1_000_000, **changes}
+    return await one(connection, "conversations.get", id=conversation_id, user_id=user_id, **parameters)
+
+
+def shown(row: asyncpg.Record | None) -> list[dict[str, Any]]:
+    """The messages in a piece of a conversation."""
+    assert row is not None
+    messages: list[dict[str, Any]] = orjson.loads(f"[{row['messages'] or ''}]")
+    return messages
+
+
+async def kill_workers(connection: Connection) -> None:
+    """Leave one worker that has had its lease for long without a gap: all others are dead to it."""
+    await connection.execute(
+        "with dead as (delete from workers)"
+        " insert into workers (id, started_at, lease_until, lease, steady_since)"
+        " select gen_random_uuid(), 'infinity', now() + lease, lease, now() - 2 * lease"  # never the oldest
+        " from (select interval '1 minute' as lease) as l"
+    )
+
+
 async def prune(
     connection: Connection, seconds: float = 0.0, max_rows: int = 5000, after: UUID = BEGINNING
 ) -> asyncpg.Record:
-    """Take what ended so long ago out of the journal: how many rows went, and where to go on."""
+    """Prune answers that ended so long ago. Returns how many rows were deleted, and where to go on."""
     row = await one(connection, "journal.prune", after=after, seconds=seconds, max_rows=max_rows)
     assert row is not None
     return row
 
 
 def history(row: asyncpg.Record | None) -> list[list[str]]:
-    """What the model is to be sent, oldest first, as `start` chose it."""
+    """The history for the model that `start` returned, oldest first: role and text of each message."""
     assert row is not None
-    turns: list[list[str]] = orjson.loads(row["history"])
-    return turns[::-1]
+    turns: list[list[Any]] = orjson.loads(row["history"])
+    return [turn[:2] for turn in turns[::-1]]

@@ -1,4 +1,4 @@
-"""A server that sends the bytes it is told to send, HTTP or not."""
+"""A server that sends given bytes, HTTP or not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Self
 class RawServer:
     """Takes a request, sends `answer`, and then closes, resets, or waits for the client to leave.
 
-    `request` is what came, `left` is set when a client is gone.
+    `request` is what it received. `left` is set when a client has left.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class RawServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._answering:  # where the client should have left, and didn't
+        for task in self._answering:  # the client should have left, and didn't
             task.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
 
@@ -49,7 +49,7 @@ class RawServer:
         return f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self.port}"
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A plain function: StreamWriter's own task would log the errors that tests cause.
+        # Not a coroutine: StreamWriter would make a task of it, which logs the errors that tests cause.
         self._answering.add(asyncio.create_task(self._answer(reader, writer)))
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,7 +64,7 @@ class RawServer:
                 await writer.drain()
                 sock = writer.get_extra_info("socket")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                writer.transport.abort()  # which then is a reset on the wire
+                writer.transport.abort()  # so that closing sends a reset
             elif self._then != "close":
                 while await reader.read(65536):
                     pass

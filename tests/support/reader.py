@@ -12,26 +12,26 @@ from aiohttp import ClientResponse, StreamReader
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One event as it came."""
+    """One event as it was received."""
 
     id: str
     data: dict[str, Any]
 
     @property
     def seq(self) -> int:
-        """Its number in its generation."""
+        """The event's number in its generation."""
         return int(self.id.rpartition(":")[2])
 
 
 async def read_events(response: ClientResponse, count: int | None = None) -> list[Seen]:
-    """All events up to `done`, or the next `count`. Fails after five seconds of waiting."""
+    """Read all events up to `done`, or the next `count`. Fails after five seconds of waiting."""
     assert response.status == 200, await response.text()
     assert response.content_type == "text/event-stream"
     return await read_lines(response.content, count)
 
 
 async def read_lines(stream: StreamReader | asyncio.StreamReader, count: int | None = None) -> list[Seen]:
-    """The same from any stream of lines."""
+    """Read events from any stream of lines, as `read_events` does."""
     seen: list[Seen] = []
     last_id = ""
     async with asyncio.timeout(5):
@@ -46,6 +46,11 @@ async def read_lines(stream: StreamReader | asyncio.StreamReader, count: int | N
                 if seen[-1].data.get("done"):
                     break
     return seen
+
+
+def reset_to(content: str) -> dict[str, Any]:
+    """The data of a reset to a text without thinking or tool calls."""
+    return {"reset": True, "content": content, "reasoning": None, "tool_calls": None}
 
 
 def text_of(events: list[Seen]) -> str:

@@ -1,4 +1,4 @@
-"""A neighbour that the tests script: an application on a port of its own."""
+"""A neighbour that tests script: an application on a port of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 
 
 class Scripted:
-    """Serves while its block runs; a subclass adds to `router` what it answers."""
+    """Serves while its block runs. A subclass adds its routes to `router`."""
 
     def __init__(self) -> None:
         app = web.Application()

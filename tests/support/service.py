@@ -1,4 +1,4 @@
-"""`chat-api serve` as a process of its own, as an operator runs it."""
+"""`chat-api serve` in a process of its own, as an operator runs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chat_api.settings import Settings
 
 
 def environment(settings: Settings | None = None, **variables: str) -> dict[str, str]:
-    """These settings as environment variables; nothing of this process's own."""
+    """These settings as environment variables, without this process's own."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     given = {} if settings is None else settings.model_dump(exclude_unset=True)
     for name, value in given.items():
@@ -28,13 +28,14 @@ def environment(settings: Settings | None = None, **variables: str) -> dict[str,
 
 
 class Service:
-    """A running server; leaving the context sends SIGTERM, and `status` is then its exit status.
+    """A running server. Leaving the context sends SIGTERM, and then `status` is its exit status.
 
-    It listens on a port of 127.0.0.1, on a given unix socket, or else on one of its own; `http` reaches it.
+    It listens on a port of 127.0.0.1, on a given Unix socket, or on one of its own. `http` connects to it.
     """
 
     def __init__(self, env: dict[str, str], *, port: int | None = None, socket: Path | None = None) -> None:
-        self._folder = tempfile.TemporaryDirectory(dir="/tmp", prefix="chat-api-")  # short: a socket's path
+        # Not in the test's folder, because a socket's path must be short.
+        self._folder = tempfile.TemporaryDirectory(dir="/tmp", prefix="chat-api-")
         self.socket = socket or Path(self._folder.name) / "socket"
         self._port = port
         self._env = env
@@ -50,7 +51,7 @@ class Service:
             connector=aiohttp.UnixConnector(str(self.socket)) if self._port is None else None,
         )
         with self._log.open("wb") as log:
-            # Nothing that can fail after this, and a test run that is killed takes it along.
+            # Nothing after this can fail. If the test run is killed, the server ends with it.
             self._process = await asyncio.create_subprocess_exec(
                 *tethered(command, signal.SIGKILL),
                 env=self._env,
@@ -70,30 +71,30 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     async def ready(self, address: str = "/api/health") -> None:
-        """Until it answers; fails after ten seconds, or when it ends."""
-        async with asyncio.timeout(10):
+        """Wait until it answers. Fails after half a minute, for a busy machine, or when it ends."""
+        async with asyncio.timeout(30):
             while self._process.returncode is None:
                 try:
                     async with self.http.get(address) as response:
                         if response.status == 200:
                             return
                 except aiohttp.ClientConnectionError:
-                    pass  # not there yet
+                    pass  # not listening yet
                 await asyncio.sleep(0.01)
         raise AssertionError(f"it ended with {self._process.returncode}: {self.log}")
 
     async def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, if it still runs, and wait for its end; its exit status."""
+        """Send a signal if it still runs, wait until it has ended, and return its exit status."""
         if self._process.returncode is None:
             self._process.send_signal(number)
         return await self.ended()
 
     async def ended(self) -> int:
-        """Wait for its end; its exit status."""
+        """Wait until it has ended, and return its exit status."""
         try:
             async with asyncio.timeout(15):
                 self.status = await self._process.wait()
@@ -105,7 +106,7 @@ class Service:
 
     @property
     def log(self) -> str:
-        """Everything that it wrote so far."""
+        """Everything that it has written so far."""
         return self._log.read_text()
 
     @property

@@ -1,4 +1,4 @@
-"""A client of the WebSocket, as a browser's tab is one."""
+"""A WebSocket client, like a browser tab."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Frame = dict[str, Any]
 
 
 class Tab:
-    """A socket to the service; whatever is awaited fails after five seconds."""
+    """A socket to the service. Every wait fails after five seconds."""
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -36,12 +36,12 @@ class Tab:
         return frame
 
     async def ask(self, kind: str, conversation: str | None = None, ref: Any = 1, **fields: Any) -> Frame:
-        """Send a frame and hear the next one."""
+        """Send a frame and return the next one."""
         await self.say(kind, conversation, ref, **fields)
         return await self.hear()
 
     async def events(self, count: int | None = None) -> list[Frame]:
-        """The next frames, up to and with `done`, or so many."""
+        """The next frames: `count` of them, or up to and including `done`."""
         frames: list[Frame] = []
         while count is None or len(frames) < count:
             frames.append(await self.hear())
@@ -50,7 +50,7 @@ class Tab:
         return frames
 
     async def close_code(self) -> int | None:
-        """The code with which the server closes, after whatever else it says."""
+        """The server's close code; other frames before it are skipped."""
         async with asyncio.timeout(5):
             async for _ in self.socket:
                 pass
@@ -65,7 +65,7 @@ async def open_tab(
     path: str = "/api/ws",
     **options: Any,
 ) -> AsyncIterator[Tab]:
-    """A tab, signed in by its first frame if a user is given."""
+    """Open a tab; if a user is given, its first frame signs in."""
     async with client.ws_connect(path, **options) as socket:
         tab = Tab(socket)
         if user is not None:
@@ -86,7 +86,7 @@ def words(frames: list[Frame]) -> str:
 
 
 def as_sse(frame: Frame) -> tuple[str, Frame]:
-    """What a reader of server-sent events gets in a frame's place: its id and its data."""
+    """The server-sent event that corresponds to a frame: its id and its data."""
     added = {"type", "seq"} | (set() if frame["type"] == "start" else {"conversation_id", "generation_id"})
     data = {name: value for name, value in frame.items() if name not in added}
     return f"{frame['generation_id']}:{frame['seq']}", data

@@ -1,4 +1,4 @@
-"""A stream's bytes on the wire, and who pays for a reader."""
+"""The bytes of a stream, and the tasks that write them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.model_server import ModelServer
 
 
 class Connection:
-    """What a request knows of its connection; `full` refuses to take more."""
+    """A request's view of its connection; while `full` is set, it takes no more."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -106,7 +106,7 @@ async def test_a_reader_that_is_ahead_of_the_log_waits_for_it() -> None:
 
 
 async def exchange(client: Client, path: str, version: str, user: dict[str, str]) -> tuple[str, bytes]:
-    """A request as bytes; the response's head, and its body as it came."""
+    """Send a request as bytes. Returns the response's head, and its body as received."""
     body = b'{"content": "Hi"}'
     head = [
         f"POST {path}/messages HTTP/{version}",

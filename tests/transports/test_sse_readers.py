@@ -1,4 +1,4 @@
-"""Readers of a stream whose time is over: the token ends, they read nothing, the worker ends."""
+"""Readers whose stream ends early: their token expires, they read nothing, or the worker ends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 from aiohttp_sse import EventSourceResponse
 
+from chat_api import errors
 from chat_api.http.context import GENERATIONS
 from chat_api.settings import Settings
 from chat_api.transports import sse
 from tests.support.auth_service import AuthService
 from tests.support.model_server import ModelServer
 from tests.support.processes import open_conversation, until
-from tests.support.reader import read_events, text_of
+from tests.support.reader import read_events, read_lines, text_of
 
 Client = TestClient[web.Request, web.Application]
 Start = Callable[[Settings], Awaitable[Client]]
@@ -34,22 +35,66 @@ async def attach(client: Client, path: str, user: dict[str, str], last_id: str) 
     return await client.get(f"{path}/stream", headers={**user, "Last-Event-ID": last_id})
 
 
-async def test_a_stream_ends_by_the_tokens_expiry_and_goes_on_with_a_new_one(
-    client: Client, auth: AuthService, model: ModelServer
+@pytest.mark.parametrize("http", ["HTTP/1.1", "HTTP/1.0"])
+async def test_a_stream_that_is_to_be_cut_ends_by_the_tokens_expiry_and_goes_on_with_a_new_one(
+    start: Start, settings: Settings, auth: AuthService, model: ModelServer, http: str
 ) -> None:
+    client = await start(settings.model_copy(update={"expired_streams": "cut"}))
     user_id, expires_at = uuid4(), time.time() + 1.5
     user = auth.sign_in(user_id)
     path = await open_conversation(client, user)
-    stream = await ask(client, path, auth.sign_in(user_id, exp=expires_at))
+    short = auth.sign_in(user_id, exp=expires_at)
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    body = b'{"content":"hi"}'
+    lines = [
+        f"POST {path}/messages {http}",
+        "Host: localhost",
+        f"Authorization: {short['Authorization']}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body)
     call = await model.call()
     call.say("so ")
-    seen = await read_events(stream)  # to the end of the response
+    async with asyncio.timeout(5):
+        raw = await reader.read()  # to the end of the response
+    writer.close()
     assert expires_at - 0.5 < time.time() < expires_at + 0.5
+    assert raw.endswith(b"0\r\n\r\n") is (http == "HTTP/1.1"), "the response is whole"
+    whole = asyncio.StreamReader()
+    whole.feed_data(raw)
+    whole.feed_eof()
+    *seen, last = await read_lines(whole)
     assert [event.seq for event in seen] == [0, 1]
+    # Without an id of its own, so that the reader comes back with the last one that it had.
+    assert last.id == seen[-1].id
+    assert last.data == {"error": "invalid_token", "detail": errors.InvalidToken.sentence}
     call.finish("far")
     seen += await read_events(await attach(client, path, user, seen[-1].id))
     assert [event.seq for event in seen] == [0, 1, 2, 3]
     assert text_of(seen) == "so far"
+
+
+async def test_a_stream_that_began_with_a_good_token_goes_on_to_its_answers_end(
+    client: Client, auth: AuthService, model: ModelServer
+) -> None:
+    short = auth.sign_in(exp=time.time() + 0.5)
+    path = await open_conversation(client, short)
+    asked = await ask(client, path, short)
+    call = await model.call()
+    call.say("so ")
+    attached = await attach(client, path, short, (await read_events(asked, 2))[-1].id)
+
+    async def expired() -> bool:
+        return (await client.get(path, headers=short)).status == 401
+
+    await until(expired)
+    assert (await attach(client, path, short, "")).status == 401
+    call.finish("far")
+    for stream in (asked, attached):
+        rest = await read_events(stream)
+        assert (text_of(rest), rest[-1].data["finish_reason"]) == ("far", "stop")
 
 
 @pytest.mark.parametrize(("seconds", "least"), [(3600, 3570), (10, 9), (0, 0)])
@@ -72,7 +117,7 @@ async def test_a_reader_that_reads_nothing_is_cut_and_costs_no_other_one_anythin
     monkeypatch: pytest.MonkeyPatch,
     kernel_helps: bool,
 ) -> None:
-    if kernel_helps:  # it is the quicker one
+    if kernel_helps:  # it is the shorter time-out
         monkeypatch.setattr(
             sse,
             "EventSourceResponse",
@@ -131,7 +176,7 @@ async def test_readers_of_another_workers_answer_are_sent_away_when_theirs_ends(
     remote = await attach(other, path, user, (await read_events(local, 2))[0].id)
     seen = await read_events(remote, 1)
     closing = asyncio.create_task(other.server.close())
-    assert await read_events(remote) == []  # it ends in order, without `done`
+    assert await read_events(remote) == []  # it ends normally, without `done`
     await closing
     call.finish("far")
     seen += await read_events(await attach(client, path, user, seen[-1].id))

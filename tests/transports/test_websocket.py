@@ -1,4 +1,4 @@
-"""One socket for all of a user's conversations: what it answers, and who sees what."""
+"""One socket for all of a user's conversations: its answers, and who gets which events."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_message_is_acknowledged_and_then_its_answer_comes(
     assert {frame["conversation_id"] for frame in frames} == {conversation.rpartition("/")[2]}
     assert frames[0]["user_message_id"] == ack["user_message_id"]
     assert words(frames) == "one two three"
-    # The same events, whoever reads them how.
+    # The same events, however they are read.
     assert [as_sse(frame) for frame in frames] == [(seen.id, seen.data) for seen in await read_events(sse)]
     messages = (await (await client.get(conversation, headers=user)).json())["messages"]
     assert [message["id"] for message in messages] == [ack["user_message_id"], frames[-1]["message_id"]]
@@ -87,7 +87,7 @@ async def test_a_failure_comes_as_an_error_event_and_done(
     frames = await tab.events()
     assert [frame["type"] for frame in frames] == ["start", "error", "done"]
     assert "ref" not in frames[1]
-    assert (frames[1]["error"], frames[2]["finish_reason"]) == ("inference_rejected", "error")
+    assert (frames[1]["error"], frames[2]["finish_reason"]) == ("inference_error", "error")
 
 
 async def test_what_the_model_server_sends_along_does_not_pass_for_the_events_own_fields(
@@ -207,7 +207,12 @@ async def test_who_subscribes_twice_begins_anew_and_gets_nothing_double_afterwar
     assert await tab.events(2) == begun
     call.finish("b")
     assert words(await tab.events()) == "b"
-    assert await tab.ask("stop", conversation, 9) == {"type": "ack", "ref": 9, "generation_id": None}
+    assert await tab.ask("stop", conversation, 9) == {
+        "type": "ack",
+        "ref": 9,
+        "generation_id": None,
+        "stopped": False,
+    }
 
 
 async def test_unsubscribe_is_safe_to_repeat_and_ends_the_events_not_the_answer(
@@ -236,7 +241,7 @@ async def test_stop_ends_the_answer_and_keeps_its_text(
     await tab.events(2)
     await tab.say("stop", conversation, "s")
     heard = [await tab.hear(), await tab.hear()]
-    ack = {"type": "ack", "ref": "s", "generation_id": sent["generation_id"]}
+    ack = {"type": "ack", "ref": "s", "generation_id": sent["generation_id"], "stopped": True}
     assert ack in heard
     [done] = [frame for frame in heard if frame != ack]
     assert done["finish_reason"] == "stopped"
@@ -304,7 +309,7 @@ async def test_many_conversations_share_a_socket_up_to_the_limit(
             calls[conversation].finish(conversation)
             frames = await tab.events()
             assert {frame["conversation_id"] for frame in frames} == {conversation} == {words(frames)}
-        assert (await tab.ask("subscribe", conversations[0]))["type"] == "ack"  # not one more
+        assert (await tab.ask("subscribe", conversations[0]))["type"] == "ack"  # and no more
         await tab.ask("unsubscribe", conversations[0])
         assert (await tab.ask("subscribe", conversations[2]))["type"] == "ack"
     assert len(model.requests) == 2
@@ -325,7 +330,7 @@ async def test_anothers_conversation_is_one_that_does_not_exist(
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[watch.Watch]:
-    """Who has looked for what other workers began, each time it has; they look often."""
+    """Records each time a worker has looked for answers that other workers began; they look often."""
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.02)
     done: list[watch.Watch] = []
     look = watch.Watch._look
@@ -378,7 +383,7 @@ async def test_answers_of_another_worker_come_too_running_or_begun_later(
         (await model.call()).finish("c")
         later = await local.events()
         assert await remote.events() == later
-        # What it was told twice, by notification and by polling, it sends once.
+        # It is notified of the generation and finds it by polling, too, but sends it once.
         ack = await remote.ask("send", conversation, content="and")
         (await model.call()).finish("d")
         assert ack["type"] == "ack"
@@ -405,7 +410,7 @@ async def test_a_send_follows_its_own_answer_and_not_one_that_another_worker_beg
         async with sql.transaction():
             await sql.execute("select from conversations for update")
             await tab.say("send", conversation, content="And now?")
-            # It waits for that row, and meanwhile its worker hears of the old one.
+            # It waits for that row, and meanwhile its worker is notified of the old one.
             await somebody_waits(sql)
             await until(looked)
         assert (await tab.hear())["type"] == "ack"

@@ -1,4 +1,4 @@
-"""How a socket begins and ends: who may open one, and every close code."""
+"""The beginning and end of a socket: who may open one, and every close code."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from chat_api.transports.websocket.socket import SOCKETS
 from tests.support.auth_service import AuthService
 from tests.support.chat import Sql, until
 from tests.support.model_server import ModelServer
+from tests.support.queries import kill_workers
 from tests.support.tab import open_tab, token_of
 
 Client = TestClient[web.Request, web.Application]
@@ -184,7 +185,7 @@ async def test_who_asks_too_much_at_once_is_refused_and_stays(
         assert [answer["ref"] for answer in answers] == list(range(70))
         refused = [answer for answer in answers if answer["type"] == "error"]
         assert {answer["code"] for answer in refused} == {"rate_limited"}
-        assert len(refused) > 5  # one went for the token, and some came back while it was asked
+        assert len(refused) > 5  # one request for the token was sent, and others arrived meanwhile
 
         async def accepted() -> bool:
             return (await tab.ask("subscribe", conversation))["type"] == "ack"
@@ -215,7 +216,7 @@ async def test_a_client_that_is_gone_without_a_word_is_found_out(
         open_tab(client, user) as living,
     ):
         assert (await dead.socket.receive(timeout=5)).type is WSMsgType.PING
-        receiving = asyncio.create_task(living.hear())  # a client answers pings while it receives
+        receiving = asyncio.create_task(living.hear())  # a client answers pings only while it receives
 
         async def one_is_left() -> bool:
             return len(client.app[SOCKETS]) == 1
@@ -229,7 +230,7 @@ async def test_a_client_that_is_gone_without_a_word_is_found_out(
 async def raw_socket(
     client: Client, user: User
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A WebSocket by hand, whose client reads no more than 64 KiB ahead."""
+    """A raw WebSocket, whose client buffers at most 64 KiB."""
     port = client.server.port
     assert port is not None
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**15)
@@ -251,8 +252,102 @@ def masked(text: str) -> bytes:
     return bytes((0x81, 0x80 | len(text))) + bytes(4) + text.encode()
 
 
+HANDSHAKE = {
+    b"Upgrade": b"websocket",
+    b"Connection": b"Upgrade",
+    b"Sec-WebSocket-Version": b"13",
+    b"Sec-WebSocket-Key": b"dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"websocket\xff", b"\xc3\xa9", b"\xed\xa0\x80", b""])
+@pytest.mark.parametrize("name", [name.decode() for name in HANDSHAKE])
+async def test_a_handshake_that_is_no_text_is_none(client: Client, name: str, value: bytes) -> None:
+    lines = [b": ".join(pair) for pair in (HANDSHAKE | {name.encode(): value}).items()]
+    request = b"\r\n".join([b"GET /api/ws HTTP/1.1", b"Host: x", *lines, b"", b""])
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(request)
+    async with asyncio.timeout(5):
+        answer = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 426 "), answer
+
+
+async def first_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The next short frame: its first byte, its payload."""
+    first, length = await reader.readexactly(2)
+    return first, await reader.readexactly(length)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [bytes((0x81, 0xFE)), b"\0\xff", bytes(4), *[b"x"] * 200],
+        [bytes((0x01, 0x81)) + bytes(4) + b"x", *[bytes((0x00, 0x81)) + bytes(4) + b"x"] * 200],
+        [bytes((0x01, 0x80)) + bytes(4), *[bytes((0x00, 0x80)) + bytes(4)] * 200],
+    ],
+    ids=["byte by byte", "fragments", "empty fragments"],
+)
+async def test_a_message_that_never_ends_ends_the_socket(
+    start: Start, settings: Settings, user: User, pieces: list[bytes]
+) -> None:
+    client = await start(settings.model_copy(update={"request_timeout": 0.5}))
+    async with raw_socket(client, user) as (reader, writer):
+        assert (await first_frame(reader))[0] == 0x81  # ready
+
+        async def drip() -> None:
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.05)
+
+        dripping = asyncio.create_task(drip())
+        try:
+            async with asyncio.timeout(3):
+                kind, payload = await first_frame(reader)
+        finally:
+            dripping.cancel()
+        assert kind == 0x88
+        assert int.from_bytes(payload[:2], "big") == 4408
+    await no_socket_is_left(client)
+
+
+async def test_a_socket_that_only_answers_pings_stays(start: Start, settings: Settings, user: User) -> None:
+    update = {"request_timeout": 0.3, "heartbeat_interval": 0.1}
+    client = await start(settings.model_copy(update=update))
+    async with raw_socket(client, user) as (reader, writer):
+        await first_frame(reader)
+        async with asyncio.timeout(5):
+            for _ in range(8):
+                kind, payload = await first_frame(reader)
+                assert (kind, payload) == (0x89, b"")
+                writer.write(bytes((0x8A, 0x80)) + bytes(4))
+            writer.write(bytes((0x89, 0x82)) + bytes(4) + b"hi")
+            kind = 0x89
+            while kind == 0x89:
+                kind, payload = await first_frame(reader)
+            assert (kind, payload) == (0x8A, b"hi")
+
+
+async def test_a_message_may_take_its_time_and_a_pause_follow(
+    start: Start, settings: Settings, user: User, conversation: str
+) -> None:
+    client = await start(settings.model_copy(update={"request_timeout": 0.6}))
+    async with raw_socket(client, user) as (reader, writer):
+        await first_frame(reader)
+        message = masked(
+            '{"type":"unsubscribe","ref":1,"conversation_id":"ID"}'.replace("ID", conversation[-36:])
+        )
+        for _ in range(2):
+            for place in range(0, len(message), 30):
+                writer.write(message[place : place + 30])
+                await asyncio.sleep(0.05)
+            async with asyncio.timeout(5):
+                assert b'"ack"' in (await first_frame(reader))[1]
+            await asyncio.sleep(0.8)
+
+
 async def fill(client: Client, user: User, conversation: str, model: ModelServer) -> Any:
-    """Begin an answer that is larger than all buffers together: some 12 MB."""
+    """Start an answer of some 12 MB, which is larger than all buffers together."""
     async with open_tab(client, user) as tab:
         await tab.ask("send", conversation, content="hi")
         call = await model.call()
@@ -262,11 +357,11 @@ async def fill(client: Client, user: User, conversation: str, model: ModelServer
     return call
 
 
-@pytest.mark.parametrize("wakes", [True, False], ids=["told 1013", "cut"])
+@pytest.mark.parametrize("wakes", [True, False], ids=["closed with 1013", "cut"])
 async def test_a_reader_that_takes_nothing_is_told_so_or_cut_and_disturbs_nobody(
     start: Start, settings: Settings, user: User, conversation: str, model: ModelServer, wakes: bool
 ) -> None:
-    update = {"slow_reader_timeout": 0.2, "max_answer_characters": 100_000_000}
+    update = {"slow_reader_timeout": 1.0, "max_answer_characters": 100_000_000}
     client = await start(settings.model_copy(update=update))
     call = await fill(client, user, conversation, model)
     async with raw_socket(client, user) as (reader, writer):
@@ -375,7 +470,7 @@ async def test_who_saw_more_than_a_dead_worker_wrote_down_is_sent_for_the_end(
     after = f"{generation_id}:7"  # and nothing is in the journal
     async with open_tab(client, user) as tab:
         await tab.ask("subscribe", conversation, after=after)
-        await sql.execute("update workers set lease_until = now() where id = $1", worker)
+        await kill_workers(sql)
         await start(settings)  # a worker that looks for orphans
         assert await tab.close_code() == 1001
     async with open_tab(client, user) as tab:

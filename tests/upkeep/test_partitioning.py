@@ -1,4 +1,4 @@
-"""deploy/postgresql/partition-messages, as a DBA runs it: under traffic, there, back and to the end."""
+"""deploy/postgresql/partition-messages, as a DBA runs it: under traffic, forward, back, and completed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PIECES = {f"messages_p{number}" for number in range(8)}
 
 
 def run_script(checkout: Path, database_url: str, name: str, *options: str) -> str:
-    """What psql prints of a script, which must go well; run again, as it says, where it gave up on a lock."""
+    """Run a script, which must succeed, and return psql's output. If it gave up on a lock, run it again."""
     while True:
         printed, status = _run(checkout, database_url, name, *options)
         if status and "lock timeout" in printed:
@@ -56,7 +56,7 @@ def _run(checkout: Path, database_url: str, name: str, *options: str) -> tuple[s
 
 @pytest.fixture
 def psql(checkout: Path, database_url: str) -> Psql:
-    """Run a script of the folder while the loop goes on."""
+    """Run a script of the folder without blocking the event loop."""
 
     async def run(name: str, *options: str) -> str:
         return await asyncio.to_thread(run_script, checkout, database_url, name, *options)
@@ -76,8 +76,8 @@ async def kind(sql: Connection) -> str:
     return found.decode()
 
 
-async def told(sql: Connection, conversations: int = 20, messages: int = 20) -> None:
-    """A history."""
+async def fill_history(sql: Connection, conversations: int = 20, messages: int = 20) -> None:
+    """A database with a history."""
     await sql.execute(
         "with c as (insert into conversations (user_id) select chat_uuid7() from generate_series(1, $1)"
         " returning id), m as (select c.id, n from c cross join generate_series(1, $2) as n)"
@@ -89,7 +89,7 @@ async def told(sql: Connection, conversations: int = 20, messages: int = 20) -> 
 
 
 class Traffic:
-    """Users who send, regenerate, read and delete without end, and miss nothing of what they were told."""
+    """Users who continually send, regenerate, read and delete, and check that nothing they saw is lost."""
 
     def __init__(self, client: Client, users: list[dict[str, str]]) -> None:
         self._client = client
@@ -121,7 +121,7 @@ class Traffic:
             self.rounds += 1
 
     async def more(self, rounds: int = 4) -> None:
-        """Until so many more rounds are through."""
+        """Wait until this many more rounds are complete."""
         wanted = self.rounds + rounds
         async with asyncio.timeout(20):
             while self.rounds < wanted:
@@ -139,7 +139,7 @@ async def said(response: Any) -> None:
 
 @pytest.fixture
 async def traffic(client: Client, auth: Any, model: ModelServer) -> AsyncIterator[Traffic]:
-    """Three users at it."""
+    """Traffic from three users."""
     model.say = ["an ", "answer"]
     async with Traffic(client, [auth.sign_in() for _ in range(3)]) as traffic:
         yield traffic
@@ -148,7 +148,7 @@ async def traffic(client: Client, auth: Any, model: ModelServer) -> AsyncIterato
 @pytest.fixture
 async def swapped(psql: Psql, sql: Connection) -> Connection:
     """A database whose messages are partitioned, with the way back open."""
-    await told(sql)
+    await fill_history(sql)
     for step in ("1-prepare", "2-copy", "3-swap"):
         await psql(step)
     return sql
@@ -157,7 +157,7 @@ async def swapped(psql: Psql, sql: Connection) -> Connection:
 async def test_there_back_and_to_the_end_under_traffic_nothing_is_lost(
     psql: Psql, sql: Connection, traffic: Traffic
 ) -> None:
-    await told(sql)
+    await fill_history(sql)
     for step, after in (
         ("1-prepare", "messages_partitioned"),
         ("2-copy", "messages_partitioned"),
@@ -169,7 +169,7 @@ async def test_there_back_and_to_the_end_under_traffic_nothing_is_lost(
         await psql(step, *(["-v", "batch=7"] if step == "2-copy" else []))
         await traffic.more()
         if step != "1-prepare":
-            # Of one moment; what traffic said since the copy is in both.
+            # At one moment, messages that came after the copy are in both tables.
             async with sql.transaction(isolation="repeatable_read", readonly=True):
                 messages = await contents(sql, "messages")
                 assert messages == await contents(sql, after), step
@@ -182,7 +182,7 @@ async def test_there_back_and_to_the_end_under_traffic_nothing_is_lost(
 
 
 async def left(sql: Connection) -> set[str]:
-    """What there is of the scripts' own."""
+    """The scripts' own objects that are left."""
     rows = await sql.fetch(
         "select relname as name from pg_class where relkind in ('r', 'p') and relname ~ '^messages_'"
         " union all select proname from pg_proc where proname ~ '^messages_'"
@@ -192,7 +192,7 @@ async def left(sql: Connection) -> set[str]:
 
 
 async def test_what_was_begun_is_undone(psql: Psql, sql: Connection, traffic: Traffic) -> None:
-    await told(sql)
+    await fill_history(sql)
     schema = await sql.fetch("select conname, pg_get_constraintdef(oid) from pg_constraint order by 1, 2")
     await psql("1-prepare", "-v", "partitions=2")
     await traffic.more()
@@ -211,7 +211,7 @@ async def test_what_was_begun_is_undone(psql: Psql, sql: Connection, traffic: Tr
 async def test_a_copy_that_broke_off_goes_on_where_it_was(
     psql: Psql, sql: Connection, checkout: Path, database_url: str
 ) -> None:
-    await told(sql)
+    await fill_history(sql)
     await psql("1-prepare")
     copying = asyncio.create_task(psql("2-copy", "-v", "batch=10", "-v", "rest=60"))
     await until(lambda: sql.fetchval("select messages from messages_copied"))
@@ -232,7 +232,7 @@ async def test_a_copy_that_broke_off_goes_on_where_it_was(
 async def test_a_deletion_under_way_is_not_copied_behind_its_back(
     psql: Psql, sql: Connection, database_url: str
 ) -> None:
-    await told(sql, conversations=1)
+    await fill_history(sql, conversations=1)
     await psql("1-prepare")
     async with sql.transaction():
         await sql.execute("delete from conversations")
@@ -245,7 +245,7 @@ async def test_a_deletion_under_way_is_not_copied_behind_its_back(
 
 
 async def test_tables_that_differ_are_not_swapped(psql: Psql, sql: Connection) -> None:
-    await told(sql)
+    await fill_history(sql)
     await psql("1-prepare")
     await psql("2-copy")
     await sql.execute(
@@ -263,8 +263,8 @@ async def test_tables_that_differ_are_not_swapped(psql: Psql, sql: Connection) -
 async def test_a_vacuum_is_waited_for_without_hindering_who_writes(
     psql: Psql, sql: Connection, database_url: str
 ) -> None:
-    """Longer than half a second, since autovacuum gives way after a second only."""
-    await told(sql)
+    """For longer than half a second, because autovacuum gives way only after a second."""
+    await fill_history(sql)
     chat = await Stored().open(sql)
     holder = await asyncpg.connect(database_url)
     transaction = holder.transaction()
@@ -300,7 +300,7 @@ async def test_rights_owner_and_row_level_security_go_along(psql: Psql, sql: Con
             "alter table messages enable row level security; alter table messages force row level security"
         )
         await sql.execute("alter table messages add column mine text default 'x'")
-        await told(sql)
+        await fill_history(sql)
         before = await described(sql)
         for step in ("1-prepare", "2-copy", "3-swap", "4-finish"):
             await psql(step)
@@ -319,7 +319,7 @@ async def test_rights_owner_and_row_level_security_go_along(psql: Psql, sql: Con
 
 
 async def described(sql: Connection) -> dict[str, Any]:
-    """What else than rows and indexes the table messages has."""
+    """What the table messages has besides rows and indexes."""
     row = await sql.fetchrow(
         "select relowner::regrole::text as owner, relrowsecurity, relforcerowsecurity,"
         " obj_description(oid, 'pg_class') as comment,"
@@ -347,10 +347,10 @@ async def test_check_takes_a_partitioned_table_for_what_it_is(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
     assert (main(["sql", "check"]), "queries fit" in capsys.readouterr().out) == (0, True)
-    await swapped.execute("drop index idx_messages_conversation_created")
+    await swapped.execute("drop index idx_messages_conversation_position")
     assert main(["sql", "check", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["findings"]
-    assert [each["name"] for each in found] == ["idx_messages_conversation_created"]
+    assert [each["name"] for each in found] == ["idx_messages_conversation_position"]
 
 
 async def test_migrations_go_down_and_up_where_the_table_is_partitioned(
@@ -436,7 +436,7 @@ def test_a_hot_statement_looks_into_one_partition(
         for node in plan
         if node.get("Relation Name", "").startswith("messages_p") and node["Actual Loops"]
     }
-    # The answers of ten conversations may lie in as many.
+    # The answers of ten conversations may be in as many partitions.
     assert len(asked) <= (8 if case == "journal.read" else 1), asked
     assert {node["Node Type"] for node in plan if node.get("Relation Name") in asked} <= {
         "Index Scan",

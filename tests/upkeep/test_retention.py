@@ -1,4 +1,4 @@
-"""What goes by its age, who sees to that, and whom it hinders: the statements, and the service."""
+"""Retention: what is deleted by age, by which worker, and who has to wait; the statements and the service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL = 2**32
 
 
 async def sweep(sql: Connection, **changes: Any) -> tuple[int, int | None]:
-    """How many conversations went, and the page to go on at."""
+    """Run a sweep. Returns how many conversations were deleted, and where to go on."""
     parameters = {"first_block": 0, "blocks": ALL, "days": 30, "favourites": False, "max_rows": 100}
     row = await one(sql, "retention.sweep", **{**parameters, **changes})
     assert row is not None
@@ -27,14 +27,14 @@ async def sweep(sql: Connection, **changes: Any) -> tuple[int, int | None]:
 
 
 async def forget(sql: Connection, **changes: Any) -> tuple[int, UUID | None]:
-    """How many records went, and the last one's id."""
+    """Run `forget`. Returns how many records were deleted, and the last one's id."""
     row = await one(sql, "retention.forget", **{"after": BEGINNING, "days": 30, "max_rows": 100, **changes})
     assert row is not None
     return row["gone"], row["last_id"]
 
 
 async def due(sql: Connection, **changes: Any) -> asyncpg.Record:
-    """What would go."""
+    """What would be deleted."""
     row = await one(
         sql, "retention.due", **{"days": 30, "favourites": False, "generation_days": 30, **changes}
     )
@@ -43,7 +43,7 @@ async def due(sql: Connection, **changes: Any) -> asyncpg.Record:
 
 
 async def idle(sql: Connection, days: float, *, is_favorited: bool = False) -> Chat:
-    """A conversation with a question and its answer, that many days ago."""
+    """Store a conversation with a question and its answer, from that many days ago."""
     chat = await Chat().open(sql)
     await chat.finish(sql, await chat.begin(sql))
     await age(sql, chat, days)
@@ -52,7 +52,7 @@ async def idle(sql: Connection, days: float, *, is_favorited: bool = False) -> C
 
 
 async def age(sql: Connection, chat: Chat, days: float) -> None:
-    """Make a conversation's last activity that old, and the records of its answers."""
+    """Make a conversation's last activity and the records of its answers that old."""
     await sql.execute(
         "update conversations set updated_at = now() - make_interval(secs => $2) where id = $1",
         chat.id,
@@ -75,7 +75,7 @@ async def count(sql: Connection, table: str) -> int:
 
 
 async def left(sql: Connection) -> set[UUID]:
-    """The conversations that are there."""
+    """The conversations that are left."""
     return {row["id"] for row in await sql.fetch("select id from conversations")}
 
 
@@ -160,7 +160,7 @@ async def test_who_sends_while_his_conversation_is_swept_is_told_that_it_is_gone
         await blocked(third, second.get_server_pid())
         await third.close()
     with pytest.raises(asyncpg.ForeignKeyViolationError, match="generations_conversation_id_fkey"):
-        await sending  # postgres.database makes ConversationNotFound of it
+        await sending  # postgres.database turns it into ConversationNotFound
     await second.close()
     assert await count(sql, "messages") == 0
 
@@ -228,16 +228,16 @@ async def test_what_would_go_is_what_goes(sql: Connection, favourites: bool) -> 
     for days in (10, 31, 45):
         for is_favorited in (False, True):
             await idle(sql, days, is_favorited=is_favorited)
-    told = await due(sql, favourites=favourites)
+    expected = await due(sql, favourites=favourites)
     before = {table: await count(sql, table) for table in ("conversations", "messages")}
     records = await count(sql, "generations")
-    assert (told["generations"], (await forget(sql))[0]) == (4, 4)
+    assert (expected["generations"], (await forget(sql))[0]) == (4, 4)
     await sweep(sql, favourites=favourites)
-    assert told["conversations"] == before["conversations"] - await count(sql, "conversations")
-    assert told["messages"] == before["messages"] - await count(sql, "messages")
-    assert told["favourites"] == (0 if favourites else 2)
+    assert expected["conversations"] == before["conversations"] - await count(sql, "conversations")
+    assert expected["messages"] == before["messages"] - await count(sql, "messages")
+    assert expected["favourites"] == (0 if favourites else 2)
     assert records == 6
-    assert round((await sql.fetchval("select now()") - told["oldest"]).total_seconds() / 86400) == 45
+    assert round((await sql.fetchval("select now()") - expected["oldest"]).total_seconds() / 86400) == 45
 
 
 async def test_nothing_is_due_where_retention_is_off(sql: Connection) -> None:
@@ -249,7 +249,7 @@ async def test_nothing_is_due_where_retention_is_off(sql: Connection) -> None:
 
 
 async def write_journal(sql: Connection, rows: int) -> None:
-    """Slices of answers that ended long ago."""
+    """Store slices of answers that ended long ago."""
     await sql.execute(
         "insert into journal select chat_uuid7_at(now() - interval '1 hour'), n, n + 1, '[{}]'"
         " from generate_series(1, $1) as n",
@@ -258,7 +258,7 @@ async def write_journal(sql: Connection, rows: int) -> None:
 
 
 async def empty(sql: Connection, table: str) -> None:
-    """Until it is."""
+    """Wait until a table is empty."""
 
     async def is_empty() -> bool:
         return await count(sql, table) == 0
@@ -269,7 +269,7 @@ async def empty(sql: Connection, table: str) -> None:
 async def test_a_journal_of_many_batches_is_pruned_in_one_round(
     start: Start, settings: Settings, sql: Connection
 ) -> None:
-    """One batch a round would be 1,000 rows a second: a thousand answers write five times as many."""
+    """One batch per round would be 1,000 rows a second, but a thousand answers write five times as many."""
     await write_journal(sql, 6 * PRUNE_ROWS)
     await start(settings.model_copy(update={"worker_lease": 3600.0}))  # rounds of 20 minutes
     await empty(sql, "journal")
@@ -278,20 +278,22 @@ async def test_a_journal_of_many_batches_is_pruned_in_one_round(
 async def test_the_eldest_worker_cleans_and_when_it_dies_the_next_one(
     start: Start, settings: Settings, sql: Connection
 ) -> None:
-    elder = "insert into workers values (gen_random_uuid(), now() - interval '1 day', 'infinity')"
+    elder = (
+        "insert into workers values (gen_random_uuid(), now() - interval '1 day', now() + interval '1 hour')"
+    )
     await sql.execute(elder)
     await write_journal(sql, 10)
     await start(settings.model_copy(update={"worker_lease": 1.0}))
     await asyncio.sleep(1)  # three rounds
     assert await count(sql, "journal") == 10
-    await sql.execute("update workers set lease_until = now() where lease_until = 'infinity'")
+    await sql.execute("update workers set lease_until = now() where lease = '1 day'")
     await empty(sql, "journal")
 
 
 async def test_what_is_behind_the_place_that_was_pruned_last_goes_later(
     start: Start, settings: Settings, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that took longer than the ones begun after it."""
+    """For an answer that took longer than those that began after it."""
     monkeypatch.setattr("chat_api.upkeep.cleaning.AGAIN_SECONDS", 0.5)
     await write_journal(sql, 10)
     await start(settings.model_copy(update={"worker_lease": 1.0}))

@@ -1,1 +1,1 @@
-"""`chat-api user` and `chat-api retention`: what is stored of whom and for how long, for operators."""
+"""`chat-api user` and `chat-api retention`: what is stored about whom, and for how long, for operators."""

@@ -1,4 +1,4 @@
-"""What `chat-api user` and `chat-api retention` do; their exit status."""
+"""What `chat-api user` and `chat-api retention` do. Each action returns an exit status."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ REFUSED = 1
 
 def _export(options: argparse.Namespace) -> int:
     if options.json and options.output is None:
-        raise MisusedError("--json tells how much went into --output FILE; the lines are JSON anyway")
+        raise MisusedError("--json needs --output FILE: without it, the output is JSON Lines anyway")
     with session(load_settings().database_url) as db:
         if options.output is None:
             amount = export(db, options.user_id, sys.stdout.buffer.write)
             if amount == Amount():
-                sys.stderr.write(f"chat-api: nothing is stored of {options.user_id}\n")
+                sys.stderr.write(f"chat-api: nothing is stored about {options.user_id}\n")
             return 0
         with whole_file(options.output) as file:
             amount = export(db, options.user_id, file.write)
-    _tell(options, amount, f"exported {_words(amount)} of {options.user_id} to {options.output}")
+    _report(options, amount, f"exported {_in_words(amount)} of {options.user_id} to {options.output}")
     return 0
 
 
@@ -41,16 +41,16 @@ def _delete(options: argparse.Namespace) -> int:
         if not options.yes and not _confirmed(db, options, parse_dsn(url).redacted()):
             return REFUSED
         amount = erase(db, options.user_id)
-    _tell(options, amount, f"deleted {_words(amount)} of {options.user_id}")
+    _report(options, amount, f"deleted {_in_words(amount)} of {options.user_id}")
     return 0
 
 
 def _confirmed(db: Queries, options: argparse.Namespace, where: str) -> bool:
     if not sys.stdin.isatty():
-        raise MisusedError("there is no terminal to ask at: give --yes")
+        raise MisusedError("there is no terminal on which to ask: give --yes")
     stored = Amount(**db.row("users.count", user_id=options.user_id))
-    # To stderr, which is read when the standard output goes to a program.
-    sys.stderr.write(f"Delete {_words(stored)} of {options.user_id} in {where} for good? [y/N] ")
+    # To stderr, which a person sees even if standard output goes to a program.
+    sys.stderr.write(f"Delete {_in_words(stored)} of {options.user_id} in {where} for good? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
@@ -69,31 +69,31 @@ def _retention(options: argparse.Namespace) -> int:
         _print_json({"retention_days": days, "generation_days": kept, **due})
         return 0
     if days:
-        oldest = f", the oldest of {due['oldest']:%Y-%m-%d}" if due["oldest"] else ""
-        spared = f"; starred ones that stay: {due['favourites']}" if due["favourites"] else ""
+        oldest = f", the oldest from {due['oldest']:%Y-%m-%d}" if due["oldest"] else ""
+        spared = f"; starred ones that are kept: {due['favourites']}" if due["favourites"] else ""
         sys.stdout.write(
             f"after {_number(days, 'day')}: {_number(due['conversations'], 'conversation')} with "
-            f"{_number(due['messages'], 'message')} would go{oldest}{spared}\n"
+            f"{_number(due['messages'], 'message')} would be deleted{oldest}{spared}\n"
         )
     else:
-        sys.stdout.write("RETENTION_DAYS is 0: conversations stay\n")
+        sys.stdout.write("RETENTION_DAYS is 0: conversations are kept\n")
     if kept:
         sys.stdout.write(
-            f"after {_number(kept, 'day')}: {_number(due['generations'], 'answer record')} would go\n"
+            f"after {_number(kept, 'day')}: {_number(due['generations'], 'answer record')} would be deleted\n"
         )
     else:
-        sys.stdout.write("GENERATION_DAYS is 0: answer records stay as long as their conversations\n")
+        sys.stdout.write("GENERATION_DAYS is 0: answer records are kept as long as their conversations\n")
     return 0
 
 
-def _tell(options: argparse.Namespace, amount: Amount, sentence: str) -> None:
+def _report(options: argparse.Namespace, amount: Amount, sentence: str) -> None:
     if options.json:
         _print_json({"user_id": options.user_id, **asdict(amount)})
     else:
         sys.stdout.write(f"{sentence}\n")
 
 
-def _words(amount: Amount) -> str:
+def _in_words(amount: Amount) -> str:
     return (
         f"{_number(amount.conversations, 'conversation')}, {_number(amount.messages, 'message')} and "
         f"{_number(amount.generations, 'answer record')}"

@@ -1,4 +1,4 @@
-"""Deleting all that is stored of one user, in batches, with the answers stopped that are being written."""
+"""Delete everything that is stored about one user: stop their running answers, then delete in batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 from chat_api.commands.data.queries import Queries
 
 STOP_SECONDS = 10
-"""What workers get to stop and store; who takes longer finds its conversation gone, and stores nothing."""
+"""How long workers get to stop and store. A slower one finds its conversation gone, and stores nothing."""
 
 _LOOK_SECONDS = 0.1
 _ROWS = 100  # conversations, with all their messages
@@ -17,7 +17,7 @@ _ROWS = 100  # conversations, with all their messages
 
 @dataclass(slots=True)
 class Amount:
-    """How much of a user."""
+    """How much is stored about a user, or was exported or deleted."""
 
     conversations: int = 0
     messages: int = 0
@@ -25,9 +25,10 @@ class Amount:
 
 
 def erase(session: Queries, user_id: UUID) -> Amount:
-    """Delete everything, in batches that are committed one by one: broken off, it may be run again.
+    """Delete everything about a user, in batches that are committed one by one. Returns how much was deleted.
 
-    It ends when a batch finds nothing more, so that what a user sends meanwhile goes too.
+    If this is interrupted, it may be run again. It ends when a batch finds nothing more, so it also deletes
+    what the user sends meanwhile.
     """
     deadline = time.monotonic() + STOP_SECONDS
     while session.rows("users.stop_answers", user_id=user_id) and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Everything of one user as JSON Lines: streamed, so that memory doesn't grow with it."""
+"""Export everything about one user as JSON Lines. It is streamed, so memory doesn't grow with its size."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from chat_api.commands.errors import FailedError
 
 
 def export(session: Queries, user_id: UUID, write: Callable[[bytes], object]) -> Amount:
-    """Write a line a conversation, message and generation, of one moment; how many of each."""
+    """Write a line per conversation, message and generation, from one snapshot. Returns how many of each."""
     counts: Counter[str] = Counter()
     for row in session.stream("users.export", user_id=user_id):
         line: str = row["line"]
         write(f"{line}\n".encode())
-        counts[line.split('"', 4)[3]] += 1  # it begins with {"type":"…"
+        counts[line.split('"', 4)[3]] += 1  # a line begins with {"type":"…"
     return Amount(counts["conversation"], counts["message"], counts["generation"])
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is complete and on the disk; until then nobody sees a part of it.
+    """Open a file that gets its name only once it is complete and on the disk. Nobody sees a part of it.
 
     Raises:
-        FailedError: it can't be written, or would take the place of a link, a device, anything but a file.
+        FailedError: it can't be written, or would replace something that isn't a regular file.
     """
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
-        raise FailedError(f"cannot write {path}: it is there, and no regular file")
+        raise FailedError(f"cannot write {path}: it exists, and isn't a regular file")
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 600
         try:

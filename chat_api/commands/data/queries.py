@@ -1,4 +1,4 @@
-"""An operator's session: named queries, one after the other, each a transaction of its own."""
+"""An operator's session: named queries, one after another, each in its own transaction."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from chat_api.commands.session import connected
 from chat_api.postgres.queries import load_queries
 
 APPLICATION = "chat-api user"
-"""What pg_stat_activity shows of it."""
+"""The application name that pg_stat_activity shows."""
 
-_ROWS = 100  # fetched at once: a row may hold an answer of 200,000 characters
+_ROWS = 100  # fetched at once; few, because a row may hold an answer of 200,000 characters
 
 
 class Queries:
-    """Runs named queries; a failure of the database is told by `session`."""
+    """Runs named queries. `session` turns a failure of the database into a FailedError."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
 
     def row(self, name: str, **parameters: Any) -> DictRow:
-        """The only row of a query that has one."""
+        """Run a query that returns exactly one row. Returns that row."""
         (row,) = self.rows(name, **parameters)
         return row
 
     def rows(self, name: str, **parameters: Any) -> list[DictRow]:
-        """Its rows, few of them."""
+        """Run a query that returns few rows. Returns them all."""
         cursor = psycopg.RawCursor(self._connection, row_factory=dict_row)
         return cursor.execute(*_statement(name, parameters)).fetchall()
 
     def stream(self, name: str, **parameters: Any) -> Iterator[DictRow]:
-        """Its rows, however many, as they were when the first one was asked for."""
+        """Run a query that may return any number of rows. Yields them, all from one snapshot."""
         with self._connection.transaction():
             cursor = psycopg.RawServerCursor(self._connection, "rows", row_factory=dict_row)
             with cursor:
@@ -45,10 +45,10 @@ class Queries:
 
 @contextmanager
 def session(database_url: str) -> Iterator[Queries]:
-    """A session whose times are UTC.
+    """Open a session whose times are in UTC.
 
     Raises:
-        FailedError: the database can't be reached, or refuses what is asked in here.
+        FailedError: the database can't be reached, or refuses a statement within the block.
     """
     with connected(database_url, APPLICATION) as connection:
         connection.execute("set timezone to 'UTC'")

@@ -1,1 +1,1 @@
-"""`chat-api sql`: the named queries, for those who look after the database."""
+"""`chat-api sql`: the named queries, for the people who run the database."""

@@ -1,4 +1,4 @@
-"""What each action of `chat-api sql` does; its exit status."""
+"""What `chat-api sql` does. Each action returns an exit status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chat_api.commands.sql.samples import parse_given
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
 
-AMISS = 1
+DIFFERENT = 1
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -45,7 +45,7 @@ def _check(options: argparse.Namespace) -> int:
         report.print_json({"ok": not found, "database": database, "queries": queries, "findings": found})
     else:
         report.print_findings(findings, queries, database)
-    return AMISS if findings else 0
+    return DIFFERENT if findings else 0
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The named queries as their files have them: where each stands, what it says of itself, who calls it."""
+"""The named queries, read from their files: where each is, what its comment says, and who calls it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from chat_api.commands.errors import UnknownQueryError
 from chat_api.folders import query_files, sql_dir
 
 RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}
-"""aiosql's sign after a query's name, and what the service takes of the result."""
+"""aiosql's sign after a query's name, and what the service takes from the result."""
 
 _PACKAGE = Path(__file__).resolve().parents[2]
-# These name queries, or parts of them, without calling any.
+# These modules name queries, or parts of their names, without calling any.
 _NO_CALLERS = ("dev/", "commands/sql/")
 
 _BLOCK = re.compile(
@@ -28,12 +28,12 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A row of the table in sql/README.md, which a test holds to the queries."""
+    """A row of the table in sql/README.md. A test compares that table with the queries."""
 
     when: str = ""
     how_often: str = ""
     indexes: str = ""
-    """In words, with each index that the query walks by its name."""
+    """In words, naming each index that the query uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ class NamedQuery:
     """`<file>.<name>`, as pg_stat_statements shows it."""
     path: Path
     line: int
-    """Of its first line, `-- name: …`."""
+    """The number of its first line, `-- name: …`."""
     text: str
-    """From that line to the semicolon, to the letter."""
+    """Verbatim, from that line to the semicolon."""
     comment: str
-    """What it says of itself: what, for whom, how often, which index, what an absent row means."""
+    """What the query does, for whom, how often, by which index, and what a missing row means."""
     statement: str
     returns: str
     parameters: tuple[str, ...]
     callers: tuple[str, ...]
-    """Modules of chat_api, without that prefix."""
+    """Modules of chat_api, without the prefix `chat_api.`."""
     usage: Usage
 
     @property
@@ -63,39 +63,39 @@ class NamedQuery:
 
     @property
     def place(self) -> str:
-        """File and line, as an editor and grep write them."""
+        """File and line, in the notation of editors and grep."""
         return self.place_of(self.line)
 
     def place_of(self, line: int) -> str:
-        """A line of its file; the path from the present folder, where it lies below that."""
+        """A line of its file. The path is relative if the file is below the current folder."""
         here = Path.cwd()
         path = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
         return f"{path}:{line}"
 
     @property
     def lines(self) -> list[int]:
-        """Where the lines that the service sends stand in the file: aiosql leaves comment lines out."""
+        """The numbers of the lines that the service sends. aiosql leaves comment lines out."""
         first = self.line + self.text.removesuffix(self.statement).count("\n")
         numbered = enumerate(self.statement.splitlines(), first)
         return [number for number, line in numbered if not line.lstrip().startswith("--")]
 
 
 def read_catalog() -> dict[str, NamedQuery]:
-    """Every query by its name, in the order of the files."""
+    """Read all queries. Returns them by name, in the order of the files."""
     callers, table = _callers(), _table()
     return {query.name: query for path in query_files() for query in _queries(path, callers, table)}
 
 
 def find(name: str) -> NamedQuery:
-    """The query of that name.
+    """Find the query of that name.
 
     Raises:
-        UnknownQueryError: with the sentence to show.
+        UnknownQueryError: there is none. The text is the sentence to show.
     """
     catalog = read_catalog()
     if name in catalog:
         return catalog[name]
-    # `stop`, `generation.stop` and `stpo` are meant as generations.stop.
+    # `stop`, `generation.stop` and `stpo` all mean generations.stop.
     last = {each: each.rpartition(".")[2] for each in catalog}
     wanted = name.rpartition(".")[2]
     near = [each for each in catalog if last[each] == wanted]
@@ -130,7 +130,7 @@ def _queries(
 
 
 def _callers() -> dict[str, tuple[str, ...]]:
-    """The modules that name a query in quotes, which is how it is called; a test holds that to the calls."""
+    """The modules that name a query in quotes, as a call does. A test compares them with the calls."""
     found: dict[str, tuple[str, ...]] = {}
     for path in sorted(_PACKAGE.rglob("*.py")):
         place = path.relative_to(_PACKAGE).as_posix()

@@ -1,4 +1,4 @@
-"""Whether the queries and a database fit each other: what drifted, a line each."""
+"""Check whether a database fits the queries, and report each difference in one line."""
 
 from __future__ import annotations
 
@@ -16,42 +16,59 @@ from chat_api.commands.sql.schema import Finding, compare, read_schema
 from chat_api.migrate.apply import migration_status
 from chat_api.migrate.newer_schema import newer_migrations
 from chat_api.postgres.queries import Query, load_queries
+from chat_api.settings.database_url import Dsn, parse_dsn
 
 LOCK_TIMEOUT = "5s"
-"""A migration at work may hold a table; the check doesn't wait for its end."""
+"""A running migration may hold a lock on a table. The check doesn't wait until it has ended."""
 
 _PREPARE = "prepare checked as "
 
 
 def check(database_url: str) -> list[Finding]:
-    """What of the database isn't as this version wants it; empty where all is well. Changes nothing.
+    """Find how the database differs from what this release needs. Changes nothing.
 
     Raises:
         FailedError: the database can't be reached or read.
     """
     catalog = read_catalog()
     with connected(database_url) as connection:
+        address = list(_pooler(connection, parse_dsn(database_url)))
         rights = read_rights(connection)
         if rights and rights.closed:
-            return rights.closed  # behind it nothing is seen, and nothing could be said of it
+            return [*address, *rights.closed]  # the role sees nothing in it, so nothing else can be checked
         with _impatient(connection):
             schema = read_schema(connection)
-        # One of them reads the migrations' table: from here on it is known that nobody has that locked.
+        # One of these queries reads the migrations' table, so from here on it is known not to be locked.
         refused = list(_refused(connection, catalog, rights))
         states = [] if rights and not rights.sees_migrations else migration_status(database_url)
     pending = [state.id for state in states if state.applied_at is None]
     newer = newer_migrations(state.id for state in states)
     return [
+        *address,
         *(Finding("migration", name, "is pending", "chat-api migrate") for name in pending),
-        *(Finding("migration", name, "is a later release's: use that one", None) for name in newer),
+        *(Finding("migration", name, "is from a later release: use that one", None) for name in newer),
         *compare(schema, catalog),
         *refused,
     ]
 
 
+def _pooler(connection: psycopg.Connection[Any], dsn: Dsn) -> Iterator[Finding]:
+    """Find a pooler that the URL doesn't announce: its clients see other process ids than the server's."""
+    if dsn.pooler is not None or dict(dsn.pool_options).get("statement_cache_size") == 0:
+        return
+    row = connection.execute("select pg_backend_pid()").fetchone()
+    if row is not None and row[0] != connection.info.backend_pid:
+        yield Finding(
+            "address",
+            dsn.redacted(),
+            "is a pooler's: in transaction mode, prepared statements stay in sessions that other clients get",
+            "add ?pgbouncer=true to DATABASE_URL; ?pgbouncer=false if it keeps a session for each client",
+        )
+
+
 @contextmanager
 def _impatient(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """A transaction to roll back; even the catalogue's functions wait for a table that is being changed."""
+    """A transaction to roll back, with a short lock_timeout: even the catalog's functions wait for locks."""
     with connection.transaction(force_rollback=True):
         connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
         yield
@@ -60,13 +77,13 @@ def _impatient(connection: psycopg.Connection[Any]) -> Iterator[None]:
 def _refused(
     connection: psycopg.Connection[Any], catalog: dict[str, NamedQuery], rights: Rights | None
 ) -> Iterator[Finding]:
-    """The queries that this database doesn't take, or not from this role."""
+    """The queries that this database refuses, or refuses to this role."""
     for name, query in load_queries().items():
         with _impatient(connection):
             try:
                 _prepare(connection, query)
             except errors.LockNotAvailable:
-                raise  # says nothing of the query
+                raise  # says nothing about the query
             except psycopg.Error as error:
                 lacks_right = isinstance(error, errors.InsufficientPrivilege)
                 remedy = rights.remedy if rights and lacks_right else None
@@ -74,10 +91,10 @@ def _refused(
 
 
 def _prepare(connection: psycopg.Connection[Any], query: Query) -> None:
-    with connection.transaction():  # a savepoint: in a failed transaction nothing could be deallocated
+    with connection.transaction():  # a savepoint, because a failed transaction can't deallocate anything
         connection.execute(f"{_PREPARE}{query.text}".encode())
     try:
-        # Planned, not executed: preparing alone doesn't ask whether this role may.
+        # Plan it, without executing it: preparing alone doesn't check this role's rights.
         nulls = f"({', '.join(['null'] * len(query.parameters))})" if query.parameters else ""
         with connection.transaction():
             connection.execute(f"explain execute checked{nulls}".encode())
@@ -86,7 +103,7 @@ def _prepare(connection: psycopg.Connection[Any], query: Query) -> None:
 
 
 def _in_one_line(error: psycopg.Error, query: NamedQuery) -> str:
-    """The server's own words, and the line of the file that they are about."""
+    """The server's message, with the line of the file that it refers to."""
     message = " ".join((error.diag.message_primary or str(error)).split())
     if not error.diag.statement_position:
         return message

@@ -1,4 +1,4 @@
-"""A query's plan and buffers on the real data, with its effects taken back."""
+"""Show a query's plan and buffers on the real data, and roll its effects back."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOCK_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A plan, and what it was made with."""
+    """A plan, and the parameters that it was made with."""
 
     samples: Samples
     plan: Any
-    """PostgreSQL's own: lines, or with `as_json` its JSON."""
+    """As PostgreSQL returns it: lines, or an object with `as_json`."""
 
 
 def explain(
@@ -38,14 +38,14 @@ def explain(
     generic: bool = False,
     as_json: bool = False,
 ) -> Explained:
-    """Execute a query in a transaction that is rolled back, for at most so many seconds.
+    """Execute a query for at most `seconds`, in a transaction that is rolled back.
 
-    Rows that it writes are locked meanwhile, and stay behind as dead ones for autovacuum. Notifications are
-    sent at a commit alone: no worker hears anything. `generic`: the plan for any values, which PostgreSQL may
+    Rows that it writes are locked meanwhile, and leave dead rows for autovacuum. Notifications are sent only
+    at a commit, so no worker notices anything. `generic` shows the plan for any values, which PostgreSQL may
     choose after five calls.
 
     Raises:
-        ParameterError: the server doesn't take a value.
+        ParameterError: the server doesn't accept a value.
         FailedError: the database can't be reached, refuses, or takes too long.
     """
     with (
@@ -63,7 +63,7 @@ def explain(
         samples = draw(connection, query, given)
         connection.execute(f"prepare explained as {load_queries()[query.name].text}".encode())
         try:
-            with connection.transaction():  # a savepoint, so that the other can be deallocated
+            with connection.transaction():  # a savepoint: after a failure, it can still deallocate
                 plan = _executed(connection, query, samples, "json" if as_json else "text")
         finally:
             connection.execute("deallocate explained")
@@ -71,7 +71,7 @@ def explain(
 
 
 def _executed(connection: psycopg.Connection[Any], query: NamedQuery, samples: Samples, form: str) -> Any:
-    # In the order of their first appearance in the statement, which needn't be that of the first line.
+    # In the order in which the statement first uses them, which may differ from that of its first line.
     values = [samples.values[name].value for name in load_queries()[query.name].parameters]
     arguments = (
         sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
@@ -87,7 +87,7 @@ def _failures(query: NamedQuery, seconds: float) -> Iterator[None]:
         yield
     except errors.QueryCanceled as error:
         raise FailedError(
-            f"{query.name} took longer than {seconds:.0f} s and was cancelled; give it more with --timeout"
+            f"{query.name} took longer than {seconds:.0f} s and was cancelled; allow more with --timeout"
         ) from error
     except errors.LockNotAvailable as error:
         raise FailedError(
@@ -102,5 +102,5 @@ def _failures(query: NamedQuery, seconds: float) -> Iterator[None]:
         ) from error
     except psycopg.ProgrammingError as error:  # a table, column or right that is missing
         raise FailedError(
-            f"{query.name}: {error.diag.message_primary}; `chat-api sql check` shows all that is amiss"
+            f"{query.name}: {error.diag.message_primary}; `chat-api sql check` shows everything that is wrong"
         ) from error

@@ -1,4 +1,4 @@
-"""What the commands print: for people, and as JSON."""
+"""The output of `chat-api sql`: for people, and as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from chat_api.commands.sql.schema import Finding
 
 
 def print_json(value: Any) -> None:
-    """Indented, with a line's end."""
+    """Print a value as indented JSON, with a newline at its end."""
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
 def about(query: NamedQuery) -> dict[str, Any]:
-    """An entry of `list --json`."""
+    """A query as an entry of `list --json`."""
     return {
         "name": query.name,
         "file": str(query.path),
@@ -34,7 +34,7 @@ def about(query: NamedQuery) -> dict[str, Any]:
 
 
 def print_list(queries: list[NamedQuery]) -> None:
-    """Two lines a query: name, place, callers and how often; then its first sentence."""
+    """Print two lines per query: its name, place, callers and how often; then what it does."""
     names = max((len(query.name) for query in queries), default=0)
     places = max((len(query.place) for query in queries), default=0)
     for query in queries:
@@ -45,7 +45,7 @@ def print_list(queries: list[NamedQuery]) -> None:
 
 
 def print_query(query: NamedQuery) -> None:
-    """A script for psql: the query to the letter, then, as comments, where it stands and how to run it."""
+    """Print a script for psql: the query verbatim, then, as comments, where it is and how to run it."""
     variables = "".join(f" \\\n--       -v {name}=\"'...'\"" for name in query.parameters)
     how = ", each value in its own quotes, or null without" if query.parameters else ""
     sys.stdout.write(
@@ -58,17 +58,17 @@ def print_query(query: NamedQuery) -> None:
 
 
 def print_findings(findings: list[Finding], queries: int, database: str) -> None:
-    """A line a finding, and below it, or below several with the same one, what puts it right."""
+    """Print a line per finding, and below it the remedy. Findings in a row with one remedy share it."""
     for finding, following in zip_longest(findings, findings[1:]):
         sys.stdout.write(f"{finding.kind} {finding.name} {finding.problem}\n")
         if finding.remedy and (following is None or following.remedy != finding.remedy):
             sys.stdout.write(f"    {finding.remedy}\n")
     if not findings:
-        sys.stdout.write(f"{queries} queries fit {database}, which has the columns and indexes they want\n")
+        sys.stdout.write(f"{queries} queries fit {database}, which has the columns and indexes they need\n")
 
 
 def print_plan(query: NamedQuery, explained: Explained) -> None:
-    """The parameters as comments, then PostgreSQL's lines."""
+    """Print the parameters as comments, then PostgreSQL's lines."""
     sys.stdout.write(f"-- {query.name}, executed and rolled back\n")
     for name, sample in explained.samples.values.items():
         value = "null" if sample.value is None else repr(sample.value)

@@ -1,4 +1,4 @@
-"""What the role of DATABASE_URL may do, and the statement that gives it what it lacks."""
+"""What the role of DATABASE_URL may do, and the statement that grants what it lacks."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Rights:
 
     @property
     def closed(self) -> list[Finding]:
-        """The schema, where this role sees none of its tables."""
+        """A finding for the schema, if this role can't see its tables."""
         if self.is_open:
             return []
-        problem = f"is closed to {self.role}, who sees none of its tables"
+        problem = f"is closed to {self.role}, which can't see its tables"
         return [Finding("schema", self.schema, problem, f"{self.opening} -- as {self.owner}")]
 
     @property
     def remedy(self) -> str | None:
-        """What gives this role every right that the queries want; None before it is migrated."""
+        """The statement that grants this role all rights that the queries need; None before the migration."""
         return None if self.granting is None else f"{self.granting} -- as {self.owner}"
 
 
 def read_rights(connection: psycopg.Connection[Any]) -> Rights | None:
-    """None where there are no tables of the service."""
+    """Read the rights of the connection's role. None if the service has no tables here."""
     with connection.cursor(row_factory=class_row(Rights)) as cursor:
         return cursor.execute((FOLDER / "rights.sql").read_bytes()).fetchone()

@@ -1,4 +1,4 @@
-"""Values for a query's parameters: what was given, else drawn from the data, else usual ones."""
+"""Values for a query's parameters: those given, else those drawn from the data, else usual ones."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Sample:
 
     value: str | None
     source: str
-    """given, drawn from the data, usual value."""
+    """`given`, `drawn from the data` or `usual value`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """A query's parameters, and what the reader of its plan must know of them."""
+    """Values for a query's parameters, and a note that the reader of its plan needs."""
 
     values: dict[str, Sample]
     note: str | None = None
 
 
 def parse_given(query: NamedQuery, given: list[str]) -> dict[str, str | None]:
-    """`name=value`, each; `null` is SQL's null.
+    """Parse `name=value` strings. `null` is SQL's null.
 
     Raises:
         ParameterError: the query has no such parameter.
@@ -40,14 +40,14 @@ def parse_given(query: NamedQuery, given: list[str]) -> dict[str, str | None]:
         name, sign, value = each.partition("=")
         if not sign or name not in query.parameters:
             takes = ", ".join(query.parameters) or "none"
-            raise ParameterError(f"{each!r} gives {query.name} no parameter: name=value, of {takes}")
+            raise ParameterError(f"{each!r} isn't name=value for a parameter of {query.name} ({takes})")
         values[name] = None if value == "null" else value
     return values
 
 
 def draw(connection: psycopg.Connection[Any], query: NamedQuery, given: dict[str, str | None]) -> Samples:
-    """A value for every parameter; reads a few rows, anybody's."""
-    connection.execute("select set_config('chat.user_id', '*', true)")  # behind the second wall too
+    """Find a value for every parameter. Reads a few rows, which may be any user's."""
+    connection.execute("select set_config('chat.user_id', '*', true)")  # for row-level security
     drawn: dict[str, str | None] = {}
     usual: dict[str, str | None] = {}
     for name, value, is_drawn in connection.execute((FOLDER / "samples.sql").read_bytes()):
@@ -71,7 +71,7 @@ def _note(query: NamedQuery, given: dict[str, str | None], drawn: dict[str, str 
     if wanted and drawn["conversation_id"] is None:
         return "The database holds no conversation: ids are made up, and the plan finds nothing."
     if any(drawn.get(f"{query.name}.{name}", "") is None for name in set(query.parameters) - given.keys()):
-        return "No answer is running, which this statement wants: it finds nothing to do."
+        return "No answer is running, and this statement needs one: it finds nothing to do."
     if wanted & {"generation_id", "ids"} and drawn["generation_id"] is None:
         return "No answer has ended yet: the plan finds nothing."
     return None

@@ -1,6 +1,6 @@
 -- Parameters to try a query with: a name, or `<query>.<name>` where one query needs another value; the value as text; and
 -- whether it was drawn from the data. If a name has a drawn value, that one counts.
--- Drawn are the newest ended answer, its conversation and its user; for statements that work on running answers, a running
+-- The values drawn are the newest ended answer, its conversation and its user; for statements on running answers, a running
 -- answer. By primary keys, and by an index that holds only running answers: quick, however long the history is.
 with newest as (
     select
@@ -63,6 +63,9 @@ drawn as (
         ('generations.finish.generation_id', cast(r.id as text)),
         ('generations.stop.conversation_id', cast(r.conversation_id as text)),
         ('generations.stop.user_id', cast(r.user_id as text)),
+        ('generations.stop.generation_id', cast(r.id as text)),
+        ('generations.note_left.ids', '{' || r.id || '}'),
+        ('generations.note_read.ids', '{' || r.id || '}'),
         ('journal.tick.live', '{' || r.id || '}'),
         ('journal.tick.ids', '{' || r.id || '}'),
         ('journal.disown.ids', '{' || r.id || '}')
@@ -78,11 +81,16 @@ usual (name, value) as (
     ('generation_id', '00000000-0000-0000-0000-000000000000'),
     ('ids', '{00000000-0000-0000-0000-000000000000}'),
     ('worker_id', '00000000-0000-0000-0000-000000000000'),
+    ('left_ids', '{}'),
     ('live', '{00000000-0000-0000-0000-000000000000}'),
     -- conversations
     ('before_updated_at', null),
+    ('before_login_at', null),
     ('before_id', null),
     ('max_rows', '51'),
+    ('max_bytes', '131072'),
+    ('after_position', '-9223372036854775808'),
+    ('end_position', '9223372036854775807'),
     ('skip', '0'),
     ('title', 'Samosa chaat'),
     ('model_tag', 'default'),
@@ -90,16 +98,25 @@ usual (name, value) as (
     -- generations
     ('kind', 'send'),
     ('content', 'What goes into samosa chaat?'),
+    ('reasoning', 'They ask for a recipe.'),
+    ('tool_calls', null),
+    ('usage', '{"prompt_tokens": 9, "completion_tokens": 6, "reasoning_tokens": null, "cached_tokens": null}'),
+    ('options', null),
     ('idempotency_key', null),
+    ('after_id', '00000000-0000-0000-0000-000000000000'),
+    ('call_message_id', null),
+    ('results', null),
+    ('question_id', '00000000-0000-0000-0000-000000000000'),
+    ('question', 'What goes into samosa chaat?'),
     ('max_messages', '50'),
     ('max_characters', '6000'),
     ('status', 'completed'),
     ('finish_reason', 'stop'),
     ('error_code', null),
+    ('is_refused', 'false'),
     ('token_count', '6'),
     ('inference_time_ms', '100'),
     ('seconds', '15'),
-    ('start_seconds', '10'),
     ('notification', 'many'),
     ('notify', 'true'),
     -- limits: as in a service without limits

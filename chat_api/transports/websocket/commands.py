@@ -1,4 +1,7 @@
-"""What a WebSocket's client may ask for: docs/contract.md section 3, as pydantic models."""
+"""The commands of a WebSocket's client (docs/contract.md section 3), as pydantic models.
+
+The API's description quotes `__doc__`. It is assigned, because python -OO drops docstrings.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     SecretStr,
     StrictFloat,
@@ -20,12 +24,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from chat_api import errors
-from chat_api.bodies import MAX_KEY_CHARACTERS, Body, MessageCreate, Regenerate
+from chat_api.bodies import MAX_KEY_CHARACTERS, Body, MessageCreate, Regenerate, ToolResults
 from chat_api.description.declare import EVENT_ID
 from chat_api.generation.readers import Cursor
 from chat_api.http.requests import parse_id, refuse_invalid
 
-MAX_SAFE_INTEGER = 2**53 - 1  # RFC 8259 section 6: beyond it, JSON's readers disagree
+MAX_SAFE_INTEGER = 2**53 - 1  # RFC 8259 section 6: JSON parsers disagree about larger numbers
 
 
 def _read_id(given: object) -> object:
@@ -61,13 +65,13 @@ Key = Annotated[
 
 
 class Authenticate(Body):
-    """Who is asking, at first and again before the token expires."""
+    __doc__ = "Authenticate, as the first command and again before the token expires."
 
     token: SecretStr = Field(examples=["eyJhbGciOi…"])
 
 
 class Command(Body):
-    """Something to be done in a conversation; `ref` comes back with the answer."""
+    """A command in a conversation; `ref` comes back with the answer."""
 
     ref: Ref = Field(examples=["1"])
     conversation_id: Annotated[UUID, BeforeValidator(_read_id)] = Field(
@@ -76,38 +80,47 @@ class Command(Body):
 
 
 class Send(Command, MessageCreate):
-    """Store a message, and stream its answer."""
+    __doc__ = "Store a message, and stream the answer."
 
     idempotency_key: Key | None = None
 
 
 class SendAgain(Command, Regenerate):
-    """Answer the last message again."""
+    __doc__ = "Answer the last message again."
+
+    idempotency_key: Key | None = None
+
+
+class GiveResults(Command, ToolResults):
+    __doc__ = "Give the results of tool calls, and stream the answer that follows."
 
     idempotency_key: Key | None = None
 
 
 class Subscribe(Command):
-    """Follow a conversation, from its running generation's first event or from the one after `after`."""
+    __doc__ = "Follow a conversation, from its running answer's first event or from the one after `after`."
 
-    after: Annotated[Cursor | None, PlainValidator(_read_cursor, json_schema_input_type=EventId | None)] = (
-        None
-    )
+    after: Annotated[
+        Cursor | None,
+        PlainValidator(_read_cursor, json_schema_input_type=EventId | None),
+        PlainSerializer(str),  # otherwise the description would have a schema of Cursor itself
+    ] = None
 
 
 class Unsubscribe(Command):
-    """Follow it no more."""
+    __doc__ = "Stop following a conversation."
 
 
 class Stop(Command):
-    """End its running generation."""
+    __doc__ = "Stop a conversation's running answer."
 
 
-Asked: TypeAlias = Authenticate | Send | SendAgain | Subscribe | Unsubscribe | Stop
+Asked: TypeAlias = Authenticate | Send | SendAgain | GiveResults | Subscribe | Unsubscribe | Stop
 KINDS: dict[str, type[Asked]] = {
     "auth": Authenticate,
     "send": Send,
     "regenerate": SendAgain,
+    "tool_results": GiveResults,
     "subscribe": Subscribe,
     "unsubscribe": Unsubscribe,
     "stop": Stop,
@@ -117,14 +130,17 @@ _REF: TypeAdapter[Ref] = TypeAdapter(Ref)
 
 
 class Envelope(Body):
-    """What can be told of a frame before it is known to be right: its type, and a ref to answer under."""
+    """A frame's type and `ref`, read before the rest is validated, so that a refusal can name the `ref`."""
 
     type: Any = None
     ref: Any = None
 
     @classmethod
     def read(cls, message: str | bytes) -> Envelope:
-        """Raises BadRequest when it is no JSON text, Invalid when it is no object. A wrong `ref` is null."""
+        """Raises BadRequest if the message isn't JSON text, Invalid if it isn't an object.
+
+        A `ref` that isn't valid becomes None.
+        """
         if isinstance(message, bytes):
             raise errors.BadRequest("Send JSON in text frames, not in binary ones.")
         try:
@@ -138,12 +154,15 @@ class Envelope(Body):
         return envelope
 
 
-def read_command(kind: object, text: str | bytes) -> Asked:
-    """A frame as the command that its type names. Raises Invalid, ConversationNotFound."""
+def read_command(kind: object, text: str | bytes, max_tokens: int) -> Asked:
+    """The command in a frame; `kind` is the frame's type, `max_tokens` the most that may be asked for.
+
+    Raises Invalid, ConversationNotFound.
+    """
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
         raise errors.Invalid.of("type_unknown", ("frame", "type"), f"must be one of {', '.join(KINDS)}")
     try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(text, context={"max_tokens": max_tokens})
     except ValidationError as error:
         raise refuse_invalid(error, "frame") from None

@@ -1,4 +1,4 @@
-"""What a WebSocket's client asks for, done: one command after the other, in the order in which they came."""
+"""Carries out a WebSocket client's commands, one after the other, in the order of their arrival."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from chat_api import errors
 from chat_api.access.token_bucket import TokenBucket
 from chat_api.http.context import GENERATIONS, METRICS, REFUSALS, SETTINGS, VERIFIER
 from chat_api.settings.rate import PERIODS, Rate
+from chat_api.settings.types import most_tokens
 from chat_api.transports.websocket.commands import (
     KINDS,
     Asked,
     Authenticate,
     Envelope,
+    GiveResults,
     Ref,
     Send,
     SendAgain,
@@ -42,11 +44,11 @@ logger = structlog.get_logger(__name__)
 class Session:
     """A socket's user and the conversations that it follows.
 
-    A refused command gets an error frame and leaves the socket open, unless it isn't known yet who asks.
+    A refused command gets an error frame. The socket stays open, unless its user hasn't authenticated yet.
     """
 
     def __init__(self, socket: Socket, app: web.Application, remote: str, address: str | None) -> None:
-        """`remote`: the client's address for the log; `address`: whom limits count it for, if anybody."""
+        """`remote`: the client's address for the log. `address`: the address that limits count, if any."""
         self._socket = socket
         self._remote = remote
         self._address = address
@@ -56,24 +58,25 @@ class Session:
         self._commands = app[METRICS].socket_commands
         self._errors = app[METRICS].errors
         self._max_subscriptions = app[SETTINGS].max_subscriptions
+        self._max_tokens = most_tokens(app[SETTINGS].inference_protocol)
         self._rate = TokenBucket(Rate(app[SETTINGS].commands_per_minute, PERIODS["minute"]))
         self._principal: Principal | None = None
         self._subscriptions: dict[UUID, Subscription] = {}
 
     @property
     def user_id(self) -> str | None:
-        """Who has authenticated."""
+        """The user's id; None until they have authenticated."""
         return None if self._principal is None else str(self._principal.user_id)
 
     async def run(self, principal: Principal | None) -> None:
-        """Serve until the socket ends. Raises ConnectionResetError when it broke off."""
+        """Serve until the socket ends. Raises ConnectionResetError if the connection breaks."""
         if principal is not None:
             await self._admit(principal)
         while (message := await self._socket.receive()) is not None:
             await self._take(message)
 
     async def close(self) -> None:
-        """Follow nothing any more."""
+        """End every subscription."""
         for conversation_id in list(self._subscriptions):
             await self._subscriptions.pop(conversation_id).close()
 
@@ -91,14 +94,14 @@ class Session:
             raise
         except Exception:
             logger.exception("command_failed")
-            await self._refuse(ref, errors.ChatError("Something went wrong in this service; try again."))
+            await self._refuse(ref, errors.ChatError())
 
     def _read(self, envelope: Envelope, message: str | bytes, seconds_to_wait: float) -> Asked:
         known = isinstance(envelope.type, str) and envelope.type in KINDS
         self._commands.labels(envelope.type if known else "unknown").inc()
         if seconds_to_wait:
             raise errors.RateLimited(seconds_to_wait)
-        return read_command(envelope.type, message)
+        return read_command(envelope.type, message, self._max_tokens)
 
     async def _refuse(self, ref: Ref | None, error: errors.ChatError) -> None:
         self._errors.labels(error.code).inc()
@@ -107,19 +110,17 @@ class Session:
         is_unchecked = error.status >= 500 or isinstance(error, errors.TooManySignInFailures)
         if self._principal is None and not is_unchecked:
             self._socket.end(UNAUTHENTICATED)
-        else:  # also where the token isn't checked just now: the client may send it again
-            told = {
-                "status": error.status,
-                "retry_after": error.retry_after,
-            }  # what HTTP says outside the body
-            await self._say({"type": "error", "ref": ref, **told, **error.body})
+        else:  # also if the token couldn't be checked: the client may send it again
+            # What HTTP has outside the body.
+            status = {"status": error.status, "retry_after": error.retry_after}
+            await self._say({"type": "error", "ref": ref, **status, **error.body})
 
     async def _do(self, command: Asked) -> None:
         if isinstance(command, Authenticate):
             await self._authenticate(command.token.get_secret_value())
         elif self._principal is None:
             raise errors.Unauthorized
-        elif isinstance(command, Send | SendAgain):
+        elif isinstance(command, Send | SendAgain | GiveResults):
             await self._start(command, self._principal.user_id)
         elif isinstance(command, Subscribe):
             await self._subscribe(command, self._principal.user_id)
@@ -127,8 +128,8 @@ class Session:
             await self._unsubscribe(command.conversation_id)
             await self._say({"type": "ack", "ref": command.ref})
         elif isinstance(command, Stop):
-            generation_id = await self._generations.stop(self._principal.user_id, command.conversation_id)
-            await self._acknowledge(command.ref, generation_id)
+            stop = await self._generations.stop(self._principal.user_id, command.conversation_id)
+            await self._acknowledge(command.ref, stop.generation_id, stopped=stop.is_confirmed)
 
     async def _authenticate(self, token: str) -> None:
         try:
@@ -137,7 +138,7 @@ class Session:
             self._socket.end(UNAUTHENTICATED)
             return
         if self._principal is not None and principal.user_id != self._principal.user_id:
-            self._socket.end(UNAUTHENTICATED)  # what it follows is another user's
+            self._socket.end(UNAUTHENTICATED)  # its subscriptions belong to another user
             return
         await self._admit(principal)
 
@@ -147,7 +148,7 @@ class Session:
         self._socket.end_in(principal.expires_at - time.time(), UNAUTHENTICATED)
         await self._say({"type": "ready", "user_id": str(principal.user_id)})
 
-    async def _start(self, command: Send | SendAgain, user_id: UUID) -> None:
+    async def _start(self, command: Send | SendAgain | GiveResults, user_id: UUID) -> None:
         conversation_id = command.conversation_id
         followed = self._subscriptions.get(conversation_id)
         subscription = followed or self._new_subscription(conversation_id)
@@ -155,18 +156,19 @@ class Session:
             reading = await self._generations.start(
                 user_id, conversation_id, command, command.idempotency_key, self._address
             )
-            # Where this conversation is followed already, its subscription has just heard of the generation,
-            # and has its turn after this task waits for the first time: the acknowledgement goes before.
-            await self._acknowledge(
-                command.ref, reading.log.generation_id, user_message_id=str(reading.user_message_id)
-            )
+            # If this conversation was followed before, its subscription already knows of the generation. Its
+            # task runs only when this one first waits, so the acknowledgement is sent first.
+            with reading.log.audience.join(self._socket.has_left):
+                await self._acknowledge(
+                    command.ref, reading.log.generation_id, user_message_id=str(reading.user_message_id)
+                )
         except BaseException:
             if followed is None:
                 await subscription.close()
             raise
         if followed is None:
             self._subscriptions[conversation_id] = subscription
-            # Of what the watch told meanwhile, this leaves out what another worker began before.
+            # This skips older generations of other workers that the watch has reported meanwhile.
             subscription.open([reading], reading.log.generation_id)
         else:
             subscription.add(reading)
@@ -194,7 +196,7 @@ class Session:
         if subscription is not None:
             await subscription.close()
 
-    async def _acknowledge(self, ref: Ref, generation_id: UUID | None, **more: str) -> None:
+    async def _acknowledge(self, ref: Ref, generation_id: UUID | None, **more: str | bool) -> None:
         named = None if generation_id is None else str(generation_id)
         await self._say({"type": "ack", "ref": ref, "generation_id": named, **more})
 

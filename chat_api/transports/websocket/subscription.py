@@ -1,4 +1,4 @@
-"""One socket's stay in a conversation: what runs there now, and what begins while it stays."""
+"""A socket's subscription to a conversation: the running answer, and those that start later."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ RETRY_SECONDS = 1
 class Subscription:
     """Sends a conversation's events, one generation after the other, each once and in order.
 
-    It watches from the moment it is made, so that nothing falls between a look into the database and `open`,
-    from which on it sends. A generation that is over leaves nothing behind here but its id.
+    It watches the conversation from the moment it is made, so that nothing is missed between a read of the
+    database and `open`, which starts the sending. Of a generation that has ended, only the id is kept.
     """
 
     def __init__(self, conversation_id: UUID, generations: Generations, socket: Socket) -> None:
@@ -42,35 +42,39 @@ class Subscription:
         self._known: deque[UUID] = deque(maxlen=KNOWN_GENERATIONS)
         self._newest: UUID | None = None
         self._task: asyncio.Task[None] | None = None
-        generations.watch.add(conversation_id, self._tell)
+        generations.watch.add(conversation_id, self._note)
 
     def open(self, readings: Iterable[Reading], newest: UUID | None) -> None:
-        """Send these, and then what began after the generation `newest`."""
-        told = list(self._queue)
+        """Send these generations, and then those that started after the generation `newest`."""
+        queued = list(self._queue)
         self._queue.clear()
         self._known.clear()
         for reading in readings:
             self.add(reading)
         self._newest = newest
-        for generation in told:
+        for generation in queued:
             if isinstance(generation, UUID):
-                self._tell(generation)
+                self._note(generation)
         self._task = asyncio.create_task(self._run(), name=f"subscription-{self._conversation_id}")
 
     def add(self, reading: Reading) -> None:
-        """Send this too, unless it was or will be sent anyway."""
+        """Send this generation too, unless it has been sent or queued already."""
         if reading.log.generation_id not in self._known:
             self._put(reading.log.generation_id, reading)
 
     async def close(self) -> None:
-        """Send no more."""
-        self._generations.watch.remove(self._conversation_id, self._tell)
+        """Stop watching and sending."""
+        self._generations.watch.remove(self._conversation_id, self._note)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        for each in self._queue:
+            if not isinstance(each, UUID):
+                each.log.audience.leave(self._socket.has_left)
+        self._queue.clear()
 
-    def _tell(self, generation_id: UUID) -> None:
-        # Ids are made in the order of time: an older one was found when this was opened, or ended before.
+    def _note(self, generation_id: UUID) -> None:
+        # Ids are ordered by time. An older generation was found when this was opened, or had ended before.
         if self._newest is None or generation_id > self._newest:
             self._newest = generation_id
             if generation_id not in self._known:
@@ -78,6 +82,8 @@ class Subscription:
 
     def _put(self, generation_id: UUID, item: Reading | UUID) -> None:
         self._known.append(generation_id)
+        if not isinstance(item, UUID):
+            item.log.audience.enter(self._socket.has_left)
         self._queue.append(item)
         self._queued.set()
 
@@ -89,16 +95,23 @@ class Subscription:
                 self._queued.clear()
                 await self._queued.wait()
         except ConnectionResetError:
-            pass  # the socket is over, and whoever receives from it knows
+            pass  # the connection has ended, and the task that receives from the socket notices
         except Exception:
             logger.exception("subscription_failed", conversation_id=str(self._conversation_id))
             self._socket.end(FAILED)
 
     async def _send(self, generation: Reading | UUID) -> None:
         if isinstance(generation, UUID):
-            reader = _Reader(self._socket, await self._find(generation), 0)
-        else:
-            reader = _Reader(self._socket, generation.log, generation.place)
+            log = await self._find(generation)
+            with log.audience.join(self._socket.has_left):
+                await self._read(_Reader(self._socket, log, 0))
+            return
+        try:
+            await self._read(_Reader(self._socket, generation.log, generation.place))
+        finally:
+            generation.log.audience.leave(self._socket.has_left)
+
+    async def _read(self, reader: _Reader) -> None:
         log, began = reader.log, reader.place
         while True:
             if frames := log.read(reader.place, EVENTS_A_WRITE, framed):
@@ -107,8 +120,9 @@ class Subscription:
             elif log.closed and reader.place > began:
                 return
             elif log.closed or log.sent_away:
-                # Closed, and not even its end was new: the client saw more than a worker that died wrote
-                # down. It comes back with the last number that it has, after which the end is told anew.
+                # Closed, and not even its last event was new: a worker died, and the client had seen more
+                # than that worker wrote to the journal. The client comes back with its last number, and then
+                # gets the end of the answer.
                 self._socket.end(GOING_AWAY)
                 return
             else:
@@ -133,6 +147,6 @@ class _Reader(LiveReader):
         self._socket = socket
 
     def write(self, frames: bytes) -> None:
-        """See LiveReader."""
+        """Send frames, and end when the socket takes no more for now."""
         if not self._socket.push(frames):
             self.end()

@@ -1,25 +1,39 @@
 import { broken, gone } from "./errors.js";
 import { Feed } from "./feed.js";
+import { Words } from "./words.js";
+
+// They replace all that came before, or end the answer, so that nothing is lost if events before them are missing.
+const MAY_SKIP = new Set(["start", "reset", "error", "done"]);
 
 /**
- * An answer on its way: an async iterable of its events. They are read even if nobody iterates.
+ * An answer that is being written: an async iterable of its events. They are read even if nobody iterates.
  *
- * Events: `{type, generation_id, conversation_id, seq, …}`; `start` (user_message_id), `token` (token), `reset`
- * (content: the whole text so far), `error` (error, detail), `done` (message_id, finish_reason, token_count,
- * inference_time_ms).
+ * Events: `{type, generation_id, conversation_id, seq, …}`; `start` (user_message_id, and history where it is known),
+ * `token` (token), `reasoning` (reasoning: a piece of the model's thinking), `tool_call` (tool_call: a piece of a
+ * call), `reset` (content, reasoning, tool_calls: all that was said so far), `error` (error, detail), `done`
+ * (message_id, finish_reason, token_count, inference_time_ms, usage). Events of other types may come: a model server's
+ * own, such as `status`, and those of later releases.
  */
 export class Answer extends Feed {
   #settle = { resolve: null, reject: null };
   #seq = -1;
+  #words;
 
   /** Made by ChatClient. @param {string} conversationId @param {any} [from] */
-  constructor(conversationId, { question = null, after = null, text = "", generation } = {}) {
+  constructor(conversationId, { question = null, after = null, generation, ...said } = {}) {
     super();
     this.conversationId = conversationId;
     this.question = question;
     this.generation = generation; // null: none is running; undefined: not known
     this.generationId = null;
-    this.text = text;
+    /** How many earlier messages the model is sent, and how many didn't fit; null: not known. @type {any} */
+    this.history = null;
+    /**
+     * The answer that follows the results of this one's tool calls; null if there is none. Set by ChatClient.
+     * @type {Promise<Answer | null>}
+     */
+    this.next = Promise.resolve(null);
+    this.#words = new Words(said);
     if (after) {
       this.generationId = after.slice(0, after.lastIndexOf(":"));
       this.#seq = Number(after.slice(after.lastIndexOf(":") + 1));
@@ -33,12 +47,27 @@ export class Answer extends Feed {
     this.done.catch(() => {}); // the iterator throws it too
   }
 
+  /** The text so far. */
+  get text() {
+    return this.#words.text;
+  }
+
+  /** The model's thinking so far. */
+  get reasoning() {
+    return this.#words.reasoning;
+  }
+
+  /** The model's tool calls so far: `{id, name, arguments}`, where `arguments` is JSON text. */
+  get toolCalls() {
+    return this.#words.toolCalls;
+  }
+
   /** The id to keep for `attach` after a reload; null before the first event. */
   get lastEventId() {
     return this.generationId === null ? null : `${this.generationId}:${this.#seq}`;
   }
 
-  /** Whether it is a question whose answer's id isn't known yet. */
+  /** Whether a question was asked, and its answer's id isn't known yet. */
   get isOpen() {
     return this.question !== null && this.generationId === null;
   }
@@ -54,19 +83,26 @@ export class Answer extends Feed {
       if (this.generationId !== null && this.question) throw gone();
       this.generationId = event.generation_id;
       this.#seq = -1;
-      this.text = "";
+      this.#words = new Words();
     }
     if (event.seq <= this.#seq) return false;
-    if (event.type === "token" && event.seq !== this.#seq + 1) throw broken("an event is missing");
+    if (!MAY_SKIP.has(event.type) && event.seq !== this.#seq + 1) throw broken("an event is missing");
     this.#seq = event.seq;
-    if (event.type === "token") this.text += event.token;
-    if (event.type === "reset") this.text = event.content;
+    this.#hear(event);
     if (event.type === "done") {
       this.#settle.resolve(event);
       this.ended = true;
     }
     this.push(event);
     return true;
+  }
+
+  #hear(event) {
+    if (event.type === "start") this.history = event.history ?? null;
+    else if (event.type === "reset") {
+      const { content: text, reasoning, tool_calls } = event;
+      this.#words = new Words({ text, reasoning: reasoning ?? "", toolCalls: tool_calls ?? [] });
+    } else this.#words.take(event);
   }
 
   /** The server has no such answer. That is fine unless a question was asked or events were read. */

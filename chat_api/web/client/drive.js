@@ -1,5 +1,5 @@
 import { conversationPath } from "./address.js";
-import { isPassing } from "./errors.js";
+import { isTransient } from "./errors.js";
 import { Pause } from "./pause.js";
 import { readStream } from "./stream.js";
 
@@ -18,7 +18,7 @@ export async function drive(answer, link) {
       } catch (error) {
         const hasBegun = answer.lastEventId !== null;
         const isTooMuch = !hasBegun && error.code !== "network_error" && tries >= TRIES_BEFORE_START;
-        if (isTooMuch || !isPassing(error, hasBegun)) throw error;
+        if (isTooMuch || !isTransient(error, hasBegun)) throw error;
         retryAfter = error.retryAfter;
       }
       if (!answer.ended) await pause.wait(retryAfter);
@@ -26,7 +26,7 @@ export async function drive(answer, link) {
   } catch (error) {
     answer.fail(error);
   } finally {
-    pause.mended();
+    pause.restored();
     unlist();
   }
 }
@@ -40,9 +40,9 @@ async function lookForRunning(answer, link) {
   answer.take({ generation_id, conversation_id, user_message_id, type: "start", seq: 0 });
 }
 
-/** Read by the WebSocket; by a stream if the socket's subscription is past the answer's place. */
+/** Read over the WebSocket, or over a stream if the socket's subscription is past the answer's place. */
 async function readSocket(answer, link, pause) {
   const socket = await link.transport.socket();
-  pause.mended();
+  pause.restored();
   if (!(await socket.read(answer, () => pause.reset()))) await readStream(answer, link, pause);
 }

@@ -24,9 +24,9 @@ export class ChatError extends Error {
 }
 
 /** Whether the same request may succeed later. `hasBegun`: events of its answer have been read. */
-export function isPassing(error, hasBegun) {
+export function isTransient(error, hasBegun) {
   if (!(error instanceof ChatError)) return false;
-  if (error.code === "token_unavailable") return error.cause instanceof TypeError; // what fetch throws without a network
+  if (error.code === "token_unavailable") return error.cause instanceof TypeError; // fetch failed: no network
   if (["network_error", "timeout"].includes(error.code) || [502, 503, 504].includes(error.status)) return true;
   return hasBegun && [408, 429, 500].includes(error.status);
 }

@@ -1,7 +1,7 @@
 import { conversationPath, query } from "./address.js";
 import { Answer } from "./answer.js";
 import { drive } from "./drive.js";
-import { isPassing } from "./errors.js";
+import { isTransient } from "./errors.js";
 import { Pause } from "./pause.js";
 import { HIDDEN_POLL_MS, POLL_MS } from "./times.js";
 
@@ -19,11 +19,11 @@ export async function follow(following, link) {
         await link.wakes.sleep(globalThis.document?.hidden ? HIDDEN_POLL_MS : POLL_MS, following.signal);
       }
     } catch (error) {
-      if (!isPassing(error, true)) following.fail(error);
+      if (!isTransient(error, true)) following.fail(error);
       else if (!following.ended) await pause.wait(error.retryAfter);
     }
   }
-  pause.mended();
+  pause.restored();
   unlist();
 }
 
@@ -31,10 +31,10 @@ export async function follow(following, link) {
 async function look(following, link, pause) {
   const { conversationId, updatedAt } = following;
   const { items } = await link.requests.json("GET", `api/conversations${query({ limit: 20 })}`);
-  pause.mended();
+  pause.restored();
   pause.reset();
   const listed = items.find(({ id }) => id === conversationId)?.updated_at ?? updatedAt;
-  // While an answer is read here, no other one begins. Its end will show at the next look.
+  // While an answer is read here, no other one can begin. Its end will show at the next look.
   if ((updatedAt !== null && listed === updatedAt) || link.reading(conversationId).length) return;
   const conversation = await link.requests.json("GET", conversationPath(following));
   if (following.ended || link.reading(conversationId).length) return;
@@ -45,12 +45,13 @@ async function look(following, link, pause) {
   else if (message) following.push(endedAnswer(message));
 }
 
-/** An answer that had ended before it was seen: its whole text as one `reset`, then `done`. */
-function endedAnswer({ id: message_id, conversation_id, content, finish_reason, token_count, inference_time_ms }) {
+/** An answer that had ended before it was seen: all that was said as one `reset`, then `done`. */
+function endedAnswer({ id: message_id, conversation_id, content, reasoning, tool_calls, ...message }) {
   const answer = new Answer(conversation_id);
   const common = { generation_id: null, conversation_id };
-  answer.take({ ...common, type: "reset", seq: 0, reset: true, content });
-  const end = { message_id, finish_reason, token_count, inference_time_ms };
+  answer.take({ ...common, type: "reset", seq: 0, reset: true, content, reasoning, tool_calls });
+  const { finish_reason, token_count, inference_time_ms, usage } = message;
+  const end = { message_id, finish_reason, token_count, inference_time_ms, usage };
   answer.take({ ...common, type: "done", seq: 1, done: true, ...end });
   return answer;
 }

@@ -2,7 +2,7 @@ import { Feed } from "./feed.js";
 
 /** An async iterable of the answers that begin elsewhere in a conversation. `leave()` ends it. */
 export class Following extends Feed {
-  #known = null; // the ids of the messages that were seen
+  #known = null; // the ids of the messages seen so far; null before the first look
 
   /** Made by ChatClient. @param {string} conversationId @param {any} conversation */
   constructor(conversationId, conversation) {
@@ -12,7 +12,7 @@ export class Following extends Feed {
     if (conversation) this.#known = new Set(conversation.messages.map(({ id }) => id));
   }
 
-  /** The caller has read this answer by another way. @param {any} done its last event */
+  /** The caller has read this answer in another way. @param {any} done its last event */
   knows(done) {
     if (done?.message_id) this.#known?.add(done.message_id);
   }

@@ -5,13 +5,13 @@ import { Status } from "./status.js";
 import { Transport } from "./transport.js";
 import { Wakes } from "./wakes.js";
 
-/** The connection to the service, shared by all answers and followings of a client; and the list of these. */
+/** The connection to the service, shared by all answers and followings of a client. It keeps the list of them. */
 export class Link {
   #feeds = new Set();
   #closing = new AbortController();
 
   /**
-   * @param {URL | string} baseUrl where `api/` lies
+   * @param {URL | string} baseUrl where `api/` is
    * @param {import("./token.js").Token} token
    * @param {(type: string, detail: string) => void} emit
    */

@@ -1,4 +1,4 @@
-import { ChatError, broken, foreign, isPassing, refusal, signedOut } from "./errors.js";
+import { ChatError, broken, foreign, isTransient, refusal, signedOut } from "./errors.js";
 import { REQUEST_MS } from "./times.js";
 
 /** HTTP requests to the service. When it refuses the token, a request is sent once more with a new one. */
@@ -8,9 +8,9 @@ export class Requests {
   #status;
 
   /**
-   * @param {URL} base where `api/` lies
+   * @param {URL} base where `api/` is
    * @param {import("./token.js").Token} token
-   * @param {import("./status.js").Status} status learns whether the user is signed in
+   * @param {import("./status.js").Status} status set when the user is signed in or out
    */
   constructor(base, token, status) {
     this.#base = base;
@@ -78,7 +78,7 @@ export class Requests {
       token = await this.#token.get();
     } catch (cause) {
       const error = new ChatError("token_unavailable", "There is no token. Sign in again.", { cause });
-      this.#status.isSignedOut = !isPassing(error, true);
+      this.#status.isSignedOut = !isTransient(error, true);
       throw error;
     }
     // Something that a header can't carry is no token. Perhaps more than the token was pasted.

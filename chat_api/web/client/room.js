@@ -2,9 +2,9 @@ import { Answer } from "./answer.js";
 import { REFUSED } from "./closes.js";
 
 /**
- * One conversation on a WebSocket: its answers that are read, and who follows it.
+ * One conversation on a WebSocket: the answers that are read in it, and its followings.
  *
- * The server has one subscription for each conversation and socket. All guests of a room share it. A command's
+ * The server has one subscription for each conversation and socket. All users of a room share it. A command's
  * acknowledgement comes before the events that the command causes.
  */
 export class Room {
@@ -15,7 +15,7 @@ export class Room {
   #followings = new Set();
   #give = null;
   #held = []; // events that may belong to a question that isn't acknowledged yet
-  #guests = 0;
+  #users = 0;
 
   /**
    * @param {string} id the conversation's
@@ -35,7 +35,7 @@ export class Room {
 
   /** Read an answer to its end. Returns false if it can't be read here: the subscription is past its place. */
   async read(answer, onBegun) {
-    this.#guests++;
+    this.#users++;
     try {
       if (answer.lastEventId === null) {
         const { kind, body, key } = answer.question;
@@ -62,7 +62,7 @@ export class Room {
    * `give` hands an answer to all followings and starts reading it.
    */
   async follow(following, look, give) {
-    this.#guests++;
+    this.#users++;
     this.#followings.add(following);
     this.#give = give;
     try {
@@ -92,7 +92,7 @@ export class Room {
   }
 
   #exit() {
-    if (--this.#guests === 0) this.#socket.leave(this);
+    if (--this.#users === 0) this.#socket.leave(this);
   }
 
   /** Subscribe, once: a second subscription would replace the first, whose unsent events would be lost. */
@@ -124,7 +124,7 @@ export class Room {
       this.#held.push(event); // it may be the answer to that question
       return null;
     }
-    if (event.type !== "start") return null; // its answer was left
+    if (event.type !== "start") return null; // the caller has left its answer
     let answer = reading.find(({ generationId }) => generationId === event.generation_id);
     if (!answer && this.#followings.size) {
       answer = new Answer(this.id);

@@ -48,17 +48,17 @@ export class Socket {
     this.#unlisten = link.wakes.on((changed) => (changed || this.#isDoubtful) && this.#probe());
   }
 
-  /** See Room. */
+  /** Read an answer to its end, in its conversation's room. Resolves to false if it can't be read there. */
   read(answer, onBegun) {
     return this.#room(answer.conversationId).read(answer, onBegun);
   }
 
-  /** See Room. */
+  /** Give `following` the answers that begin in its conversation, as its room does. */
   follow(following, look, give) {
     return this.#room(following.conversationId).follow(following, look, give);
   }
 
-  /** See Room. */
+  /** Deliver the events that a conversation's room holds back. */
   flush(conversationId) {
     this.#rooms.get(conversationId)?.flush();
   }
@@ -69,7 +69,7 @@ export class Socket {
     return room;
   }
 
-  /** Nobody uses this room any more. */
+  /** Give up a room that nobody uses any more. */
   leave(room) {
     this.#rooms.delete(room.id);
     if (room.isJoined && this.code === null) this.#say({ type: "unsubscribe", ref: 0, conversation_id: room.id });
@@ -106,7 +106,7 @@ export class Socket {
 
   #hear(frame) {
     this.#heardAt = Date.now();
-    if ("seq" in frame) this.#rooms.get(frame.conversation_id)?.deliver(frame); // without a room, everybody has left
+    if ("seq" in frame) this.#rooms.get(frame.conversation_id)?.deliver(frame); // no room: nobody reads it any more
     else if (frame.type === "ready") this.#admitted();
     else this.#answered(frame);
   }
@@ -125,7 +125,7 @@ export class Socket {
       this.#say({ type: "auth", token });
       this.#token = token;
     } catch {
-      // the server closes this socket when the old token has expired; opening the next one asks again
+      // the server closes this socket when the old token expires; the next socket asks for a token again
     }
   }
 

@@ -1,9 +1,9 @@
-/** How the connection is: "online", "reconnecting", "offline" or "signed-out". */
+/** The connection's status: "online", "reconnecting", "offline" or "signed-out". */
 export class Status {
   #emit;
   #value = "online";
   #isSignedOut = false;
-  #troubled = new Set();
+  #disconnected = new Set();
 
   /** @param {(value: string) => void} emit called with each new status @param {AbortSignal} signal stops listening */
   constructor(emit, signal) {
@@ -17,14 +17,14 @@ export class Status {
   }
 
   /** @param {object} who has lost its connection, for example an answer's Pause */
-  troubled(who) {
-    this.#troubled.add(who);
+  disconnected(who) {
+    this.#disconnected.add(who);
     this.#update();
   }
 
   /** @param {object} who has its connection back */
-  mended(who) {
-    this.#troubled.delete(who);
+  restored(who) {
+    this.#disconnected.delete(who);
     this.#update();
   }
 
@@ -36,7 +36,7 @@ export class Status {
 
   #update() {
     let value = "online";
-    if (this.#troubled.size) value = "reconnecting";
+    if (this.#disconnected.size) value = "reconnecting";
     if (globalThis.navigator?.onLine === false) value = "offline";
     if (this.#isSignedOut) value = "signed-out";
     if (value === this.#value) return;

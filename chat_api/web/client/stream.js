@@ -5,14 +5,14 @@ import { ChatError, broken, foreign } from "./errors.js";
 import { EventParser } from "./event-parser.js";
 import { DOUBTFUL_MS, SILENCE_MS } from "./times.js";
 
-/** Read one connection to its end: it asks the question, or continues after the last event. */
+/** Read over one connection until it ends. It asks the question, or continues after the last event. */
 export async function readStream(answer, link, pause) {
   const attempt = new Attempt(answer.signal, link);
   try {
     const response = await openStream(answer, link, attempt.signal);
     if (response.status === 204) return answer.miss();
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw foreign(response);
-    pause.mended();
+    pause.restored();
     const reader = response.body.getReader();
     const decoder = new TextDecoder(); // keeps the bytes of a character that is split between chunks
     const parser = new EventParser();
@@ -44,7 +44,7 @@ function openStream(answer, link, signal) {
 function asEvent({ id, data }, conversationId) {
   const place = id.lastIndexOf(":");
   const fields = JSON.parse(data);
-  // An event of a kind that only a later service knows goes by its first name, as over the WebSocket.
+  // An event's first field names its type, also if only a later release knows it, as over the WebSocket.
   const [first] = Object.keys(fields);
   const type = first === "generation_id" ? "start" : first;
   return {
@@ -56,7 +56,7 @@ function asEvent({ id, data }, conversationId) {
   };
 }
 
-/** How long a connection may last: it is aborted when the answer ends, after silence, and when the network changes. */
+/** The life of one connection. It is aborted when the answer ends, after silence, and when the network changes. */
 class Attempt {
   #controller = new AbortController();
   #heardAt = Date.now();

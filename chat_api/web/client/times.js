@@ -1,11 +1,11 @@
-export const SILENCE_MS = 30_000; // the server sends something every 10 s: after this long, the connection is dead
+export const SILENCE_MS = 30_000; // the server sends something every 10 s, so after this long the connection is dead
 export const DOUBTFUL_MS = 12_000; // silence that is suspicious when the page comes back from sleep
 export const REQUEST_MS = 30_000; // for a request whose answer is JSON
 export const FIRST_PAUSE_MS = 500; // before the second try; doubled with each further try, and jittered
 export const LONGEST_PAUSE_MS = 15_000;
 export const POLL_MS = 2000; // between two looks for answers that began elsewhere, without a WebSocket
 export const HIDDEN_POLL_MS = 15_000; // the same while the page is hidden
-export const OPENING_MS = 5000; // a WebSocket that isn't open by then is blocked on its way
+export const OPENING_MS = 5000; // a WebSocket that isn't open by then is blocked on the way
 export const REPLY_MS = 12_000; // for a command's acknowledgement: the server limits a statement to 10 s
 export const PROBE_MS = 3000; // for the acknowledgement of a probe
 export const EARLY_MS = 60_000; // a token is renewed at most this long before it expires

@@ -1,6 +1,6 @@
 import { EARLY_MS } from "./times.js";
 
-/** The bearer token. It is fetched once and renewed once, however many requests ask for it at the same time. */
+/** The bearer token. It is fetched or renewed once, however many requests ask for it at the same time. */
 export class Token {
   #source;
   #token = null;

@@ -2,7 +2,7 @@ import { BROKEN_OFF, HUNG, ORIGIN_REFUSED, REFUSED } from "./closes.js";
 import { Socket } from "./socket.js";
 import { OPENING_MS } from "./times.js";
 
-/** The transport in use, and the WebSocket if that is the one. */
+/** The transport in use, with its WebSocket if there is one. */
 export class Transport {
   #base;
   #link;
@@ -15,7 +15,7 @@ export class Transport {
   #socket = null;
 
   /**
-   * @param {URL} base where `api/` lies
+   * @param {URL} base where `api/` is
    * @param {import("./link.js").Link} link
    * @param {(used: string) => void} emit called when the transport in use changes
    */
@@ -34,7 +34,7 @@ export class Transport {
   want(wanted) {
     this.#wanted = wanted;
     this.#unblock();
-    if (wanted === "sse") this.end(); // its readers go on with streams
+    if (wanted === "sse") this.end(); // the socket's readers go on with streams
   }
 
   /** The WebSocket, opened if there is none. Throws a ChatError. */
@@ -49,7 +49,7 @@ export class Transport {
     return this.#opening;
   }
 
-  /** See Room. */
+  /** Deliver the events that a conversation's room holds back. */
   flush(conversationId) {
     this.#socket?.flush(conversationId);
   }

@@ -1,4 +1,4 @@
-/** Tells when the page wakes up or the network comes back. Connections are checked then, and pauses end early. */
+/** Calls back when the page wakes up or the network returns. Connections are checked then, and waits end early. */
 export class Wakes {
   #calls = new Set();
 

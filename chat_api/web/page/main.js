@@ -21,7 +21,7 @@ import { toast } from "./ui/toast.js";
 
 drawIcons();
 
-// The service is where the page is, below any path.
+// The service is beside the page, below any path.
 const baseUrl = new URL(".", document.baseURI).href;
 const tokens = new Tokens(document.querySelector("meta[name=token-url]").content, baseUrl);
 const chat = new ChatClient({ baseUrl, token: (asked) => tokens.get(asked), transport: transport() });
@@ -60,7 +60,7 @@ const models = new ModelMenu(find("model-button"), chat, (tag) => {
 /** `#/` is a new conversation, `#/<id>` an existing one. */
 const idInAddress = () => /^#\/([0-9a-f-]{36})$/i.exec(location.hash)?.[1] ?? null;
 
-/** An address that names no conversation opens a new one. */
+/** Open the conversation in the address, or a new one if the address names none. */
 function openAddress() {
   const id = idInAddress();
   if (id === null && location.hash.length > 2) history.replaceState(null, "", "#/");
@@ -73,10 +73,10 @@ function open(id) {
   composer.show(id);
   thread.open(id);
   sidebar.current = id;
-  if (matchMedia("(hover: hover)").matches) composer.focus(); // elsewhere this would open a phone's keyboard
+  if (matchMedia("(hover: hover)").matches) composer.focus(); // on a phone, this would open the keyboard
 }
 
-/** Open it at once. `hashchange` comes later, and a message sent before it would go to the old conversation. */
+/** Open it at once: `hashchange` comes later, and a message sent before it would go to the old conversation. */
 function navigate(id) {
   drawer.done();
   if (id !== null && id === thread.id) return;
@@ -175,6 +175,6 @@ listenToKeys({
   help: openHelp,
 });
 
-openAddress(); // first: when the list changes, the message box is saved as a draft, so it has to show its draft by then
+openAddress(); // first: when the list changes, the message box is saved as the draft, so it must show the draft by then
 conversations.load();
 models.load();

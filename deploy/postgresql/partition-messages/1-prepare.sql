@@ -43,8 +43,8 @@ create table messages_partitioned (
 -- them.
 alter table messages_partitioned add constraint messages_partitioned_pkey primary key (id, conversation_id);
 
-create index idx_messages_partitioned_conversation_created
-on messages_partitioned (conversation_id, created_at, id);
+create index idx_messages_partitioned_conversation_position
+on messages_partitioned (conversation_id, position);
 
 select format(
     'create table messages_p%s partition of messages_partitioned for values with (modulus %s, remainder %s)',
@@ -145,14 +145,13 @@ revoke execute on function messages_follow() from public;
 -- How far the copy has come: all messages up to this one, in this order, are copied.
 create table messages_copied (
     conversation_id uuid not null,
-    created_at timestamptz not null,
-    id uuid not null,
+    position bigint not null,
     messages bigint not null,
     is_complete boolean not null
 );
 
 insert into messages_copied values
-('00000000-0000-0000-0000-000000000000', '-infinity', '00000000-0000-0000-0000-000000000000', 0, false);
+('00000000-0000-0000-0000-000000000000', 0, 0, false);
 
 commit;
 

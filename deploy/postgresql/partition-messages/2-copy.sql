@@ -34,20 +34,19 @@ begin
         with part as materialized (
             select m.*
             from messages as m
-            where (m.conversation_id, m.created_at, m.id) > (at.conversation_id, at.created_at, at.id)
-            order by m.conversation_id, m.created_at, m.id
+            where (m.conversation_id, m.position) > (at.conversation_id, at.position)
+            order by m.conversation_id, m.position
             limit batch
             for key share
         ),
         written as (
             insert into messages_partitioned select part.* from part on conflict do nothing
         )
-        select count(*), (array_agg(p.conversation_id order by n desc))[1], (array_agg(p.created_at order by n desc))[1],
-            (array_agg(p.id order by n desc))[1]
-        into copied, at.conversation_id, at.created_at, at.id
-        from (select conversation_id, created_at, id, row_number() over () as n from part) as p;
+        select count(*), (array_agg(p.conversation_id order by n desc))[1], (array_agg(p.position order by n desc))[1]
+        into copied, at.conversation_id, at.position
+        from (select conversation_id, position, row_number() over () as n from part) as p;
         exit when copied = 0;
-        update messages_copied set conversation_id = at.conversation_id, created_at = at.created_at, id = at.id,
+        update messages_copied set conversation_id = at.conversation_id, position = at.position,
             messages = messages + copied;
         commit;
         perform pg_sleep(rest);

@@ -18,11 +18,11 @@ drop trigger messages_follow_delete on messages;
 
 alter table messages rename to messages_partitioned;
 alter index messages_pkey rename to messages_partitioned_pkey;
-alter index idx_messages_conversation_created rename to idx_messages_partitioned_conversation_created;
+alter index idx_messages_conversation_position rename to idx_messages_partitioned_conversation_position;
 
 alter table messages_unpartitioned rename to messages;
 alter index messages_unpartitioned_pkey rename to messages_pkey;
-alter index idx_messages_unpartitioned_conversation_created rename to idx_messages_conversation_created;
+alter index idx_messages_unpartitioned_conversation_position rename to idx_messages_conversation_position;
 
 create trigger messages_follow_insert after insert on messages
 referencing new table as come

@@ -15,7 +15,7 @@ from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.deploy.nginx.server import Nginx
 
-# A site's name, and settings of the service: nginx in front of it.
+# Takes a site's name and the service's settings; starts the service with nginx in front of it.
 Front = Callable[..., Awaitable[Nginx]]
 
 
@@ -38,7 +38,7 @@ async def front(start: Start, settings: Settings) -> AsyncIterator[Front]:
 
 @pytest.fixture
 async def unix_front(settings: Settings) -> AsyncIterator[Front]:
-    """The same over a unix socket."""
+    """Start the service on a Unix socket, and nginx with a site in front of it."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def run(**changes: object) -> Nginx:

@@ -45,8 +45,8 @@ http {{
 class Nginx:
     """nginx with one of the sites, on ports of its own, as an operator would adapt the files.
 
-    `upstream` names the snippet; `adapted` says what stands where the files name another place. Everything
-    that is to be replaced has to be there.
+    `upstream` names the snippet. `adapted` maps places in the files to replacements. Everything that is to be
+    replaced must be in the files.
     """
 
     def __init__(self, site: str, upstream: str, adapted: Mapping[str, str]) -> None:
@@ -62,7 +62,7 @@ class Nginx:
         self.folder = Path(self._temporary.name)
         self.folder.chmod(0o755)
         self._write()
-        self._user = run_as(self.folder)  # as root it would run its workers as another user, too
+        self._user = run_as(self.folder)  # as root, nginx would run its workers as another user
         if self._user is not None:
             os.chown(self.folder, *self._user)
         await self.start()
@@ -79,25 +79,25 @@ class Nginx:
         self._process = await asyncio.create_subprocess_exec(
             *tethered(command, signal.SIGTERM, self._user),
             stdin=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # the log has it too
+            stderr=subprocess.DEVNULL,  # the log has stderr, too
         )
 
         async def listens() -> bool:
             assert self._process is not None
             assert self._process.returncode is None, self.log
-            return self.log.count("start worker processes") > before  # it has bound its ports by then
+            return self.log.count("start worker processes") > before  # by then its ports are bound
 
         await until(listens)
 
     async def stop(self) -> None:
-        """End it at once, whoever is connected."""
+        """End it at once, even if clients are connected."""
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(SECONDS):
                 assert await self._process.wait() == 0, self.log
 
     async def reload(self) -> None:
-        """Have it read its files again, and wait until the old workers take no more connections."""
+        """Make it reload its files, and wait until the old workers accept no more connections."""
         before = self.log.count("gracefully shutting down")
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
@@ -109,7 +109,7 @@ class Nginx:
 
     @property
     def log(self) -> str:
-        """What it told of itself."""
+        """nginx's error log."""
         log = self.folder / "error.log"
         return log.read_text() if log.exists() else ""
 
@@ -119,7 +119,7 @@ class Nginx:
         return f"https://localhost:{self.port}"
 
     def connect(self) -> aiohttp.ClientSession:
-        """A client that knows its certificate's authority."""
+        """A client that trusts the authority of its certificate."""
         context = ssl.create_default_context(cafile=str(AUTHORITY))
         return aiohttp.ClientSession(self.url, connector=aiohttp.TCPConnector(ssl=context))
 

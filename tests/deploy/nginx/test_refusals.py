@@ -1,4 +1,4 @@
-"""What nginx itself refuses, it refuses in the service's words."""
+"""nginx's own refusals have the service's error format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIST = "/api/conversations"
 
 
 async def refusal(response: aiohttp.ClientResponse) -> tuple[int, str]:
-    """An error of nginx's: its status and code. The form is checked."""
+    """The status and code of nginx's own error, whose format is checked."""
     assert response.headers["Server"].startswith("nginx")
     assert response.content_type == "application/json"
     assert response.headers["Access-Control-Allow-Origin"] == "*"
@@ -66,7 +66,7 @@ async def test_a_body_that_is_too_large(front: Front, user: Headers) -> None:
 
         async with http.post(LIST, headers=user | json, data=drip()) as response:
             assert await refusal(response) == (413, "body_too_large")
-        # What the service takes passes nginx too:
+        # What the service accepts, nginx lets through:
         title = b'{"title": "a"' + b" " * (262_144 - 14) + b"}"
         async with http.put(path, headers=user | json, data=title) as response:
             assert response.status == 200
@@ -83,7 +83,7 @@ async def test_a_token_may_be_as_long_as_the_service_takes_it(front: Front, auth
 
 
 async def until_refused(ask: Callable[[], Awaitable[aiohttp.ClientResponse]], most: int) -> int:
-    """How many requests are answered before nginx refuses one, as it should."""
+    """How many requests are answered before nginx refuses one."""
     for count in range(most):
         async with await ask() as response:
             if response.status != 200:
@@ -102,7 +102,9 @@ async def test_too_many_questions(front: Front, user: Headers, model: ModelServe
         assert asked >= 11
         again = await until_refused(lambda: http.post(f"{path}/regenerate", headers=user), 50)
         assert again < 11
-        # Reading is another thing.
+        # A slash at the end is no way around it.
+        assert await until_refused(lambda: http.post(f"{path}/regenerate/", headers=user), 50) < 11
+        # Reading has a limit of its own.
         async with http.get(path, headers=user) as response:
             assert len((await response.json())["messages"]) == 2 * asked
         async with http.get(f"{path}/stream", headers=user) as stream:
@@ -147,7 +149,7 @@ async def test_the_services_own_errors_pass_as_they_are(front: Front, user: Head
 
 
 class TestWhoAsks:
-    """Over a unix socket, so that the client's address isn't one that is trusted."""
+    """Over a Unix socket, so that the client's address isn't a trusted one."""
 
     async def test_the_client_is_whom_nginx_saw(self, unix_front: Front) -> None:
         nginx = await unix_front(trusted_proxies="unix")

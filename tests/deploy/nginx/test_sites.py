@@ -1,4 +1,4 @@
-"""The sites and the places where the service listens, one by one."""
+"""The nginx sites and the service's listening addresses, one by one."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_a_trace_keeps_its_id(front: Front, user: Headers) -> None:
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     traceparent = f"00-{trace_id}-00f067aa0ba902b7-01"
     async with (await front()).connect() as http:
-        for path in ("/api/conversations", "/metrics"):  # the service's answer, nginx's own
+        for path in ("/api/conversations", "/metrics"):  # the service's responses, and nginx's own
             async with http.get(path, headers={**user, "traceparent": traceparent}) as response:
                 assert response.headers["X-Trace-Id"] == trace_id
             async with http.get(path, headers={**user, "traceparent": "00-zz"}) as response:
@@ -82,7 +82,7 @@ async def test_below_a_path_of_another_site(front: Front, user: Headers, model: 
         async with http.get("/chat", allow_redirects=False) as response:
             assert response.status == 301
             assert response.headers["Location"].endswith("/chat/")
-        # The service gets the address as it was sent, escapes and all.
+        # The service gets the path as it was sent, with its escapes.
         async with http.get("/chat/api/conversations/%2e%2e%2fx", headers=user) as response:
             assert (response.status, (await response.json())["code"]) == (404, "conversation_not_found")
 
@@ -137,7 +137,7 @@ class TestSeveralWorkers:
             paths = [await open_conversation(http, user) for _ in range(8)]
             await workers[0].close()
             model.say = ["tea"]
-            # Refused connections: nothing was sent, so that a POST goes to the other one as well.
+            # Connections are refused before anything is sent, so a POST goes to the other server, too.
             for path in paths:
                 ask = http.post(f"{path}/messages", json={"content": "Hi"}, headers=user)
                 async with ask as stream:
@@ -160,7 +160,7 @@ class TestSeveralWorkers:
             ports = {"127.0.0.1:8002": f"127.0.0.1:{port}", "127.0.0.1:8003": f"127.0.0.1:{client.port}"}
             async with Nginx("own-host", "workers", ports) as nginx, nginx.connect() as http:
                 answered = []
-                for _ in range(30):  # one in two goes to the broken one, until that is left out for 10 s
+                for _ in range(30):  # half of them meet the broken server, until nginx drops it for 10 s
                     async with http.request(method, "/api/conversations", headers=user) as response:
                         answered.append(response.status)
         assert set(taken) == {method}
@@ -182,12 +182,12 @@ async def test_a_rolling_restart_costs_no_request_its_answer(
         path = await open_conversation(http, user)
         before = await service.workers()
         stream = await http.post(f"{path}/messages", json={"content": "Hi"}, headers=user)
-        # One of the workers takes so long to drain. No request may wait for that.
+        # One of the workers takes long to drain. No request may wait for that.
         asyncio.get_running_loop().call_later(4, (await model.call()).finish, "tea")
         patience = aiohttp.ClientTimeout(total=3)
         service.send(signal.SIGHUP)
-        await service.told("RELOADING=1")
-        ended = asyncio.create_task(service.told("READY=1"))
+        await service.notified("RELOADING=1")
+        ended = asyncio.create_task(service.notified("READY=1"))
         statuses = []
         while not ended.done():
             async with http.get(path, headers=user, timeout=patience) as response:
@@ -200,7 +200,7 @@ async def test_a_rolling_restart_costs_no_request_its_answer(
 
 
 class TestSession:
-    """A site that knows its users by a cookie."""
+    """A site that identifies its users by a cookie."""
 
     @pytest.fixture
     async def site(self, user: Headers) -> AsyncIterator[TestServer]:

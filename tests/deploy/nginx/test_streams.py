@@ -1,4 +1,4 @@
-"""Answers behind nginx: each token passes when it is said, and no reader loses one."""
+"""Answers behind nginx: each token passes at once, and no reader loses one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_tokens_pass_one_by_one(front: Front, user: Headers, model: ModelS
 
 @asynccontextmanager
 async def curl(nginx: Nginx, path: str, *options: str) -> AsyncIterator[asyncio.StreamReader]:
-    """What curl shows of an answer over HTTP/2, as it comes."""
+    """Run curl over HTTP/2, and yield an answer as it arrives."""
     command = [program("curl"), "--silent", "--show-error", "--no-buffer", "--http2", "--noproxy", "*"]
     command += ["--cacert", str(AUTHORITY), "--write-out", "\n%{http_version} %{http_code}", *options]
     process = await asyncio.create_subprocess_exec(

@@ -1,9 +1,9 @@
 // Waiting for the network to come back.
 
-const AGAIN_MS = 3000; // if the browser says there is a network, but the service can't be reached
+const RETRY_MS = 3000; // if the browser says there is a network, but the service can't be reached
 
 /** Whether something failed because the service can't be reached. */
-export const isAway = (error) => error.code === "network_error";
+export const isUnreachable = (error) => error.code === "network_error";
 
 /**
  * Resolves when it is worth trying again, or when `signal` is aborted.
@@ -19,7 +19,7 @@ export function networkIsBack(signal) {
       listening.abort();
       resolve();
     };
-    const timer = navigator.onLine ? setTimeout(end, AGAIN_MS) : 0;
+    const timer = navigator.onLine ? setTimeout(end, RETRY_MS) : 0;
     addEventListener("online", end, { signal: listening.signal });
     signal?.addEventListener("abort", end, { signal: listening.signal });
     if (signal?.aborted) end();

@@ -1,5 +1,5 @@
-// The page's token: from the site that the page is part of, or else from the reader. It is kept in memory; a typed one
-// also in this tab's session storage. It is never in an address, in a cookie or in anything that outlives the tab.
+// The page's token: from the site that the page is part of, or else from the reader. It is kept in memory. A typed one
+// is also kept in this tab's session storage. It is never in a URL, in a cookie or in anything that outlives the tab.
 
 import { openDialog } from "../ui/dialogs.js";
 import { h } from "../ui/dom.js";
@@ -13,7 +13,7 @@ export class Tokens {
   #baseUrl;
 
   /**
-   * @param {string} url where the site gives a token, may be relative; "": the reader types one
+   * @param {string} url where the site returns a token, may be relative; "": the reader types one
    * @param {string} baseUrl
    */
   constructor(url, baseUrl) {

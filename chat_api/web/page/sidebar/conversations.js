@@ -4,7 +4,7 @@ import { Deletions, UNDO_SECONDS } from "./deletions.js";
 
 const FIRST_PAGE = 50; // what a sidebar shows at once
 const PAGE = 200;
-const UNASKED = 1000; // loaded at the start, so that favourites and a search include them
+const PRELOADED = 1000; // loaded at the start, so that favourites and a search include them
 
 export class Conversations extends EventTarget {
   #chat;
@@ -46,7 +46,7 @@ export class Conversations extends EventTarget {
   /** Load the first page, then more, one page after the other. */
   async load() {
     this.#become(this.#items.size ? this.state : "loading");
-    this.#deletions.keepPromises();
+    this.#deletions.resume();
     try {
       const page = await this.#chat.conversations.list({ limit: FIRST_PAGE });
       this.#items = new Map(page.items.map((each) => [each.id, each]));
@@ -56,7 +56,7 @@ export class Conversations extends EventTarget {
       this.#become("failed", error);
       return;
     }
-    while (this.#cursor !== null && (this.#isSearched || this.#items.size < UNASKED)) {
+    while (this.#cursor !== null && (this.#isSearched || this.#items.size < PRELOADED)) {
       if (!(await this.more())) return;
     }
   }
@@ -73,7 +73,7 @@ export class Conversations extends EventTarget {
     while (this.#cursor !== null) if (!(await this.more())) return;
   }
 
-  /** Load the newest ones again: something may have changed elsewhere. */
+  /** Load the newest ones again, because something may have changed elsewhere. */
   async refresh() {
     if (this.state !== "ready") return this.load();
     const known = [...this.#items.values()]; // those that arrive meanwhile aren't on the page
@@ -105,7 +105,7 @@ export class Conversations extends EventTarget {
     return conversation;
   }
 
-  /** A message was sent in it: it moves to the top, and gets the title that the service will give it. */
+  /** Note that a message was sent in it: move it to the top, with the title that the service will give it. */
   touch(id, content) {
     const conversation = this.#items.get(id);
     if (!conversation) return;
@@ -142,7 +142,7 @@ export class Conversations extends EventTarget {
     if (this.#items.delete(id)) this.#changed();
   }
 
-  /** Have other tabs load the newest ones again. */
+  /** Make other tabs load the newest ones again. */
   tellOthers() {
     this.#others.postMessage("changed");
   }

@@ -1,7 +1,7 @@
-// What the reader deleted and may still undo. It is kept in storage, because a page that is closed in the meantime
+// Deletions that the reader may still undo. They are kept in storage, because a page that is closed in the meantime
 // can't be sure that its last request arrives.
 
-import { isAway, networkIsBack } from "../reader/network.js";
+import { isUnreachable, networkIsBack } from "../reader/network.js";
 import { lasting } from "../reader/preferences.js";
 
 export const UNDO_SECONDS = 7;
@@ -20,10 +20,11 @@ export class Deletions {
   constructor(remove, changed) {
     this.#remove = remove;
     this.#changed = changed;
-    addEventListener("pagehide", () => this.#leaving.forEach((id) => this.commit(id).catch(() => {}))); // nobody is left to see it
+    // A failure isn't shown, because the page is gone.
+    addEventListener("pagehide", () => this.#leaving.forEach((id) => this.commit(id).catch(() => {})));
   }
 
-  /** Whether it is being deleted, or is deleted. */
+  /** Whether it is being deleted, or has been. */
   has(id) {
     return this.#leaving.has(id) || this.#gone.has(id);
   }
@@ -36,7 +37,7 @@ export class Deletions {
     if (this.#leaving.has(id)) this.#note(id, false);
   }
 
-  /** Delete it, as soon as there is a network. Rejects if that is refused: the conversation is shown again. */
+  /** Delete it as soon as there is a network. If that is refused, rejects and shows the conversation again. */
   async commit(id) {
     while (this.#leaving.has(id)) {
       try {
@@ -44,7 +45,7 @@ export class Deletions {
         this.#gone.add(id);
         this.#note(id, false);
       } catch (error) {
-        if (!isAway(error)) {
+        if (!isUnreachable(error)) {
           this.#note(id, false);
           throw error;
         }
@@ -53,8 +54,8 @@ export class Deletions {
     }
   }
 
-  /** Delete what an earlier page left. Young ones are skipped: another tab may still offer to undo them. */
-  keepPromises() {
+  /** Complete the deletions of earlier pages, but not recent ones: another tab may still offer to undo them. */
+  resume() {
     for (const [id, since] of Object.entries(noted())) {
       if (this.#leaving.has(id) || Date.now() - since < 2 * UNDO_SECONDS * 1000) continue;
       this.#leaving.add(id);

@@ -36,7 +36,7 @@ export class Drawer {
     (open ? hide : show).focus();
   }
 
-  /** Something was chosen in it: close it if it covers the conversation. */
+  /** Close it after a choice, if it covers the conversation. */
   done() {
     if (!this.isOver) return;
     this.#isOpen = false;

@@ -1,4 +1,4 @@
-// The list of conversations: its sections, its search, and what it says when it is empty.
+// The list of conversations: its sections, its search, and its text when it is empty.
 
 import { h } from "../ui/dom.js";
 import { ConversationRow } from "./conversation-row.js";

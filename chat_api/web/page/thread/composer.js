@@ -1,11 +1,11 @@
-// The message box. Enter sends, Shift+Enter starts a line, drafts survive a reload, and one button sends and stops.
+// The message box. Enter sends, Shift+Enter starts a new line, drafts survive a reload, one button sends and stops.
 
 import { passing } from "../reader/preferences.js";
 import { icon } from "../ui/icons.js";
 
 const LONGEST = 8000; // characters, as the service counts them
 const WARN_FROM = 7000;
-const DOUBLE_CLICK_MS = 600; // Stop replaces Send: the second click of a double click wasn't meant for it
+const DOUBLE_CLICK_MS = 600; // Stop replaces Send, but the second click of a double click isn't meant for it
 
 export class Composer {
   #form;
@@ -81,7 +81,7 @@ export class Composer {
   }
 
   #key(event) {
-    // On a phone Enter starts a line: Shift is hard to reach, and there is a button to send.
+    // On a phone, Enter starts a new line: Shift is hard to reach, and there is a button to send.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || isOnPhone()) return;
     event.preventDefault();
     if (this.#state === "ready") this.#send();

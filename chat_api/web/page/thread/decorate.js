@@ -4,7 +4,7 @@
 import { h } from "../ui/dom.js";
 import { frameCode } from "./code.js";
 
-/** Add them. @param {DocumentFragment} fragment */
+/** Make these additions. @param {DocumentFragment} fragment */
 export function decorate(fragment) {
   fragment.querySelectorAll("pre > code").forEach(frameCode);
   fragment.querySelectorAll("table").forEach(frameTable);
@@ -26,7 +26,7 @@ const NAMED = /(?:https?:\/\/|^)(?:[^\s/?#@]*@)?([\p{L}\p{N}_-]+(?:\.[\p{L}\p{N}
  */
 function showHost(link) {
   const url = new URL(link.href);
-  const host = url.hostname || url.pathname.split("@").at(-1); // of a mail address
+  const host = url.hostname || url.pathname.split("@").at(-1); // a mail address has no hostname
   const text = link.textContent.normalize("NFKC").replace(/\p{Default_Ignorable_Code_Point}/gu, "").trim();
   const named = NAMED.exec(text)?.[1];
   const isDisguised = url.username !== "" || url.password !== "" || /(?:^|\.)xn--/.test(host);

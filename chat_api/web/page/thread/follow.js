@@ -9,8 +9,8 @@ export class Follow {
   #top = 0;
 
   /**
-   * @param {HTMLElement} thread what scrolls
-   * @param {HTMLElement} messages what grows in it
+   * @param {HTMLElement} thread the element that scrolls
+   * @param {HTMLElement} messages the element in it that grows
    * @param {HTMLElement} button shown while the reader is elsewhere
    */
   constructor(thread, messages, button) {
@@ -20,6 +20,7 @@ export class Follow {
     new ResizeObserver(() => this.#grown()).observe(messages);
     new ResizeObserver(() => this.#grown()).observe(thread);
     button.addEventListener("click", () => this.toEnd(true));
+    messages.addEventListener("click", ({ target }) => this.#unfolding(/** @type {Element} */ (target)));
   }
 
   /** Scroll to the end and stay there. */
@@ -38,6 +39,12 @@ export class Follow {
   #grown() {
     if (this.#following) this.#thread.scrollTop = this.#thread.scrollHeight;
     this.#show();
+  }
+
+  /** What the reader unfolds stays where it is, unless it still grows. */
+  #unfolding(target) {
+    const summary = target.closest("summary");
+    if (summary && !summary.closest(".running")) this.#following = false;
   }
 
   #scrolled() {

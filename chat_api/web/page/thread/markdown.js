@@ -20,7 +20,7 @@ const marked = new Marked({
       if (HARMLESS.test(text.trim())) return text;
       return block ? asWritten(text) : lines(text);
     },
-    // h1 is the page's title, h2 says who speaks.
+    // The page's title is h1, and the speaker of a message h2.
     heading({ tokens, depth }) {
       const level = Math.min(depth + 2, 6);
       return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
@@ -32,7 +32,7 @@ const marked = new Marked({
     link({ href, tokens }) {
       return anchor(href, this.parser.parseInline(tokens));
     },
-    // Loading a picture would tell its host who reads what. So it becomes a link, which the reader may follow.
+    // Loading a picture would reveal the reader to its host. So it becomes a link, which the reader may follow.
     image({ href, text }) {
       if (PICTURE.test(href)) return `<img src="${href}" alt="${escape(text)}">`;
       return anchor(href, escape(text || href));
@@ -78,7 +78,7 @@ function orElse(make, instead) {
   try {
     return make();
   } catch (error) {
-    if (!(error instanceof RangeError)) reportError(error); // a stack overflow is the text's fault, anything else is ours
+    if (!(error instanceof RangeError)) reportError(error); // a stack overflow is due to the text, anything else is a bug
     return instead();
   }
 }

@@ -4,7 +4,9 @@ import { copyText } from "../ui/copy.js";
 import { h } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import { toast } from "../ui/toast.js";
-import { AnswerView, QuestionView } from "./message.js";
+import { AnswerView } from "./answer.js";
+import { withResults } from "./calls.js";
+import { QuestionView } from "./message.js";
 
 const DRAWN_AT_ONCE = 12; // messages: more than fit on a screen
 const SLICE_MS = 8;
@@ -67,7 +69,8 @@ export class Messages {
   /** Show these messages. Those that are shown already stay as they are. */
   show(messages) {
     if (!this.#views.length) this.#replace();
-    messages.forEach((message, place) => {
+    const shown = withResults(messages);
+    shown.forEach((message, place) => {
       const view = this.#views[place];
       const isAnswer = message.role !== "user";
       if (view && (view.id === message.id || view.id === null) && view instanceof AnswerView === isAnswer) view.fill(message);
@@ -77,7 +80,7 @@ export class Messages {
         if (isAnswer) this.#views[place].fill(message);
       }
     });
-    this.#cut(messages.length);
+    this.#cut(shown.length);
     this.#draw();
   }
 
@@ -96,26 +99,28 @@ export class Messages {
   }
 
   dropAnswer() {
-    if (this.last instanceof AnswerView) this.#cut(this.#views.length - 1);
+    if (this.#answer) this.#cut(this.#views.length - 1);
   }
 
   /** Show what went wrong with the last question, where its answer is or would be. */
-  fail(text) {
-    const answer = this.last instanceof AnswerView ? this.last : this.#add(new AnswerView(this.actions.regenerate));
-    answer.fail(text);
+  fail(text, bad = true) {
+    const answer = this.#answer ?? this.#add(new AnswerView(this.actions.regenerate));
+    answer.fail(text, bad);
   }
 
-  get last() {
-    return this.#views.at(-1);
+  /** The answer to the last question, or to the last results of tool calls; null if there is none. */
+  get #answer() {
+    const last = this.#views.at(-1);
+    return last instanceof AnswerView && !last.hasResults ? last : null;
   }
 
   get isEmpty() {
     return this.#views.length === 0;
   }
 
-  /** The last answer, which a shortcut copies. */
+  /** The last answer with a text, which a shortcut copies. */
   get lastAnswer() {
-    return this.#views.findLast((view) => view instanceof AnswerView);
+    return this.#views.findLast((view) => view instanceof AnswerView && view.text);
   }
 
   #add(view) {

@@ -1,6 +1,6 @@
 // Sends questions. Each becomes one message, however often it is sent, and its text isn't lost.
 
-import { isAway, networkIsBack } from "../reader/network.js";
+import { isUnreachable, networkIsBack } from "../reader/network.js";
 
 const TRIES = 3; // after the browser says that the network is back, which is a little early
 
@@ -28,13 +28,13 @@ export class Outbox {
   }
 
   /**
-   * Send a question; first create its conversation where there is none. Rejects with a ChatError when the
-   * conversation can't be created.
+   * Send a question. First create its conversation if there is none. Rejects with a ChatError if the conversation
+   * can't be created.
    *
    * @param {string} content
    * @param {{id: string | null, key: string, modelTag: string, signal: AbortSignal, isPast: () => boolean,
    *          created: (id: string) => void}} visit
-   *   `key` makes it one message. `signal` ends the wait for a network. `isPast`: whether the reader has left it.
+   *   `key` makes it one message. `signal` ends the wait for a network. `isPast`: whether the visit has ended.
    * @returns {Promise<import("../../client.js").Answer>}
    */
   async send(content, { id, key, modelTag, signal, isPast, created }) {
@@ -61,29 +61,29 @@ export class Outbox {
     this.#unsent = content;
   }
 
-  /** The page is left. @param {string | null} id the open conversation */
+  /** Return an unsent question, because the reader leaves the page. @param {string | null} id the open conversation */
   close(id) {
     this.#giveBack(id, this.#unsent);
   }
 
-  /** The conversation is left. @param {string | null} id */
+  /** Return an unsent question, because the reader leaves the conversation. @param {string | null} id */
   leave(id) {
-    if (!this.isCreating) this.#giveBack(id, this.#unsent); // else `send` gives it back if that fails
+    if (!this.isCreating) this.#giveBack(id, this.#unsent); // otherwise `send` returns it if creating fails
     this.#unsent = "";
     this.#creating = null;
   }
 
-  /** Create a conversation. Offline, this waits for a network. */
+  /** Create a conversation. If the browser is offline, wait for a network. */
   async #create(modelTag, signal) {
     this.#creating = signal;
     try {
       for (let tries = 0; ; tries--) {
-        const wasOnline = navigator.onLine; // the network may be back before the request that it lacked has failed
+        const wasOnline = navigator.onLine; // the network may return before a request sent without it has failed
         try {
           return await this.#conversations.create(modelTag);
         } catch (error) {
           if (!wasOnline || !navigator.onLine) tries = TRIES;
-          if (!isAway(error) || signal.aborted || tries <= 0) throw error;
+          if (!isUnreachable(error) || signal.aborted || tries <= 0) throw error;
           if (wasOnline || !navigator.onLine) await networkIsBack(signal);
           if (signal.aborted) throw error;
         }

@@ -1,4 +1,5 @@
-// Reading answers: those to this tab's questions, and those that other tabs ask for.
+// Reading answers: those to this tab's questions, and those to questions from other tabs. What an event of an unknown
+// kind means, only a later release knows: it is passed over.
 
 import { toast } from "../ui/toast.js";
 
@@ -6,7 +7,7 @@ import { toast } from "../ui/toast.js";
  * Show an answer's events in its view, until it ends.
  *
  * @param {import("../../client.js").Answer} answer
- * @param {import("./message.js").AnswerView} view
+ * @param {import("./answer.js").AnswerView} view
  * @param {(event: any) => void} started
  * @returns {Promise<{failure: string, error: any}>} `failure`: the model's, or "". `error`: of reading, or null.
  */
@@ -16,10 +17,9 @@ export async function readInto(answer, view, started) {
   try {
     for await (const event of answer) {
       if (event.type === "start") started(event);
-      else if (event.type === "token") view.append(event.token);
-      else if (event.type === "reset") view.reset(event.content);
       else if (event.type === "error") failure = event.detail;
-      else done = event;
+      else if (event.type === "done") done = event;
+      show(event, view, answer.question !== null);
     }
   } catch (error) {
     view.finish();
@@ -28,6 +28,15 @@ export async function readInto(answer, view, started) {
   view.finish(done);
   if (failure) view.fail(failure);
   return { failure, error: null };
+}
+
+function show(event, view, isNew) {
+  if (event.type === "start") view.leaveOut(event.history?.left_out ?? 0);
+  else if (event.type === "token") view.append(event.token);
+  else if (event.type === "reasoning") view.think(event.reasoning, isNew);
+  else if (event.type === "tool_call") view.call(event.tool_call);
+  else if (event.type === "reset") view.reset(event);
+  else if (event.type === "status") view.tell(event.status);
 }
 
 /** Answers that other tabs and devices begin in the open conversation. */

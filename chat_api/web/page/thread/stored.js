@@ -1,6 +1,7 @@
 // The open conversation as the service stores it, or why it can't be shown.
 
 import { announce } from "../ui/announcer.js";
+import { lack } from "./endings.js";
 
 export class Stored {
   #conversations;
@@ -22,12 +23,17 @@ export class Stored {
     if (known) this.show(known);
   }
 
+  /** Show its messages, and why its last question has no answer. */
   show(conversation) {
     this.#known.set(conversation.id, conversation);
     this.#conversations.put(conversation);
     const { messages, generation } = conversation;
     const asked = messages.findIndex(({ id }) => id === generation?.user_message_id);
-    this.#messages.show(asked < 0 ? messages : messages.slice(0, asked + 1)); // the old answer goes when the new one comes
+    // The old answer goes when the new one comes. An answer whose tool calls have results goes on with the new one.
+    const isOver = asked >= 0 && messages.at(-1).role !== "tool";
+    this.#messages.show(isOver ? messages.slice(0, asked + 1) : messages);
+    const why = lack(conversation);
+    if (why) this.#messages.fail(why.text, why.bad);
   }
 
   /** Show why it can't be shown. @param {any} error @param {() => void} again what "Try again" does */
@@ -38,7 +44,7 @@ export class Stored {
     announce(error.message);
   }
 
-  /** It no longer exists. */
+  /** Remove a conversation that no longer exists. */
   forget(id) {
     this.#known.delete(id);
     this.#conversations.forget(id);

@@ -61,12 +61,12 @@ export class Thread extends EventTarget {
     return this.#visit.stop();
   }
 
-  /** Something that the page shows has changed. */
+  /** Announce a change of something that the page shows. */
   changed() {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** The new conversation has its id. */
+  /** Announce the new conversation's id. */
   created(id) {
     this.dispatchEvent(new CustomEvent("created", { detail: id }));
   }

@@ -25,12 +25,12 @@ export class Turn {
     this.#changed();
   }
 
-  /** The answer begins. @param {string} id its conversation */
+  /** Note that the answer begins: stop it if that was asked for meanwhile. @param {string} id its conversation */
   answering(id) {
     if (this.isStopping) this.#stopNow(id);
   }
 
-  /** @param {string | null} id the conversation */
+  /** Stop the answer, now or as soon as it begins. @param {string | null} id the conversation */
   async stop(id) {
     this.isStopping = true;
     this.#changed();
@@ -44,9 +44,9 @@ export class Turn {
     this.#changed();
   }
 
-  /** The reader goes on to another conversation. */
+  /** End the turn here, because the reader opens another conversation. */
   leave() {
-    this.#answer?.leave(); // the service finishes it all the same
+    this.#answer?.leave(); // the service finishes it anyway
     this.end();
   }
 

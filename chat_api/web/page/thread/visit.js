@@ -1,7 +1,7 @@
 // A visit to a conversation, until another one is opened: loads it, sends, reads answers to their end, and stops them.
 // Results that arrive after the visit are dropped.
 
-import { isAway, networkIsBack } from "../reader/network.js";
+import { isUnreachable, networkIsBack } from "../reader/network.js";
 import { announce, announceAnswer } from "../ui/announcer.js";
 import { toast } from "../ui/toast.js";
 import { Others, readInto } from "./reading.js";
@@ -77,17 +77,14 @@ export class Visit {
     } catch (error) {
       if (this.#isPast) return;
       this.#apologise(error);
-      if (isAway(error)) await networkIsBack(this.#waiting.signal);
-      if (isAway(error) && !this.#isPast && !this.turn.isBusy) this.#thread.open(this.id);
+      if (isUnreachable(error)) await networkIsBack(this.#waiting.signal);
+      if (isUnreachable(error) && !this.#isPast && !this.turn.isBusy) this.#thread.open(this.id);
       return;
     }
     if (this.#isPast || this.turn.isBusy) return;
     this.#show(conversation);
     this.#thread.follow.toEnd();
     this.#goOn(conversation);
-    if (!conversation.generation && conversation.messages.at(-1)?.role === "user") {
-      this.#messages.fail("There is no answer to this yet.");
-    }
     this.#others.watch(this.id, conversation);
   }
 
@@ -121,7 +118,7 @@ export class Visit {
       refused(error);
       return;
     }
-    if (this.#isPast) return; // the service answers it all the same
+    if (this.#isPast) return; // the service answers it anyway
     this.#others.watch(this.id);
     await this.#read(answer, view, { question, refused });
   }
@@ -171,7 +168,7 @@ export class Visit {
   }
 
   async #join(answer) {
-    if (this.turn.isBusy) return; // a question of ours was sent and will be refused: then this answer is shown
+    if (this.turn.isBusy) return; // this tab's question will be refused, and then this answer is shown
     const conversation = await this.#chat.conversations.get(this.id);
     if (this.#isPast || this.turn.isBusy) return;
     this.#show(conversation);

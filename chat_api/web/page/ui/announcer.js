@@ -1,4 +1,4 @@
-// What a screen reader announces: that an answer begins, then the whole answer. Not each token.
+// What a screen reader announces: that an answer begins, and then the whole answer, but not each token.
 
 import { find } from "./dom.js";
 
@@ -7,7 +7,7 @@ const READ_WHOLE = 600; // characters; for a longer answer, only its length is a
 /** @param {string} text */
 export function announce(text) {
   const place = find("announcer");
-  place.textContent = ""; // so that the same words twice are a change, too
+  place.textContent = ""; // so that the same text twice counts as a change
   requestAnimationFrame(() => (place.textContent = text));
 }
 

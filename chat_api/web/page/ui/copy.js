@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-/** Copy text. Without a secure origin there is no clipboard API: then a selection is copied. */
+/** Copy text. Without a secure origin there is no clipboard API, so a selection is copied instead. */
 export async function copyText(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = h("textarea", { class: "hidden", "aria-hidden": "true" });

@@ -1,0 +1,132 @@
+"""What a model is sent, and what is left out after a refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from chat_api.inference.base import Prompt, Turn
+from chat_api.inference.openai.overflow import is_overflow
+from chat_api.settings.types import NEEDED_PARAMETERS, split_names
+
+if TYPE_CHECKING:
+    from chat_api.errors import Refusal
+    from chat_api.settings import Settings
+
+OTHER_LIMIT = "max_completion_tokens"  # OpenAI's newer name for max_tokens
+LIMITS = ("max_tokens", "max_output_tokens", "max_new_tokens", "num_predict")  # what servers call it within
+_VALUE = re.compile(r"too (large|big|high)|at most|less than|greater than|maximum|exceed|range", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a model is asked.
+
+    `omit` names the parameters that are left out, and `max_tokens_field` is the name of the limit. `add` is
+    added to every request, and replaces what is sent otherwise. `with_thinking` and `without_thinking` are
+    added where the prompt asks for it. `think_tags`: whether `<think>` at the beginning of the text begins
+    the model's thinking. `context_tokens` is the size of the model's context, if known.
+    """
+
+    omit: frozenset[str] = frozenset()
+    max_tokens_field: str = "max_tokens"
+    add: Mapping[str, Any] = field(default_factory=dict)
+    with_thinking: Mapping[str, Any] = field(default_factory=dict)
+    without_thinking: Mapping[str, Any] = field(default_factory=dict)
+    think_tags: bool = True
+    context_tokens: int | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Profile:
+        """The profile that the settings give every model."""
+        return cls(
+            omit=frozenset(split_names(settings.inference_omit)),
+            max_tokens_field=settings.inference_max_tokens_field,
+            add=orjson.loads(settings.inference_add),
+            think_tags=settings.inference_think_tags == "on",
+            context_tokens=settings.inference_context_tokens or None,
+        )
+
+
+class Adapted(NamedTuple):
+    """A profile after `parameter` was refused. `lasts`: whether it is for the model, not for one answer."""
+
+    profile: Profile
+    parameter: str
+    lasts: bool = True
+
+
+def payload(model: str, prompt: Prompt, profile: Profile) -> dict[str, Any]:
+    """The body of a request."""
+    options = prompt.options
+    system = [Turn("system", prompt.system)] if prompt.system else []
+    sent: dict[str, Any] = {
+        "model": model,
+        "messages": [_message(turn) for turn in (*system, *prompt.turns)],
+        "temperature": options.temperature,
+        profile.max_tokens_field: options.max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if options.top_k is not None:  # not part of OpenAI's own API, which refuses unknown fields
+        sent["top_k"] = options.top_k
+    if prompt.tools is not None:
+        sent["tools"] = orjson.Fragment(prompt.tools)
+        if prompt.tool_choice is not None:
+            sent["tool_choice"] = orjson.Fragment(prompt.tool_choice)
+    sent |= profile.add
+    if prompt.thinking_mode is not None:
+        sent |= profile.with_thinking if prompt.thinking_mode else profile.without_thinking
+    return {name: value for name, value in sent.items() if name not in profile.omit}
+
+
+def adapt(profile: Profile, sent: Mapping[str, Any], refusal: Refusal) -> Adapted | None:
+    """The profile without the parameter that a refusal names; None if it names none that can be left out.
+
+    `max_tokens` is renamed first. A value that is out of range says nothing about the next answer's.
+    """
+    if refusal.status not in (400, 422) or is_overflow(refusal):
+        return None  # an overflow names max_tokens too
+    name = _named(sent, refusal)
+    if name is None:
+        return None
+    is_value = _VALUE.search(refusal.message) is not None
+    if name == profile.max_tokens_field == "max_tokens" and not is_value and OTHER_LIMIT not in sent:
+        return Adapted(replace(profile, max_tokens_field=OTHER_LIMIT), name)
+    return Adapted(replace(profile, omit=profile.omit | {name}), name, lasts=not is_value)
+
+
+def _named(sent: Mapping[str, Any], refusal: Refusal) -> str | None:
+    """The parameter that a refusal names: as such, or first in its message; in whatever spelling."""
+    optional = {_spelt(name): name for name in sent if name not in NEEDED_PARAMETERS}
+    limit = next((name for name in (*LIMITS, OTHER_LIMIT) if name in sent), None)
+    names = {**({_spelt(alias): limit for alias in LIMITS} if limit else {}), **optional}
+    if "stream_options" in sent:
+        names["includeusage"] = "stream_options"
+    words = re.findall(r"[\w-]+", refusal.param or refusal.message)
+    return next((names[word] for each in words if (word := _spelt(each)) in names), None)
+
+
+def _spelt(name: str) -> str:
+    """A name without what differs between snake_case, camelCase and words with hyphens."""
+    return re.sub(r"[_-]", "", name).lower()
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": call.call_id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in turn.tool_calls
+        ]
+    if turn.tool_call_id is not None:
+        message["tool_call_id"] = turn.tool_call_id
+    return message

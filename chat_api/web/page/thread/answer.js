@@ -1,0 +1,178 @@
+// An answer on the page: the model's thinking, its text as Markdown, its tool calls, and how it ended.
+
+import { shortName } from "../reader/model-name.js";
+import { h, iconButton } from "../ui/dom.js";
+import { CallsView } from "./calls.js";
+import { ending } from "./endings.js";
+import { renderText } from "./markdown.js";
+import { MessageView } from "./message.js";
+import { StreamingText } from "./streaming.js";
+import { ThinkingView } from "./thinking.js";
+
+const LONGEST_STATUS = 80; // characters
+
+export class AnswerView extends MessageView {
+  #leftOut;
+  #status;
+  #thinking;
+  #calls;
+  #copy = iconButton("copy", "Copy the answer", () => {}, { "data-copy": "message", hidden: true });
+  #meta = h("span", { class: "meta" });
+  #text = "";
+  #stream = null;
+  #drawn = true;
+
+  /** @param {() => void} again called by "Regenerate" and "Try again" */
+  constructor(again) {
+    const body = h("div", { class: "prose" });
+    const leftOut = h("p", { class: "left-out", hidden: true });
+    const status = h("p", { class: "status", dir: "auto", hidden: true });
+    const thinking = new ThinkingView();
+    const calls = new CallsView();
+    super("answer", "The answer", leftOut, thinking.element, status, body, calls.element);
+    this.#leftOut = leftOut;
+    this.#status = status;
+    this.#thinking = thinking;
+    this.#calls = calls;
+    this.body = body;
+    this.again = again;
+    this.foot.append(
+      this.#copy,
+      iconButton("retry", "Regenerate the answer", () => this.again(), { class: "icon-button regenerate" }),
+      this.#meta,
+    );
+  }
+
+  get text() {
+    return this.#stream?.text ?? this.#text;
+  }
+
+  /** The text as it is shown, without Markdown's marks. */
+  get words() {
+    return this.body.innerText;
+  }
+
+  /** Whether its tool calls have results: what comes next is another answer, and doesn't replace this one. */
+  get hasResults() {
+    return this.#calls.hasResults;
+  }
+
+  /** Take over a stored message. `draw` draws it later, because drawing hundreds at once would take too long. */
+  fill(message) {
+    this.id = message.id;
+    this.#describe(message);
+    this.#thinking.set(message.reasoning ?? "");
+    this.#calls.set(message.tool_calls ?? [], message.results);
+    if (message.content !== this.text) {
+      this.#stream = null;
+      this.#text = message.content;
+      this.#drawn = false;
+      this.guess(message.content);
+    }
+    this.#copy.hidden = !this.text;
+    this.#explain(message.finish_reason, message.isPast);
+  }
+
+  draw() {
+    if (this.#drawn) return;
+    this.#drawn = true;
+    this.body.replaceChildren(renderText(this.#text));
+  }
+
+  /** Show that the answer is coming. @param {() => void} rendered called whenever something was drawn */
+  begin(rendered) {
+    this.element.classList.add("running", "waiting");
+    this.element.setAttribute("aria-busy", "true");
+    this.body.replaceChildren();
+    this.#stream = new StreamingText(this.body, rendered);
+    this.#drawn = true;
+  }
+
+  append(token) {
+    this.#said();
+    this.#thinking.pause();
+    this.#stream.append(token);
+  }
+
+  /** @param {string} piece of the model's thinking @param {boolean} isTimed see ThinkingView */
+  think(piece, isTimed) {
+    this.#thinking.append(piece, isTimed);
+    if (!this.#thinking.element.hidden) this.#said();
+  }
+
+  /** @param {any} piece of a tool call */
+  call(piece) {
+    this.#said();
+    this.#thinking.pause();
+    this.#calls.add(piece);
+  }
+
+  /** Show these words instead. */
+  reset({ content, reasoning, tool_calls }) {
+    this.#thinking.set(reasoning ?? "");
+    this.#calls.set(tool_calls ?? []);
+    this.#stream.reset(content);
+    this.#status.hidden = true;
+    this.element.classList.toggle("waiting", !content && this.#thinking.element.hidden && this.#calls.isEmpty);
+  }
+
+  /** Show what the model server does meanwhile, such as "searching". */
+  tell(status) {
+    if (typeof status !== "string" || !status.trim()) return;
+    const [first, ...rest] = status.trim().slice(0, LONGEST_STATUS);
+    this.#status.textContent = `${first.toUpperCase()}${rest.join("")}…`;
+    this.#status.hidden = false;
+  }
+
+  /** Show how many earlier messages the model doesn't know. */
+  leaveOut(count) {
+    this.#leftOut.hidden = count === 0;
+    const messages = count === 1 ? "1 earlier message was" : `${count.toLocaleString("en")} earlier messages were`;
+    this.#leftOut.textContent = `${messages} not sent to the model.`;
+  }
+
+  /** No more text will come. @param {any} [done] the last event, if it came */
+  finish(done) {
+    this.element.classList.remove("running", "waiting");
+    this.element.removeAttribute("aria-busy");
+    this.#status.hidden = true;
+    this.#thinking.pause();
+    this.#stream?.finish();
+    this.#copy.hidden = !this.text;
+    if (!done) return;
+    this.id = done.message_id;
+    this.#describe(done);
+    this.#explain(done.finish_reason);
+  }
+
+  /** Show what went wrong, with a button to try again. @param {string} text @param {boolean} [bad] */
+  fail(text, bad = true) {
+    this.notify(text, { bad, action: "Try again", act: () => this.again() });
+  }
+
+  get ending() {
+    return this.element.querySelector(".notice:not([hidden]) span")?.textContent ?? "";
+  }
+
+  #said() {
+    this.element.classList.remove("waiting");
+    if (!this.#status.hidden) this.#status.hidden = true;
+  }
+
+  #explain(reason, isPast = false) {
+    const isOnlyThought = !this.text && this.#calls.isEmpty && this.#thinking.text !== "";
+    const end = ending(reason, { isOnlyThought, isPast });
+    if (reason === "tool_calls" && !this.#calls.isOpen) this.hush();
+    else if (end?.bad) this.fail(end.text);
+    else if (end) this.notify(end.text);
+  }
+
+  #describe({ model_tag: model, token_count: tokens, inference_time_ms: milliseconds }) {
+    const known = [
+      model && model !== "default" ? shortName(model) : "",
+      tokens ? `${tokens} ${tokens === 1 ? "token" : "tokens"}` : "",
+      milliseconds ? `${milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`}` : "",
+    ];
+    this.#meta.textContent = known.filter(Boolean).join(" · ");
+  }
+}

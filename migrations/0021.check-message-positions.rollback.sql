@@ -1,0 +1,6 @@
+-- Loses nothing but the check.
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+alter table if exists messages drop constraint if exists ck_messages_position;
