@@ -111,7 +111,7 @@ class ModelServer(Scripted):
 
     async def call(self) -> Call:
         """The next request for an answer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return await self._calls.get()
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
