@@ -20,6 +20,11 @@ drop policy if exists of_user on generations;
 commit;
 
 begin;
+alter table inactive_messages disable row level security;
+drop policy if exists of_user on inactive_messages;
+commit;
+
+begin;
 alter table messages disable row level security;
 drop policy if exists of_user on messages;
 commit;
@@ -34,5 +39,8 @@ drop operator if exists === (uuid, uuid);
 
 select relname as table, relrowsecurity as wall
 from pg_class
-where relname in ('conversations', 'messages', 'generations', 'journal') and relkind = 'r' and pg_table_is_visible(oid)
+where
+    relname in ('conversations', 'messages', 'inactive_messages', 'generations', 'journal')
+    and relkind = 'r'
+    and pg_table_is_visible(oid)
 order by relname;

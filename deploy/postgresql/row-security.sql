@@ -69,6 +69,16 @@ alter table messages enable row level security;
 commit;
 
 begin;
+drop policy if exists of_user on inactive_messages;
+create policy of_user on inactive_messages using (
+    conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
+);
+comment on policy of_user on inactive_messages is
+'The messages off the active path of the conversation that the statement is about, if it is the user''s.';
+alter table inactive_messages enable row level security;
+commit;
+
+begin;
 drop policy if exists of_user on generations;
 create policy of_user on generations using (
     conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
@@ -91,5 +101,8 @@ commit;
 
 select relname as table, relrowsecurity as wall
 from pg_class
-where relname in ('conversations', 'messages', 'generations', 'journal') and relkind = 'r' and pg_table_is_visible(oid)
+where
+    relname in ('conversations', 'messages', 'inactive_messages', 'generations', 'journal')
+    and relkind = 'r'
+    and pg_table_is_visible(oid)
 order by relname;
