@@ -5,13 +5,18 @@ Their sentences are their `__doc__`, assigned, because python -OO drops docstrin
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from chat_api.bodies.fields import MAX_CONTENT_CHARACTERS, Body, MaxTokens, Temperature, Text, TopK
 from chat_api.bodies.tools import MOST_BYTES, ToolChoice, Tools
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """Tell programs of no default: one that sent it would begin the conversation each time."""
+    del schema["default"]
 
 
 class AnswerRequest(Body):
@@ -78,8 +83,7 @@ class MessageCreate(AnswerRequest):
         None,
         description="the message that this one comes after, beside what else came after that. Left out: the "
         "last one that is shown. Null: this one begins the conversation",
-        # A program that sent the default would begin the conversation each time.
-        json_schema_extra=lambda schema: schema.pop("default"),
+        json_schema_extra=_without_default,
     )
 
 
