@@ -16,7 +16,8 @@ from (
         coalesce(model_tag, 'default') as model_tag,
         is_favorited,
         created_at,
-        updated_at
+        updated_at,
+        version
     from conversations
     where
         user_id = :user_id
@@ -60,7 +61,7 @@ with created as ( -- conversations.create
                 ) as c
             ) < :max_conversations
         end
-    returning id, user_id, title, model_tag, is_favorited, created_at, updated_at
+    returning id, user_id, title, model_tag, is_favorited, created_at, updated_at, version, instructions, options
 )
 
 select cast(row_to_json(created) as text) as conversation
@@ -70,7 +71,8 @@ where (select chat_for_user(:user_id, null));
 -- name: get(id, user_id, before_id, max_rows, max_bytes)^
 -- A conversation, its messages, oldest first, and the generation that is running in it. Runs each time a page opens a
 -- conversation. Shows the newest `max_rows` messages (null: all) before the message `before_id` (null: to the newest).
--- Primary key, then idx_messages_conversation_position and uq_generations_running. No row: the conversation isn't this
+-- Primary key, then idx_messages_conversation_position and uq_generations_running; idx_inactive_messages_parent for each
+-- message that has other versions (`siblings`). No row: the conversation isn't this
 -- user's.
 -- `messages`: JSON objects with commas between them, up to and including the one that reaches `max_bytes` bytes of what
 -- was said.
@@ -87,7 +89,10 @@ with conversation as materialized ( -- conversations.get
         coalesce(model_tag, 'default') as model_tag,
         is_favorited,
         created_at,
-        updated_at
+        updated_at,
+        version,
+        instructions,
+        options
     from conversations
     where id = :id and user_id is not distinct from :user_id
 ),
@@ -96,16 +101,8 @@ with conversation as materialized ( -- conversations.get
 ends as materialized (
     select
         e.position as end_position,
-        coalesce((
-            select m.position
-            from messages as m
-            where
-                m.conversation_id = e.conversation_id
-                and m.position < e.position
-                and cast(:max_rows as integer) is not null
-            order by m.position desc
-            limit 1 offset coalesce(:max_rows, 0)
-        ), -9223372036854775808) as start_position
+        coalesce(f.position, -9223372036854775808) as start_position,
+        f.id as start_id
     from (
         select
             c.id as conversation_id,
@@ -119,6 +116,18 @@ ends as materialized (
             end as position
         from conversation as c
     ) as e
+    left join lateral (
+        select
+            m.id,
+            m.position
+        from messages as m
+        where
+            m.conversation_id = e.conversation_id
+            and m.position < e.position
+            and cast(:max_rows as integer) is not null
+        order by m.position desc
+        limit 1 offset coalesce(:max_rows, 0)
+    ) as f on true
 ),
 
 ranked as (
@@ -137,6 +146,8 @@ ranked as (
         tool_call_id,
         usage,
         position,
+        parent_position,
+        lag(id) over (order by position) as previous_id,
         coalesce(sum(
             octet_length(content)
             + coalesce(octet_length(reasoning), 0)
@@ -173,7 +184,27 @@ piece as (
             m.reasoning,
             m.tool_calls,
             m.tool_call_id,
-            m.usage
+            m.usage,
+            coalesce(m.previous_id, (select e.start_id from ends as e)) as parent_id,
+            (
+                select json_build_object(
+                    'index', count(*) filter (where v.position < m.position),
+                    'ids', json_agg(v.id order by v.position)
+                )
+                from (
+                    select
+                        id,
+                        position
+                    from inactive_messages
+                    where conversation_id = m.conversation_id and parent_position = m.parent_position
+                    union all
+                    select
+                        m.id,
+                        m.position
+                    where m.parent_position is not null
+                ) as v
+                having count(*) > 1
+            ) as siblings
     ) as o
 ),
 
@@ -267,29 +298,250 @@ left join lateral ( -- noqa: ST05
 ) as u on true
 where (select chat_for_user(:user_id, :id));
 
--- name: update(id, user_id, title, is_favorited)^
--- Renames a conversation or marks it as a favourite; a null leaves that column unchanged. Runs by hand, so rarely.
--- No row: the conversation isn't this user's. updated_at stays when only the star changes, so that a star doesn't
--- reorder the list.
-with updated as ( -- conversations.update
-    update conversations
-    set
-        title = coalesce(:title, title),
-        is_favorited = coalesce(:is_favorited, is_favorited),
-        updated_at = case when cast(:title as varchar) is null then updated_at else now() end
-    where id = :id and user_id is not distinct from :user_id
-    returning
+-- name: update(id, user_id, version, title, is_favorited, model_tag, instructions, options, active_message_id)^
+-- Changes a conversation: its title, star, model, instructions and options; a null leaves that column unchanged, and '' and
+-- '{}' remove instructions and options. `active_message_id`: makes the path through that message the active one. Runs by
+-- hand, so rarely. No row: the conversation isn't this user's. updated_at stays, so that no change reorders the list.
+-- `outcome`:
+--   updated  it was changed, and its version counts one more.
+--   changed  it has another version than `version` by now. Null: any will do.
+--   no_message  this conversation has no message `active_message_id`.
+--   running  generation_id is being written, so the path can't change.
+-- See chat_activate in sql/schema.sql.
+with conversation as materialized ( -- conversations.update
+    select
         id,
-        user_id,
-        coalesce(title, 'New conversation') as title,
-        coalesce(model_tag, 'default') as model_tag,
-        is_favorited,
-        created_at,
-        updated_at
+        version
+    from conversations
+    where id = :id and user_id is not distinct from :user_id
+    for no key update
+),
+
+verdict as materialized (
+    select
+        id,
+        case
+            when version <> cast(:version as integer) then 'changed'
+            when cast(:active_message_id as uuid) is not null then chat_activate(id, :active_message_id)
+            else 'updated'
+        end as outcome
+    from conversation
+),
+
+updated as (
+    update conversations as c
+    set
+        title = coalesce(:title, c.title),
+        is_favorited = coalesce(:is_favorited, c.is_favorited),
+        model_tag = coalesce(:model_tag, c.model_tag),
+        instructions = case when cast(:instructions as varchar) is null then c.instructions else nullif(:instructions, '') end,
+        options = case
+            when cast(:options as json) is null then c.options
+            when cast(cast(:options as json) as text) <> '{}' then :options
+        end,
+        version = c.version + 1
+    from verdict as v
+    where c.id = v.id and v.outcome = 'updated'
+    returning
+        c.id,
+        c.user_id,
+        coalesce(c.title, 'New conversation') as title,
+        coalesce(c.model_tag, 'default') as model_tag,
+        c.is_favorited,
+        c.created_at,
+        c.updated_at,
+        c.version,
+        c.instructions,
+        c.options
 )
 
-select cast(row_to_json(updated) as text) as conversation
-from updated
+select
+    v.outcome,
+    cast(row_to_json(u) as text) as conversation,
+    case
+        when v.outcome = 'running'
+            then (
+                select g.id
+                from generations as g
+                where g.conversation_id = v.id and g.status = 'running'
+            )
+    end as generation_id
+from verdict as v
+left join updated as u on v.id = u.id
+where (select chat_for_user(:user_id, :id));
+
+-- name: fork(id, user_id, message_id, max_conversations)^
+-- Copies a conversation up to and including a message, on the path on which that message is, into a new conversation. Runs by
+-- hand, so rarely. Title, model, instructions and options are copied; other versions and what was used (usage) aren't.
+-- No row: the conversation isn't this user's.
+-- `outcome`:
+--   forked  `conversation` is the new one.
+--   no_message  the conversation has no message `message_id`.
+--   full  the user already has `max_conversations`, as in create.
+with recursive conversation as materialized ( -- conversations.fork
+    select
+        id,
+        title,
+        model_tag,
+        instructions,
+        options
+    from conversations
+    where id = :id and user_id is not distinct from :user_id
+),
+
+-- From the message up to the active path.
+up as (
+    select
+        m.id,
+        m.position,
+        m.parent_position
+    from conversation as c
+    inner join inactive_messages as m on c.id = m.conversation_id and m.id = :message_id
+    union all
+    select
+        m.id,
+        m.position,
+        m.parent_position
+    from up
+    inner join inactive_messages as m on m.conversation_id = :id and up.parent_position = m.position
+),
+
+-- The last message of the active path that is copied; 0: none.
+branch as materialized (
+    select m.position
+    from conversation as c
+    inner join messages as m on c.id = m.conversation_id and m.id = :message_id
+    union all
+    (
+        select parent_position as position
+        from up
+        order by position
+        limit 1
+    )
+),
+
+path as materialized (
+    select
+        m.role,
+        m.content,
+        m.token_count,
+        m.model_tag,
+        m.inference_time_ms,
+        m.created_at,
+        m.finish_reason,
+        m.reasoning,
+        m.tool_calls,
+        m.tool_call_id,
+        m.is_refused,
+        m.position
+    from branch as b
+    inner join messages as m on m.conversation_id = :id and b.position >= m.position
+    where b.position <> 0
+    union all
+    select
+        m.role,
+        m.content,
+        m.token_count,
+        m.model_tag,
+        m.inference_time_ms,
+        m.created_at,
+        m.finish_reason,
+        m.reasoning,
+        m.tool_calls,
+        m.tool_call_id,
+        m.is_refused,
+        m.position
+    from up
+    inner join inactive_messages as m on up.id = m.id and m.conversation_id = :id
+),
+
+forked as (
+    insert into conversations (user_id, title, model_tag, instructions, options)
+    select
+        :user_id,
+        c.title,
+        c.model_tag,
+        c.instructions,
+        c.options
+    from conversation as c
+    where
+        exists (select from branch)
+        and case
+            when cast(:max_conversations as integer) = 0 then true
+            else (
+                select count(*)
+                from (
+                    select
+                    from conversations
+                    where user_id = :user_id
+                    order by updated_at desc, id desc
+                    limit :max_conversations
+                ) as o
+            ) < :max_conversations
+        end
+    returning id, user_id, title, model_tag, is_favorited, created_at, updated_at, version, instructions, options
+),
+
+copied as (
+    insert into messages (
+        conversation_id,
+        id,
+        role,
+        content,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        created_at,
+        finish_reason,
+        reasoning,
+        tool_calls,
+        tool_call_id,
+        is_refused
+    )
+    select
+        f.id,
+        chat_uuid7(),
+        p.role,
+        p.content,
+        p.token_count,
+        p.model_tag,
+        p.inference_time_ms,
+        p.created_at,
+        p.finish_reason,
+        p.reasoning,
+        p.tool_calls,
+        p.tool_call_id,
+        p.is_refused
+    from forked as f
+    cross join path as p
+    order by p.position
+)
+
+select
+    case
+        when f.id is not null then 'forked'
+        when exists (select from branch) then 'full'
+        else 'no_message'
+    end as outcome,
+    (
+        select cast(row_to_json(o) as text)
+        from (
+            select
+                f.id,
+                f.user_id,
+                coalesce(f.title, 'New conversation') as title,
+                coalesce(f.model_tag, 'default') as model_tag,
+                f.is_favorited,
+                f.created_at,
+                f.updated_at,
+                f.version,
+                f.instructions,
+                f.options
+        ) as o
+        where f.id is not null
+    ) as conversation
+from conversation as c
+left join forked as f on true
 where (select chat_for_user(:user_id, :id));
 
 -- name: delete(id, user_id)^

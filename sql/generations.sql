@@ -1,6 +1,6 @@
--- name: start(conversation_id, user_id, kind, content, title, results, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
--- Starts an answer: everything that must happen before the model is called. Runs once per message sent or regenerated, or
--- results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
+-- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
+-- Starts an answer: everything that must happen before the model is called. Runs once per message sent, answer done again
+-- or continued, or results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
 -- conversation isn't this user's.
 -- `history`: [role, content, tool_calls, tool_call_id, position] of each; the position of a new question is null. Thinking
@@ -10,10 +10,17 @@
 -- [{"tool_call_id","content"}]. They are stored in the order of the calls; `result_ids` has [tool_call_id, id] of each,
 -- and `history` ends with the calls. A call without a result is left without one for good. Each message's calls are
 -- answered once (uq_generations_call_message): a repetition finds the answer that the first one began.
+-- `parent_id`, `is_root`: for the kind `send`, where the question goes: after that message, or at the beginning; neither:
+-- at the end of the active path. What stands there goes off the path, into inactive_messages.
+-- `answer_id`: for the kinds `regenerate` and `continue`, which answer is done again or goes on; null: the last one. Its place
+-- on the path is taken only when the new answer is stored.
+-- `begun`: for the kind `continue`, what the answer said so far: {"content","reasoning"}. `history` ends with it.
 -- `after_id`: what the answer comes after, the question or the last result since.
 -- `left_out`: how many earlier messages there are; 200 stands for any more.
--- `options`: what the question is asked with, as a JSON object; null: nothing but the settings. A regeneration repeats what
--- the newest answer to its question was asked with, where it gives nothing else. The row has what is asked with in the end.
+-- `options`: what the question is asked with, as a JSON object; null: nothing but the settings. All kinds but `send` repeat
+-- what the newest answer to the question was asked with, where they give nothing else; not temperature, max_tokens and top_k.
+-- The row has what is asked with in the end, and as "conversation" what is set for the conversation at this time:
+-- {"instructions","options"}.
 -- The unique index uq_generations_running refuses a second running generation. The check before it only saves the
 -- common case a write.
 -- `outcome`:
@@ -23,6 +30,9 @@
 --   running  generation_id is still running in this conversation. `has_left`: its readers on its own worker have left;
 --            `is_read_elsewhere`: lately, another worker had a reader of it.
 --   nothing  there is no question to answer again.
+--   no_message  this conversation has no message `parent_id` or `answer_id`.
+--   inactive  that message is off the active path: switch to it (conversations.update), then call again.
+--   whole    there is no answer that was cut, so none that could go on.
 --   no_calls  no call waits for its result.
 --   no_such_call  the message whose calls wait has none with the id `unknown_call_id`.
 --   limited  by the limit that `limited_by` names; a null `seconds_to_wait` means that the wait is unknown.
@@ -38,9 +48,86 @@
 with conversation as ( -- generations.start
     select
         id,
-        model_tag
+        model_tag,
+        instructions,
+        options,
+        version,
+        xmin as row_version
     from conversations
     where id = :conversation_id and user_id is not distinct from :user_id
+),
+
+-- The message that the caller names, or for `continue` the last one. Otherwise the ids are null, and no row is read.
+named as materialized (
+    select
+        m.id,
+        m.role,
+        m.position,
+        m.finish_reason,
+        m.content,
+        m.reasoning,
+        true as is_active
+    from messages as m
+    where
+        m.id = coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid))
+        and m.conversation_id = (select c.id from conversation as c)
+    union all
+    select
+        m.id,
+        m.role,
+        m.position,
+        m.finish_reason,
+        m.content,
+        m.reasoning,
+        false as is_active
+    from inactive_messages as m
+    where
+        m.id = coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid))
+        and m.conversation_id = (select c.id from conversation as c)
+    union all
+    (
+        select
+            m.id,
+            m.role,
+            m.position,
+            m.finish_reason,
+            m.content,
+            m.reasoning,
+            true as is_active
+        from messages as m
+        where
+            m.conversation_id = (select c.id from conversation as c)
+            and cast(:kind as varchar) = 'continue'
+            and cast(:answer_id as uuid) is null
+        order by m.position desc
+        limit 1
+    )
+),
+
+-- Why the message can't go there, or the answer can't be done again or go on. No row: it can.
+obstacle as materialized (
+    select o.outcome
+    from conversation as c
+    left join named as n on true
+    cross join lateral (
+        select
+            case
+                when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
+                when n.id is null then 'no_message'
+                when not n.is_active then 'inactive'
+                when
+                    cast(:kind as varchar) = 'continue'
+                    and (
+                        n.role <> 'assistant'
+                        or coalesce(n.finish_reason, 'stop') not in ('length', 'stopped', 'interrupted')
+                    )
+                    then 'whole'
+            end as outcome
+        where
+            coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid)) is not null
+            or cast(:kind as varchar) = 'continue'
+    ) as o
+    where o.outcome is not null
 ),
 
 proposed as materialized (
@@ -120,6 +207,7 @@ meant as (
         message_id,
         idempotency_key,
         position,
+        parent_position,
         status,
         error_code
     from generations
@@ -134,6 +222,7 @@ meant as (
         message_id,
         idempotency_key,
         position,
+        parent_position,
         status,
         error_code
     from generations
@@ -152,14 +241,18 @@ earlier as materialized (
         k.position,
         k.is_other_content,
         k.call_message_id,
+        k.parent_position,
         case
             when k.is_unavailable and not k.is_other_content and k.position is not null
-                then not exists (
-                    select from messages as later
-                    where
-                        later.conversation_id = k.conversation_id
-                        and later.position > k.position
-                        and later.role = 'user'
+                then (
+                    k.parent_position is not null
+                    or not exists (
+                        select from messages as later
+                        where
+                            later.conversation_id = k.conversation_id
+                            and later.position > k.position
+                            and later.role = 'user'
+                    )
                 )
                 and not exists (
                     select from generations as later
@@ -173,14 +266,19 @@ earlier as materialized (
             g.conversation_id,
             g.user_message_id,
             g.position as generation_position,
+            g.parent_position,
             g.call_message_id,
-            m.content,
+            coalesce(m.content, n.content) as content,
             m.position,
             g.status = 'failed' and g.error_code = 'inference_unavailable' and g.message_id is null as is_unavailable,
             g.kind <> cast(:kind as varchar)
-            or (cast(:kind as varchar) = 'send' and coalesce(m.content, '') <> :content)
+            or (cast(:kind as varchar) = 'send' and coalesce(m.content, n.content, '') <> :content)
             or (
                 cast(:kind as varchar) = 'results'
+                and exists (
+                    select from messages as a
+                    where a.id = g.call_message_id and a.conversation_id = g.conversation_id
+                )
                 and (
                     select array_agg(array[r.tool_call_id, r.content] order by r.tool_call_id)
                     from given as r
@@ -208,12 +306,17 @@ earlier as materialized (
                 e.call_message_id,
                 e.message_id,
                 e.position,
+                e.parent_position,
                 e.status,
                 e.error_code,
                 row_number() over (order by (e.idempotency_key = :idempotency_key) desc nulls last) as place
             from meant as e
         ) as g
         left join messages as m on g.user_message_id = m.id and g.conversation_id = m.conversation_id
+        left join inactive_messages as n -- looked up only where it isn't on the active path
+            on
+                g.conversation_id = n.conversation_id
+                and n.id = case when m.id is null then g.user_message_id end
         where g.place = 1
     ) as k
 ),
@@ -232,6 +335,7 @@ since as (
     where
         conversation_id = (select c.id from conversation as c)
         and (role = 'tool' or (role = 'user' and content <> ''))
+        and position <= coalesce((select n.position from named as n), 9223372036854775807)
         and cast(:kind as varchar) <> 'send'
         and not exists (
             select from earlier as e
@@ -240,8 +344,9 @@ since as (
     window newest_first as (order by position desc rows between unbounded preceding and current row)
 ),
 
--- What to answer: the new message, else the user's last one. Empty messages, which an adopted conversation may hold, are
--- skipped, because no model accepts them. `after_position`: null for what is new. `results`: how many were stored since.
+-- What to answer: the new message, else the user's last one before the answer that is named. Empty messages, which an adopted conversation may hold, are
+-- skipped, because no model accepts them. `after_position`: null for what is new. `last_position`: of what the model is sent
+-- from before; null: all. `results`: how many were stored since.
 question as materialized (
     select
         chat_uuid7() as id,
@@ -249,10 +354,12 @@ question as materialized (
         cast(null as bigint) as position,
         cast(null as uuid) as after_id,
         cast(null as bigint) as after_position,
+        (select n.position from named as n) as last_position,
         0 as results
     from conversation
     where
         cast(:kind as varchar) = 'send'
+        and not exists (select from obstacle)
         and not exists (
             select from earlier as e
             where e.is_untried
@@ -264,6 +371,15 @@ question as materialized (
         e.position,
         coalesce(r.id, e.user_message_id) as after_id,
         coalesce(r.position, e.position) as after_position,
+        coalesce(
+            (
+                select n.position
+                from named as n
+                where n.is_active and cast(:kind as varchar) = 'continue'
+            ),
+            r.position,
+            e.position
+        ) as last_position,
         coalesce(r.results, 0) as results
     from earlier as e
     left join lateral (
@@ -272,7 +388,11 @@ question as materialized (
             position,
             count(*) over () as results
         from messages
-        where conversation_id = :conversation_id and role = 'tool' and position > e.position
+        where
+            conversation_id = :conversation_id
+            and role = 'tool'
+            and position > e.position
+            and position <= coalesce(e.parent_position, 9223372036854775807)
         order by position desc
         limit 1
     ) as r on cast(:kind as varchar) <> 'send'
@@ -283,14 +403,19 @@ question as materialized (
             m.id,
             m.content,
             m.position,
-            case when cast(:kind as varchar) = 'regenerate' then m.after_id end as after_id,
-            case when cast(:kind as varchar) = 'regenerate' then m.after_position end as after_position,
+            case when cast(:kind as varchar) <> 'results' then m.after_id end as after_id,
+            case when cast(:kind as varchar) <> 'results' then m.after_position end as after_position,
+            case
+                when cast(:kind as varchar) = 'continue' then (select n.position from named as n)
+                when cast(:kind as varchar) = 'regenerate' then m.after_position
+            end as last_position,
             m.results
         from since as m
         where
             m.role = 'user'
+            and not exists (select from obstacle)
             and (
-                cast(:kind as varchar) = 'regenerate'
+                cast(:kind as varchar) <> 'results'
                 or (
                     exists (
                         select from called as d
@@ -308,25 +433,38 @@ question as materialized (
 asked_with as materialized (
     select
         case
-            when cast(:kind as varchar) = 'send' then cast(:options as json)
+            when cast(:kind as varchar) = 'send' and s.options is null then cast(:options as json)
             else cast(nullif(
                 coalesce((
                     select
                         cast(g.options as jsonb)
                         - case when cast(:kind as varchar) = 'results' then 'tool_choice' else '' end
-                    from (
-                        select
-                            user_message_id,
-                            options
+                        - cast('{temperature,max_tokens,top_k,conversation}' as text [])
+                    from question as q
+                    cross join lateral (
+                        select options
                         from generations
-                        where conversation_id = :conversation_id
+                        where conversation_id = :conversation_id and user_message_id = q.id
                         order by position desc
                         limit 1
                     ) as g
-                    inner join question as q on g.user_message_id = q.id
-                ), '{}') || coalesce(cast(:options as jsonb), '{}'), '{}'
+                    where cast(:kind as varchar) <> 'send'
+                ), '{}') || coalesce(cast(:options as jsonb), '{}') || coalesce(s.options, '{}'), '{}'
             ) as json)
         end as options
+    from (
+        select
+            case
+                when instructions is not null or options is not null
+                    then jsonb_build_object(
+                        'conversation',
+                        jsonb_strip_nulls(jsonb_build_object(
+                            'instructions', instructions, 'options', cast(options as jsonb)
+                        ))
+                    )
+            end as options
+        from conversation
+    ) as s
 ),
 
 running as (
@@ -361,7 +499,8 @@ verdict as materialized (
 -- The update changes nothing. It only returns the generation that won, which this snapshot can't see.
 entered as (
     insert into generations as g (
-        id, conversation_id, kind, user_message_id, call_message_id, idempotency_key, worker_id, holder_id, options
+        id, conversation_id, kind, user_message_id, call_message_id, idempotency_key, worker_id, holder_id, options,
+        parent_position
     )
     select
         p.id,
@@ -372,7 +511,10 @@ entered as (
         :idempotency_key,
         :worker_id,
         case when :max_running > 0 then cast(:user_id as uuid) end,
-        w.options
+        w.options,
+        case
+            when cast(:kind as varchar) = 'continue' or cast(:answer_id as uuid) is not null then q.after_position
+        end
     from conversation as c
     cross join proposed as p
     cross join question as q
@@ -440,16 +582,92 @@ started as (
     from renewed
 ),
 
+-- What stands where the question goes leaves the active path. For other sends, no row is read.
+leaving as (
+    delete from messages as m
+    using started as s
+    where
+        m.conversation_id = s.conversation_id
+        and m.position > case
+            when cast(:is_root as boolean) then -9223372036854775808
+            when cast(:parent_id as uuid) is not null then (select n.position from named as n)
+        end
+        and cast(:kind as varchar) = 'send'
+        and not exists (select from renewed)
+    returning
+        m.id,
+        m.conversation_id,
+        m.role,
+        m.content,
+        m.token_count,
+        m.model_tag,
+        m.inference_time_ms,
+        m.created_at,
+        m.finish_reason,
+        m.position,
+        m.reasoning,
+        m.tool_calls,
+        m.tool_call_id,
+        m.usage,
+        m.is_refused,
+        m.parent_position
+),
+
+set_aside as (
+    insert into inactive_messages (
+        id,
+        conversation_id,
+        role,
+        content,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        created_at,
+        finish_reason,
+        position,
+        reasoning,
+        tool_calls,
+        tool_call_id,
+        usage,
+        is_refused,
+        parent_position
+    )
+    select
+        l.id,
+        l.conversation_id,
+        l.role,
+        l.content,
+        l.token_count,
+        l.model_tag,
+        l.inference_time_ms,
+        l.created_at,
+        l.finish_reason,
+        l.position,
+        l.reasoning,
+        l.tool_calls,
+        l.tool_call_id,
+        l.usage,
+        l.is_refused,
+        coalesce(
+            l.parent_position,
+            lag(l.position) over (order by l.position),
+            (select n.position from named as n),
+            0
+        )
+    from leaving as l
+),
+
 -- clock_timestamp(), not now(): this statement may have waited until the previous answer was stored. For the same
 -- reason position, a default, is taken here: after that wait.
 asked as (
-    insert into messages (id, conversation_id, role, content, created_at)
+    insert into messages (id, conversation_id, role, content, created_at, parent_position)
     select
         q.id,
         c.id,
         'user',
         q.content,
-        clock_timestamp()
+        clock_timestamp(),
+        case when exists (select from leaving) then coalesce((select n.position from named as n), 0) end
     from started as s
     inner join question as q on s.user_message_id = q.id
     cross join conversation as c
@@ -487,8 +705,20 @@ touched as (
                 )
                 then :title
             else title
+        end,
+        -- Another statement has changed the path, or stored what would have to leave it: refused, then repeated.
+        version = case
+            when
+                conversations.version <> c.version
+                or (
+                    (cast(:parent_id as uuid) is not null or cast(:is_root as boolean))
+                    and conversations.xmin <> c.row_version
+                )
+                then -1
+            else conversations.version
         end
     from started
+    cross join conversation as c
     where conversations.id = started.conversation_id
 ),
 
@@ -536,12 +766,17 @@ recent as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position <= coalesce(q.after_position, 9223372036854775807)
+                and position <= coalesce(q.last_position, 9223372036854775807)
+                and not (q.position is null and cast(:is_root as boolean))
                 and (content <> '' or tool_calls is not null or role = 'tool')
                 and (is_refused is not true or position between q.position and coalesce(q.after_position, q.position))
             order by position desc
             -- A message of calls comes before each group of results.
-            limit cast(:max_messages as integer) + case when q.position is null then 0 else 1 end + 2 * q.results
+            limit
+                cast(:max_messages as integer)
+                + case when q.position is null then 0 else 1 end
+                + case when cast(:kind as varchar) = 'continue' then 1 else 0 end
+                + 2 * q.results
         ) as stored
     ) as m
 ),
@@ -615,6 +850,13 @@ select
     case when s.id is not null then (select cast(h.messages as text) from history as h) end as history, -- read only then
     case when s.id is not null then (select l.messages from left_out as l) end as left_out,
     case when s.id is not null then (select cast(w.options as text) from asked_with as w) end as options,
+    case
+        when s.id is not null and cast(:kind as varchar) = 'continue'
+            then (
+                select cast(json_build_object('content', b.content, 'reasoning', b.reasoning) as text)
+                from named as b
+            )
+    end as begun,
     coalesce(s.id, case when not e.is_untried then e.id end, n.id, r.id) as generation_id,
     s.after_id,
     coalesce(s.call_message_id, e.call_message_id) as call_message_id,
@@ -630,7 +872,9 @@ select
         when n.call_message_id = d.id then 'existed'
         when u.id is not null then 'no_such_call'
         when cast(:kind as varchar) = 'results' and not coalesce(d.is_waiting, false) then 'no_calls'
+        when o.outcome = 'no_message' then o.outcome
         when n.id is not null or r.id is not null then 'running'
+        when o.outcome is not null then o.outcome
         when v.limited_by = 'crowded' then 'crowded'
         when v.limited_by is not null then 'limited'
         when e.is_untried then 'crowded'
@@ -648,6 +892,7 @@ from conversation as c
 left join earlier as e on true
 left join called as d on true
 left join unknown as u on true
+left join obstacle as o on true
 left join entered as n on true
 left join begun as s on true
 left join running as r on true
@@ -656,8 +901,9 @@ where (select chat_for_user(:user_id, :conversation_id));
 
 -- name: finish(generation_id, after_id, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, notify)^
 -- Ends an answer: everything that must happen after the model has finished. Runs once per generation. Stores what was
--- said: text, thinking and tool calls (nothing at all makes no message). Only then deletes the answers that a successful
--- regeneration replaces. Only a running generation of this worker is ended, so the statement can be repeated until its
+-- said: text, thinking and tool calls (nothing at all makes no message). What a successful regeneration replaces, and what
+-- stands below it, goes off the active path, into inactive_messages. So does what an answer replaces that went on. A
+-- regeneration of a certain answer (generations.parent_position) that failed is itself stored off the path. Only a running generation of this worker is ended, so the statement can be repeated until its
 -- commit is confirmed. A null `reasoning` or `tool_calls`: there was none. `is_refused`: the model server refused what was
 -- asked itself: the question, or the results.
 -- `after_id`: as start returned it; a regeneration replaces what came after it.
@@ -677,7 +923,7 @@ with conversation as ( -- generations.finish
         coalesce(c.xmin <> seen.xmin, false) as is_late
     from conversations as c
     inner join generations as g on c.id = g.conversation_id
-    left join conversations as seen on seen.id = case when g.kind = 'regenerate' then g.conversation_id end
+    left join conversations as seen on seen.id = case when g.kind in ('regenerate', 'continue') then g.conversation_id end
     where g.id = :generation_id
     for no key update of c
 ),
@@ -707,7 +953,140 @@ ended as (
         and not c.is_late
         and g.worker_id = :worker_id
         and g.status = 'running'
-    returning g.id, g.conversation_id, g.kind, g.user_message_id, g.status, g.finish_reason, g.message_id
+    returning
+        g.id,
+        g.conversation_id,
+        g.kind,
+        g.user_message_id,
+        g.status,
+        g.finish_reason,
+        g.message_id,
+        g.parent_position,
+        g.kind = 'regenerate'
+        and g.parent_position is not null
+        and g.status not in ('completed', 'stopped')
+        and exists (
+            select from messages as other
+            where other.conversation_id = g.conversation_id and other.position > g.parent_position
+        ) as is_beside
+),
+
+-- The question of a successful regeneration; the position of what its answer comes after, and whether that was refused.
+question as materialized (
+    select
+        q.id,
+        q.conversation_id,
+        case when q.id = cast(:after_id as uuid) then q.position else r.position end as position,
+        case when q.id = cast(:after_id as uuid) then q.is_refused else r.is_refused end as is_refused
+    from ended as e
+    inner join messages as q on e.user_message_id = q.id and e.conversation_id = q.conversation_id
+    left join messages as r on q.conversation_id = r.conversation_id and r.id = nullif(cast(:after_id as uuid), q.id)
+    where
+        e.message_id is not null
+        and (e.kind = 'continue' or (e.kind = 'regenerate' and e.status in ('completed', 'stopped')))
+),
+
+-- What stands below the old answer goes with it: the results of its tool calls, later questions.
+replaced as (
+    delete from messages as old
+    using question as q
+    where old.conversation_id = q.conversation_id and old.position > q.position
+    returning
+        old.id,
+        old.conversation_id,
+        old.role,
+        old.content,
+        old.token_count,
+        old.model_tag,
+        old.inference_time_ms,
+        old.created_at,
+        old.finish_reason,
+        old.position,
+        old.reasoning,
+        old.tool_calls,
+        old.tool_call_id,
+        old.usage,
+        old.is_refused,
+        old.parent_position
+),
+
+set_aside as (
+    insert into inactive_messages (
+        id,
+        conversation_id,
+        role,
+        content,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        created_at,
+        finish_reason,
+        position,
+        reasoning,
+        tool_calls,
+        tool_call_id,
+        usage,
+        is_refused,
+        parent_position
+    )
+    select
+        r.id,
+        r.conversation_id,
+        r.role,
+        r.content,
+        r.token_count,
+        r.model_tag,
+        r.inference_time_ms,
+        r.created_at,
+        r.finish_reason,
+        r.position,
+        r.reasoning,
+        r.tool_calls,
+        r.tool_call_id,
+        r.usage,
+        r.is_refused,
+        coalesce(
+            r.parent_position,
+            lag(r.position) over (order by r.position),
+            (select q.position from question as q)
+        )
+    from replaced as r
+    union all
+    select
+        e.message_id,
+        e.conversation_id,
+        'assistant',
+        :content,
+        :token_count,
+        :model_tag,
+        :inference_time_ms,
+        now(),
+        :finish_reason,
+        nextval('chat_position'),
+        :reasoning,
+        :tool_calls,
+        null,
+        :usage,
+        null,
+        e.parent_position
+    from ended as e
+    where e.message_id is not null and e.is_beside
+),
+
+-- The answer beside which a failed one is stored has a version from now on.
+versioned as (
+    update messages as m
+    set parent_position = e.parent_position
+    from ended as e
+    where
+        e.is_beside
+        and e.message_id is not null
+        and m.conversation_id = e.conversation_id
+        and m.position = (
+            select min(first.position)
+            from messages as first
+            where first.conversation_id = e.conversation_id and first.position > e.parent_position
+        )
 ),
 
 answered as (
@@ -722,7 +1101,8 @@ answered as (
         token_count,
         model_tag,
         inference_time_ms,
-        finish_reason
+        finish_reason,
+        parent_position
     )
     select
         message_id,
@@ -735,33 +1115,10 @@ answered as (
         :token_count,
         :model_tag,
         :inference_time_ms,
-        :finish_reason
+        :finish_reason,
+        case when exists (select from replaced) then (select q.position from question as q) end
     from ended
-    where message_id is not null
-),
-
--- The question of a successful regeneration; the position of what its answer comes after, and whether that was refused.
-question as materialized (
-    select
-        q.id,
-        q.conversation_id,
-        case when q.id = cast(:after_id as uuid) then q.position else r.position end as position,
-        case when q.id = cast(:after_id as uuid) then q.is_refused else r.is_refused end as is_refused
-    from ended as e
-    inner join messages as q on e.user_message_id = q.id and e.conversation_id = q.conversation_id
-    left join messages as r on q.conversation_id = r.conversation_id and r.id = nullif(cast(:after_id as uuid), q.id)
-    where e.kind = 'regenerate' and e.status in ('completed', 'stopped') and e.message_id is not null
-),
-
--- The results of the old answer's tool calls go with it.
-replaced as (
-    delete from messages as old
-    using question as q
-    where
-        old.conversation_id = q.conversation_id
-        and old.role in ('assistant', 'tool')
-        and old.position > q.position
-    returning old.id, old.conversation_id
+    where message_id is not null and not is_beside
 ),
 
 -- What the answer comes after: the question, or all results of the same calls.
@@ -818,10 +1175,22 @@ marked as (
 -- replaced, the conversation is null and no generation is read.
 repointed as (
     update generations
-    set message_id = (select message_id from ended)
+    set
+        message_id = (select e.message_id from ended as e),
+        own_message_id = coalesce(own_message_id, message_id)
     where
-        conversation_id = (select distinct conversation_id from replaced)
-        and message_id in (select id from replaced)
+        conversation_id = (select distinct r.conversation_id from replaced as r)
+        and message_id in (
+            select r.id
+            from (
+                select
+                    id,
+                    min(position) filter (where role = 'user') over () as next_position,
+                    position
+                from replaced
+            ) as r
+            where r.next_position is null or r.position < r.next_position
+        )
     returning id
 ),
 
@@ -883,7 +1252,21 @@ from (
     where id = :generation_id and not exists (select from ended)
     for share -- reads what another connection has just committed, which this snapshot doesn't contain
 ) as s
-left join messages as m on s.message_id = m.id and s.conversation_id = m.conversation_id;
+left join lateral (
+    select
+        content,
+        reasoning,
+        tool_calls
+    from messages
+    where id = s.message_id and conversation_id = s.conversation_id
+    union all
+    select
+        content,
+        reasoning,
+        tool_calls
+    from inactive_messages
+    where id = s.message_id and conversation_id = s.conversation_id
+) as m on true;
 
 -- name: bring_in(generation_id, conversation_id, kind, question_id, question, results, call_message_id, after_id, idempotency_key, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, last_seq, notify)^
 -- Brings in what a worker still holds of an answer where the database has less. Two cases: interrupt_orphans ended the
@@ -894,6 +1277,8 @@ left join messages as m on s.message_id = m.id and s.conversation_id = m.convers
 -- `is_late`: something else was stored at this very moment, so call again. `is_ended`: it was brought in. False: there
 -- is nothing to bring in, because the generation has another end, its question was stored again by a retry with the
 -- same key, or a later regeneration has replaced it.
+-- What the answer comes after may have left the active path meanwhile, or the answer was to one that more was said after:
+-- then it is stored off the path, in inactive_messages.
 -- `results`: as JSON, in their order: [{"id","tool_call_id","content"}], or null. They are stored again if they were lost.
 -- `call_message_id`, `after_id`: as start returned them.
 -- `notify`: as in start. Primary keys; idx_messages_conversation_position. No row: the conversation is gone.
@@ -915,7 +1300,10 @@ conversation as materialized (
 -- Every statement that stores something in a conversation makes a new version of its row. If this one waited for such a
 -- statement, it doesn't see what that one stored.
 fits as (
-    select c.id
+    select
+        c.id,
+        g.parent_position,
+        g.position as generation_position
     from conversation as c
     inner join seen as s on c.version = s.version
     left join generations as g on c.id = g.conversation_id and g.id = :generation_id
@@ -961,6 +1349,10 @@ asked as (
             select from messages as m
             where m.id = :question_id and m.conversation_id = fits.id
         )
+        and not exists (
+            select from inactive_messages as m
+            where m.id = :question_id and m.conversation_id = fits.id
+        )
     returning id, conversation_id, position
 ),
 
@@ -975,6 +1367,12 @@ asked_or_stored as materialized (
         m.position
     from fits as f
     inner join messages as m on f.id = m.conversation_id and m.id = :question_id
+    union all
+    select
+        m.conversation_id,
+        m.position
+    from fits as f
+    inner join inactive_messages as m on f.id = m.conversation_id and m.id = :question_id
 ),
 
 resulted as (
@@ -993,14 +1391,31 @@ resulted as (
             select from messages as m
             where m.id = cast(r.value ->> 'id' as uuid) and m.conversation_id = q.conversation_id
         )
+        and not exists (
+            select from inactive_messages as m
+            where m.id = cast(r.value ->> 'id' as uuid) and m.conversation_id = q.conversation_id
+        )
     order by r.place
     returning id, position
 ),
 
--- The question, or the result that the answer comes after; and what comes next, if the conversation went on.
+-- The question, or the result that the answer comes after; and what comes next, if the conversation went on. `is_aside`: the
+-- answer doesn't belong on the active path.
 question as materialized (
     select
         q.position,
+        q.is_inactive
+        or exists (
+            select from messages as other
+            where
+                other.conversation_id = q.conversation_id
+                and other.position > q.parent_position
+                and case
+                    when cast(:status as varchar) in ('completed', 'stopped') or cast(:kind as varchar) = 'continue'
+                        then other.role = 'user' and other.position < q.generation_position
+                    else true
+                end
+        ) as is_aside,
         (
             select min(later.position)
             from messages as later
@@ -1012,6 +1427,12 @@ question as materialized (
     from (
         select
             o.conversation_id,
+            (select f.parent_position from fits as f) as parent_position,
+            (select f.generation_position from fits as f) as generation_position,
+            exists (
+                select from inactive_messages as a
+                where a.id = :after_id and a.conversation_id = o.conversation_id
+            ) as is_inactive,
             coalesce(
                 (
                     select r.position
@@ -1025,6 +1446,11 @@ question as materialized (
                         r.id = :after_id
                         and r.conversation_id = o.conversation_id
                         and cast(:after_id as uuid) <> :question_id
+                ),
+                (
+                    select r.position
+                    from inactive_messages as r
+                    where r.id = :after_id and r.conversation_id = o.conversation_id
                 ),
                 o.position
             ) as position
@@ -1083,7 +1509,47 @@ shorter as (
     delete from messages as m
     using ended as e
     where m.id = e.message_id and m.conversation_id = e.conversation_id and m.finish_reason = 'interrupted'
-    returning m.id, m.created_at, m.position
+    returning m.id, m.created_at, m.position, m.parent_position
+),
+
+shorter_aside as (
+    delete from inactive_messages as m
+    using ended as e
+    where m.id = e.message_id and m.conversation_id = e.conversation_id and m.finish_reason = 'interrupted'
+    returning m.id, m.created_at, m.position, m.parent_position
+),
+
+-- As in finish, up to the next question.
+replaced as (
+    delete from messages as old
+    using ended as e, question as q
+    where
+        e.kind in ('regenerate', 'continue')
+        and (e.kind = 'continue' or e.status in ('completed', 'stopped'))
+        and e.message_id is not null
+        and not q.is_aside
+        and old.conversation_id = e.conversation_id
+        and old.id <> e.message_id
+        and old.role in ('assistant', 'tool')
+        and old.position > q.position
+        and (q.next_position is null or old.position < q.next_position)
+    returning
+        old.id,
+        old.conversation_id,
+        old.role,
+        old.content,
+        old.token_count,
+        old.model_tag,
+        old.inference_time_ms,
+        old.created_at,
+        old.finish_reason,
+        old.position,
+        old.reasoning,
+        old.tool_calls,
+        old.tool_call_id,
+        old.usage,
+        old.is_refused,
+        old.parent_position
 ),
 
 answered as (
@@ -1100,7 +1566,8 @@ answered as (
         inference_time_ms,
         created_at,
         finish_reason,
-        position
+        position,
+        parent_position
     )
     select
         e.message_id,
@@ -1119,35 +1586,120 @@ answered as (
             when s.id is not null then s.position
             when q.next_position is not null then q.next_position - 1
             else nextval('chat_position')
-        end
+        end,
+        case when exists (select from replaced) then q.position else s.parent_position end
     from ended as e
     cross join question as q
     left join shorter as s on e.message_id = s.id
     where
         e.message_id is not null
+        and not exists (select from shorter_aside)
         and (
             s.id is not null
-            or not exists (
-                select from messages as m
-                where m.id = e.message_id and m.conversation_id = e.conversation_id
+            or (
+                not q.is_aside
+                and not exists (
+                    select from messages as m
+                    where m.id = e.message_id and m.conversation_id = e.conversation_id
+                )
             )
         )
 ),
 
--- As in finish, up to the next question.
-replaced as (
-    delete from messages as old
-    using ended as e, question as q
+set_aside as (
+    insert into inactive_messages (
+        id,
+        conversation_id,
+        role,
+        content,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        created_at,
+        finish_reason,
+        position,
+        reasoning,
+        tool_calls,
+        tool_call_id,
+        usage,
+        is_refused,
+        parent_position
+    )
+    select
+        r.id,
+        r.conversation_id,
+        r.role,
+        r.content,
+        r.token_count,
+        r.model_tag,
+        r.inference_time_ms,
+        r.created_at,
+        r.finish_reason,
+        r.position,
+        r.reasoning,
+        r.tool_calls,
+        r.tool_call_id,
+        r.usage,
+        r.is_refused,
+        coalesce(
+            r.parent_position,
+            lag(r.position) over (order by r.position),
+            (select q.position from question as q)
+        )
+    from replaced as r
+    union all
+    select
+        e.message_id,
+        e.conversation_id,
+        'assistant',
+        :content,
+        :token_count,
+        :model_tag,
+        :inference_time_ms,
+        coalesce(s.created_at, now()),
+        :finish_reason,
+        coalesce(s.position, nextval('chat_position')),
+        :reasoning,
+        :tool_calls,
+        null,
+        :usage,
+        null,
+        coalesce(s.parent_position, q.position)
+    from ended as e
+    cross join question as q
+    left join shorter_aside as s on e.message_id = s.id
     where
-        e.kind = 'regenerate'
-        and e.status in ('completed', 'stopped')
-        and e.message_id is not null
-        and old.conversation_id = e.conversation_id
-        and old.id <> e.message_id
-        and old.role in ('assistant', 'tool')
-        and old.position > q.position
-        and (q.next_position is null or old.position < q.next_position)
-    returning old.id, old.conversation_id
+        e.message_id is not null
+        and not exists (select from shorter)
+        and (
+            s.id is not null
+            or (
+                q.is_aside
+                and not exists (
+                    select from inactive_messages as m
+                    where m.id = e.message_id and m.conversation_id = e.conversation_id
+                )
+            )
+        )
+),
+
+versioned as (
+    update messages as m
+    set parent_position = q.position
+    from ended as e, question as q
+    where
+        e.message_id is not null
+        and q.is_aside
+        and m.conversation_id = e.conversation_id
+        and m.position = (
+            select min(first.position)
+            from messages as first
+            where first.conversation_id = e.conversation_id and first.position > q.position
+        )
+        and exists (
+            select from messages as parent
+            where parent.conversation_id = e.conversation_id and parent.position = q.position
+        )
 ),
 
 answer as (
@@ -1193,10 +1745,12 @@ marked as (
 
 repointed as (
     update generations
-    set message_id = (select message_id from ended)
+    set
+        message_id = (select e.message_id from ended as e),
+        own_message_id = coalesce(own_message_id, message_id)
     where
-        conversation_id = (select distinct conversation_id from replaced)
-        and message_id in (select id from replaced)
+        conversation_id = (select distinct r.conversation_id from replaced as r)
+        and message_id in (select r.id from replaced as r)
     returning id
 ),
 

@@ -154,7 +154,31 @@ select
     s.slices
 from wanted as w
 left join asked as g on w.id = g.id
-left join messages as m on g.message_id = m.id and g.conversation_id = m.conversation_id
+left join lateral (
+    select
+        id,
+        finish_reason,
+        content,
+        reasoning,
+        tool_calls,
+        token_count,
+        inference_time_ms,
+        usage
+    from messages
+    where id = g.message_id and conversation_id = g.conversation_id
+    union all
+    select
+        id,
+        finish_reason,
+        content,
+        reasoning,
+        tool_calls,
+        token_count,
+        inference_time_ms,
+        usage
+    from inactive_messages
+    where id = g.message_id and conversation_id = g.conversation_id
+) as m on true
 cross join
     lateral (
         select

@@ -133,7 +133,20 @@ ended as (
     from orphans as o
     left join spoken as s on o.id = s.id
     where g.id = o.id and g.status = 'running'
-    returning g.id, g.conversation_id, g.message_id, g.token_count, s.content, s.reasoning, s.tool_calls
+    returning
+        g.id,
+        g.conversation_id,
+        g.message_id,
+        g.token_count,
+        s.content,
+        s.reasoning,
+        s.tool_calls,
+        g.parent_position,
+        g.parent_position is not null
+        and exists (
+            select from messages as other
+            where other.conversation_id = g.conversation_id and other.position > g.parent_position
+        ) as is_beside
 ),
 
 answered as (
@@ -152,7 +165,56 @@ answered as (
         'interrupted'
     from ended as e
     inner join conversations as c on e.conversation_id = c.id
-    where e.message_id is not null
+    where e.message_id is not null and not e.is_beside
+),
+
+-- As in generations.finish: what is left of doing a certain answer again, or of going on with it, is another version.
+beside as (
+    insert into inactive_messages (
+        id,
+        conversation_id,
+        role,
+        content,
+        reasoning,
+        tool_calls,
+        token_count,
+        model_tag,
+        finish_reason,
+        created_at,
+        position,
+        parent_position
+    )
+    select
+        e.message_id,
+        e.conversation_id,
+        'assistant',
+        coalesce(e.content, ''),
+        nullif(e.reasoning, ''),
+        e.tool_calls,
+        e.token_count,
+        c.model_tag,
+        'interrupted',
+        now(),
+        nextval('chat_position'),
+        e.parent_position
+    from ended as e
+    inner join conversations as c on e.conversation_id = c.id
+    where e.message_id is not null and e.is_beside
+),
+
+versioned as (
+    update messages as m
+    set parent_position = e.parent_position
+    from ended as e
+    where
+        e.is_beside
+        and e.message_id is not null
+        and m.conversation_id = e.conversation_id
+        and m.position = (
+            select min(first.position)
+            from messages as first
+            where first.conversation_id = e.conversation_id and first.position > e.parent_position
+        )
 ),
 
 touched as (

@@ -19,6 +19,9 @@ with ranked as ( -- messages.piece
         tool_call_id,
         usage,
         position,
+        parent_position,
+        lag(id) over (order by position) as previous_id,
+        row_number() over (order by position) as place,
         coalesce(sum(
             octet_length(content)
             + coalesce(octet_length(reasoning), 0)
@@ -58,7 +61,37 @@ piece as (
                 m.reasoning,
                 m.tool_calls,
                 m.tool_call_id,
-                m.usage
+                m.usage,
+                coalesce(
+                    m.previous_id,
+                    case
+                        when m.place = 1
+                            then (
+                                select p.id
+                                from messages as p
+                                where p.conversation_id = m.conversation_id and p.position = :after_position
+                            )
+                    end
+                ) as parent_id,
+                (
+                    select json_build_object(
+                        'index', count(*) filter (where v.position < m.position),
+                        'ids', json_agg(v.id order by v.position)
+                    )
+                    from (
+                        select
+                            id,
+                            position
+                        from inactive_messages
+                        where conversation_id = m.conversation_id and parent_position = m.parent_position
+                        union all
+                        select
+                            m.id,
+                            m.position
+                        where m.parent_position is not null
+                    ) as v
+                    having count(*) > 1
+                ) as siblings
         ) as o
 )
 
@@ -71,50 +104,188 @@ where last_position is not null and (select chat_for_user(:user_id, :conversatio
 
 -- name: exchange(generation_id)^
 -- A finished generation's question and answer, for a caller that asked for no stream. Runs once per such request.
--- Three primary keys. `answer` is null where nothing was kept; `error_code` says why.
-select -- messages.exchange
+-- Primary keys; idx_messages_conversation_position for the question's parent. `answer` is null where nothing was kept;
+-- `error_code` says why.
+with generation as materialized ( -- messages.exchange
+    select
+        conversation_id,
+        user_message_id,
+        message_id,
+        error_code
+    from generations
+    where id = :generation_id
+),
+
+-- Off the active path, if somebody has switched meanwhile.
+said as materialized (
+    select
+        m.id,
+        m.conversation_id,
+        m.role,
+        m.content,
+        m.token_count,
+        m.model_tag,
+        m.inference_time_ms,
+        m.created_at,
+        m.finish_reason,
+        m.reasoning,
+        m.tool_calls,
+        m.tool_call_id,
+        m.usage,
+        m.position,
+        m.parent_position,
+        (
+            select p.id
+            from messages as p
+            where p.conversation_id = m.conversation_id and p.position < m.position
+            order by p.position desc
+            limit 1
+        ) as parent_id
+    from generation as g
+    inner join messages as m on g.conversation_id = m.conversation_id and m.id in (g.user_message_id, g.message_id)
+    union all
+    select
+        m.id,
+        m.conversation_id,
+        m.role,
+        m.content,
+        m.token_count,
+        m.model_tag,
+        m.inference_time_ms,
+        m.created_at,
+        m.finish_reason,
+        m.reasoning,
+        m.tool_calls,
+        m.tool_call_id,
+        m.usage,
+        m.position,
+        m.parent_position,
+        coalesce(
+            (
+                select p.id
+                from messages as p
+                where p.conversation_id = m.conversation_id and p.position = m.parent_position
+            ),
+            (
+                select p.id
+                from inactive_messages as p
+                where p.conversation_id = m.conversation_id and p.position = m.parent_position
+            )
+        ) as parent_id
+    from generation as g
+    inner join inactive_messages as m
+        on g.conversation_id = m.conversation_id and m.id in (g.user_message_id, g.message_id)
+),
+
+shown as materialized (
+    select
+        s.id,
+        cast(row_to_json(o) as text) as message
+    from said as s
+    cross join lateral ( -- noqa: ST05
+        select
+            s.id,
+            s.conversation_id,
+            s.role,
+            s.content,
+            coalesce(s.token_count, 0) as token_count,
+            coalesce(s.model_tag, '') as model_tag,
+            coalesce(s.inference_time_ms, 0) as inference_time_ms,
+            s.created_at,
+            case when s.role = 'assistant' then coalesce(s.finish_reason, 'stop') end as finish_reason,
+            s.reasoning,
+            s.tool_calls,
+            s.tool_call_id,
+            s.usage,
+            s.parent_id,
+            (
+                select json_build_object(
+                    'index', count(*) filter (where v.position < s.position),
+                    'ids', json_agg(v.id order by v.position)
+                )
+                from (
+                    select
+                        f.id,
+                        f.position
+                    from (
+                        select
+                            id,
+                            position,
+                            parent_position
+                        from messages
+                        where
+                            conversation_id = s.conversation_id
+                            and position > coalesce(nullif(s.parent_position, 0), -9223372036854775808)
+                            and s.parent_position is not null
+                        order by position
+                        limit 1
+                    ) as f
+                    where f.parent_position = s.parent_position
+                    union all
+                    select
+                        id,
+                        position
+                    from inactive_messages
+                    where conversation_id = s.conversation_id and parent_position = s.parent_position
+                ) as v
+                having count(*) > 1
+            ) as siblings
+    ) as o
+)
+
+select
     g.error_code,
     (
-        select cast(row_to_json(m) as text)
-        from (
-            select
-                q.id,
-                q.conversation_id,
-                q.role,
-                q.content,
-                coalesce(q.token_count, 0) as token_count,
-                coalesce(q.model_tag, '') as model_tag,
-                coalesce(q.inference_time_ms, 0) as inference_time_ms,
-                q.created_at,
-                cast(null as varchar) as finish_reason,
-                q.reasoning,
-                q.tool_calls,
-                q.tool_call_id,
-                q.usage
-            from messages as q
-            where q.id = g.user_message_id and q.conversation_id = g.conversation_id
-        ) as m
+        select s.message
+        from shown as s
+        where s.id = g.user_message_id
     ) as question,
     (
-        select cast(row_to_json(m) as text)
-        from (
-            select
-                a.id,
-                a.conversation_id,
-                a.role,
-                a.content,
-                coalesce(a.token_count, 0) as token_count,
-                coalesce(a.model_tag, '') as model_tag,
-                coalesce(a.inference_time_ms, 0) as inference_time_ms,
-                a.created_at,
-                coalesce(a.finish_reason, 'stop') as finish_reason,
-                a.reasoning,
-                a.tool_calls,
-                a.tool_call_id,
-                a.usage
-            from messages as a
-            where a.id = g.message_id and a.conversation_id = g.conversation_id
-        ) as m
+        select s.message
+        from shown as s
+        where s.id = g.message_id
     ) as answer
-from generations as g
-where g.id = :generation_id and (select chat_for_everyone());
+from generation as g
+where (select chat_for_everyone());
+
+-- name: delete(conversation_id, user_id, message_id)^
+-- Takes a message back: deletes it and all that comes after it, in every version. Runs by hand, so rarely. If it was on the
+-- active path and has other versions, the newest of them takes its place. No row: the conversation isn't this user's.
+-- `outcome`:
+--   deleted  it is gone.
+--   no_message  this conversation has no such message.
+--   running  generation_id is being written, and the message is on the active path.
+-- See chat_take_back in sql/schema.sql.
+with conversation as materialized ( -- messages.delete
+    select id
+    from conversations
+    where id = :conversation_id and user_id is not distinct from :user_id
+    for no key update
+),
+
+taken_back as materialized (
+    select
+        id,
+        chat_take_back(id, :message_id) as outcome
+    from conversation
+),
+
+changed as (
+    update conversations as c
+    set version = c.version + 1
+    from taken_back as t
+    where c.id = t.id and t.outcome = 'deleted'
+)
+
+select
+    t.outcome,
+    case
+        when t.outcome = 'running'
+            then (
+                select g.id
+                from generations as g
+                where g.conversation_id = t.id and g.status = 'running'
+            )
+    end as generation_id
+from taken_back as t
+where (select chat_for_user(:user_id, :conversation_id));

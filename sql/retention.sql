@@ -98,6 +98,13 @@ select
             select due.id from idle as due
             where due.goes
         )
+    ) + (
+        select count(*)
+        from inactive_messages as m
+        where m.conversation_id in (
+            select due.id from idle as due
+            where due.goes
+        )
     ) as messages,
     count(*) filter (where not i.goes) as favourites,
     min(i.updated_at) filter (where i.goes) as oldest,

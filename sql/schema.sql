@@ -40,6 +40,10 @@ create table conversations (
     created_at timestamptz default now() not null,
     updated_at timestamptz default now() not null,
     is_favorited boolean default false not null,
+    instructions varchar(8000),
+    options json,
+    version integer default 0 not null,
+    constraint ck_conversations_version check (version >= 0),
     constraint conversations_pkey primary key (id)
 )
 with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000');
@@ -54,6 +58,15 @@ comment on column conversations.model_tag is
 'The model that the user asked for, by its name in the inference service. Null reads as the default.';
 comment on column conversations.updated_at is
 'When the last message was stored or the title changed: the order of the lists.';
+comment on column conversations.instructions is
+'What the model is told before the conversation, in place of SYSTEM_PROMPT. Null: that one.';
+comment on column conversations.options is
+'What its answers are asked with where a request says nothing: '
+'{"temperature","max_tokens","top_k","thinking_mode","force_web_search"}, each of them optional. Null: the service''s '
+'settings.';
+comment on column conversations.version is
+'Counts the changes of its settings, its title and its active path. A statement that read another path than the one it '
+'would write to sets -1, which ck_conversations_version refuses; it is then repeated.';
 
 create index idx_conversations_user_updated on conversations using btree (user_id, updated_at desc, id desc);
 
@@ -73,6 +86,7 @@ create table messages (
     tool_call_id text,
     usage json,
     is_refused boolean,
+    parent_position bigint,
     constraint ck_messages_finish_reason
         check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'tool_calls'::varchar,
             'content_filter'::varchar, 'stopped'::varchar, 'interrupted'::varchar, 'error'::varchar]::text[])),
@@ -116,6 +130,10 @@ comment on column messages.usage is
 comment on column messages.is_refused is
 'True for a question, or a tool''s result, that the model server refused: no later question takes it along. Null for '
 'all others.';
+comment on column messages.parent_position is
+'Null: it comes after the message before it, as nothing else does. Otherwise it has other versions in '
+'inactive_messages, and this is the position of the message that all of them come after; 0: they begin the '
+'conversation.';
 
 create index idx_messages_conversation_position on messages using btree (conversation_id, "position");
 
@@ -166,12 +184,15 @@ create table generations (
     left_at timestamptz,
     read_at timestamptz,
     call_message_id uuid,
+    parent_position bigint,
+    own_message_id uuid,
     constraint ck_generations_finish_reason
         check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'tool_calls'::varchar,
             'content_filter'::varchar, 'stopped'::varchar, 'interrupted'::varchar, 'error'::varchar]::text[])),
     constraint ck_generations_finished check ((status::text = 'running'::text) = (finished_at is null)),
     constraint ck_generations_kind
-        check (kind::text = any (array['send'::varchar, 'regenerate'::varchar, 'results'::varchar]::text[])),
+        check (kind::text = any (array['send'::varchar, 'regenerate'::varchar, 'results'::varchar,
+            'continue'::varchar]::text[])),
     constraint ck_generations_status
         check (status::text = any (array['running'::varchar, 'completed'::varchar, 'stopped'::varchar,
             'failed'::varchar, 'interrupted'::varchar]::text[])),
@@ -186,12 +207,14 @@ alter table only generations alter column status set statistics 1000;
 comment on table generations is
 'One run of the model for one answer: first running, then finally completed, stopped, failed or interrupted.';
 comment on column generations.kind is
-'send: answers a new message. regenerate: replaces the last answer. results: goes on from the results of tool calls.';
+'send: answers a new message. regenerate: does an answer again. results: goes on from the results of tool calls. '
+'continue: goes on with an answer that was cut.';
 comment on column generations.user_message_id is
 'The question. No foreign key: a question is deleted only with its conversation, as this row is, and a foreign key '
 'would cost a look-up here for each deleted message.';
 comment on column generations.message_id is
-'The stored answer; null while running, and when no text was kept. No foreign key: a later regeneration deletes it.';
+'The stored answer; null while running, and when no text was kept. Where a regeneration took the answer''s place, this '
+'is the regeneration''s answer, for retries. No foreign key: messages can be deleted.';
 comment on column generations.idempotency_key is
 'The Idempotency-Key of the request: a retry in the same conversation finds this row instead of starting again.';
 comment on column generations.worker_id is
@@ -213,13 +236,18 @@ comment on column generations."position" is
 comment on column generations.usage is
 'As in messages.usage; also where no message was stored.';
 comment on column generations.options is
-'What the question was asked with, for a regeneration to repeat; null: nothing but the service''s settings.';
+'What the question was asked with, for a regeneration to repeat, and what was set for the conversation at that time '
+'("conversation"); null: nothing but the service''s settings.';
 comment on column generations.left_at is
 'When the last reader on its own worker left; null while there is one, and before the first one comes.';
 comment on column generations.read_at is
 'When another worker last had a reader of it; null where none has one. Kept up to date only while it runs.';
 comment on column generations.call_message_id is
 'For results: the message whose calls they are of. No foreign key, as for message_id.';
+comment on column generations.parent_position is
+'Where a certain answer is done again or goes on: the position of the message that this one comes after.';
+comment on column generations.own_message_id is
+'The answer that this run stored, where message_id is another one. Join coalesce(own_message_id, message_id).';
 
 create index idx_generations_conversation_position on generations using btree (conversation_id, "position" desc);
 
@@ -284,24 +312,29 @@ insert into service_rights (object, privilege, columns) values
 ('allowances', 'delete', '{}'),
 ('allowances', 'select', '{}'),
 ('allowances', 'update', '{full_at}'),
+('chat_activate(uuid, uuid)', 'execute', '{}'),
 ('chat_admit(uuid,uuid,varchar,integer,json)', 'execute', '{}'),
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
 ('chat_platform_users(integer, timestamptz, uuid)', 'execute', '{}'),
 ('chat_position', 'update', '{}'),
 ('chat_sees_platform_users()', 'execute', '{}'),
+('chat_take_back(uuid, uuid)', 'execute', '{}'),
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
-('conversations', 'insert', '{user_id,title,model_tag}'),
+('conversations', 'insert', '{user_id,title,model_tag,instructions,options}'),
 ('conversations', 'select', '{}'),
-('conversations', 'update', '{title,is_favorited,updated_at}'),
+('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version}'),
 ('generations', 'delete', '{}'),
 ('generations', 'insert',
-    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id}'),
+    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position}'),
 ('generations', 'select', '{}'),
 ('generations', 'update',
-    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at}'),
+    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id}'),
+('inactive_messages', 'delete', '{}'),
+('inactive_messages', 'insert', '{}'),
+('inactive_messages', 'select', '{}'),
 ('journal', 'delete', '{}'),
 ('journal', 'insert', '{}'),
 ('journal', 'select', '{}'),
@@ -309,9 +342,9 @@ insert into service_rights (object, privilege, columns) values
 ('live_workers', 'select', '{}'),
 ('messages', 'delete', '{}'),
 ('messages', 'insert',
-    '{id,conversation_id,role,content,token_count,model_tag,inference_time_ms,created_at,finish_reason,position,reasoning,tool_calls,usage,is_refused,tool_call_id}'),
+    '{id,conversation_id,role,content,token_count,model_tag,inference_time_ms,created_at,finish_reason,position,reasoning,tool_calls,usage,is_refused,tool_call_id,parent_position}'),
 ('messages', 'select', '{}'),
-('messages', 'update', '{is_refused}'),
+('messages', 'update', '{is_refused,parent_position}'),
 ('workers', 'delete', '{}'),
 ('workers', 'insert', '{id,lease_until,lease,steady_since}'),
 ('workers', 'select', '{}'),
@@ -343,6 +376,133 @@ comment on column allowances.period is
 comment on column allowances.full_at is
 'When the whole allowance is free again if nothing more is sent; after that, the row means nothing. Each message that '
 'is let through moves it on by `every`, and none may move it further than `period` from now (GCRA).';
+
+create table inactive_messages (
+    id uuid not null,
+    conversation_id uuid not null,
+    role varchar(20) not null,
+    content text not null,
+    token_count integer,
+    model_tag varchar(100),
+    inference_time_ms integer,
+    created_at timestamptz not null,
+    finish_reason varchar(20),
+    "position" bigint not null,
+    reasoning text,
+    tool_calls json,
+    tool_call_id text,
+    usage json,
+    is_refused boolean,
+    parent_position bigint not null,
+    constraint inactive_messages_pkey primary key (id),
+    constraint inactive_messages_conversation_id_fkey
+        foreign key (conversation_id) references conversations(id) on delete cascade
+);
+
+comment on table inactive_messages is
+'What was said off the active path: other versions of questions and answers, and what was said after those. A switch '
+'moves rows between this table and messages, whose columns mean the same; ids and positions stay.';
+comment on column inactive_messages.parent_position is
+'The position of the message that it comes after, here or in messages; 0: it begins the conversation.';
+
+create index idx_inactive_messages_parent on inactive_messages using btree (conversation_id, parent_position,
+    "position");
+
+create index idx_inactive_messages_position on inactive_messages using btree (conversation_id, "position");
+
+create function chat_activate(conversation uuid, message uuid) returns varchar
+    language plpgsql
+    as $$
+declare
+    entering uuid[];
+    branch bigint;
+begin
+    if exists (select from messages where id = message and conversation_id = conversation) then
+        return 'updated';
+    end if;
+
+    -- Up to the active path, then down by the newest message each time.
+    with recursive up (id, position, parent_position) as (
+        select m.id, m.position, m.parent_position
+        from inactive_messages as m
+        where m.id = message and m.conversation_id = conversation
+        union all
+        select m.id, m.position, m.parent_position
+        from up
+        inner join inactive_messages as m on m.conversation_id = conversation and m.position = up.parent_position
+    ),
+    down (id, position) as (
+        select m.id, m.position
+        from inactive_messages as m
+        where m.id = message and m.conversation_id = conversation
+        union all
+        select n.id, n.position
+        from down
+        cross join lateral (
+            select m.id, m.position
+            from inactive_messages as m
+            where m.conversation_id = conversation and m.parent_position = down.position
+            order by m.position desc
+            limit 1
+        ) as n
+    )
+    select
+        array(select up.id from up union select down.id from down),
+        (select up.parent_position from up order by up.position limit 1)
+    into entering, branch;
+
+    if branch is null then
+        return 'no_message';
+    end if;
+    if exists (select from generations where conversation_id = conversation and status = 'running') then
+        return 'running';
+    end if;
+
+    with leaving as (
+        delete from messages as m
+        where m.conversation_id = conversation and (branch = 0 or m.position > branch)
+        returning m.*
+    )
+    insert into inactive_messages (
+        id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason,
+        position, reasoning, tool_calls, tool_call_id, usage, is_refused, parent_position
+    )
+    select
+        id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason,
+        position, reasoning, tool_calls, tool_call_id, usage, is_refused,
+        coalesce(parent_position, lag(position) over (order by position), branch)
+    from leaving;
+
+    with arriving as (
+        delete from inactive_messages as m
+        where m.id = any(entering) and m.conversation_id = conversation
+        returning m.*
+    )
+    insert into messages (
+        id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason,
+        position, reasoning, tool_calls, tool_call_id, usage, is_refused, parent_position
+    )
+    select
+        id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason,
+        position, reasoning, tool_calls, tool_call_id, usage, is_refused,
+        case
+            when exists (
+                select from inactive_messages as other
+                where
+                    other.conversation_id = conversation
+                    and other.parent_position = a.parent_position
+                    and other.id <> a.id
+            ) then a.parent_position
+        end
+    from arriving as a;
+    return 'updated';
+end
+$$;
+
+comment on function chat_activate(conversation uuid, message uuid) is
+'Makes the path through a message the active one, down to its newest end. The caller has locked the conversation''s '
+'row. Returns updated, no_message (the conversation has none with this id), or running: an answer is being written, '
+'and nothing was done.';
 
 create function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
     out limited_by varchar, out seconds_to_wait double precision) returns record
@@ -604,6 +764,100 @@ $$;
 comment on function chat_service_roles() is
 'The roles that run the service: those that may insert into workers, and the one that the setting chat.service_role '
 'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
+
+create function chat_take_back(conversation uuid, message uuid) returns varchar
+    language plpgsql
+    as $$
+declare
+    place bigint;
+    branch bigint;
+    is_active boolean;
+    gone_ids uuid[] := array[message];
+    gone_positions bigint[];
+begin
+    select m.position, m.parent_position, m.is_active
+    into place, branch, is_active
+    from (
+        select position, parent_position, true as is_active
+        from messages
+        where id = message and conversation_id = conversation
+        union all
+        select position, parent_position, false as is_active
+        from inactive_messages
+        where id = message and conversation_id = conversation
+    ) as m;
+    if place is null then
+        return 'no_message';
+    end if;
+
+    gone_positions := array[place];
+    if is_active then
+        if exists (select from generations where conversation_id = conversation and status = 'running') then
+            return 'running';
+        end if;
+        branch := coalesce(branch, (
+            select m.position
+            from messages as m
+            where m.conversation_id = conversation and m.position < place
+            order by m.position desc
+            limit 1
+        ), 0);
+        with gone as (
+            delete from messages as m
+            where m.conversation_id = conversation and m.position >= place
+            returning m.id, m.position
+        )
+        select array_agg(g.id), array_agg(g.position) into gone_ids, gone_positions from gone as g;
+    end if;
+
+    with recursive below (id, position) as (
+        select m.id, m.position
+        from inactive_messages as m
+        where m.conversation_id = conversation and m.parent_position = any(gone_positions)
+        union all
+        select m.id, m.position
+        from below
+        inner join inactive_messages as m
+            on m.conversation_id = conversation and m.parent_position = below.position
+    ),
+    gone as (
+        delete from inactive_messages as m
+        where m.conversation_id = conversation and m.id in (select message union all select b.id from below as b)
+        returning m.id
+    )
+    select gone_ids || array_agg(g.id) into gone_ids from gone as g;
+
+    delete from journal
+    where generation_id in (
+        select g.id
+        from generations as g
+        where
+            g.conversation_id = conversation
+            and (
+                g.user_message_id = any(gone_ids)
+                or g.message_id = any(gone_ids)
+                or g.own_message_id = any(gone_ids)
+            )
+    );
+
+    if is_active then
+        perform chat_activate(conversation, newest.id)
+        from (
+            select m.id
+            from inactive_messages as m
+            where m.conversation_id = conversation and m.parent_position = branch
+            order by m.position desc
+            limit 1
+        ) as newest;
+    end if;
+    return 'deleted';
+end
+$$;
+
+comment on function chat_take_back(conversation uuid, message uuid) is
+'Deletes a message and all that comes after it, in every version, with the events that late readers would get of it. '
+'If it was on the active path, its newest other version takes its place. The caller has locked the conversation''s '
+'row. Returns deleted, no_message or running, as chat_activate does.';
 
 create function chat_uuid7_at(at timestamptz) returns uuid
     language sql stable parallel safe

@@ -9,9 +9,16 @@ select -- users.count
 from conversations as c
 cross join
     lateral (
-        select count(*) as messages
-        from messages
-        where conversation_id = c.id
+        select sum(t.messages) as messages
+        from (
+            select count(*) as messages
+            from messages
+            where conversation_id = c.id
+            union all
+            select count(*) as messages
+            from inactive_messages
+            where conversation_id = c.id
+        ) as t
     ) as m
 cross join
     lateral (
@@ -77,6 +84,10 @@ select
         select count(*)
         from messages as m
         where m.conversation_id in (select b.id from batch as b)
+    ) + (
+        select count(*)
+        from inactive_messages as m
+        where m.conversation_id in (select b.id from batch as b)
     ) as messages,
     count(a.id) as generations,
     count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as notified
@@ -106,7 +117,9 @@ cross join
                 coalesce(c.model_tag, 'default') as model_tag,
                 c.is_favorited,
                 c.created_at,
-                c.updated_at
+                c.updated_at,
+                c.instructions,
+                c.options
         ) as o
         union all
         select
@@ -114,7 +127,48 @@ cross join
             m.position,
             m.id,
             cast(row_to_json(o) as text) as line
-        from messages as m
+        from (
+            -- Each with the position of the message that it comes after; 0: none.
+            select
+                id,
+                conversation_id,
+                role,
+                content,
+                token_count,
+                model_tag,
+                inference_time_ms,
+                created_at,
+                finish_reason,
+                reasoning,
+                tool_calls,
+                tool_call_id,
+                usage,
+                position,
+                coalesce(parent_position, lag(position) over (order by position), 0) as parent_position,
+                true as is_active
+            from messages
+            where conversation_id = c.id
+            union all
+            select
+                id,
+                conversation_id,
+                role,
+                content,
+                token_count,
+                model_tag,
+                inference_time_ms,
+                created_at,
+                finish_reason,
+                reasoning,
+                tool_calls,
+                tool_call_id,
+                usage,
+                position,
+                parent_position,
+                false as is_active
+            from inactive_messages
+            where conversation_id = c.id
+        ) as m
         cross join
             lateral (
                 select
@@ -131,9 +185,21 @@ cross join
                     m.reasoning,
                     m.tool_calls,
                     m.tool_call_id,
-                    m.usage
+                    m.usage,
+                    coalesce(
+                        (
+                            select p.id
+                            from messages as p
+                            where p.conversation_id = c.id and p.position = m.parent_position
+                        ),
+                        (
+                            select p.id
+                            from inactive_messages as p
+                            where p.conversation_id = c.id and p.position = m.parent_position
+                        )
+                    ) as parent_id,
+                    m.is_active
             ) as o
-        where m.conversation_id = c.id
         union all
         select
             2 as part,
@@ -149,7 +215,7 @@ cross join
                     g.conversation_id,
                     g.kind,
                     g.user_message_id,
-                    g.message_id,
+                    coalesce(g.own_message_id, g.message_id) as message_id,
                     g.idempotency_key,
                     g.status,
                     g.finish_reason,
@@ -197,9 +263,16 @@ counted as (
     left join conversations as c on l.id = c.user_id
     left join
         lateral (
-            select count(*) as messages
-            from messages
-            where conversation_id = c.id
+            select sum(t.messages) as messages
+            from (
+                select count(*) as messages
+                from messages
+                where conversation_id = c.id
+                union all
+                select count(*) as messages
+                from inactive_messages
+                where conversation_id = c.id
+            ) as t
         ) as m
         on true
     group by l.id, l.email, l.name, l.provider, l.created_at, l.last_login_at

@@ -41,6 +41,7 @@ ANYTHING: dict[str, Any] = {
 TABLES = {
     "conversations": "id",
     "messages": "id",
+    "inactive_messages": "id",
     "generations": "id",
     "journal": "generation_id, next_seq",
 }
@@ -128,8 +129,8 @@ class Chat:
         return message_id
 
     async def start(self, connection: Connection, **changes: Any) -> asyncpg.Record | None:
-        """Send a message; `kind="regenerate"` asks for another answer."""
-        regenerate = changes.get("kind") == "regenerate"
+        """Send a message; the kinds `regenerate` and `continue` ask for another answer."""
+        regenerate = changes.get("kind") in ("regenerate", "continue")
         parameters = {
             "conversation_id": self.id,
             "user_id": self.user_id,
@@ -137,6 +138,9 @@ class Chat:
             "content": None if regenerate else "hello",
             "title": "" if regenerate else "hello",
             "results": None,
+            "parent_id": None,
+            "is_root": False,
+            "answer_id": None,
             "idempotency_key": None,
             "worker_id": self.worker_id,
             "options": None,

@@ -1,0 +1,1 @@
+-- Nothing to undo: validated checks do no harm.
