@@ -13,7 +13,7 @@ from psycopg import sql
 from bench.plans import MODES, Connection, Node, executed, prepared
 from bench.statements import HOT, OTHER_WORKER, USER, WORKER, Parameters
 
-GROWING = frozenset({"conversations", "messages", "generations", "journal"})
+GROWING = frozenset({"conversations", "messages", "inactive_messages", "generations", "journal"})
 LONG = 1000  # messages in the one long conversation
 RUNS = 3  # runs of each statement, after one that fills caches
 

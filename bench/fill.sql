@@ -10,6 +10,7 @@ set synchronous_commit = off;
 alter table journal set unlogged, set (autovacuum_enabled = off);
 alter table generations set unlogged, set (autovacuum_enabled = off);
 alter table messages set unlogged, set (autovacuum_enabled = off);
+alter table inactive_messages set unlogged, set (autovacuum_enabled = off);
 alter table conversations set unlogged, set (autovacuum_enabled = off);
 
 -- Ids as chat_uuid7() makes them, but not random.
@@ -59,6 +60,29 @@ select
 from chats
 cross join generate_series(0, messages - 1) as place
 order by created_at + pace * place, i;
+
+-- In every tenth chat of the other users, the second message has twenty other versions.
+insert into inactive_messages (id, conversation_id, role, content, created_at, finish_reason, position, parent_position)
+select
+    pg_temp.id_at(c.created_at + c.pace, 4096 * c.i + 2048 + v),
+    c.id,
+    'assistant',
+    repeat('word ', 20),
+    c.created_at + c.pace,
+    'stop',
+    nextval('chat_position'),
+    m.position
+from chats as c
+inner join messages as m on m.id = pg_temp.id_at(c.created_at, 4096 * c.i)
+cross join generate_series(1, 20) as v
+where mod(c.i, 10) = 1 and c.turn is null
+order by c.i, v;
+
+update messages as m
+set parent_position = v.parent_position
+from inactive_messages as v
+inner join chats as c on v.conversation_id = c.id
+where m.id = pg_temp.id_at(c.created_at + c.pace, 4096 * c.i + 1);
 
 insert into generations (
     id, conversation_id, kind, user_message_id, message_id, idempotency_key, status, finish_reason, worker_id,

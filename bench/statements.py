@@ -45,6 +45,9 @@ def requested(kind: str, user: UUID, conversation: UUID | None = None) -> tuple[
 
 _TOP = {"user_id": USER, "before_updated_at": None, "before_id": None, "max_rows": MOST, "skip": 0}
 IN_LONG = {"id": LONG, "user_id": USER}
+UNCHANGED = dict.fromkeys(
+    ["version", "title", "is_favorited", "model_tag", "instructions", "options", "active_message_id"]
+)
 _WHOLE = {"before_id": None, "max_rows": None, "max_bytes": PIECE}
 _CREATE = {"user_id": USER, "title": "T", "model_tag": "default", "max_conversations": 0}
 _SEND = {
@@ -54,6 +57,9 @@ _SEND = {
     "content": "hello",
     "title": "hello",
     "results": None,
+    "parent_id": None,
+    "is_root": False,
+    "answer_id": None,
     "idempotency_key": "k",
     "worker_id": WORKER,
     "options": None,
@@ -125,7 +131,7 @@ HOT: dict[str, Parameters] = {
     },
     "conversations.create": _CREATE,
     "conversations.create, limited": {**_CREATE, "max_conversations": 200},
-    "conversations.update": {**IN_LONG, "title": "T", "is_favorited": None},
+    "conversations.update": {**IN_LONG, **UNCHANGED, "title": "T"},
     "generations.start": _SEND,
     "generations.start, limited": _LIMITED,
     "generations.start, key used": {**_SEND, "idempotency_key": KEY},

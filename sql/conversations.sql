@@ -101,8 +101,16 @@ with conversation as materialized ( -- conversations.get
 ends as materialized (
     select
         e.position as end_position,
-        coalesce(f.position, -9223372036854775808) as start_position,
-        f.id as start_id
+        coalesce((
+            select m.position
+            from messages as m
+            where
+                m.conversation_id = e.conversation_id
+                and m.position < e.position
+                and cast(:max_rows as integer) is not null
+            order by m.position desc
+            limit 1 offset coalesce(:max_rows, 0)
+        ), -9223372036854775808) as start_position
     from (
         select
             c.id as conversation_id,
@@ -116,20 +124,9 @@ ends as materialized (
             end as position
         from conversation as c
     ) as e
-    left join lateral (
-        select
-            m.id,
-            m.position
-        from messages as m
-        where
-            m.conversation_id = e.conversation_id
-            and m.position < e.position
-            and cast(:max_rows as integer) is not null
-        order by m.position desc
-        limit 1 offset coalesce(:max_rows, 0)
-    ) as f on true
 ),
 
+-- With the message before the first one that is shown, for its id.
 ranked as (
     select
         id,
@@ -152,14 +149,14 @@ ranked as (
             octet_length(content)
             + coalesce(octet_length(reasoning), 0)
             + coalesce(octet_length(cast(tool_calls as text)), 0)
-        ) over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
+        ) filter (where position > (select e.start_position from ends as e)) over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
     from messages
     where
         conversation_id = (select c.id from conversation as c)
-        and position > (select e.start_position from ends as e)
+        and position >= (select e.start_position from ends as e)
         and position < (select e.end_position from ends as e)
     order by position -- string_agg takes the rows in this order
-    limit 500
+    limit 500 + (select cast(e.start_position > -9223372036854775808 as integer) from ends as e)
 ),
 
 piece as (
@@ -185,7 +182,7 @@ piece as (
             m.tool_calls,
             m.tool_call_id,
             m.usage,
-            coalesce(m.previous_id, (select e.start_id from ends as e)) as parent_id,
+            m.previous_id as parent_id,
             (
                 select json_build_object(
                     'index', count(*) filter (where v.position < m.position),
@@ -206,6 +203,7 @@ piece as (
                 having count(*) > 1
             ) as siblings
     ) as o
+    where m.position > (select e.start_position from ends as e)
 ),
 
 -- The newest message, where it is shown or still to come. It is looked up only where this piece doesn't have it.

@@ -18,7 +18,7 @@
 -- `after_id`: what the answer comes after, the question or the last result since.
 -- `left_out`: how many earlier messages there are; 200 stands for any more.
 -- `options`: what the question is asked with, as a JSON object; null: nothing but the settings. All kinds but `send` repeat
--- what the newest answer to the question was asked with, where they give nothing else; not temperature, max_tokens and top_k.
+-- what the question was asked with before, where they give nothing else; not temperature, max_tokens and top_k.
 -- The row has what is asked with in the end, and as "conversation" what is set for the conversation at this time:
 -- {"instructions","options"}.
 -- The unique index uq_generations_running refuses a second running generation. The check before it only saves the
@@ -313,7 +313,7 @@ earlier as materialized (
             from meant as e
         ) as g
         left join messages as m on g.user_message_id = m.id and g.conversation_id = m.conversation_id
-        left join inactive_messages as n -- looked up only where it isn't on the active path
+        left join inactive_messages as n -- looked up only for what is off the active path
             on
                 g.conversation_id = n.conversation_id
                 and n.id = case when m.id is null then g.user_message_id end
@@ -344,9 +344,9 @@ since as (
     window newest_first as (order by position desc rows between unbounded preceding and current row)
 ),
 
--- What to answer: the new message, else the user's last one before the answer that is named. Empty messages, which an adopted conversation may hold, are
--- skipped, because no model accepts them. `after_position`: null for what is new. `last_position`: of what the model is sent
--- from before; null: all. `results`: how many were stored since.
+-- What to answer: the new message, else the user's last one before the answer that is named. Empty messages, which an
+-- adopted conversation may hold, are skipped, because no model accepts them. `after_position`: null for what is new.
+-- `last_position`: of what the model is sent from before; null: all. `results`: how many were stored since.
 question as materialized (
     select
         chat_uuid7() as id,
@@ -429,7 +429,8 @@ question as materialized (
     )
 ),
 
--- A send has its options from the caller alone. A choice among the tools holds for one answer and its regenerations.
+-- A send has its options from the caller alone. A choice among the tools holds for one answer and its regenerations. The
+-- question of a certain answer may have been asked long ago: its first generation is the one beside it.
 asked_with as materialized (
     select
         case
@@ -441,13 +442,42 @@ asked_with as materialized (
                         - case when cast(:kind as varchar) = 'results' then 'tool_choice' else '' end
                         - cast('{temperature,max_tokens,top_k,conversation}' as text [])
                     from question as q
-                    cross join lateral (
-                        select options
-                        from generations
-                        where conversation_id = :conversation_id and user_message_id = q.id
-                        order by position desc
+                    inner join lateral (
+                        select
+                            o.user_message_id,
+                            o.options
+                        from (
+                            (
+                                select
+                                    user_message_id,
+                                    options,
+                                    position
+                                from generations
+                                where
+                                    conversation_id = :conversation_id
+                                    and position < case
+                                        when cast(:answer_id as uuid) is null then 9223372036854775807 else q.position
+                                    end
+                                order by position desc
+                                limit 1
+                            )
+                            union all
+                            (
+                                select
+                                    user_message_id,
+                                    options,
+                                    position
+                                from generations
+                                where
+                                    conversation_id = :conversation_id
+                                    and position > case when cast(:answer_id as uuid) is not null then q.position end
+                                order by position
+                                limit 1
+                            )
+                        ) as o
+                        order by o.user_message_id = q.id desc, o.position desc
                         limit 1
-                    ) as g
+                    ) as g on q.id = g.user_message_id
                     where cast(:kind as varchar) <> 'send'
                 ), '{}') || coalesce(cast(:options as jsonb), '{}') || coalesce(s.options, '{}'), '{}'
             ) as json)
@@ -989,8 +1019,12 @@ question as materialized (
 -- What stands below the old answer goes with it: the results of its tool calls, later questions.
 replaced as (
     delete from messages as old
-    using question as q
-    where old.conversation_id = q.conversation_id and old.position > q.position
+    using question as q, ended as e
+    where
+        old.conversation_id = q.conversation_id
+        and old.position > q.position
+        -- After the last question, an adopted conversation may hold an empty one, or a system message. They stay.
+        and (e.parent_position is not null or old.role in ('assistant', 'tool'))
     returning
         old.id,
         old.conversation_id,

@@ -4,6 +4,7 @@
 -- fast as its reader takes them; conversations.get gave the first. conversations_pkey, idx_messages_conversation_position.
 -- `messages`, `last_position`, `is_all`: as in conversations.get. No row: the rest was deleted meanwhile.
 with ranked as ( -- messages.piece
+    -- With the message at that position, for its id.
     select
         id,
         conversation_id,
@@ -21,12 +22,11 @@ with ranked as ( -- messages.piece
         position,
         parent_position,
         lag(id) over (order by position) as previous_id,
-        row_number() over (order by position) as place,
         coalesce(sum(
             octet_length(content)
             + coalesce(octet_length(reasoning), 0)
             + coalesce(octet_length(cast(tool_calls as text)), 0)
-        ) over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
+        ) filter (where position > :after_position) over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
     from messages
     where
         conversation_id = (
@@ -34,10 +34,10 @@ with ranked as ( -- messages.piece
             from conversations as c
             where c.id = :conversation_id and c.user_id is not distinct from :user_id
         )
-        and position > :after_position
+        and position >= :after_position
         and position < :end_position
     order by position -- string_agg takes the rows in this order
-    limit 500
+    limit 501
 ),
 
 piece as (
@@ -62,17 +62,7 @@ piece as (
                 m.tool_calls,
                 m.tool_call_id,
                 m.usage,
-                coalesce(
-                    m.previous_id,
-                    case
-                        when m.place = 1
-                            then (
-                                select p.id
-                                from messages as p
-                                where p.conversation_id = m.conversation_id and p.position = :after_position
-                            )
-                    end
-                ) as parent_id,
+                m.previous_id as parent_id,
                 (
                     select json_build_object(
                         'index', count(*) filter (where v.position < m.position),
@@ -93,6 +83,7 @@ piece as (
                     having count(*) > 1
                 ) as siblings
         ) as o
+    where m.position > :after_position
 )
 
 select

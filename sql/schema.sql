@@ -394,7 +394,7 @@ create table inactive_messages (
     usage json,
     is_refused boolean,
     parent_position bigint not null,
-    constraint inactive_messages_pkey primary key (id),
+    constraint inactive_messages_pkey primary key (id, conversation_id),
     constraint inactive_messages_conversation_id_fkey
         foreign key (conversation_id) references conversations(id) on delete cascade
 );

@@ -17,7 +17,7 @@ DESCENTS = {
     # Its thousand messages may start in the middle of a page, of the index and of the table.
     "conversations.get, long": 3,
     "conversations.get, newest": 4,  # walks the index of positions twice
-    "conversations.update": 3,  # finds the row, and its new version goes into both indexes
+    "conversations.update": 5,  # finds the row, locks it, finds it again; its new version goes into both indexes
     # Finds the conversation, finds it again and writes it into both indexes; two foreign keys look it up: 6.
     # Looks for the key and stores it, stores its place in the conversation, reads messages and adds one: 5.
     # A deep index is appended to without a descent, and ids of generations and messages only grow: -2.
@@ -35,7 +35,7 @@ DESCENTS = {
     "generations.finish": 8,
     "generations.finish, regenerated": 8,
     "generations.begun": 10,  # ten conversations, each in a different place
-    "messages.exchange": 3,  # the generation, the question, the answer
+    "messages.exchange": 6,  # the generation, the question and the answer, what each comes after, and versions
 }
 
 

@@ -103,9 +103,7 @@ async def test_what_queries_return_is_what_callers_are_promised(sql: Connection)
     finished = await chat.begin(sql)
     assert await chat.finish(sql, finished) is not None
     running = await chat.begin(sql)
-    changed = await one(
-        sql, "conversations.update", id=chat.id, user_id=chat.user_id, title=None, is_favorited=True
-    )
+    changed = await chat.update(sql, is_favorited=True)
     got = await opened(sql, chat.id, chat.user_id)
     paged = await one(
         sql,

@@ -178,7 +178,7 @@ async def test_an_answer_to_a_message_needs_not_see_what_it_waited_for(
     sql: Connection, first: Connection, second: Connection, chat: Chat
 ) -> None:
     begun = await chat.begin(sql)
-    await one(first, "conversations.update", id=chat.id, user_id=chat.user_id, title="T", is_favorited=None)
+    await chat.update(first, title="T")
     row = await meet(sql, first, second, chat.finish(second, begun))
     assert row is not None
     assert row["is_ended"] is True

@@ -37,6 +37,11 @@ ANYTHING: dict[str, Any] = {
 }
 
 
+# What a change of a conversation leaves as it is.
+UNCHANGED = dict.fromkeys(
+    ["version", "title", "is_favorited", "model_tag", "instructions", "options", "active_message_id"]
+)
+
 # The tables with a user's data, and their order.
 TABLES = {
     "conversations": "id",
@@ -187,6 +192,12 @@ class Chat:
             "notify": True,
         }
         return await one(connection, "generations.finish", **{**parameters, **changes})
+
+    async def update(self, connection: Connection, **changes: Any) -> asyncpg.Record | None:
+        """Change the conversation, or switch to another path."""
+        return await one(
+            connection, "conversations.update", id=self.id, user_id=self.user_id, **{**UNCHANGED, **changes}
+        )
 
     async def speak(self, connection: Connection, *slices: tuple[UUID, int, list[Any]]) -> asyncpg.Record:
         """Run a tick of this conversation's worker."""
