@@ -265,7 +265,7 @@ async def test_readers_on_another_worker_get_the_old_text_too(
 
 
 @pytest.mark.parametrize("tokens", [[], [" and"]], ids=["nothing", "a word"])
-async def test_a_worker_that_dies_leaves_what_it_added(
+async def test_a_worker_that_dies_leaves_what_it_added_beside_the_old(
     start: Start, settings: Settings, chat: Chat, model: ModelServer, half: str, sql: Sql, tokens: list[str]
 ) -> None:
     response = await chat.go_on()
@@ -284,8 +284,13 @@ async def test_a_worker_that_dies_leaves_what_it_added(
         return (await other.get())["generation"] is None
 
     await until(is_over)
-    expected = [("assistant", "half and", "interrupted")] if tokens else HALF[1:]
-    assert (await other.messages())[1:] == expected
+    assert await other.messages() == HALF
+    siblings = (await other.get())["messages"][1]["siblings"]
+    if tokens:
+        await other.show(siblings["ids"][1])
+        assert (await other.messages())[1:] == [("assistant", "half and", "interrupted")]
+    else:
+        assert siblings is None
     call.finish()
     await no_answer_lives()
 
