@@ -125,7 +125,23 @@ ended as (
         finish_reason = 'interrupted',
         error_code = 'worker_lost',
         message_id = case
-            when s.content <> '' or s.reasoning <> '' or s.tool_calls is not null then chat_uuid7()
+            when
+                (s.content <> '' or s.reasoning <> '' or s.tool_calls is not null)
+                -- An answer that goes on begins with what was said before. That alone is no other version of it.
+                and not coalesce(
+                    g.kind = 'continue'
+                    and s.tool_calls is null
+                    and (coalesce(s.content, ''), coalesce(s.reasoning, '')) = (
+                        select
+                            old.content,
+                            coalesce(old.reasoning, '')
+                        from messages as old
+                        where old.conversation_id = g.conversation_id and old.position > g.parent_position
+                        order by old.position
+                        limit 1
+                    ), false
+                )
+                then chat_uuid7()
         end,
         token_count = coalesce(s.tokens, 0),
         last_seq = coalesce(s.last_seq, 0) + 2,

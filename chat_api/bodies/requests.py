@@ -1,4 +1,4 @@
-"""The JSON bodies and queries of requests: docs/contract.md section 1.
+"""The bodies of requests for an answer, and of those for a model: docs/contract.md section 1.
 
 Their sentences are their `__doc__`, assigned, because python -OO drops docstrings.
 """
@@ -8,92 +8,25 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticKnownError
+from pydantic import BeforeValidator, Field, field_validator
 
+from chat_api.bodies.fields import MAX_CONTENT_CHARACTERS, Body, MaxTokens, Temperature, Text, TopK
 from chat_api.bodies.tools import MOST_BYTES, ToolChoice, Tools
 
 
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain the NUL character (\\u0000)")
-    return text
+def _without_default(schema: dict[str, Any]) -> None:
+    """Tell programs of no default: one that sent it would begin the conversation each time."""
+    del schema["default"]
 
 
-# PostgreSQL can't store NUL. The pattern says so in the API's description. A text's length comes before this:
-# after it, pydantic would tell of items instead of characters.
-Storable = AfterValidator(_storable)
-WITHOUT_NUL: dict[str, Any] = {"pattern": r"^[^\x00]*$"}
-Text = Annotated[str, Field(json_schema_extra=WITHOUT_NUL), Storable]
-Title = Annotated[
-    str,
-    Field(min_length=1, max_length=500, examples=["Masala chai"], json_schema_extra=WITHOUT_NUL),
-    Storable,
-]
-AnyTitle = Annotated[
-    str, Field(max_length=500, examples=["Masala chai"], json_schema_extra=WITHOUT_NUL), Storable
-]
-ModelTag = Annotated[
-    str, Field(max_length=100, examples=["default"], json_schema_extra=WITHOUT_NUL), Storable
-]
-Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, examples=[0.7])]
-MAX_TOKENS = 65_536  # of an answer, if the model server allows it
-MAX_CONTENT_CHARACTERS = 8000  # of a message
-MAX_KEY_CHARACTERS = 200  # of an Idempotency-Key
-
-
-class Body(BaseModel):
-    """A request's body. Unknown fields are ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class ConversationCreate(Body):
-    __doc__ = "A new conversation. Without a title, it gets one from its first message."
-
-    title: AnyTitle | None = Field(None, description="an empty one is as none")
-    model_tag: ModelTag | None = Field(None, description="the model that answers in this conversation")
-
-
-class ConversationUpdate(Body):
-    __doc__ = "The fields to change, at least one."
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [
-                {"required": ["title"], "properties": {"title": {"type": "string"}}},
-                {"required": ["is_favorited"], "properties": {"is_favorited": {"type": "boolean"}}},
-            ]
-        }
-    )
-
-    title: Title | None = None
-    is_favorited: bool | None = Field(None, examples=[True])
-
-    @model_validator(mode="after")
-    def _require_change(self) -> ConversationUpdate:
-        if self.title is None and self.is_favorited is None:
-            raise ValueError("give title or is_favorited")
-        return self
-
-
-class Regenerate(Body):
-    __doc__ = "Options for the answer. For what is left out or null, the service's settings decide."
+class AnswerRequest(Body):
+    """A request for an answer, with options for it."""
 
     temperature: Temperature | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS, examples=[512])] | None = Field(
+    max_tokens: MaxTokens | None = Field(
         None, description="thinking included; at most 4096 unless the model server speaks `openai`"
     )
-    top_k: Annotated[int, Field(ge=0, le=200)] | None = None
+    top_k: TopK | None = None
     stream: Annotated[bool, BeforeValidator(lambda given: True if given is None else given)] = Field(
         default=True, description="false: one JSON body when the answer is complete, instead of a stream"
     )
@@ -121,17 +54,23 @@ class Regenerate(Body):
         "stops that answer and keeps its text",
     )
 
-    @field_validator("max_tokens")
-    @classmethod
-    def _fit_model_server(cls, value: int | None, info: ValidationInfo) -> int | None:
-        """Refuse what this model server doesn't allow: `max_tokens` in the context of the validation."""
-        most = (info.context or {}).get("max_tokens", MAX_TOKENS)
-        if value is not None and value > most:
-            raise PydanticKnownError("less_than_equal", {"le": most})
-        return value
+
+class Regenerate(AnswerRequest):
+    __doc__ = (
+        "Which answer to do again, and options for the new one. For what is left out or null, the "
+        "conversation's options decide, and then the service's settings."
+    )
+
+    message_id: UUID | None = Field(None, description="the answer to do again; without it, the last one")
 
 
-class MessageCreate(Regenerate):
+class Continue(AnswerRequest):
+    __doc__ = "Which answer to go on with, and options for the rest of it."
+
+    message_id: UUID | None = Field(None, description="the answer that was cut; without it, the last one")
+
+
+class MessageCreate(AnswerRequest):
     __doc__ = "A message, with options for its answer."
 
     content: Text = Field(
@@ -139,6 +78,12 @@ class MessageCreate(Regenerate):
         min_length=1,
         max_length=MAX_CONTENT_CHARACTERS,
         examples=["How is masala chai made?"],
+    )
+    parent_id: UUID | None = Field(
+        None,
+        description="the message that this one comes after, beside what else came after that. Left out: the "
+        "last one that is shown. Null: this one begins the conversation",
+        json_schema_extra=_without_default,
     )
 
 
@@ -155,7 +100,7 @@ class ToolResult(Body):
     )
 
 
-class ToolResults(Regenerate):
+class ToolResults(AnswerRequest):
     __doc__ = (
         "The results of the calls that the last answer ended with, and options for the answer that follows. "
         "Calls without a result are closed as not run."
@@ -179,28 +124,3 @@ class ModelSwap(Body):
     __doc__ = "The model to load."
 
     model_tag: Text = Field(min_length=1, max_length=100, examples=["d20"])
-
-
-class PageQuery(Body):
-    __doc__ = "Which page: by `offset` or by `cursor`, not both. A cursor is steadier while the list changes."
-
-    limit: Annotated[int, Field(ge=1, le=200)] = Field(50, description="conversations per page")
-    offset: Annotated[int, Field(ge=0, le=1_000_000)] = Field(0, description="conversations to skip")
-    cursor: Annotated[str, Field(max_length=200, json_schema_extra={"format": "cursor"})] | None = Field(
-        None, description="the previous page's `next_cursor`"
-    )
-
-    @model_validator(mode="after")
-    def _require_one_way(self) -> PageQuery:
-        if self.cursor is not None and self.offset:
-            raise ValueError("give cursor or offset, not both")
-        return self
-
-
-class MessagesQuery(Body):
-    __doc__ = "Which messages of a conversation."
-
-    limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None, description="messages, the newest first of all; all of them, unless you give it"
-    )
-    before: UUID | None = Field(None, description="only messages before this one, by its id")

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from chat_api.bodies.conversations import ConversationOptions
+
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "stopped", "interrupted", "error"]
 GenerationStatus = Literal["running", "completed", "stopped", "failed", "interrupted"]
 
@@ -22,8 +24,8 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(defer_build=True)
 
 
-class Conversation(ResponseBody):
-    __doc__ = "A conversation as its owner sees it."
+class ListedConversation(ResponseBody):
+    __doc__ = "A conversation as the list shows it to its owner."
 
     id: UUID = Field(examples=["01a2f3c4-5d6e-7f80-8a1b-2c3d4e5f6071"])
     user_id: UUID = Field(examples=["7b0e7c3a-94c8-4a53-8a60-3b1de6a3f9d2"])
@@ -32,7 +34,23 @@ class Conversation(ResponseBody):
     is_favorited: bool
     created_at: datetime = Field(examples=["2026-11-24T09:00:00.123456+00:00"])
     updated_at: datetime = Field(
-        description="of the last message or title", examples=["2026-11-24T09:05:00.123456+00:00"]
+        description="of the last message", examples=["2026-11-24T09:05:00.123456+00:00"]
+    )
+    version: int = Field(
+        ge=0, description="one more after each change by `PUT`: send it as `If-Match`", examples=[3]
+    )
+
+
+class Conversation(ListedConversation):
+    __doc__ = "A conversation as its owner sees it."
+
+    instructions: str | None = Field(
+        description="what the model is told first, in place of the service's; null: the service's",
+        examples=["Answer in one sentence."],
+    )
+    options: ConversationOptions | None = Field(
+        description="what answers are asked with, unless a message says otherwise; null: nothing",
+        examples=[{"temperature": 0.2}],
     )
 
 
@@ -51,6 +69,16 @@ class Usage(ResponseBody):
     completion_tokens: int | None = Field(examples=[56])
     reasoning_tokens: int | None = Field(description="of the completion's", examples=[None])
     cached_tokens: int | None = Field(description="of the prompt's", examples=[None])
+
+
+class Siblings(ResponseBody):
+    __doc__ = "The versions of a message: those that come after the same one."
+
+    index: int = Field(ge=0, description="which of them the message itself is, from 0", examples=[1])
+    ids: list[UUID] = Field(
+        description="all of them, oldest first; `active_message_id` of `PUT` shows another one",
+        examples=[["01a2f3c4-7a8b-7c90-8d1e-2f3041526370", "01a2f3c4-7a8b-7c90-8d1e-2f3041526374"]],
+    )
 
 
 class Message(ResponseBody):
@@ -79,6 +107,11 @@ class Message(ResponseBody):
         description="of the role `tool`: the call that this is the result of", examples=[None]
     )
     usage: Usage | None = Field(description="null for a question, and where the server says nothing")
+    parent_id: UUID | None = Field(
+        description="the message that it comes after; null: it begins the conversation",
+        examples=["01a2f3c4-7a8b-7c90-8d1e-2f3041526373"],
+    )
+    siblings: Siblings | None = Field(description="null: there is no other version of it", examples=[None])
 
 
 class Generation(ResponseBody):
@@ -107,8 +140,8 @@ class Unanswered(ResponseBody):
 class ConversationPage(ResponseBody):
     __doc__ = "One page of conversations, the most recently changed first."
 
-    items: list[Conversation]
-    grouped: dict[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")], list[Conversation]] = Field(
+    items: list[ListedConversation]
+    grouped: dict[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")], list[ListedConversation]] = Field(
         description="the same conversations, by the UTC date of `updated_at`"
     )
     limit: int = Field(examples=[50])
@@ -117,7 +150,7 @@ class ConversationPage(ResponseBody):
 
 
 class OpenConversation(Conversation):
-    __doc__ = "A conversation with its messages, oldest first."
+    __doc__ = "A conversation with the messages of its active path, oldest first."
 
     messages: list[Message]
     has_more: bool = Field(description="whether `limit` left out earlier messages", examples=[False])
@@ -148,6 +181,8 @@ class Exchange(ResponseBody):
                 "tool_calls": None,
                 "tool_call_id": None,
                 "usage": None,
+                "parent_id": None,
+                "siblings": None,
             }
         ]
     )

@@ -13,6 +13,7 @@ _FOR_A_MODEL_SERVER = {
     "inference_add",
     "inference_api_key",
     "inference_context_tokens",
+    "inference_continue",
     "inference_max_tokens_field",
     "inference_model",
     "inference_omit",

@@ -20,11 +20,10 @@ from chat_api.generation.outcome import (
     judged,
     refuses_question,
 )
-from chat_api.generation.said import Said
+from chat_api.generation.said import Said, Words
 from chat_api.inference import Usage
 
 if TYPE_CHECKING:
-    from chat_api.generation.said import Words
     from chat_api.inference import CallPiece, Inference, Prompt
     from chat_api.observe.metrics import Metrics
     from chat_api.relay import Log
@@ -39,6 +38,8 @@ class Answer:
     `run` appends every token to the log as it comes, holds no database connection meanwhile, stores the
     answer, and only after its commit appends `done`. It ends well whatever the model server does; while the
     database is away it keeps the text and goes on trying.
+    `begun` is what was said of it before, if it goes on: its readers get that first, so that whoever has the
+    events has the whole text. If the model adds nothing, nothing is stored.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Answer:
         inference: Inference,
         metrics: Metrics,
         settings: Settings,
+        begun: Words | None = None,
     ) -> None:
         self.log = log
         self._question = question
@@ -61,6 +63,7 @@ class Answer:
         self._settings = settings
         self._max_characters = settings.max_answer_characters
         self._loop = asyncio.get_running_loop()
+        self._begun = begun or Words()
         self._said = Said()
         self._deltas = 0
         self._called = self._began = self._heard = 0.0  # when the call, the first and the last delta came
@@ -72,14 +75,16 @@ class Answer:
     async def run(self) -> None:
         """From the first token to `done`."""
         began = time.monotonic()
+        self._repeat()
         outcome = self._ending or await self._fed()
         words = self._said.words()
+        added = words.since(self._begun)
         if outcome.status == "completed":
-            outcome = judged(outcome, words)
+            outcome = judged(outcome, added)
         milliseconds = round((time.monotonic() - began) * 1000)
         if outcome.error is not None:
             self.log.append(events.error(outcome.error))
-        await self._finish(outcome, words, milliseconds)
+        await self._finish(outcome, words if added else Words(), milliseconds)
 
     def end(self, outcome: Outcome) -> None:
         """Close the request to the model server now and finish with the text so far."""
@@ -87,6 +92,15 @@ class Answer:
             self._ending = outcome
             if self._feeding is not None:
                 self._feeding.cancel()
+
+    def _repeat(self) -> None:
+        """Say what was said before."""
+        if self._begun.reasoning:
+            self._said.reasoning(self._begun.reasoning)
+            self.log.append(events.reasoning(self._begun.reasoning, {}))
+        if self._begun.content:
+            self._said.text(self._begun.content)
+            self.log.append(events.token(self._begun.content, {}))
 
     async def _fed(self) -> Outcome:
         self._feeding = task = asyncio.current_task()
@@ -197,8 +211,10 @@ class Answer:
                 inference_time_ms=milliseconds,
             ),
         )
-        if stored.words is not None:
-            said = stored.words
+        said = stored.words
+        if said is None and self._begun and not words:
+            said = words  # nothing was added: what readers were told again stands where it stood
+        if said is not None:
             self.log.append(events.reset(said.content, said.reasoning or None, said.tool_calls()))
         self.summary = Summary(
             outcome=outcome.status,

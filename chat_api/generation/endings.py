@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 Status = Literal["completed", "stopped", "failed", "interrupted"]
-Kind = Literal["send", "regenerate", "results"]
+Kind = Literal["send", "regenerate", "results", "continue"]
 
 FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.1, 5
 

@@ -9,15 +9,16 @@ from uuid import UUID
 import structlog
 
 from chat_api import errors, events
-from chat_api.bodies import MessageCreate, Regenerate
-from chat_api.generation import history, prompt
+from chat_api.bodies import AnswerRequest
+from chat_api.generation import asking, history, prompt
 from chat_api.generation.answer import Answer
 from chat_api.generation.busy import Busy
 from chat_api.generation.endings import Endings
 from chat_api.generation.observer import Observer
 from chat_api.generation.outcome import DRAINED, LOST, STOPPED
 from chat_api.generation.readers import Readers, Reading
-from chat_api.generation.results import Results, kind_of
+from chat_api.generation.results import Results
+from chat_api.generation.said import Words
 from chat_api.generation.succession import Stop, ask_to_stop, succeed
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Generations:
         self,
         user_id: UUID,
         conversation_id: UUID,
-        asked: Regenerate,
+        asked: AnswerRequest,
         idempotency_key: str | None = None,
         address: str | None = None,
     ) -> Reading:
@@ -78,7 +79,7 @@ class Generations:
         user, if any.
         Raises Draining, NotSupported (tools), and what `succession.succeed` raises.
         """
-        with self._observer.command(kind_of(asked)):
+        with self._observer.command(asking.kind_of(asked)):
             if self.draining:
                 raise errors.Draining
             prompt.require_tools(asked, self._settings)
@@ -94,27 +95,23 @@ class Generations:
         self,
         user_id: UUID,
         conversation_id: UUID,
-        asked: Regenerate,
+        asked: AnswerRequest,
         idempotency_key: str | None,
         address: str | None,
     ) -> Reading:
         await self._relay.lease_held()
-        content = asked.content if isinstance(asked, MessageCreate) else None
         results = Results(asked)
-        options = prompt.repeatable(asked)
+        wanted = asking.parameters(asked, self._settings.max_title_characters)
         await self._inference.prepare()
         parameters = {
             "conversation_id": conversation_id,
             "user_id": user_id,
-            "kind": kind_of(asked),
-            "content": content,
-            "title": prompt.title(content or "")[: self._settings.max_title_characters],
+            **wanted,
             "results": results.given,
             "idempotency_key": idempotency_key,
             "worker_id": self._worker_id,
-            "options": options,
             "max_messages": self._settings.max_conversation_history,
-            "max_characters": self._room(None, asked, options).characters,
+            "max_characters": self._room(None, asked, wanted["options"]).characters,
             "notify": self._relay.other_workers_live,
             **self._limits.parameters(user_id, address),
         }
@@ -139,14 +136,16 @@ class Generations:
         )
         log = self._relay.open_log(generation_id, conversation_id)
         log.append(events.start(generation_id, conversation_id, row["user_message_id"], sent.counts))
+        begun = None if row["begun"] is None else Words.begun(row["begun"])
         answer = Answer(
             log=log,
             question=results.question(row, sent.question, idempotency_key),
-            prompt=prompt.build(sent, model_tag, asked, self._settings, row["options"]),
+            prompt=prompt.build(sent, model_tag, asked, self._settings, row["options"], begun),
             endings=self._endings,
             inference=self._inference,
             metrics=self._metrics,
             settings=self._settings,
+            begun=begun,
         )
         self._busy.enter()
         task = asyncio.create_task(self._run(answer, generation_id), name=f"generation-{generation_id}")
@@ -227,8 +226,8 @@ class Generations:
         if generation_id in self._running:
             self._running[generation_id][0].end(LOST)
 
-    def _room(self, model_tag: str | None, asked: Regenerate, options: str | None) -> Room:
-        max_tokens = asked.max_tokens or self._settings.default_max_tokens
+    def _room(self, model_tag: str | None, asked: AnswerRequest, options: str | None) -> Room:
+        max_tokens = prompt.limits(asked, self._settings, options).max_tokens
         taken = prompt.longest_instructions(self._settings) + len(options or "")
         return self._inference.room(model_tag, max_tokens, taken)
 

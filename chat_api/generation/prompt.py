@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from chat_api import errors
-from chat_api.bodies import Regenerate
+from chat_api.bodies import AnswerRequest
 from chat_api.bodies.tools import as_json
-from chat_api.generation.history import History
+from chat_api.generation.history import History, Message
+from chat_api.generation.said import Words
 from chat_api.inference import Options, Prompt, ToolCall, Turn
 from chat_api.settings import Settings
 
 NOT_RUN = "This tool was not run."  # told to the model of a call that nobody answered
-# By a regeneration that gives nothing else.
-REPEATED = ("thinking_mode", "force_web_search", "tools", "tool_choice")
+# What the model is told, or how it is called. A regeneration that gives nothing else repeats the last four.
+OPTIONS = (
+    "temperature",
+    "max_tokens",
+    "top_k",
+    "thinking_mode",
+    "force_web_search",
+    "tools",
+    "tool_choice",
+)
 
 
 def build(
-    history: History, model_tag: str, asked: Regenerate, settings: Settings, options: str | None = None
+    history: History,
+    model_tag: str,
+    asked: AnswerRequest,
+    settings: Settings,
+    options: str | None = None,
+    begun: Words | None = None,
 ) -> Prompt:
     """The prompt for `history`.
 
-    `options` are those that regenerations repeat, see `repeatable`.
+    `options` is what is in force, as `generations.start` tells it, see `in_force`. `begun`: the answer that
+    is to go on; `history` ends with it.
 
     Model servers want the user to begin and roles to alternate. What an answer that failed or was cut off by
     the budget leaves behind is repaired: adjacent messages of one role are merged, and leading answers are
@@ -32,13 +48,17 @@ def build(
     adopted database may hold, join the instructions.
     """
     has_tools = settings.inference_protocol == "openai"
-    repeated: dict[str, Any] = orjson.loads(options) if options else {}
-    thinking_mode: bool | None = repeated.get("thinking_mode")
-    instructions = (thinking_mode and settings.system_prompt_thinking) or settings.system_prompt
+    chosen = in_force(options)
+    thinking_mode: bool | None = chosen.get("thinking_mode")
+    instructions = (
+        chosen.get("instructions")
+        or (thinking_mode and settings.system_prompt_thinking)
+        or settings.system_prompt
+    )
     system = [instructions] if instructions else []
     turns: list[Turn] = []
     open_calls: list[str] = []
-    for role, content, called, call_id, _ in history.messages:
+    for role, content, called, call_id, _ in _before(history, begun):
         if role == "system":
             system.append(content)
         elif role == "tool":
@@ -52,21 +72,56 @@ def build(
             if content or calls:
                 _add(turns, Turn(role, content, calls))
     _close(turns, open_calls)
-    limits = Options(
-        temperature=settings.default_temperature if asked.temperature is None else asked.temperature,
-        max_tokens=asked.max_tokens or settings.default_max_tokens,
-        top_k=asked.top_k,
-    )
+    if begun is not None and begun.content:
+        _add(turns, Turn("assistant", begun.content))
     return Prompt(
         "\n\n".join(system),
         turns,
         model_tag,
-        limits,
-        tools=_text(repeated.get("tools")),
-        tool_choice=_text(repeated.get("tool_choice")),
+        limits(asked, settings, options),
+        tools=_text(chosen.get("tools")),
+        tool_choice=_text(chosen.get("tool_choice")),
         thinking_mode=thinking_mode,
-        force_web_search=repeated.get("force_web_search", False),
+        force_web_search=chosen.get("force_web_search", False),
+        goes_on=begun is not None and bool(begun.content),
     )
+
+
+def in_force(options: str | None) -> dict[str, Any]:
+    """What an answer is asked with, by OPTIONS and `instructions`: the request comes before the conversation.
+
+    `options` is JSON text, as `generations.start` returns it, with `instructions` and `options` of the
+    conversation under the name `conversation`.
+    """
+    chosen: dict[str, Any] = orjson.loads(options) if options else {}
+    conversation = chosen.pop("conversation", None) or {}
+    return {
+        **(conversation.get("options") or {}),
+        "instructions": conversation.get("instructions"),
+        **chosen,
+    }
+
+
+def limits(asked: AnswerRequest, settings: Settings, options: str | None) -> Options:
+    """How to answer: by the request, or else by what is in force, or else by the settings."""
+    chosen = in_force(options)
+
+    def of(name: str, default: Any) -> Any:
+        given = getattr(asked, name)
+        return chosen.get(name, default) if given is None else given
+
+    return Options(
+        temperature=of("temperature", settings.default_temperature),
+        max_tokens=of("max_tokens", settings.default_max_tokens),
+        top_k=of("top_k", None),
+    )
+
+
+def _before(history: History, begun: Words | None) -> Sequence[Message]:
+    """What was said before the answer that is to go on, if one is."""
+    messages = history.messages
+    is_last = begun is not None and bool(messages) and messages[-1].role == "assistant"
+    return messages[:-1] if is_last else messages
 
 
 def _text(value: object) -> str | None:
@@ -78,15 +133,15 @@ def longest_instructions(settings: Settings) -> int:
     return max(len(settings.system_prompt), len(settings.system_prompt_thinking))
 
 
-def require_tools(asked: Regenerate, settings: Settings) -> None:
+def require_tools(asked: AnswerRequest, settings: Settings) -> None:
     """Raise NotSupported if the caller has tools, and the model server can't call any."""
     if asked.tools and settings.inference_protocol != "openai":
         raise errors.NotSupported("This model server can't call tools.")
 
 
-def repeatable(asked: Regenerate) -> str | None:
-    """What the caller asks for and a regeneration repeats, as JSON text; None if there is nothing."""
-    given = {name: value for name, value in asked if name in REPEATED and value is not None}
+def options_of(asked: AnswerRequest) -> str | None:
+    """What the caller asks with, by OPTIONS, as JSON text; None if there is nothing."""
+    given = {name: value for name, value in asked if name in OPTIONS and value is not None}
     return as_json(given).decode() if given else None
 
 

@@ -6,18 +6,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from chat_api.bodies import MessageCreate, Regenerate, ToolResults
-from chat_api.generation.endings import Kind, Question
+from chat_api.bodies import AnswerRequest, ToolResults
+from chat_api.generation.asking import kind_of
+from chat_api.generation.endings import Question
 
 if TYPE_CHECKING:
     import asyncpg
-
-
-def kind_of(asked: Regenerate) -> Kind:
-    """What a request asks for, as `generations.kind` has it."""
-    if isinstance(asked, MessageCreate):
-        return "send"
-    return "results" if isinstance(asked, ToolResults) else "regenerate"
 
 
 class Results:
@@ -27,7 +21,7 @@ class Results:
     result, in the order of the calls. None if this request stored none.
     """
 
-    def __init__(self, asked: Regenerate) -> None:
+    def __init__(self, asked: AnswerRequest) -> None:
         self._kind = kind_of(asked)
         results = asked.results if isinstance(asked, ToolResults) else []
         self._contents = {each.tool_call_id: each.content for each in results}

@@ -36,8 +36,18 @@ class Words:
             tuple(map(ToolCall.stored, calls)),
         )
 
+    @classmethod
+    def begun(cls, text: str) -> Words:
+        """What a row of `generations.start` says of the answer that goes on."""
+        said = orjson.loads(text)
+        return cls(said["content"] or "", said["reasoning"] or "")
+
     def __bool__(self) -> bool:
         return bool(self.content or self.reasoning or self.calls)
+
+    def since(self, begun: Words) -> Words:
+        """What was added to `begun`, with which these words begin."""
+        return Words(self.content[len(begun.content) :], self.reasoning[len(begun.reasoning) :], self.calls)
 
     @property
     def is_only_thinking(self) -> bool:

@@ -14,20 +14,27 @@ if TYPE_CHECKING:
     from chat_api.postgres.database import Database
 
 TRIES = 10  # each time another request has got through
+SWITCHES = 3  # to the message that is asked about, each time another request has switched back
 
 
 async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record:
     """The row of `generations.start`, whose outcome is `started`, `existed` or `running`.
 
-    Raises ConversationNotFound, NothingToRegenerate, NoOpenCalls, Invalid (a call isn't known, or the key
-    or the calls were used for something else), LimitReached, RequestRepeated, DatabaseUnavailable.
+    A message that is asked about becomes part of the active path first.
+    Raises ConversationNotFound, MessageNotFound, NothingToRegenerate, NothingToContinue, NoOpenCalls, Invalid
+    (a call isn't known, or the key or the calls were used for something else), LimitReached, RequestRepeated,
+    DatabaseUnavailable.
     """
-    row = await _asked(database, parameters)
+    row = await _on_path(database, parameters)
     if row is None:
         raise errors.ConversationNotFound
     outcome = row["outcome"]
     if outcome == "nothing":
         raise errors.NothingToRegenerate
+    if outcome == "whole":
+        raise errors.NothingToContinue
+    if outcome == "no_message":
+        raise errors.MessageNotFound
     if outcome == "no_calls":
         raise errors.NoOpenCalls
     if outcome == "no_such_call":
@@ -53,6 +60,30 @@ async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg
             "this key belongs to another message of this conversation; use a new one",
         )
     return row
+
+
+async def _on_path(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record | None:
+    for _ in range(SWITCHES):
+        row = await _asked(database, parameters)
+        if row is None or row["outcome"] != "inactive":
+            return row
+        await _switch(database, parameters)
+    raise errors.RequestRepeated
+
+
+async def _switch(database: Database, parameters: Mapping[str, object]) -> None:
+    """Show what is asked about. While an answer is written, this does nothing, and the next try says so."""
+    row = await database.row(
+        "conversations.update",
+        id=parameters["conversation_id"],
+        user_id=parameters["user_id"],
+        active_message_id=parameters["parent_id"] or parameters["answer_id"],
+        **dict.fromkeys(("version", "title", "is_favorited", "model_tag", "instructions", "options")),
+    )
+    if row is None:
+        raise errors.ConversationNotFound
+    if row["outcome"] == "no_message":
+        raise errors.MessageNotFound
 
 
 async def _asked(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record | None:

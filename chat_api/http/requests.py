@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +24,7 @@ logger = structlog.get_logger(__name__)
 
 Model = TypeVar("Model", bound="Body")
 
+VERSION = r'"(0|[1-9]\d{0,8})"'
 JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
@@ -71,15 +73,33 @@ def read_id(request: web.Request) -> UUID:
     return parse_id(request.match_info["id"])
 
 
-def parse_id(text: str) -> UUID:
-    """A conversation's id. Raises ConversationNotFound if it isn't a UUID."""
+def read_message_id(request: web.Request) -> UUID:
+    """The message's id in the path. Raises MessageNotFound if it isn't a UUID."""
+    return parse_id(request.match_info["message_id"], errors.MessageNotFound)
+
+
+def parse_id(text: str, missing: type[errors.NotFound] = errors.ConversationNotFound) -> UUID:
+    """An id. Raises `missing` if it isn't a UUID."""
     try:
-        conversation_id = UUID(text)
+        parsed = UUID(text)
     except ValueError:
-        raise errors.ConversationNotFound from None
-    if str(conversation_id) != text.lower():  # Python's parser accepts braces, and hyphens anywhere
-        raise errors.ConversationNotFound
-    return conversation_id
+        raise missing from None
+    if str(parsed) != text.lower():  # Python's parser accepts braces, and hyphens anywhere
+        raise missing
+    return parsed
+
+
+def read_version(request: web.Request) -> int | None:
+    """The version in `If-Match`, None if any will do (RFC 9110 section 13.1.1). Raises Invalid."""
+    given = request.headers.get("If-Match", "*").strip()
+    if given == "*":
+        return None
+    version = re.fullmatch(VERSION, given, re.ASCII)
+    if version is None:
+        raise errors.Invalid.of(
+            "version_invalid", ("header", "If-Match"), 'must be a version in quotes, such as "3", or *'
+        )
+    return int(version[1])
 
 
 def respond(body: str | bytes, status: int = 200) -> web.Response:

@@ -27,6 +27,10 @@ ABSENT = (404, 405)  # the statuses of a path that a server doesn't have
 # By which field of GET /health nanochat's servers are known.
 KNOWN_BY = {"nanochat": "current_model", "chat_web": "num_gpus"}
 MAX_BODY_BYTES = 1_048_576  # of a response that isn't a stream
+GO_ON = (
+    "Your last answer was cut off. Go on with it exactly where it stops, in the middle of a word if it stops "
+    "there. Repeat nothing of it, and say nothing about going on."
+)
 
 
 class ToolCall(NamedTuple):
@@ -68,7 +72,8 @@ class Prompt:
     """What the model is sent: instructions ("" for none) and turns, the user's first, then alternating.
 
     `tools` and `tool_choice` are JSON text in OpenAI's form. `thinking_mode`: whether the model is to think
-    before it answers; None leaves it to the model.
+    before it answers; None leaves it to the model. `goes_on`: the last turn is an answer that was cut, and
+    the model is to go on with it.
     """
 
     system: str
@@ -79,6 +84,12 @@ class Prompt:
     tool_choice: str | None = None
     thinking_mode: bool | None = None
     force_web_search: bool = False  # nanochat alone searches
+    goes_on: bool = False
+
+
+def asked_to_go_on(prompt: Prompt) -> list[Turn]:
+    """The prompt's turns, and the words that ask to go on with the last one: any model understands those."""
+    return [*prompt.turns, Turn("user", GO_ON)] if prompt.goes_on else prompt.turns
 
 
 class Room(NamedTuple):

@@ -16,6 +16,7 @@ from chat_api.inference.base import (
     Prompt,
     Room,
     Turn,
+    asked_to_go_on,
     read_object,
 )
 from chat_api.inference.extras import AnswerExtras, Extras
@@ -103,10 +104,11 @@ def fit(prompt: Prompt) -> list[Turn]:
     The oldest turns are dropped first, and the newest always stays. A turn that is too long loses its
     beginning. It may hold several questions, and the last of them is the current one (prompt.build).
     """
+    given = asked_to_go_on(prompt)
     turns = [
         Turn(turn.role, turn.content[-MAX_MESSAGE_CHARACTERS:])
-        for turn in prompt.turns
-        if turn.content or turn is prompt.turns[-1]  # the service refuses empty ones
+        for turn in given
+        if turn.content or turn is given[-1]  # the service refuses empty ones
     ]
     system = f"{prompt.system}\n\n" if prompt.system else ""
     room = MAX_CHARACTERS - min(len(system), MAX_MESSAGE_CHARACTERS)

@@ -48,6 +48,7 @@ ERRORS = (
 
 # Constraints whose violation means something to the caller.
 CONSTRAINTS: dict[str, type[errors.ChatError]] = {
+    "ck_conversations_version": errors.RequestRepeated,
     "conversations_user_id_fkey": errors.UnknownUser,
     "generations_conversation_id_fkey": errors.ConversationNotFound,
     "messages_conversation_id_fkey": errors.ConversationNotFound,

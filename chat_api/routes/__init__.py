@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from chat_api.routes import (
     admin,
+    branches,
     conversations,
     description,
     health,
@@ -24,6 +25,7 @@ TABLES: list[web.RouteTableDef] = [
     health.routes,
     conversations.routes,
     history.routes,
+    branches.routes,
     messages.routes,
     streams.routes,
     socket.routes,

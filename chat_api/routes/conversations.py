@@ -1,4 +1,4 @@
-"""A user's conversations: list, create, rename and star, delete."""
+"""A user's conversations: list, create, change, delete."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from chat_api.bodies import (
     ConversationUpdate,
     PageQuery,
 )
+from chat_api.bodies.tools import as_json
 from chat_api.description import declare
-from chat_api.description.declare import Operation, Response, describe
+from chat_api.description.declare import Operation, Parameter, Response, describe
 from chat_api.http.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
-from chat_api.http.requests import read_body, read_id, read_query, respond
+from chat_api.http.requests import read_body, read_id, read_query, read_version, respond
 
 if TYPE_CHECKING:
     import asyncpg
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
 routes = web.RouteTableDef()
 
 TAG = "Conversations"
+IF_MATCH = Parameter(
+    "header",
+    "If-Match",
+    "The conversation's `version`, in quotes: if it has another one by now, nothing changes (412). `*`, or "
+    "no such header: whatever it has.",
+    {"type": "string", "pattern": '^(\\*|"(0|[1-9][0-9]{0,8})")$'},
+    '"3"',
+)
 
 
 @routes.get("/api/conversations")
@@ -94,18 +103,26 @@ async def create(request: web.Request) -> web.Response:
     )
     if row is None:
         raise errors.TooManyConversations
-    return _one(row, 201)
+    return one(row, 201)
 
 
 @routes.put("/api/conversations/{id}")
 @describe(
     Operation(
-        "Rename or star a conversation",
+        "Change a conversation",
         TAG,
         [Response(200, "The conversation as it is now.", Conversation)],
-        "Rename a conversation, or mark it as a favourite. A new title moves it to the top of the list; a "
-        "star doesn't.",
-        errors=declare.DATABASE,
+        "Rename a conversation, mark it as a favourite, show another version of a message, or set the "
+        "model, the instructions and the options of its next answers. What is left out or null stays. None "
+        "of this moves the conversation in the list. While an answer is being written, no other version can "
+        "be shown.",
+        errors=[
+            *declare.DATABASE,
+            errors.MessageNotFound,
+            errors.GenerationRunning,
+            errors.ConversationChanged,
+        ],
+        parameters=[IF_MATCH],
         body=ConversationUpdate,
         body_required=True,
     )
@@ -113,14 +130,29 @@ async def create(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     conversation_id = read_id(request)
     body = await read_body(request, ConversationUpdate)
+    options = None if body.options is None else body.options.model_dump(exclude_none=True)
     row = await request.app[DATABASE].row(
         "conversations.update",
         id=conversation_id,
         user_id=request[PRINCIPAL].user_id,
+        version=read_version(request),
         title=_title(request, body.title),
         is_favorited=body.is_favorited,
+        model_tag="default" if body.model_tag == "" else body.model_tag,
+        instructions=body.instructions,
+        options=None if options is None else as_json(options).decode(),
+        active_message_id=body.active_message_id,
     )
-    return _one(row)
+    if row is None:
+        raise errors.ConversationNotFound
+    match row["outcome"]:
+        case "changed":
+            raise errors.ConversationChanged
+        case "no_message":
+            raise errors.MessageNotFound
+        case "running":
+            raise errors.GenerationRunning(generation_id=str(row["generation_id"]))
+    return one(row)
 
 
 @routes.delete("/api/conversations/{id}")
@@ -154,7 +186,8 @@ def _title(request: web.Request, title: str | None) -> str | None:
     return title
 
 
-def _one(row: asyncpg.Record | None, status: int = 200) -> web.Response:
+def one(row: asyncpg.Record | None, status: int = 200) -> web.Response:
+    """A row's conversation. Raises ConversationNotFound if there is none."""
     if row is None:
         raise errors.ConversationNotFound
     return respond(row["conversation"], status)

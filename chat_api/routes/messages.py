@@ -1,4 +1,4 @@
-"""Sending a message, and answering the last one again."""
+"""Requests for an answer: to a message, once more, going on, with the results of tool calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from chat_api import errors, events
-from chat_api.bodies import MAX_KEY_CHARACTERS, Exchange, MessageCreate, Regenerate, ToolResults
+from chat_api.bodies import (
+    MAX_KEY_CHARACTERS,
+    AnswerRequest,
+    Continue,
+    Exchange,
+    MessageCreate,
+    Regenerate,
+    ToolResults,
+)
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_STREAM, Operation, Parameter, Response, describe
 from chat_api.http.client import limit_subject
@@ -68,8 +76,9 @@ ERRORS: list[type[errors.ChatError]] = [
         "Messages",
         ANSWERS,
         "Store the caller's message, and stream the answer. With the status 200 the message is stored, and "
-        "the answer is written whether you stay connected or not.",
-        errors=ERRORS,
+        "the answer is written whether you stay connected or not. With `parent_id`, it comes after that "
+        "message, beside what else does: so a message is edited.",
+        errors=[*ERRORS, errors.MessageNotFound],
         parameters=[IDEMPOTENCY_KEY],
         body=MessageCreate,
         body_required=True,
@@ -82,18 +91,38 @@ async def send(request: web.Request) -> web.StreamResponse:
 @routes.post("/api/conversations/{id}/regenerate")
 @describe(
     Operation(
-        "Answer the last message again",
+        "Do an answer again",
         "Messages",
         ANSWERS,
-        "Answer the last message again. The new answer replaces the old one once it is stored. If the new "
-        "answer fails or is empty, the old one stays.",
-        errors=[*ERRORS, errors.NothingToRegenerate],
+        "Do an answer again: the last one, or the one that `message_id` names. The new answer is shown in "
+        "place of the old one once it is stored; the old one stays, as its sibling. If the new answer fails "
+        "or is empty, the old one is still shown.",
+        errors=[*ERRORS, errors.NothingToRegenerate, errors.MessageNotFound],
         parameters=[IDEMPOTENCY_KEY],
         body=Regenerate,
     )
 )
 async def regenerate(request: web.Request) -> web.StreamResponse:
     return await _answer(request, Regenerate)
+
+
+@routes.post("/api/conversations/{id}/continue")
+@describe(
+    Operation(
+        "Go on with an answer",
+        "Messages",
+        ANSWERS,
+        "Go on with an answer that was cut (`finish_reason` is `length`, `stopped` or `interrupted`): the "
+        "last one, or the one that `message_id` names. What was said before comes first, in one event. The "
+        "whole is shown in place of the old answer, which stays as its sibling; if the model adds nothing, "
+        "a `reset` takes it all back, and the old one is still shown.",
+        errors=[*ERRORS, errors.NothingToContinue, errors.MessageNotFound],
+        parameters=[IDEMPOTENCY_KEY],
+        body=Continue,
+    )
+)
+async def go_on(request: web.Request) -> web.StreamResponse:
+    return await _answer(request, Continue)
 
 
 @routes.post("/api/conversations/{id}/tool_results")
@@ -116,7 +145,7 @@ async def give_results(request: web.Request) -> web.StreamResponse:
     return await _answer(request, ToolResults)
 
 
-async def _answer(request: web.Request, model: type[Regenerate]) -> web.StreamResponse:
+async def _answer(request: web.Request, model: type[AnswerRequest]) -> web.StreamResponse:
     conversation_id = read_id(request)
     asked = await read_body(request, model)
     reading = await request.app[GENERATIONS].start(

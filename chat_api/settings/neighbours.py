@@ -57,6 +57,12 @@ class NeighbourSettings(SourcedSettings):
         description="tokens that a model takes, history, question and answer together (`openai`); `0`: what "
         "the model server tells",
     )
+    inference_continue: Literal["ask", "prefill", "vllm"] = Field(
+        "ask",
+        description="how an answer that was cut goes on (`openai`): `ask` tells the model to; with "
+        "`prefill` the answer is the last message, which llama.cpp and others go on with; `vllm` adds "
+        "`continue_final_message`",
+    )
     internal_api_key: Key = Field(SecretStr(""), description="shared key for calls to auth and inference")
     max_conversation_history: int = Field(
         50, ge=1, le=500, description="maximum number of messages in an inference call"

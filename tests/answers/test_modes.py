@@ -64,7 +64,7 @@ async def test_only_what_was_given_is_stored(chat: Chat, model: ModelServer, sql
     await sent(chat, model, temperature=0.1)
     await sent(chat, model, thinking_mode=False)
     stored = await sql.fetch("select options from generations order by position")
-    assert [row["options"] for row in stored] == [None, '{"thinking_mode":false}']
+    assert [row["options"] for row in stored] == ['{"temperature":0.1}', '{"thinking_mode":false}']
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ async def test_only_what_was_given_is_stored(chat: Chat, model: ModelServer, sql
 )
 def test_thinking_has_its_instructions(asked: Regenerate, thinking: str, instructions: str) -> None:
     settings = Settings(system_prompt="Answer.", system_prompt_thinking=thinking)
-    built = prompt.build(HISTORY, "m", asked, settings, prompt.repeatable(asked))
+    built = prompt.build(HISTORY, "m", asked, settings, prompt.options_of(asked))
     assert (built.system, built.thinking_mode) == (instructions, asked.thinking_mode)
 
 

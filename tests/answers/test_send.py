@@ -59,6 +59,7 @@ async def test_question_and_answer_are_stored_as_messages(chat: Chat, model: Mod
     await chat.exchange(model, "hel", "lo")
     conversation = await chat.get()
     question, answer = conversation["messages"]
+    question_id = question["id"]
     for message in question, answer:
         assert UUID(message.pop("id"))
         assert message.pop("created_at").endswith("+00:00")
@@ -71,6 +72,8 @@ async def test_question_and_answer_are_stored_as_messages(chat: Chat, model: Mod
         "inference_time_ms": 0,
         "finish_reason": None,
         **BESIDE,
+        "parent_id": None,
+        "siblings": None,
     }
     assert answer.pop("inference_time_ms") >= 0
     assert answer == {
@@ -80,6 +83,8 @@ async def test_question_and_answer_are_stored_as_messages(chat: Chat, model: Mod
         "model_tag": "default",
         "finish_reason": "stop",
         **BESIDE,
+        "parent_id": question_id,
+        "siblings": None,
     }
     assert conversation["generation"] is None
     assert conversation["updated_at"] > conversation["created_at"]

@@ -154,7 +154,8 @@ async def test_the_environment_of_a_deployment_does_not_leak_in(
     ignored = "AUTH_SERVICE_URL, DATABASE_URL, INFERENCE_PROTOCOL, INFERENCE_SERVICE_URL, SYSTEM_PROMPT"
     taken = (
         "BASE_PATH, FRONTEND_URL, INFERENCE_ADD, INFERENCE_API_KEY, INFERENCE_CONTEXT_TOKENS, "
-        "INFERENCE_MAX_TOKENS_FIELD, INFERENCE_MODEL, INFERENCE_OMIT, INTERNAL_API_KEY, LOG_LEVEL"
+        "INFERENCE_CONTINUE, INFERENCE_MAX_TOKENS_FIELD, INFERENCE_MODEL, INFERENCE_OMIT, INTERNAL_API_KEY, "
+        "LOG_LEVEL"
     )
     assert stack.said.startswith(f"dev ignores {ignored}: the only settings that it takes are {taken}\n")
 

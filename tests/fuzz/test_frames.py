@@ -22,7 +22,7 @@ from tests.support.tab import token_of
 
 Document = dict[str, Any]
 Frame = str | bytes
-COMMANDS = ("auth", "send", "regenerate", "tool_results", "subscribe", "unsubscribe", "stop")
+COMMANDS = ("auth", "send", "regenerate", "continue", "tool_results", "subscribe", "unsubscribe", "stop")
 LAST = "the last command of this conversation"
 
 

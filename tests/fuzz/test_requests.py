@@ -80,6 +80,9 @@ async def test_requests_get_what_the_description_says(
         *(("DELETE", one, status) for status in (204, 404)),
         *(("POST", messages, status) for status in (200, 400, 401, 404, 422)),
         *(("POST", f"{one}/regenerate", status) for status in (200, 400, 404, 422)),
+        *(("POST", f"{one}/continue", status) for status in (400, 404, 422)),
+        *(("POST", f"{one}/fork", status) for status in (404, 422)),
+        ("DELETE", f"{messages}/{{message_id}}", 404),
         *(("POST", f"{one}/tool_results", status) for status in (404, 409, 422)),
         *(("GET", f"{one}/stream", status) for status in (200, 204, 404, 422)),
         *(("POST", f"{one}/stop", status) for status in (200, 404)),
@@ -123,6 +126,6 @@ async def test_trouble_gets_what_the_description_says_too(
         if trouble == "no database":
             await sql.execute("drop schema public cascade")
             # Sending a message waits for a while until its worker's lease can be renewed.
-            options += ["--exclude-path-regex", "(messages|regenerate|tool_results)$"]
+            options += ["--exclude-path-regex", "(messages|regenerate|continue|tool_results)$"]
         await schemathesis(tmp_path, port, headers, *options)
         assert expected <= await answered(service)

@@ -19,10 +19,11 @@ from tests.support.reader import read_events
 Headers = dict[str, str]
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-CONVERSATION = {"id", "user_id", "title", "model_tag", "is_favorited", "created_at", "updated_at"}
+LISTED = {"id", "user_id", "title", "model_tag", "is_favorited", "created_at", "updated_at", "version"}
+CONVERSATION = LISTED | {"instructions", "options"}
 MESSAGE = {
     "id", "conversation_id", "role", "content", "token_count", "model_tag", "inference_time_ms", "created_at",
-    "finish_reason", "reasoning", "tool_calls", "tool_call_id", "usage",
+    "finish_reason", "reasoning", "tool_calls", "tool_call_id", "usage", "parent_id", "siblings",
 }  # fmt: skip
 LIST = "/api/conversations"
 
@@ -35,6 +36,11 @@ def user_id() -> UUID:
 @pytest.fixture
 def user(auth: AuthService, user_id: UUID) -> Headers:
     return auth.sign_in(user_id)
+
+
+def listed(conversation: dict[str, Any]) -> dict[str, Any]:
+    """A conversation as the list has it."""
+    return {name: conversation[name] for name in LISTED}
 
 
 def cursor(*parts: object) -> str:
@@ -106,7 +112,7 @@ async def test_a_title_comes_back_as_it_was_given(client: Client, user: Headers,
     body = await response.json()
     assert (body["title"], body["model_tag"]) == (title, "m" * 100)
     page = await get(client, LIST, user)
-    assert page["items"] == [body]
+    assert page["items"] == [listed(body)]
 
     response = await client.put(f"{LIST}/{body['id']}", headers=user, json={"title": title[::-1]})
     assert (await response.json())["title"] == title[::-1]
@@ -128,6 +134,13 @@ async def test_a_title_comes_back_as_it_was_given(client: Client, user: Headers,
         ("PUT", {"title": ""}, ["body", "title"]),
         ("PUT", {"title": "x" * 501}, ["body", "title"]),
         ("PUT", {"is_favorited": "perhaps"}, ["body", "is_favorited"]),
+        ("PUT", {"model_tag": "m" * 101}, ["body", "model_tag"]),
+        ("PUT", {"active_message_id": "the last one"}, ["body", "active_message_id"]),
+        ("PUT", {"instructions": "x" * 8001}, ["body", "instructions"]),
+        ("PUT", {"instructions": "\0"}, ["body", "instructions"]),
+        ("PUT", {"options": "none"}, ["body", "options"]),
+        ("PUT", {"options": {"temperature": 3}}, ["body", "options", "temperature"]),
+        ("PUT", {"options": {"max_tokens": 4097}}, ["body", "options", "max_tokens"]),  # of nanochat
     ],
 )
 async def test_a_field_that_is_not_valid_is_named(
@@ -148,7 +161,7 @@ async def test_nulls_of_an_older_service_read_as_defaults(client: Client, user: 
     await sql.execute(
         "insert into messages (conversation_id, role, content) values ($1, 'user', 'hi')", made["id"]
     )
-    assert (await get(client, LIST, user))["items"] == [made]
+    assert (await get(client, LIST, user))["items"] == [listed(made)]
     opened = await get(client, f"{LIST}/{made['id']}", user)
     message = opened.pop("messages")[0]
     assert opened == {**made, "has_more": False, "generation": None, "unanswered": None}
@@ -156,7 +169,7 @@ async def test_nulls_of_an_older_service_read_as_defaults(client: Client, user: 
     assert (message["token_count"], message["inference_time_ms"], message["model_tag"]) == (0, 0, "")
     assert message["finish_reason"] is None
     starred = await client.put(f"{LIST}/{made['id']}", headers=user, json={"is_favorited": True})
-    assert await starred.json() == {**made, "is_favorited": True}
+    assert await starred.json() == {**made, "is_favorited": True, "version": 1}
 
 
 async def test_messages_come_in_the_order_in_which_they_were_stored(
@@ -303,7 +316,7 @@ async def test_a_cursor_excludes_an_offset(client: Client, user: Headers, user_i
     assert response.status == 422
 
 
-async def test_a_new_title_moves_a_conversation_up_and_a_star_does_not(
+async def test_neither_a_star_nor_a_new_title_moves_a_conversation(
     client: Client, user: Headers, user_id: UUID, sql: Sql
 ) -> None:
     newer, older = await add(sql, user_id, *(datetime(2025, 1, day, tzinfo=UTC) for day in (2, 1)))
@@ -316,7 +329,7 @@ async def test_a_new_title_moves_a_conversation_up_and_a_star_does_not(
 
     response = await client.put(f"{LIST}/{older}", headers=user, json={"title": "A", "is_favorited": False})
     assert {"title": "A", "is_favorited": False}.items() <= (await response.json()).items()
-    assert await walk(client, user, 50) == [[older, newer]]
+    assert await walk(client, user, 50) == [[newer, older]]
 
 
 async def test_deleting_takes_the_messages_along_and_stops_the_model(
@@ -344,6 +357,9 @@ EVERYTHING = [
     ("DELETE", "", None),
     ("POST", "/messages", {"content": "hi"}),
     ("POST", "/regenerate", {}),
+    ("POST", "/continue", {}),
+    ("POST", "/fork", {"message_id": "01a2f3c4-7a8b-7c90-8d1e-2f3041526374"}),
+    ("DELETE", "/messages/01a2f3c4-7a8b-7c90-8d1e-2f3041526374", None),
     ("GET", "/stream", None),
     ("POST", "/stop", None),
 ]

@@ -358,7 +358,7 @@ async def test_a_failed_answer_of_one_piece_is_the_error_itself(
 
 
 def below(kind: type[ChatError], depth: int = 0) -> Iterator[str]:
-    """The lines of the tree in the docstring of chat_api/errors.py, starting with one kind."""
+    """The lines of the tree in the docstring of chat_api/errors/__init__.py, starting with one kind."""
     if not kind.__name__.startswith("_"):
         yield f"{'    ' * depth}{kind.__name__} {kind.status}"
         depth += 1

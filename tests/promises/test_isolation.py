@@ -22,22 +22,33 @@ from tests.support.reader import read_events
 from tests.support.tab import open_tab
 
 
-async def a_life(sql: Connection) -> tuple[Chat, UUID]:
-    """A conversation with a finished generation (key `k`) and a running one; returns the running one."""
+async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
+    """A conversation with finished generations (key `k`) and a running one.
+
+    Returns the running one, and messages: one on the active path, one off it, and one that isn't there.
+    """
     chat = await Chat().open(sql, "private")
-    await chat.finish(sql, await chat.begin(sql, idempotency_key="k"), content="secret")
+    await chat.finish(
+        sql, await chat.begin(sql, idempotency_key="k"), content="secret", finish_reason="length"
+    )
+    await chat.finish(sql, await chat.begin(sql, kind="regenerate"), content="secret", finish_reason="length")
     running = await chat.begin(sql, idempotency_key="l", content="whisper")
     await chat.speak(sql, (running, 0, [{}, {"token": "hush"}]))
-    return chat, running
+    active, inactive = [
+        await sql.fetchval(f"select id from {table} where role = 'assistant'")
+        for table in ("messages", "inactive_messages")
+    ]
+    return chat, running, [active, inactive, uuid4()]
 
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
 
 
-def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str, Any]]:
+def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UUID]) -> list[dict[str, Any]]:
     """Parameters with the stranger's id, but otherwise such that the owner would get a result."""
     user_id = uuid4()
+    common: dict[str, Any]
     the_conversation = {"conversation_id": chat.id, "user_id": user_id}
     match name:
         case "conversations.page":
@@ -52,7 +63,27 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str,
         case "messages.piece":
             return [{**the_conversation, "after_position": -9, "end_position": 1 << 40, "max_bytes": 9}]
         case "conversations.update":
-            return [{"id": chat.id, "user_id": user_id, "title": "stolen", "is_favorited": True}]
+            common = {
+                "id": chat.id,
+                "user_id": user_id,
+                "title": "stolen",
+                "is_favorited": True,
+                "model_tag": "stolen",
+                "instructions": "steal",
+                "options": '{"top_k": 1}',
+            }
+            return [
+                {**common, "version": version, "active_message_id": message_id}
+                for version in (None, 0)
+                for message_id in (None, *messages)
+            ]
+        case "conversations.fork":
+            return [
+                {"id": chat.id, "user_id": user_id, "message_id": message_id, "max_conversations": 9}
+                for message_id in messages
+            ]
+        case "messages.delete":
+            return [{**the_conversation, "message_id": message_id} for message_id in messages]
         case "generations.attach":
             return [{**the_conversation, "generation_id": asked} for asked in (None, generation_id)]
         case "generations.stop":
@@ -69,12 +100,26 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str,
                 "max_running": 9,
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }
+            nowhere: dict[str, Any] = {"parent_id": None, "is_root": False, "answer_id": None}
             return [
-                {**common, "kind": kind, "content": content, "results": results, "idempotency_key": key}
-                for kind, content, results in (
-                    ("send", "hello", None),
-                    ("regenerate", None, None),
-                    ("results", None, '[{"tool_call_id": "c1", "content": "x"}]'),
+                {
+                    **common,
+                    "kind": kind,
+                    "content": content,
+                    "results": results,
+                    "idempotency_key": key,
+                    **place,
+                }
+                for kind, content, results, named in (
+                    ("send", "hello", None, "parent_id"),
+                    ("regenerate", None, None, "answer_id"),
+                    ("continue", None, None, "answer_id"),
+                    ("results", None, '[{"tool_call_id": "c1", "content": "x"}]', None),
+                )
+                for place in (
+                    nowhere,
+                    *([{**nowhere, "is_root": True}] if kind == "send" else []),
+                    *([{**nowhere, named: message_id} for message_id in messages] if named else []),
                 )
                 for key in (None, "k", "l")
             ]
@@ -87,16 +132,16 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID) -> list[dict[str,
 
 @pytest.mark.parametrize("name", [name for name in QUERIES if name != "conversations.create"])
 async def test_a_stranger_gets_no_row_and_changes_none(sql: Connection, name: str) -> None:
-    chat, generation_id = await a_life(sql)
+    chat, generation_id, messages = await a_life(sql)
     before = await dump(sql)
-    for parameters in somebody_elses(name, chat, generation_id):
+    for parameters in somebody_elses(name, chat, generation_id, messages):
         found = await run(sql, name, **parameters)
         assert not any(value for row in found for value in row)  # no row, or a count of none
     assert await dump(sql) == before
 
 
 async def test_a_generation_is_not_found_through_a_conversation_of_ones_own(sql: Connection) -> None:
-    _, running = await a_life(sql)
+    _, running, _ = await a_life(sql)
     mine = await Chat().open(sql)
     row = await one(
         sql, "generations.attach", conversation_id=mine.id, user_id=mine.user_id, generation_id=running
@@ -110,19 +155,54 @@ async def test_a_generation_is_not_found_through_a_conversation_of_ones_own(sql:
     assert await dump(sql) == before
 
 
+async def test_a_message_is_not_found_through_a_conversation_of_ones_own(sql: Connection) -> None:
+    _, _, messages = await a_life(sql)
+    mine = await Chat().open(sql)
+    before = await dump(sql)
+    for message_id in messages:
+        for changes in (
+            {"parent_id": message_id},
+            {"kind": "regenerate", "answer_id": message_id},
+            {"kind": "continue", "content": None, "answer_id": message_id},
+        ):
+            row = await mine.start(sql, **changes)
+            assert row is not None
+            assert (row["outcome"], row["history"], row["begun"]) == ("no_message", None, None), changes
+        common = {"user_id": mine.user_id, "message_id": message_id}
+        row = await one(sql, "conversations.fork", id=mine.id, max_conversations=9, **common)
+        assert row is not None
+        assert (row["outcome"], row["conversation"]) == ("no_message", None)
+        row = await one(sql, "messages.delete", conversation_id=mine.id, **common)
+        assert row is not None
+        assert row["outcome"] == "no_message"
+    assert await dump(sql) == before
+
+
 Request = tuple[str, str, dict[str, Any]]
 
-# Every path with an id in it, with every body and header that has an effect.
+# Every path with an id in it, with every body and header that has an effect; `<message>` is the owner's.
 REQUESTS: list[Request] = [
     ("GET", "", {}),
     ("GET", "", {"params": {"limit": "1", "before": "01a2f3c4-7a8b-7c90-8d1e-2f3041526374"}}),
     ("PUT", "", {"json": {"title": "stolen", "is_favorited": True}}),
+    ("PUT", "", {"json": {"title": "stolen"}, "headers": {"If-Match": '"0"'}}),
+    ("PUT", "", {"json": {"title": "stolen"}, "headers": {"If-Match": '"9"'}}),
+    ("PUT", "", {"json": {"active_message_id": "<message>"}}),
+    ("PUT", "", {"json": {"model_tag": "stolen", "instructions": "steal", "options": {"top_k": 1}}}),
     ("DELETE", "", {}),
     ("POST", "/messages", {"json": {"content": "hello"}}),
     ("POST", "/messages", {"json": {"content": "hello", "stream": False}}),
     ("POST", "/messages", {"json": {"content": "hello"}, "headers": {"Idempotency-Key": "k"}}),
     ("POST", "/regenerate", {}),
+    ("POST", "/messages", {"json": {"content": "hello", "parent_id": "<message>"}}),
+    ("POST", "/messages", {"json": {"content": "hello", "parent_id": None}}),
+    ("DELETE", "/messages/{message_id}", {}),
+    ("POST", "/fork", {"json": {"message_id": "<message>"}}),
     ("POST", "/regenerate", {"headers": {"Idempotency-Key": "k"}}),
+    ("POST", "/regenerate", {"json": {"message_id": "<message>"}}),
+    ("POST", "/continue", {}),
+    ("POST", "/continue", {"headers": {"Idempotency-Key": "k"}}),
+    ("POST", "/continue", {"json": {"message_id": "<message>"}}),
     ("POST", "/tool_results", {"json": {"results": [{"tool_call_id": "c1", "content": "x"}]}}),
     (
         "POST",
@@ -145,8 +225,13 @@ Ask = Callable[..., Awaitable[tuple[int, bytes]]]
 def ask(client: Client) -> Ask:
     """Send one of REQUESTS as a user to a conversation, and return the status and the body."""
 
-    async def send(request: Request, user: dict[str, str], path: str, event: str = "") -> tuple[int, bytes]:
-        method, below, given = orjson.loads(orjson.dumps(request).replace(b"<event>", event.encode()))
+    async def send(
+        request: Request, user: dict[str, str], path: str, event: str = "", message: str = str(UUID(int=1))
+    ) -> tuple[int, bytes]:
+        text = orjson.dumps(request).replace(b"<event>", event.encode())
+        for named in (b"<message>", b"{message_id}"):
+            text = text.replace(named, message.encode())
+        method, below, given = orjson.loads(text)
         headers = {**user, **given.pop("headers", {})}
         async with client.request(method, path + below, headers=headers, **given) as response:
             return response.status, await response.read()
@@ -154,7 +239,7 @@ def ask(client: Client) -> Ask:
     return send
 
 
-Secret = tuple[aiohttp.ClientResponse, Call, str]
+Secret = tuple[aiohttp.ClientResponse, Call, str, str]
 
 
 @pytest.fixture
@@ -166,18 +251,20 @@ async def secret(
     conversation: str,
     is_running: bool,
 ) -> Secret:
-    """The owner's answer, with the key `k`: its stream, the model's call, and the id of its token event."""
+    """The owner's answer, with the key `k`: its stream, the model's call, the ids of its token event and of
+    its question.
+    """
     sent = await client.post(
         f"{conversation}/messages", json={"content": "secret"}, headers={**user, "Idempotency-Key": "k"}
     )
     call = await model.call()
     call.say("hush")
-    (_, token) = await read_events(sent, 2)
+    (begun, token) = await read_events(sent, 2)
     if not is_running:
         call.finish()
         await read_events(sent)
     await until(lambda: sql.fetchval("select max(next_seq) = 2 from journal"))
-    return sent, call, token.id
+    return sent, call, token.id, begun.data["user_message_id"]
 
 
 @pytest.mark.parametrize("is_running", [False, True])
@@ -190,13 +277,13 @@ async def test_a_stranger_is_told_the_same_as_where_nothing_is_and_changes_nothi
     secret: Secret,
     is_running: bool,
 ) -> None:
-    sent, call, event = secret
+    sent, call, event, message = secret
     before = await dump(sql)
     stranger = auth.sign_in()
     nothing = f"/api/conversations/{uuid4()}"
     for request in REQUESTS:
-        theirs = await ask(request, stranger, conversation, event)
-        nobodys = await ask(request, stranger, nothing, event)
+        theirs = await ask(request, stranger, conversation, event, message)
+        nobodys = await ask(request, stranger, nothing, event, message)
         assert theirs == nobodys, request
         assert theirs[0] == 404, request
         assert orjson.loads(theirs[1])["code"] == "conversation_not_found"
@@ -262,10 +349,16 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
 
 Command = dict[str, Any]
 
-# Every command, with every field that has an effect; `<event>` is one of the owner's.
+# Every command, with every field that has an effect; `<event>` and `<message>` are the owner's.
 COMMANDS: dict[str, list[Command]] = {
-    "send": [{"content": "hello"}, {"content": "hello", "idempotency_key": "k"}],
-    "regenerate": [{}, {"idempotency_key": "k"}],
+    "send": [
+        {"content": "hello"},
+        {"content": "hello", "idempotency_key": "k"},
+        {"content": "hello", "parent_id": "<message>"},
+        {"content": "hello", "parent_id": None},
+    ],
+    "regenerate": [{}, {"idempotency_key": "k"}, {"message_id": "<message>"}],
+    "continue": [{}, {"idempotency_key": "k"}, {"message_id": "<message>"}],
     "tool_results": [
         {"results": [{"tool_call_id": "c1", "content": "x"}]},
         {"results": [{"tool_call_id": "c1", "content": "x"}], "idempotency_key": "k"},
@@ -278,7 +371,8 @@ COMMANDS: dict[str, list[Command]] = {
 
 def test_every_command_is_tried_here() -> None:
     assert set(COMMANDS) == set(KINDS) - {"auth"}
-    options = {"type", "ref", "conversation_id", *MessageCreate.model_fields} - {"content"}
+    options = {"type", "ref", "conversation_id", *MessageCreate.model_fields}
+    options -= {"content", "parent_id"}
     for kind, tried in COMMANDS.items():
         fields = set(KINDS[kind].model_fields) - options
         assert fields - {name for command in tried for name in command} == set(), kind
@@ -294,12 +388,13 @@ async def test_a_strangers_socket_is_told_the_same_as_where_nothing_is_and_chang
     secret: Secret,
     is_running: bool,
 ) -> None:
-    sent, call, event = secret
+    sent, call, event, message = secret
     before = await dump(sql)
     async with open_tab(client, auth.sign_in()) as tab:
         for kind, tried in COMMANDS.items():
             for command in tried:
-                fields = {name: event if value == "<event>" else value for name, value in command.items()}
+                known = {"<event>": event, "<message>": message}
+                fields = {name: known.get(str(value), value) for name, value in command.items()}
                 theirs = await tab.ask(kind, conversation, **fields)
                 assert theirs == await tab.ask(kind, f"/{uuid4()}", **fields), (kind, fields)
                 if kind != "unsubscribe":  # which needs no request

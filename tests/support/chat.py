@@ -37,6 +37,29 @@ class Chat:
         headers = self.user if key is None else {**self.user, "Idempotency-Key": key}
         return await self.client.post(f"{self.path}/regenerate", json=options, headers=headers)
 
+    async def go_on(self, key: str | None = None, **options: Any) -> ClientResponse:
+        """Go on with an answer that was cut."""
+        headers = self.user if key is None else {**self.user, "Idempotency-Key": key}
+        return await self.client.post(f"{self.path}/continue", json=options, headers=headers)
+
+    async def change(self, version: object = None, **fields: Any) -> ClientResponse:
+        """Change the conversation, if it has this version."""
+        headers = self.user if version is None else {**self.user, "If-Match": f'"{version}"'}
+        return await self.client.put(self.path, json=fields, headers=headers)
+
+    async def show(self, message_id: str) -> None:
+        """Show this version of a message."""
+        response = await self.change(active_message_id=message_id)
+        assert response.status == 200, await response.text()
+
+    async def fork(self, message_id: str) -> ClientResponse:
+        """Fork the conversation."""
+        return await self.client.post(f"{self.path}/fork", json={"message_id": message_id}, headers=self.user)
+
+    async def take_back(self, message_id: str) -> ClientResponse:
+        """Delete a message with what comes after it."""
+        return await self.client.delete(f"{self.path}/messages/{message_id}", headers=self.user)
+
     async def attach(self, last_event_id: str | None = None, **query: str) -> ClientResponse:
         """Read the conversation's stream."""
         headers = self.user if last_event_id is None else {**self.user, "Last-Event-ID": last_event_id}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
-from chat_api.inference.base import Prompt, Turn
+from chat_api.inference.base import Prompt, Turn, asked_to_go_on
 from chat_api.inference.openai.overflow import is_overflow
 from chat_api.settings.types import NEEDED_PARAMETERS, split_names
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 OTHER_LIMIT = "max_completion_tokens"  # OpenAI's newer name for max_tokens
 LIMITS = ("max_tokens", "max_output_tokens", "max_new_tokens", "num_predict")  # what servers call it within
+CONTINUES = {
+    "continue_final_message": True,
+    "add_generation_prompt": False,
+}  # vLLM's
 _VALUE = re.compile(r"too (large|big|high)|at most|less than|greater than|maximum|exceed|range", re.I)
 
 
@@ -29,7 +33,9 @@ class Profile:
     `omit` names the parameters that are left out, and `max_tokens_field` is the name of the limit. `add` is
     added to every request, and replaces what is sent otherwise. `with_thinking` and `without_thinking` are
     added where the prompt asks for it. `think_tags`: whether `<think>` at the beginning of the text begins
-    the model's thinking. `context_tokens` is the size of the model's context, if known.
+    the model's thinking. `context_tokens` is the size of the model's context, if known. `go_on`: how an
+    answer that was cut goes on. `ask`: the model is told to. `prefill`: the answer is the last message, and
+    the server goes on with such a message by itself; `vllm`: it does if CONTINUES says so.
     """
 
     omit: frozenset[str] = frozenset()
@@ -39,6 +45,7 @@ class Profile:
     without_thinking: Mapping[str, Any] = field(default_factory=dict)
     think_tags: bool = True
     context_tokens: int | None = None
+    go_on: Literal["ask", "prefill", "vllm"] = "ask"
 
     @classmethod
     def of(cls, settings: Settings) -> Profile:
@@ -49,6 +56,7 @@ class Profile:
             add=orjson.loads(settings.inference_add),
             think_tags=settings.inference_think_tags == "on",
             context_tokens=settings.inference_context_tokens or None,
+            go_on=settings.inference_continue,
         )
 
 
@@ -64,9 +72,10 @@ def payload(model: str, prompt: Prompt, profile: Profile) -> dict[str, Any]:
     """The body of a request."""
     options = prompt.options
     system = [Turn("system", prompt.system)] if prompt.system else []
+    turns = asked_to_go_on(prompt) if profile.go_on == "ask" else prompt.turns
     sent: dict[str, Any] = {
         "model": model,
-        "messages": [_message(turn) for turn in (*system, *prompt.turns)],
+        "messages": [_message(turn) for turn in (*system, *turns)],
         "temperature": options.temperature,
         profile.max_tokens_field: options.max_tokens,
         "stream": True,
@@ -78,6 +87,8 @@ def payload(model: str, prompt: Prompt, profile: Profile) -> dict[str, Any]:
         sent["tools"] = orjson.Fragment(prompt.tools)
         if prompt.tool_choice is not None:
             sent["tool_choice"] = orjson.Fragment(prompt.tool_choice)
+    if prompt.goes_on and profile.go_on == "vllm":
+        sent |= CONTINUES
     sent |= profile.add
     if prompt.thinking_mode is not None:
         sent |= profile.with_thinking if prompt.thinking_mode else profile.without_thinking
@@ -87,13 +98,15 @@ def payload(model: str, prompt: Prompt, profile: Profile) -> dict[str, Any]:
 def adapt(profile: Profile, sent: Mapping[str, Any], refusal: Refusal) -> Adapted | None:
     """The profile without the parameter that a refusal names; None if it names none that can be left out.
 
-    `max_tokens` is renamed first. A value that is out of range says nothing about the next answer's.
+    `max_tokens` is renamed first. A value that is out of range says nothing about the next answer's. A server
+    that doesn't go on with a last message, or refuses to for a reason of its own, is asked to in words.
     """
     if refusal.status not in (400, 422) or is_overflow(refusal):
         return None  # an overflow names max_tokens too
     name = _named(sent, refusal)
-    if name is None:
-        return None
+    if name is None or name in CONTINUES:
+        is_last = sent["messages"][-1]["role"] == "assistant"
+        return Adapted(replace(profile, go_on="ask"), "continue") if is_last else None
     is_value = _VALUE.search(refusal.message) is not None
     if name == profile.max_tokens_field == "max_tokens" and not is_value and OTHER_LIMIT not in sent:
         return Adapted(replace(profile, max_tokens_field=OTHER_LIMIT), name)

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from chat_api import errors
-from chat_api.bodies import MAX_KEY_CHARACTERS, Body, MessageCreate, Regenerate, ToolResults
+from chat_api.bodies import MAX_KEY_CHARACTERS, Body, Continue, MessageCreate, Regenerate, ToolResults
 from chat_api.description.declare import EVENT_ID
 from chat_api.generation.readers import Cursor
 from chat_api.http.requests import parse_id, refuse_invalid
@@ -86,7 +86,13 @@ class Send(Command, MessageCreate):
 
 
 class SendAgain(Command, Regenerate):
-    __doc__ = "Answer the last message again."
+    __doc__ = "Do an answer again, the last one or `message_id`. The old one stays, as its sibling."
+
+    idempotency_key: Key | None = None
+
+
+class GoOn(Command, Continue):
+    __doc__ = "Go on with an answer that was cut, the last one or `message_id`."
 
     idempotency_key: Key | None = None
 
@@ -115,11 +121,13 @@ class Stop(Command):
     __doc__ = "Stop a conversation's running answer."
 
 
-Asked: TypeAlias = Authenticate | Send | SendAgain | GiveResults | Subscribe | Unsubscribe | Stop
+Start: TypeAlias = Send | SendAgain | GoOn | GiveResults
+Asked: TypeAlias = Authenticate | Start | Subscribe | Unsubscribe | Stop
 KINDS: dict[str, type[Asked]] = {
     "auth": Authenticate,
     "send": Send,
     "regenerate": SendAgain,
+    "continue": GoOn,
     "tool_results": GiveResults,
     "subscribe": Subscribe,
     "unsubscribe": Unsubscribe,

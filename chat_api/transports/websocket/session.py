@@ -21,10 +21,8 @@ from chat_api.transports.websocket.commands import (
     Asked,
     Authenticate,
     Envelope,
-    GiveResults,
     Ref,
-    Send,
-    SendAgain,
+    Start,
     Stop,
     Subscribe,
     Unsubscribe,
@@ -120,7 +118,7 @@ class Session:
             await self._authenticate(command.token.get_secret_value())
         elif self._principal is None:
             raise errors.Unauthorized
-        elif isinstance(command, Send | SendAgain | GiveResults):
+        elif isinstance(command, Start):
             await self._start(command, self._principal.user_id)
         elif isinstance(command, Subscribe):
             await self._subscribe(command, self._principal.user_id)
@@ -148,7 +146,7 @@ class Session:
         self._socket.end_in(principal.expires_at - time.time(), UNAUTHENTICATED)
         await self._say({"type": "ready", "user_id": str(principal.user_id)})
 
-    async def _start(self, command: Send | SendAgain | GiveResults, user_id: UUID) -> None:
+    async def _start(self, command: Start, user_id: UUID) -> None:
         conversation_id = command.conversation_id
         followed = self._subscriptions.get(conversation_id)
         subscription = followed or self._new_subscription(conversation_id)
