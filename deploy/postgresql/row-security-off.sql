@@ -19,8 +19,9 @@ alter table generations disable row level security;
 drop policy if exists of_user on generations;
 commit;
 
+-- Missing after a rollback below 0041.
 begin;
-alter table inactive_messages disable row level security;
+alter table if exists inactive_messages disable row level security;
 drop policy if exists of_user on inactive_messages;
 commit;
 

@@ -20,6 +20,9 @@ begin
         raise exception 'this is for the owner of the tables, %, and you are %',
             (select pg_get_userbyid(relowner) from pg_class where oid = 'messages'::regclass), current_user;
     end if;
+    if to_regclass('inactive_messages') is null then
+        raise exception 'there is no table inactive_messages: run chat-api migrate first';
+    end if;
     if to_regoperator('===(uuid, uuid)') is null then
         create operator === (leftarg = uuid, rightarg = uuid, function = uuid_eq, restrict = neqsel);
     end if;
