@@ -25,8 +25,8 @@ _CALL = (
     "`index`; `arguments` is JSON text to be appended."
 )
 _WHOLE = (
-    "All that was said so far, in place of events that are no longer kept, or of text that was taken back: show "
-    "it instead of what you have."
+    "All that was said so far, in place of events that are no longer kept, or of text that was taken back: "
+    "show it instead of what you have."
 )
 _REASON = "Why the answer ends here, with a code that never changes; `done` follows."
 _LAST = "The last event. The answer is stored as `message_id`; null: nothing was said, so nothing was stored."
