@@ -1562,6 +1562,7 @@ replaced as (
         and (e.kind = 'continue' or e.status in ('completed', 'stopped'))
         and e.message_id is not null
         and not q.is_aside
+        and not exists (select from shorter_aside)
         and old.conversation_id = e.conversation_id
         and old.id <> e.message_id
         and old.role in ('assistant', 'tool')

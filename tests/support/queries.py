@@ -199,6 +199,16 @@ class Chat:
             connection, "conversations.update", id=self.id, user_id=self.user_id, **{**UNCHANGED, **changes}
         )
 
+    async def take_back(self, connection: Connection, message_id: UUID) -> asyncpg.Record | None:
+        """Delete a message, and what stands below it."""
+        given = {"conversation_id": self.id, "user_id": self.user_id, "message_id": message_id}
+        return await one(connection, "messages.delete", **given)
+
+    async def fork(self, connection: Connection, message_id: UUID) -> asyncpg.Record | None:
+        """Copy the conversation up to a message."""
+        given = {"id": self.id, "user_id": self.user_id, "message_id": message_id, "max_conversations": 0}
+        return await one(connection, "conversations.fork", **given)
+
     async def speak(self, connection: Connection, *slices: tuple[UUID, int, list[Any]]) -> asyncpg.Record:
         """Run a tick of this conversation's worker."""
         return await tick(connection, self.worker_id, *slices)
