@@ -1112,7 +1112,7 @@ set_aside as (
 ),
 
 -- The answer beside which a failed one is stored has a version from now on.
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,
@@ -1731,7 +1731,7 @@ set_aside as (
         )
 ),
 
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,
