@@ -406,6 +406,7 @@ async def test_on_a_terminal_it_asks(
     sql: Connection, configured: str, answer: str, status: int, is_deleted: bool
 ) -> None:
     chat = await talked(sql, uuid4(), "hi")
+    await chat.finish(sql, await chat.begin(sql, kind="regenerate"))
     ours, theirs = pty.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
@@ -419,7 +420,7 @@ async def test_on_a_terminal_it_asks(
         os.close(theirs)
     assert done.returncode == status
     assert done.stderr.startswith(
-        f"Delete 1 conversation, 2 messages and 1 answer record of {chat.user_id} in "
+        f"Delete 1 conversation, 3 messages and 2 answer records of {chat.user_id} in "
         f"{parse_dsn(configured).redacted()} for good? [y/N] "
     )
     assert (await rows(sql, chat.user_id))["conversations"] == (0 if is_deleted else 1)
