@@ -60,6 +60,7 @@ _SEND = {
     "parent_id": None,
     "is_root": False,
     "answer_id": None,
+    "queued_id": None,
     "idempotency_key": "k",
     "worker_id": WORKER,
     "options": None,

@@ -241,7 +241,8 @@ where (select chat_for_everyone());
 
 -- name: delete(conversation_id, user_id, message_id)^
 -- Takes a message back: deletes it and all that comes after it, in every version. Runs by hand, so rarely. If it was on the
--- active path and has other versions, the newest of them takes its place. No row: the conversation isn't this user's.
+-- active path and has other versions, the newest of them takes its place. A message that waits for its turn
+-- (queued_messages) is just removed. No row: the conversation isn't this user's.
 -- `outcome`:
 --   deleted  it is gone.
 --   no_message  this conversation has no such message.
@@ -254,10 +255,18 @@ with conversation as materialized ( -- messages.delete
     for no key update
 ),
 
+-- One that waits for its turn.
+dequeued as (
+    delete from queued_messages as q
+    using conversation as c
+    where q.id = :message_id and q.conversation_id = c.id
+    returning q.id
+),
+
 taken_back as materialized (
     select
         id,
-        chat_take_back(id, :message_id) as outcome
+        case when exists (select from dequeued) then 'deleted' else chat_take_back(id, :message_id) end as outcome
     from conversation
 ),
 
