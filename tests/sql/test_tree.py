@@ -236,9 +236,7 @@ class Steps:
             )
             self._answered(running, row["message_id"], text, reason, replaces)
 
-    def _answered(
-        self, running: Running, answer: UUID, text: str, reason: str, replaces: bool
-    ) -> None:
+    def _answered(self, running: Running, answer: UUID, text: str, reason: str, replaces: bool) -> None:
         tree = self.tree
         if replaces:
             tree.cut_after(running.question)
@@ -361,4 +359,14 @@ async def test_random_steps_make_the_tree_that_they_should(sql: Connection, seco
         if steps.running:
             await steps.finish()
         taken += steps.taken
-    assert set(taken) >= {"send", "edit", "regenerate", "go_on", "switch", "delete", "finish", "crash", "fork"}
+    assert set(taken) >= {
+        "send",
+        "edit",
+        "regenerate",
+        "go_on",
+        "switch",
+        "delete",
+        "finish",
+        "crash",
+        "fork",
+    }
