@@ -410,7 +410,7 @@ comment on column inactive_messages.parent_position is
 'The position of the message that it comes after, here or in messages; 0: it begins the conversation.';
 
 create index idx_inactive_messages_parent on inactive_messages using btree (conversation_id, parent_position,
-    "position");
+    "position") include (id);
 
 create index idx_inactive_messages_position on inactive_messages using btree (conversation_id, "position");
 
