@@ -19,7 +19,7 @@ PLAIN, FORKED, LONG = UUID(int=101), UUID(int=102), UUID(int=103)
 FORKS = 20
 BUFFERS_A_FORK = 3
 
-# A conversation of so many messages. Each `every`th has another version, off the path, and two questions below that.
+# So many messages. Each `every`th has another version, off the path, and two questions below that.
 CONVERSATION = """
 insert into conversations (id, user_id) values (%(id)s, %(user)s);
 create temporary table made as
