@@ -61,7 +61,9 @@ with conversation as ( -- generations.start
     where id = :conversation_id and user_id is not distinct from :user_id
 ),
 
--- The message that the caller names, or for `continue` the last one. Otherwise the ids are null, and no row is read.
+-- The message that the caller names, or for `continue` the last one. Otherwise the ids are null, and no row is read. Here and
+-- below, `case` stands where `coalesce` would do: behind row-level security, PostgreSQL looks nothing up in an index by a
+-- coalesce.
 named as materialized (
     select
         m.id,
@@ -73,7 +75,7 @@ named as materialized (
         true as is_active
     from messages as m
     where
-        m.id = coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid))
+        m.id = case when cast(:parent_id as uuid) is null then cast(:answer_id as uuid) else :parent_id end
         and m.conversation_id = (select c.id from conversation as c)
     union all
     select
@@ -86,7 +88,7 @@ named as materialized (
         false as is_active
     from inactive_messages as m
     where
-        m.id = coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid))
+        m.id = case when cast(:parent_id as uuid) is null then cast(:answer_id as uuid) else :parent_id end
         and m.conversation_id = (select c.id from conversation as c)
     union all
     (
@@ -359,7 +361,9 @@ since as (
     where
         conversation_id = (select c.id from conversation as c)
         and (role = 'tool' or (role = 'user' and content <> ''))
-        and position <= coalesce((select n.position from named as n), 9223372036854775807)
+        and position <= case
+            when exists (select from named) then (select n.position from named as n) else 9223372036854775807
+        end
         and cast(:kind as varchar) <> 'send'
         and not exists (
             select from earlier as e
@@ -416,7 +420,7 @@ question as materialized (
             conversation_id = :conversation_id
             and role = 'tool'
             and position > e.position
-            and position <= coalesce(e.parent_position, 9223372036854775807)
+            and position <= case when e.parent_position is null then 9223372036854775807 else e.parent_position end
         order by position desc
         limit 1
     ) as r on cast(:kind as varchar) <> 'send'
@@ -826,7 +830,7 @@ recent as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position <= coalesce(q.last_position, 9223372036854775807)
+                and position <= case when q.last_position is null then 9223372036854775807 else q.last_position end
                 and not (q.position is null and cast(:is_root as boolean))
                 and (content <> '' or tool_calls is not null or role = 'tool')
                 and (is_refused is not true or position between q.position and coalesce(q.after_position, q.position))
@@ -870,7 +874,7 @@ left_out as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position < coalesce(h.first_position, 9223372036854775807)
+                and position < case when h.first_position is null then 9223372036854775807 else h.first_position end
             order by position desc
             limit 200
         ) as earliest
