@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 class Request:
     """Who asks what, and where.
 
-    `address`: the limit subject beside the user, if any. `queued_id`: a message that has waited, and whose turn
-    it is.
+    `address`: the limit subject beside the user, if any. `queued_id`: a message that has waited for its turn.
     """
 
     user_id: UUID
