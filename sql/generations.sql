@@ -1143,19 +1143,28 @@ set_aside as (
 ),
 
 -- The answer beside which a failed one is stored has a version from now on.
+other as (
+    select
+        first.id,
+        e.conversation_id,
+        e.parent_position
+    from ended as e
+    cross join
+        lateral (
+            select id
+            from messages
+            where conversation_id = e.conversation_id and position > e.parent_position
+            order by position
+            limit 1
+        ) as first
+    where e.is_beside and e.message_id is not null
+),
+
 versioned as (
     update messages as m
-    set parent_position = e.parent_position
-    from ended as e
-    where
-        e.is_beside
-        and e.message_id is not null
-        and m.conversation_id = e.conversation_id
-        and m.position = (
-            select min(first.position)
-            from messages as first
-            where first.conversation_id = e.conversation_id and first.position > e.parent_position
-        )
+    set parent_position = o.parent_position
+    from other as o
+    where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
 answered as (
@@ -1758,24 +1767,36 @@ set_aside as (
         )
 ),
 
-versioned as (
-    update messages as m
-    set parent_position = q.position
-    from ended as e, question as q
+other as (
+    select
+        first.id,
+        e.conversation_id,
+        q.position as parent_position
+    from ended as e
+    cross join question as q
+    cross join
+        lateral (
+            select id
+            from messages
+            where conversation_id = e.conversation_id and position > q.position
+            order by position
+            limit 1
+        ) as first
     where
         e.message_id is not null
         and q.is_aside
         and not exists (select from shorter)
-        and m.conversation_id = e.conversation_id
-        and m.position = (
-            select min(first.position)
-            from messages as first
-            where first.conversation_id = e.conversation_id and first.position > q.position
-        )
         and exists (
             select from messages as parent
             where parent.conversation_id = e.conversation_id and parent.position = q.position
         )
+),
+
+versioned as (
+    update messages as m
+    set parent_position = o.parent_position
+    from other as o
+    where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
 answer as (
