@@ -640,12 +640,25 @@ started as (
     from renewed
 ),
 
+-- Locked before its messages are, in the same order as by a switch: otherwise the two could deadlock.
+held as materialized (
+    select c.id
+    from conversations as c
+    where
+        c.id = (
+            select s.conversation_id
+            from started as s
+            where cast(:parent_id as uuid) is not null or cast(:is_root as boolean)
+        )
+    for no key update
+),
+
 -- What stands where the question goes leaves the active path. For other sends, no row is read.
 leaving as (
     delete from messages as m
-    using started as s
+    using held as s
     where
-        m.conversation_id = s.conversation_id
+        m.conversation_id = s.id
         and m.position > case
             when cast(:is_root as boolean) then -9223372036854775808
             when cast(:parent_id as uuid) is not null then (select n.position from named as n)
@@ -783,7 +796,9 @@ touched as (
         end
     from started
     cross join conversation as c
-    where conversations.id = started.conversation_id
+    where
+        conversations.id = started.conversation_id
+        and (select count(*) from held) < 2 -- always: it is locked first, and then updated
 ),
 
 -- Newest first, each with the number of characters from it to the newest. One more than may be sent is read, which
