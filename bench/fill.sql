@@ -10,6 +10,7 @@ set synchronous_commit = off;
 alter table journal set unlogged, set (autovacuum_enabled = off);
 alter table generations set unlogged, set (autovacuum_enabled = off);
 alter table messages set unlogged, set (autovacuum_enabled = off);
+alter table queued_messages set unlogged, set (autovacuum_enabled = off);
 alter table inactive_messages set unlogged, set (autovacuum_enabled = off);
 alter table conversations set unlogged, set (autovacuum_enabled = off);
 
@@ -83,6 +84,17 @@ set parent_position = v.parent_position
 from inactive_messages as v
 inner join chats as c on v.conversation_id = c.id
 where m.id = pg_temp.id_at(c.created_at + c.pace, 4096 * c.i + 1);
+
+insert into queued_messages (conversation_id, content, request)
+select
+    id,
+    repeat('word ', 20),
+    '{}'
+from chats
+cross join generate_series(1, 4)
+where turn is null
+order by i
+limit 2000;
 
 insert into generations (
     id, conversation_id, kind, user_message_id, message_id, idempotency_key, status, finish_reason, worker_id,

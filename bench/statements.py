@@ -60,6 +60,8 @@ _SEND = {
     "parent_id": None,
     "is_root": False,
     "answer_id": None,
+    "queued_id": None,
+    "waits_its_turn": False,
     "idempotency_key": "k",
     "worker_id": WORKER,
     "options": None,

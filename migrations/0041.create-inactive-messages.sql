@@ -32,8 +32,9 @@ create table if not exists inactive_messages (
 create index if not exists idx_inactive_messages_position
 on inactive_messages (conversation_id, position);
 
+-- With the id, which is all that a reader of another version sees of it.
 create index if not exists idx_inactive_messages_parent
-on inactive_messages (conversation_id, parent_position, position);
+on inactive_messages (conversation_id, parent_position, position) include (id);
 
 comment on table inactive_messages is
 'What was said off the active path: other versions of questions and answers, and what was said after those. A switch '

@@ -78,6 +78,7 @@ where (select chat_for_user(:user_id, null));
 -- was said.
 -- `is_all`: that was all of them; otherwise messages.piece goes on from last_position to end_position. A null
 -- `end_position`: the message `before_id` isn't in this conversation. `has_more`: `max_rows` left out earlier ones.
+-- `queued`: the messages that wait for their turn, oldest first, as a JSON array; null: none.
 -- `unanswered_id`: the newest generation, if the newest message is its question, or a result of tool calls since, and it
 -- ended without a message. For
 -- conversations that end with an answer, this reads nothing more (idx_generations_conversation_position otherwise).
@@ -242,6 +243,11 @@ select
         else n.position + 1
     end as end_position,
     e.start_position > -9223372036854775808 as has_more,
+    (
+        select cast(json_agg(json_build_object('id', q.id, 'content', q.content, 'created_at', q.created_at) order by q.position) as text)
+        from queued_messages as q
+        where q.conversation_id = c.id
+    ) as queued,
     g.id as generation_id,
     g.user_message_id,
     g.status,

@@ -1,4 +1,4 @@
--- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
+-- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
 -- Starts an answer: everything that must happen before the model is called. Runs once per message sent, answer done again
 -- or continued, or results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
@@ -14,6 +14,8 @@
 -- at the end of the active path. What stands there goes off the path, into inactive_messages.
 -- `answer_id`: for the kinds `regenerate` and `continue`, which answer is done again or goes on; null: the last one. Its place
 -- on the path is taken only when the new answer is stored.
+-- `queued_id`: for the kind `send`, the message in queued_messages whose turn it is. It is moved to messages.
+-- `waits_its_turn`: nothing is done while others wait there.
 -- `begun`: for the kind `continue`, what the answer said so far: {"content","reasoning"}. `history` ends with it.
 -- `after_id`: what the answer comes after, the question or the last result since.
 -- `left_out`: how many earlier messages there are; 200 stands for any more.
@@ -32,6 +34,8 @@
 --   nothing  there is no question to answer again.
 --   no_message  this conversation has no message `parent_id` or `answer_id`.
 --   inactive  that message is off the active path: switch to it (conversations.update), then call again.
+--   dequeued  the message `queued_id` doesn't wait any more.
+--   waiting  other messages wait for their turn.
 --   whole    there is no answer that was cut, so none that could go on.
 --   no_calls  no call waits for its result.
 --   no_such_call  the message whose calls wait has none with the id `unknown_call_id`.
@@ -106,6 +110,14 @@ named as materialized (
     )
 ),
 
+-- The message whose turn it is. Locked: of two workers that send it, the other one finds it gone.
+turn as materialized (
+    select w.id
+    from queued_messages as w
+    where w.id = :queued_id and w.conversation_id = (select c.id from conversation as c)
+    for update
+),
+
 -- Why the message can't go there, or the answer can't be done again or go on. No row: it can.
 obstacle as materialized (
     select o.outcome
@@ -114,6 +126,17 @@ obstacle as materialized (
     cross join lateral (
         select
             case
+                when cast(:queued_id as uuid) is not null
+                    then case when not exists (select from turn) then 'dequeued' end
+                when cast(:waits_its_turn as boolean)
+                    then case
+                        when
+                            exists (
+                                select from queued_messages as w
+                                where w.conversation_id = c.id
+                            )
+                            then 'waiting'
+                    end
                 when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
                 when n.id is null then 'no_message'
                 when not n.is_active then 'inactive'
@@ -126,8 +149,9 @@ obstacle as materialized (
                     then 'whole'
             end as outcome
         where
-            coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid)) is not null
+            coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid), cast(:queued_id as uuid)) is not null
             or cast(:kind as varchar) = 'continue'
+            or cast(:waits_its_turn as boolean)
     ) as o
     where o.outcome is not null
 ),
@@ -353,7 +377,7 @@ since as (
 -- `last_position`: of what the model is sent from before; null: all. `results`: how many were stored since.
 question as materialized (
     select
-        chat_uuid7() as id,
+        coalesce(cast(:queued_id as uuid), chat_uuid7()) as id,
         cast(:content as text) as content,
         cast(null as bigint) as position,
         cast(null as uuid) as after_id,
@@ -616,12 +640,25 @@ started as (
     from renewed
 ),
 
+-- Locked before its messages are, in the same order as by a switch: otherwise the two could deadlock.
+held as materialized (
+    select c.id
+    from conversations as c
+    where
+        c.id = (
+            select s.conversation_id
+            from started as s
+            where cast(:parent_id as uuid) is not null or cast(:is_root as boolean)
+        )
+    for no key update
+),
+
 -- What stands where the question goes leaves the active path. For other sends, no row is read.
 leaving as (
     delete from messages as m
-    using started as s
+    using held as s
     where
-        m.conversation_id = s.conversation_id
+        m.conversation_id = s.id
         and m.position > case
             when cast(:is_root as boolean) then -9223372036854775808
             when cast(:parent_id as uuid) is not null then (select n.position from named as n)
@@ -708,6 +745,12 @@ asked as (
     where cast(:kind as varchar) = 'send' and q.position is null
 ),
 
+dequeued as (
+    delete from queued_messages as w
+    using started as s
+    where w.id = :queued_id and w.conversation_id = s.conversation_id
+),
+
 -- In the order of the calls. Those of an attempt that is tried again are stored.
 resulted as (
     insert into messages (id, conversation_id, role, content, tool_call_id, created_at)
@@ -753,7 +796,9 @@ touched as (
         end
     from started
     cross join conversation as c
-    where conversations.id = started.conversation_id
+    where
+        conversations.id = started.conversation_id
+        and (select count(*) from held) < 2 -- always: it is locked first, and then updated
 ),
 
 -- Newest first, each with the number of characters from it to the newest. One more than may be sent is read, which
@@ -906,7 +951,7 @@ select
         when n.call_message_id = d.id then 'existed'
         when u.id is not null then 'no_such_call'
         when cast(:kind as varchar) = 'results' and not coalesce(d.is_waiting, false) then 'no_calls'
-        when o.outcome = 'no_message' then o.outcome
+        when o.outcome in ('no_message', 'dequeued') then o.outcome
         when n.id is not null or r.id is not null then 'running'
         when o.outcome is not null then o.outcome
         when v.limited_by = 'crowded' then 'crowded'
@@ -941,6 +986,7 @@ where (select chat_for_user(:user_id, :conversation_id));
 -- commit is confirmed. A null `reasoning` or `tool_calls`: there was none. `is_refused`: the model server refused what was
 -- asked itself: the question, or the results.
 -- `after_id`: as start returned it; a regeneration replaces what came after it.
+-- `is_queued`: a message waits for its turn now (queue.next).
 -- `is_ended`: this call ended it. Otherwise the row is the end that an earlier call stored, or maintenance's
 -- interrupt_orphans; null `content` with a message_id: it did so at this very moment, so call again. If it is still
 -- running, call again too: another statement stored something in the conversation at this very moment, and a
@@ -1274,6 +1320,10 @@ select
     null as content,
     null as reasoning,
     cast(null as json) as tool_calls,
+    exists (
+        select from queued_messages as q
+        where q.conversation_id = ended.conversation_id
+    ) as is_queued,
     case when :notify then pg_notify('chat_journal', cast(id as text)) end as notified
 from ended
 where (select chat_for_everyone())
@@ -1287,6 +1337,7 @@ select
     m.content,
     m.reasoning,
     m.tool_calls,
+    false as is_queued,
     null as notified
 from (
     select
@@ -1749,6 +1800,7 @@ other as materialized (
     where
         e.message_id is not null
         and q.is_aside
+        and not exists (select from shorter)
         and exists (
             select from messages as parent
             where parent.conversation_id = e.conversation_id and parent.position = q.position

@@ -243,16 +243,31 @@ where (select chat_for_everyone());
 
 -- name: delete(conversation_id, user_id, message_id)^
 -- Takes a message back: deletes it and all that comes after it, in every version. Runs by hand, so rarely. If it was on the
--- active path and has other versions, the newest of them takes its place. No row: the conversation isn't this user's.
+-- active path and has other versions, the newest of them takes its place. A message that waits for its turn
+-- (queued_messages) is just removed. No row: the conversation isn't this user's.
 -- `outcome`:
 --   deleted  it is gone.
 --   no_message  this conversation has no such message.
 --   running  generation_id is being written, and the message is on the active path.
 -- See chat_take_back in sql/schema.sql.
-with conversation as materialized ( -- messages.delete
+with owned as materialized ( -- messages.delete
     select id
     from conversations
     where id = :conversation_id and user_id is not distinct from :user_id
+),
+
+-- One that waits for its turn. Locked before the conversation, as generations.start does.
+dequeued as (
+    delete from queued_messages as q
+    using owned as c
+    where q.id = :message_id and q.conversation_id = c.id
+    returning q.conversation_id
+),
+
+conversation as materialized (
+    select id
+    from conversations
+    where id = (select o.id from owned as o) and not exists (select from dequeued)
     for no key update
 ),
 
@@ -261,6 +276,11 @@ taken_back as materialized (
         id,
         chat_take_back(id, :message_id) as outcome
     from conversation
+    union all
+    select
+        conversation_id as id,
+        'deleted' as outcome
+    from dequeued
 ),
 
 changed as (

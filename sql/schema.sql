@@ -346,6 +346,10 @@ insert into service_rights (object, privilege, columns) values
     '{id,conversation_id,role,content,token_count,model_tag,inference_time_ms,created_at,finish_reason,position,reasoning,tool_calls,usage,is_refused,tool_call_id,parent_position}'),
 ('messages', 'select', '{}'),
 ('messages', 'update', '{is_refused,parent_position}'),
+('queued_messages', 'delete', '{}'),
+('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key}'),
+('queued_messages', 'select', '{}'),
+('queued_messages', 'update', '{position}'),
 ('workers', 'delete', '{}'),
 ('workers', 'insert', '{id,lease_until,lease,steady_since}'),
 ('workers', 'select', '{}'),
@@ -407,9 +411,36 @@ comment on column inactive_messages.parent_position is
 'The position of the message that it comes after, here or in messages; 0: it begins the conversation.';
 
 create index idx_inactive_messages_parent on inactive_messages using btree (conversation_id, parent_position,
-    "position");
+    "position") include (id);
 
 create index idx_inactive_messages_position on inactive_messages using btree (conversation_id, "position");
+
+create table queued_messages (
+    id uuid default chat_uuid7() not null,
+    conversation_id uuid not null,
+    content text not null,
+    request json not null,
+    idempotency_key varchar(200),
+    "position" bigint default nextval('public.chat_position'::regclass) not null,
+    created_at timestamptz default now() not null,
+    constraint queued_messages_pkey primary key (id),
+    constraint queued_messages_conversation_id_fkey
+        foreign key (conversation_id) references conversations(id) on delete cascade
+);
+
+comment on table queued_messages is
+'Messages whose turn comes when the answer that is being written has ended, oldest first by position. The statement '
+'that starts the answer (generations.start) moves the row to messages, where it keeps its id: so it is sent once.';
+comment on column queued_messages.request is
+'The rest of the request: {"temperature","tools",…}, each optional.';
+comment on column queued_messages.idempotency_key is
+'The Idempotency-Key of the request; generations.idempotency_key once it is sent.';
+
+create index idx_queued_messages_conversation on queued_messages using btree (conversation_id, "position");
+
+create unique index uq_queued_messages_idempotency_key on queued_messages using btree (conversation_id,
+    idempotency_key)
+    where idempotency_key is not null;
 
 create function chat_activate(conversation uuid, message uuid) returns varchar
     language plpgsql

@@ -95,10 +95,10 @@ where (select chat_for_everyone());
 
 -- name: export(user_id)
 -- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages,
--- those off the active path too (`is_active`), and by the records of its answers, both oldest first. Runs by hand
--- (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows that died since.
--- idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
--- idx_generations_conversation_position; sorted one conversation at a time.
+-- those off the active path too (`is_active`), by those that wait for their turn, and by the records of its answers, all
+-- oldest first. Runs by hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows
+-- that died since. idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
+-- idx_queued_messages_conversation, idx_generations_conversation_position; sorted one conversation at a time.
 select l.line -- users.export
 from conversations as c
 cross join
@@ -230,6 +230,24 @@ cross join
         union all
         select
             2 as part,
+            q.position,
+            q.id,
+            cast(row_to_json(o) as text) as line
+        from queued_messages as q
+        cross join
+            lateral (
+                select
+                    'queued_message' as type,
+                    q.id,
+                    q.conversation_id,
+                    q.content,
+                    q.request,
+                    q.created_at
+            ) as o
+        where q.conversation_id = c.id
+        union all
+        select
+            3 as part,
             g.position,
             g.id,
             cast(row_to_json(o) as text) as line

@@ -84,8 +84,8 @@ async def test_each_user_is_told_with_what_is_stored_of_them(
     # One of them has another version.
     await sql.execute(
         "insert into inactive_messages"
-        " select (jsonb_populate_record(null::inactive_messages, to_jsonb(m) || '{\"parent_position\": 0}')).*"
-        " from messages as m limit 1"
+        " select (jsonb_populate_record(null::inactive_messages, to_jsonb(m)"
+        " || '{\"parent_position\": 0}')).* from messages as m limit 1"
     )
     await sql.execute("update inactive_messages set id = gen_random_uuid()")
     await fill(sql, other, 1, 0)

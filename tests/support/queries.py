@@ -47,6 +47,7 @@ TABLES = {
     "conversations": "id",
     "messages": "id",
     "inactive_messages": "id",
+    "queued_messages": "id",
     "generations": "id",
     "journal": "generation_id, next_seq",
 }
@@ -146,6 +147,8 @@ class Chat:
             "parent_id": None,
             "is_root": False,
             "answer_id": None,
+            "queued_id": None,
+            "waits_its_turn": False,
             "idempotency_key": None,
             "worker_id": self.worker_id,
             "options": None,
@@ -198,6 +201,19 @@ class Chat:
         return await one(
             connection, "conversations.update", id=self.id, user_id=self.user_id, **{**UNCHANGED, **changes}
         )
+
+    async def queue(self, connection: Connection, content: str, **changes: Any) -> asyncpg.Record | None:
+        """Let a message wait for its turn."""
+        parameters = {
+            "conversation_id": self.id,
+            "user_id": self.user_id,
+            "content": content,
+            "request": "{}",
+            "idempotency_key": None,
+            "max_waiting": 10,
+            "limits": None,
+        }
+        return await one(connection, "queue.add", **{**parameters, **changes})
 
     async def take_back(self, connection: Connection, message_id: UUID) -> asyncpg.Record | None:
         """Delete a message, and what stands below it."""
