@@ -1158,7 +1158,7 @@ set_aside as (
 ),
 
 -- The answer beside which a failed one is stored has a version from now on.
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,
@@ -1782,7 +1782,7 @@ set_aside as (
         )
 ),
 
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,
