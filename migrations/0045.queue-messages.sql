@@ -26,8 +26,8 @@ create unique index if not exists uq_queued_messages_idempotency_key
 on queued_messages (conversation_id, idempotency_key) where idempotency_key is not null;
 
 comment on table queued_messages is
-'Messages whose turn comes when the answer that is being written has ended, oldest first by position. The statement that '
-'starts the answer (generations.start) moves the row to messages, where it keeps its id: so it is sent once.';
+'Messages whose turn comes when the answer that is being written has ended, oldest first by position. The statement '
+'that starts the answer (generations.start) moves the row to messages, where it keeps its id: so it is sent once.';
 comment on column queued_messages.request is
 'The rest of the request: {"temperature","tools",…}, each optional.';
 comment on column queued_messages.idempotency_key is
