@@ -151,6 +151,18 @@ obstacle as materialized (
         or cast(:waits_its_turn as boolean)
 ),
 
+proposed as materialized (
+    select chat_uuid7() as id
+),
+
+given as materialized (
+    select
+        r.value ->> 'tool_call_id' as tool_call_id,
+        r.value ->> 'content' as content,
+        r.place
+    from json_array_elements(cast(:results as json)) with ordinality as r (value, place)
+),
+
 -- The message whose calls the results are for: the newest that has one of them, of the last 200, else the one whose calls
 -- wait. Calls wait until anything comes after them.
 called as materialized (
