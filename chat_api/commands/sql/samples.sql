@@ -135,6 +135,7 @@ usual (name, value) as (
     ('is_root', 'false'),
     ('answer_id', null),
     ('queued_id', null),
+    ('waits_its_turn', 'false'),
     ('idempotency_key', null),
     ('after_id', '00000000-0000-0000-0000-000000000000'),
     ('call_message_id', null),
