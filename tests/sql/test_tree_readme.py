@@ -39,7 +39,8 @@ async def chat(sql: Connection) -> Chat:
     for kind in ("send", "regenerate"):
         generation_id = await chat.begin(sql, content="milk?", kind=kind, options='{"top_k": 3}')
         await chat.finish(sql, generation_id, content=f"{kind}!", model_tag="d32")
-    await chat.begin(sql, content="coffee?", is_root=True)
+    generation_id = await chat.begin(sql, content="coffee?", is_root=True)
+    await chat.finish(sql, generation_id, status="failed", finish_reason="error", content="")
     await Chat().open(sql)
     return chat
 
