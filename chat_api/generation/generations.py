@@ -123,6 +123,7 @@ class Generations:
             lambda running: self._stop(user_id, conversation_id, running),
         )
         generation_id: UUID = row["generation_id"]
+        self.watch.know(conversation_id, row["version"])
         if row["outcome"] == "existed":
             log = await self._relay.find_log(generation_id, conversation_id)
             return Reading(log, user_message_id=row["user_message_id"])

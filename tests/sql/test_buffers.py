@@ -34,7 +34,7 @@ DESCENTS = {
     # Finds the generation twice, stores its key and its place again, and the answer's place: 5. Appends: -2.
     "generations.finish": 8,
     "generations.finish, regenerated": 8,
-    "generations.begun": 10,  # ten conversations, each in a different place
+    "generations.begun": 20,  # ten conversations, each in a different place: their versions and generations
     "messages.exchange": 6,  # the generation, the question and the answer, what each comes after, and versions
 }
 

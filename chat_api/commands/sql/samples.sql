@@ -95,6 +95,9 @@ usual (name, value) as (
     ('title', 'Samosa chaat'),
     ('model_tag', 'default'),
     ('is_favorited', null),
+    ('old_title', 'Samosa'),
+    ('conversations.untitled.max_characters', '2000'),
+    ('versions', '{0}'),
     -- generations
     ('kind', 'send'),
     ('content', 'What goes into samosa chaat?'),
