@@ -1,4 +1,4 @@
--- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
+-- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
 -- Starts an answer: everything that must happen before the model is called. Runs once per message sent, answer done again
 -- or continued, or results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
@@ -15,6 +15,7 @@
 -- `answer_id`: for the kinds `regenerate` and `continue`, which answer is done again or goes on; null: the last one. Its place
 -- on the path is taken only when the new answer is stored.
 -- `queued_id`: for the kind `send`, the message in queued_messages whose turn it is. It is moved to messages.
+-- `waits_its_turn`: nothing is done while others wait there.
 -- `begun`: for the kind `continue`, what the answer said so far: {"content","reasoning"}. `history` ends with it.
 -- `after_id`: what the answer comes after, the question or the last result since.
 -- `left_out`: how many earlier messages there are; 200 stands for any more.
@@ -34,6 +35,7 @@
 --   no_message  this conversation has no message `parent_id` or `answer_id`.
 --   inactive  that message is off the active path: switch to it (conversations.update), then call again.
 --   dequeued  the message `queued_id` doesn't wait any more.
+--   waiting  other messages wait for their turn.
 --   whole    there is no answer that was cut, so none that could go on.
 --   no_calls  no call waits for its result.
 --   no_such_call  the message whose calls wait has none with the id `unknown_call_id`.
@@ -106,6 +108,14 @@ named as materialized (
     )
 ),
 
+-- The message whose turn it is. Locked: of two workers that send it, the other one finds it gone.
+turn as materialized (
+    select w.id
+    from queued_messages as w
+    where w.id = :queued_id and w.conversation_id = (select c.id from conversation as c)
+    for update
+),
+
 -- Why the message can't go there, or the answer can't be done again or go on. No row: it can.
 obstacle as materialized (
     select o.outcome
@@ -115,13 +125,15 @@ obstacle as materialized (
         select
             case
                 when cast(:queued_id as uuid) is not null
+                    then case when not exists (select from turn) then 'dequeued' end
+                when cast(:waits_its_turn as boolean)
                     then case
                         when
-                            not exists (
+                            exists (
                                 select from queued_messages as w
-                                where w.id = :queued_id and w.conversation_id = c.id
+                                where w.conversation_id = c.id
                             )
-                            then 'dequeued'
+                            then 'waiting'
                     end
                 when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
                 when n.id is null then 'no_message'
@@ -137,6 +149,7 @@ obstacle as materialized (
         where
             coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid), cast(:queued_id as uuid)) is not null
             or cast(:kind as varchar) = 'continue'
+            or cast(:waits_its_turn as boolean)
     ) as o
     where o.outcome is not null
 ),

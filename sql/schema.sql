@@ -349,6 +349,7 @@ insert into service_rights (object, privilege, columns) values
 ('queued_messages', 'delete', '{}'),
 ('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key}'),
 ('queued_messages', 'select', '{}'),
+('queued_messages', 'update', '{position}'),
 ('workers', 'delete', '{}'),
 ('workers', 'insert', '{id,lease_until,lease,steady_since}'),
 ('workers', 'select', '{}'),

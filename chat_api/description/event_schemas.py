@@ -25,7 +25,8 @@ _CALL = (
     "`index`; `arguments` is JSON text to be appended."
 )
 _WHOLE = (
-    "All that was said so far, in place of events that are no longer kept: show it instead of what you have."
+    "All that was said so far, in place of events that are no longer kept, or of text that was taken back: "
+    "show it instead of what you have."
 )
 _REASON = "Why the answer ends here, with a code that never changes; `done` follows."
 _LAST = "The last event. The answer is stored as `message_id`; null: nothing was said, so nothing was stored."
@@ -196,7 +197,7 @@ class AckFrame(_Answering):
     type: Literal["ack"]
     generation_id: UUID | None = Field(None, examples=[GENERATION])
     user_message_id: UUID | None = Field(
-        None, description="after send, regenerate and tool_results", examples=[QUESTION]
+        None, description="after send, regenerate, continue and tool_results", examples=[QUESTION]
     )
     stopped: bool | None = Field(
         None, description="after stop: whether the answer is known to have ended", examples=[True]

@@ -28,8 +28,8 @@ without `done` before its token expires, with an `error` event (`invalid_token`)
 with a new token."""
 
 TAGS = {
-    "Conversations": "Create, list, read, rename, star and delete the caller's own.",
-    "Messages": "Ask, and ask again.",
+    "Conversations": "Create, list, read, change, fork and delete the caller's own.",
+    "Messages": "Ask, edit, ask again, go on, take back.",
     "Streams": "Attach to an answer that is being written, or stop it.",
     "WebSocket": "All of a user's conversations over one connection.",
     "Models": "Which models there are, and which one answers.",
@@ -61,9 +61,10 @@ One connection for all of a user's conversations; the rest of the API is in [ope
 Frames are JSON text. Each command has a `ref`, a string or number of the client's choice, that comes back
 with its answer: `ack`, or `error` if it is refused, which leaves the socket open. Limits count messages over
 HTTP and the WebSocket together; a refusal by a limit has the `status` 429 and `retry_after`. A `send`,
-`regenerate` or `tool_results` also subscribes to its conversation: the events of its answer arrive without a
-further command, and so do those of any later answer that another tab begins. After a break, `subscribe` with
-`after`, `<generation_id>:<seq>` of the last event, continues without a gap or a duplicate."""
+`regenerate`, `continue` or `tool_results` also subscribes to its conversation: the events of its answer
+arrive without a further command, and so do those of any later answer that another tab begins. After a break,
+`subscribe` with `after`, `<generation_id>:<seq>` of the last event, continues without a gap or a
+duplicate."""
 
 SOCKET_CHANNEL = """\
 A program authenticates with the header `Authorization: Bearer <token>`. A browser does so with the frame

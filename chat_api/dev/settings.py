@@ -86,4 +86,7 @@ def dev_settings(
     }
     if local:
         made["default_temperature"] = _LOCAL_TEMPERATURE
+        made["inference_continue"] = (
+            "prefill"  # llama.cpp's; asked to go on, such a small model chats about it
+        )
     return DevSettings(**dict(chosen) | made)

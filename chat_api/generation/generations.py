@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
 
 from chat_api import errors, events
-from chat_api.bodies import AnswerRequest
+from chat_api.bodies import AnswerRequest, MessageCreate
 from chat_api.generation import asking, history, prompt
 from chat_api.generation.answer import Answer
 from chat_api.generation.busy import Busy
 from chat_api.generation.endings import Endings
 from chat_api.generation.observer import Observer
 from chat_api.generation.outcome import DRAINED, LOST, STOPPED
+from chat_api.generation.queue import Queue, Turn, Waiting
 from chat_api.generation.readers import Readers, Reading
 from chat_api.generation.results import Results
 from chat_api.generation.said import Words
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+TRIES = 10  # to begin, or to wait, each time the other has become possible
 STORING_SECONDS = 5  # what answers that were cut short get to be stored, and a stop to be confirmed
 
 
@@ -58,6 +61,10 @@ class Generations:
         self._metrics = metrics
         self._observer = observer
         self._endings = Endings(database=database, relay=relay, worker_id=worker_id)
+        self._queue = Queue(database, limits)
+        self._succeeding: Counter[UUID] = (
+            Counter()
+        )  # conversations in which a message takes an answer's place
         self._running: dict[UUID, tuple[Answer, asyncio.Task[None]]] = {}
         self.watch = relay.watch
         self.readers = Readers(database, relay, settings.replay_seconds, observer)
@@ -72,12 +79,12 @@ class Generations:
         asked: AnswerRequest,
         idempotency_key: str | None = None,
         address: str | None = None,
-    ) -> Reading:
+    ) -> Reading | Waiting:
         """Store what is asked and begin its answer, or find the answer that the same key or results began.
 
-        Once this returns, the question or the results are stored. `address`: the limit subject beside the
-        user, if any.
-        Raises Draining, NotSupported (tools), and what `succession.succeed` raises.
+        Once this returns, the question or the results are stored; a message with `when_running` queue may be
+        Waiting. `address`: the limit subject beside the user, if any.
+        Raises Draining, NotSupported (tools), and what `succession.succeed` and `Queue.add` raise.
         """
         with self._observer.command(asking.kind_of(asked)):
             if self.draining:
@@ -85,11 +92,30 @@ class Generations:
             prompt.require_tools(asked, self._settings)
             self._busy.enter()
             try:
-                reading = await self._start(user_id, conversation_id, asked, idempotency_key, address)
+                reading = await self._start_or_wait(user_id, conversation_id, asked, idempotency_key, address)
             finally:
                 self._busy.leave()
-            self._observer.read(reading.log)
+            if isinstance(reading, Reading):
+                self._observer.read(reading.log)
             return reading
+
+    async def _start_or_wait(
+        self,
+        user_id: UUID,
+        conversation_id: UUID,
+        asked: AnswerRequest,
+        idempotency_key: str | None,
+        address: str | None,
+    ) -> Reading | Waiting:
+        for _ in range(TRIES):
+            reading = await self._start(user_id, conversation_id, asked, idempotency_key, address)
+            if reading is not None:
+                return reading
+            if isinstance(asked, MessageCreate):  # nothing else waits
+                waiting = await self._queue.add(user_id, conversation_id, asked, idempotency_key, address)
+                if waiting is not None:
+                    return waiting
+        raise errors.RequestRepeated
 
     async def _start(
         self,
@@ -98,7 +124,9 @@ class Generations:
         asked: AnswerRequest,
         idempotency_key: str | None,
         address: str | None,
-    ) -> Reading:
+        queued_id: UUID | None = None,
+    ) -> Reading | None:
+        """None: the message has to wait for its turn; with `queued_id`, it waits no more, or still has to."""
         await self._relay.lease_held()
         results = Results(asked)
         wanted = asking.parameters(asked, self._settings.max_title_characters)
@@ -115,13 +143,24 @@ class Generations:
             "notify": self._relay.other_workers_live,
             **self._limits.parameters(user_id, address),
         }
-        row = await succeed(
-            self._database,
-            self._relay,
-            parameters,
-            asked.when_running or self._settings.when_running,
-            lambda running: self._stop(user_id, conversation_id, running),
-        )
+        if queued_id is not None:  # its limits were counted when it came
+            parameters |= {"queued_id": queued_id, "limits": None}
+        when_running = asked.when_running or self._settings.when_running
+        self._succeeding[conversation_id] += 1
+        try:
+            row = await succeed(
+                self._database,
+                self._relay,
+                parameters,
+                "queue" if queued_id else when_running,
+                lambda running: self._stop(user_id, conversation_id, running),
+            )
+        finally:
+            self._succeeding[conversation_id] -= 1
+            if not self._succeeding[conversation_id]:
+                del self._succeeding[conversation_id]
+        if row["outcome"] in ("running", "waiting", "dequeued"):
+            return None
         generation_id: UUID = row["generation_id"]
         self.watch.know(conversation_id, row["version"])
         if row["outcome"] == "existed":
@@ -162,13 +201,15 @@ class Generations:
         log = self._relay.running_log(generation_id)
         return log.next_seq - 1 if log else None
 
-    async def stop(self, user_id: UUID, conversation_id: UUID) -> Stop:
-        """End the running generation, wherever it runs.
+    async def stop(self, user_id: UUID, conversation_id: UUID, *, clear: bool = False) -> Stop:
+        """End the running generation, wherever it runs; with `clear`, nothing waits for its turn any more.
 
         Its text so far is stored when this returns, if it `is_confirmed`. Raises ConversationNotFound,
         DatabaseUnavailable.
         """
         with self._observer.command("stop"):
+            if clear:
+                await self._queue.clear(user_id, conversation_id)
             return await self._stop(user_id, conversation_id)
 
     async def _stop(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None = None) -> Stop:
@@ -242,5 +283,22 @@ class Generations:
                     del self._running[generation_id]
                     self._metrics.live_generations.dec()
                     self._relay.close_log(answer.log)
+            if answer.is_followed:
+                await self._begin_next(answer.log.conversation_id)
         finally:
             self._busy.leave()
+
+    async def begin_due(self) -> None:
+        """Send the messages that wait though no answer is being written. Raises DatabaseUnavailable."""
+        for conversation_id in [] if self.draining else await self._queue.due():
+            await self._begin_next(conversation_id)
+
+    async def _begin_next(self, conversation_id: UUID) -> None:
+        # A message that takes an answer's place comes before those that wait.
+        if not self.draining and conversation_id not in self._succeeding:
+            await self._queue.begin_next(conversation_id, self._take_turn)
+
+    async def _take_turn(self, turn: Turn) -> Reading | None:
+        return await self._start(
+            turn.user_id, turn.conversation_id, turn.asked, turn.idempotency_key, None, queued_id=turn.id
+        )

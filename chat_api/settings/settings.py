@@ -160,7 +160,7 @@ class Settings(NeighbourSettings):
         0,
         ge=0,
         le=36_500,
-        description="days without a message or a new title after which a conversation is deleted; `0`: never",
+        description="days without a message after which a conversation is deleted; `0`: never",
     )
     retention_favourites: Literal["keep", "delete"] = Field(
         "keep", description="whether `RETENTION_DAYS` spares starred conversations"

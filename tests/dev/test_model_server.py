@@ -29,6 +29,17 @@ async def server(gguf: Path, tmp_path: Path) -> AsyncIterator[ModelServer]:
     await server.stop()
 
 
+async def said(url: str, question: object) -> str:
+    """What the model says, streamed."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/chat/completions", json=question) as response,
+    ):
+        lines = (await response.text()).split("\n\n")
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+
+
 @pytest.mark.model
 async def test_it_streams_what_the_model_says_and_comes_back_at_the_same_address(
     server: ModelServer,
@@ -37,13 +48,7 @@ async def test_it_streams_what_the_model_says_and_comes_back_at_the_same_address
     assert url.startswith("http://127.0.0.1:")
     assert url.endswith("/v1")
     question = {"messages": [{"role": "user", "content": "Hello!"}], "stream": True, "max_tokens": 4}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}/chat/completions", json=question) as response,
-    ):
-        lines = (await response.text()).split("\n\n")
-    chunks = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
-    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+    assert await said(url, question)
 
     killed = server.pid
     assert killed is not None
@@ -54,6 +59,17 @@ async def test_it_streams_what_the_model_says_and_comes_back_at_the_same_address
     await server.stop()
     assert server.pid is None
     await server.stop()
+
+
+@pytest.mark.model
+async def test_it_goes_on_with_an_assistants_message_and_repeats_nothing(server: ModelServer) -> None:
+    """INFERENCE_CONTINUE=prefill, which `chat-api dev` sets."""
+    url = await server.start()
+    begun = "One, two, three, fo"
+    turns = [{"role": "user", "content": "Count to ten."}, {"role": "assistant", "content": begun}]
+    rest = await said(url, {"messages": turns, "stream": True, "max_tokens": 4, "temperature": 0})
+    assert rest
+    assert "One" not in rest
 
 
 @pytest.mark.model

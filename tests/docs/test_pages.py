@@ -71,7 +71,12 @@ def test_the_curl_examples_name_every_route(checkout: Path, settings: Settings) 
             method = words[words.index("-X") + 1] if "-X" in words else "POST" if "-d" in words else "GET"
             for word in words:
                 path = word.partition("?")[0]
-                path = path.replace("$A", "/api").replace("$C", "{id}").replace("${A%/api}", "")
+                path = (
+                    path.replace("$A", "/api")
+                    .replace("$C", "{id}")
+                    .replace("$M", "{message_id}")
+                    .replace("${A%/api}", "")
+                )
                 path = "/web/{path}" if path.startswith("/web/") else path
                 path = re.sub("^/api/docs/.+", "/api/docs/{name}", path)
                 if path.startswith("/"):

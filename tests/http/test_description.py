@@ -107,7 +107,7 @@ async def test_an_operation_says_what_it_does_and_everything_that_can_come_back(
 
 async def test_what_wants_no_token_says_so(openapi: Document, client: Client) -> None:
     for method, path, operation in operations(openapi):
-        response = await client.request(method, path.format(id=uuid4(), name="docs.css"))
+        response = await client.request(method, path.format(id=uuid4(), message_id=uuid4(), name="docs.css"))
         assert (response.status == 401) == (operation.get("security") != []), f"{method} {path}"
 
 

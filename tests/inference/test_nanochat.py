@@ -7,6 +7,7 @@ import json
 import pytest
 
 from chat_api.inference import Options, Prompt, Turn
+from chat_api.inference.base import GO_ON
 from chat_api.inference.nanochat import fit
 from chat_api.settings import Settings
 from tests.conftest import Client, Start
@@ -134,6 +135,16 @@ class TestFittingTheLimits:
     def test_the_instructions_count(self) -> None:
         turns = fit(prompt(*["a" * 6400] * 5, system="s" * 1000))
         assert len(turns) == 3
+        assert sum(len(turn.content) for turn in turns) <= 32_000
+
+    def test_an_answer_that_goes_on_keeps_its_question_and_its_end(self) -> None:
+        given = prompt(*["a" * 8000] * 6, "b" * 7999 + "?", system="s" * 9000)
+        answer = Turn("assistant", "c" * 9000 + "the end")
+        turns = fit(Prompt(given.system, [*given.turns, answer], "m", given.options, goes_on=True))
+        question, partial, asking = turns[-3:]
+        assert question.content[-1] == "?"
+        assert partial.content == answer.content[-8000:]
+        assert asking == Turn("user", GO_ON)
         assert sum(len(turn.content) for turn in turns) <= 32_000
 
 

@@ -11,6 +11,7 @@ import pytest
 from chat_api import errors
 from chat_api.errors import Refusal
 from chat_api.inference import End, OpenAI, Options, Prompt, ToolCall, Turn
+from chat_api.inference.base import GO_ON
 from chat_api.inference.openai import Profile
 from chat_api.inference.openai.request import adapt, payload
 from chat_api.inference.openai.server import MAX_TRIES
@@ -423,3 +424,69 @@ class TestTheDefaultModel:
 def test_think_tags_can_be_left_in_the_text() -> None:
     assert Profile.of(Settings()).think_tags
     assert not Profile.of(Settings(inference_think_tags="off")).think_tags
+
+
+class TestGoingOn:
+    """An answer that was cut is the prompt's last turn."""
+
+    PROMPT = Prompt("", [*PROMPT.turns, Turn("assistant", "half")], "default", PROMPT.options, goes_on=True)
+
+    async def go_on(self, client: OpenAI) -> None:
+        heard = Heard()
+        await client.stream(self.PROMPT, heard)
+        assert heard.said == "ok"
+
+    @pytest.mark.parametrize(
+        ("how", "refusal"),
+        [
+            ("prefill", (400, problem("Expected last role User or Tool, got assistant"))),
+            ("prefill", (422, {"detail": "the last message must be a user's"})),
+            ("vllm", (422, extra("continue_final_message"))),
+            ("vllm", (400, problem("unknown field", "add_generation_prompt"))),
+        ],
+    )
+    async def test_a_server_that_will_not_is_asked_from_then_on(
+        self, connect: Connect, server: PickyServer, how: str, refusal: tuple[int, Any]
+    ) -> None:
+        server.refuse = lambda asked: refusal if asked["messages"][-1]["role"] == "assistant" else None
+        client = connect(inference_continue=how)
+        for _ in range(2):
+            await self.go_on(client)
+        first, *rest = server.requests
+        assert len(rest) == 2
+        assert ("continue_final_message" in first) == (how == "vllm")
+        for asked in rest:
+            assert asked["messages"][1:] == [
+                {"role": "assistant", "content": "half"},
+                {"role": "user", "content": GO_ON},
+            ]
+            assert "continue_final_message" not in asked
+
+    @pytest.mark.parametrize("how", ["ask", "prefill", "vllm"])
+    async def test_what_is_refused_in_words_too_is_refused(
+        self, connect: Connect, server: PickyServer, how: str
+    ) -> None:
+        server.refuse = lambda _: (400, problem("I won't talk about that."))
+        with pytest.raises(errors.InferenceRejected):
+            await self.go_on(connect(inference_continue=how))
+        assert len(server.requests) == (1 if how == "ask" else 2)
+
+    async def test_another_parameter_is_left_out_first(self, connect: Connect, server: PickyServer) -> None:
+        server.refuse = hosted
+        await self.go_on(connect(inference_continue="prefill"))
+        assert all(asked["messages"][-1]["content"] == "half" for asked in server.requests)
+
+    async def test_too_long_a_conversation_keeps_the_question_of_the_answer(
+        self, connect: Connect, server: PickyServer
+    ) -> None:
+        old = [Turn("user", "old" * 500), Turn("assistant", "x" * 1500)]
+        server.refuse = lambda asked: (
+            (400, problem("prompt is too long")) if len(asked["messages"]) > 3 else None
+        )
+        prompt = Prompt("", [*old, *self.PROMPT.turns], "m", PROMPT.options, goes_on=True)
+        await connect().stream(prompt, Heard())
+        assert [turn["content"] for turn in server.requests[1]["messages"]] == ["Hi", "half", GO_ON]
+
+    def test_the_setting_is_one_of_three(self) -> None:
+        with pytest.raises(SettingsError, match="INFERENCE_CONTINUE"):
+            load_settings(_env_file=None, inference_continue="yes")
