@@ -168,7 +168,7 @@ with conversation as materialized ( -- queue.drop
     select c.id
     from queued_messages as q
     inner join conversations as c on q.conversation_id = c.id
-    where q.id = :id and (select chat_for_everyone())
+    where q.id = :id
     for no key update of c
 ),
 
@@ -188,7 +188,8 @@ changed as (
 )
 
 select pg_notify('chat_changed', concat_ws(' ', id, version)) as notified
-from changed;
+from changed
+where (select chat_for_everyone());
 
 -- name: clear(conversation_id, user_id)^
 -- Removes all messages that wait in a conversation. Runs by hand, so rarely. No row: the conversation isn't this user's.

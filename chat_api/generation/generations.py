@@ -22,6 +22,7 @@ from chat_api.generation.readers import Readers, Reading
 from chat_api.generation.results import Results
 from chat_api.generation.said import Words
 from chat_api.generation.succession import Stop, ask_to_stop, succeed
+from chat_api.generation.titles import Titles
 
 if TYPE_CHECKING:
     from chat_api.generation.limits import SendLimits
@@ -61,6 +62,7 @@ class Generations:
         self._metrics = metrics
         self._observer = observer
         self._endings = Endings(database=database, relay=relay, worker_id=worker_id)
+        self._titles = Titles(database=database, inference=inference, settings=settings, metrics=metrics)
         self._queue = Queue(database, limits)
         self._succeeding: Counter[UUID] = (
             Counter()
@@ -188,7 +190,8 @@ class Generations:
             begun=begun,
         )
         self._busy.enter()
-        task = asyncio.create_task(self._run(answer, generation_id), name=f"generation-{generation_id}")
+        running = self._run(answer, generation_id, is_first=sent.has_one_question)
+        task = asyncio.create_task(running, name=f"generation-{generation_id}")
         self._running[generation_id] = answer, task
         self._metrics.live_generations.inc()
         self.watch.begun(conversation_id, generation_id)
@@ -241,6 +244,7 @@ class Generations:
         if self.draining:
             return
         self.draining = True
+        self._titles.drain()
         await asyncio.gather(self._busy.settle(self._settings.drain_seconds), self._relay.send_readers_away())
         self._grace_is_over = True
         for answer, _ in self._running.values():
@@ -253,6 +257,7 @@ class Generations:
     async def close(self) -> None:
         """Drain, and leave nothing behind."""
         await self.drain()
+        await self._titles.close()
         tasks = [task for _, task in self._running.values()]
         for task in tasks:
             task.cancel()
@@ -273,7 +278,7 @@ class Generations:
         taken = prompt.longest_instructions(self._settings) + len(options or "")
         return self._inference.room(model_tag, max_tokens, taken)
 
-    async def _run(self, answer: Answer, generation_id: UUID) -> None:
+    async def _run(self, answer: Answer, generation_id: UUID, *, is_first: bool) -> None:
         structlog.contextvars.bind_contextvars(generation_id=str(generation_id))
         try:
             with self._observer.run(answer):
@@ -283,6 +288,8 @@ class Generations:
                     del self._running[generation_id]
                     self._metrics.live_generations.dec()
                     self._relay.close_log(answer.log)
+            if is_first and answer.summary is not None and answer.summary.outcome == "completed":
+                self._titles.ask(answer.log.conversation_id)
             if answer.is_followed:
                 await self._begin_next(answer.log.conversation_id)
         finally:

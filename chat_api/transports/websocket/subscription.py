@@ -60,7 +60,6 @@ class Subscription:
         for generation in queued:
             if isinstance(generation, UUID):
                 self.begun(generation)
-        self._is_changed = False  # the client hasn't read the conversation since it asked for this
         self._task = asyncio.create_task(self._run(), name=f"subscription-{self._conversation_id}")
 
     def add(self, reading: Reading) -> None:
