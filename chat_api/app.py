@@ -49,11 +49,7 @@ from chat_api.upkeep.turns import Turns
 if TYPE_CHECKING:
     from chat_api.tracing.tracing import Tracing
 
-PROTOCOLS: dict[str, type[Inference]] = {
-    "nanochat": Nanochat,
-    "chat_web": ChatWeb,
-    "openai": OpenAI,
-}
+PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "chat_web": ChatWeb, "openai": OpenAI}
 
 
 def create_app(
@@ -221,7 +217,7 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
             settings=settings,
             counts_limits=limits.are_counted,
         )
-        turns = Turns(generations, relay, interval_seconds)
+        turns = Turns(generations.begin_due, relay, interval_seconds)
         for upkeep in (orphans, cleaning, turns):
             upkeep.open()
             stack.push_async_callback(upkeep.close)

@@ -61,7 +61,9 @@ with conversation as ( -- generations.start
     where id = :conversation_id and user_id is not distinct from :user_id
 ),
 
--- The message that the caller names, or for `continue` the last one. Otherwise the ids are null, and no row is read.
+-- The message that the caller names, or for `continue` the last one. Otherwise the ids are null, and no row is read. Here and
+-- below, `case` stands where `coalesce` would do: behind row-level security, PostgreSQL looks nothing up in an index by a
+-- coalesce.
 named as materialized (
     select
         m.id,
@@ -73,7 +75,7 @@ named as materialized (
         true as is_active
     from messages as m
     where
-        m.id = coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid))
+        m.id = case when cast(:parent_id as uuid) is null then cast(:answer_id as uuid) else :parent_id end
         and m.conversation_id = (select c.id from conversation as c)
     union all
     select
@@ -86,7 +88,7 @@ named as materialized (
         false as is_active
     from inactive_messages as m
     where
-        m.id = coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid))
+        m.id = case when cast(:parent_id as uuid) is null then cast(:answer_id as uuid) else :parent_id end
         and m.conversation_id = (select c.id from conversation as c)
     union all
     (
@@ -359,7 +361,9 @@ since as (
     where
         conversation_id = (select c.id from conversation as c)
         and (role = 'tool' or (role = 'user' and content <> ''))
-        and position <= coalesce((select n.position from named as n), 9223372036854775807)
+        and position <= case
+            when exists (select from named) then (select n.position from named as n) else 9223372036854775807
+        end
         and cast(:kind as varchar) <> 'send'
         and not exists (
             select from earlier as e
@@ -416,7 +420,7 @@ question as materialized (
             conversation_id = :conversation_id
             and role = 'tool'
             and position > e.position
-            and position <= coalesce(e.parent_position, 9223372036854775807)
+            and position <= case when e.parent_position is null then 9223372036854775807 else e.parent_position end
         order by position desc
         limit 1
     ) as r on cast(:kind as varchar) <> 'send'
@@ -636,12 +640,25 @@ started as (
     from renewed
 ),
 
+-- Locked before its messages are, in the same order as by a switch: otherwise the two could deadlock.
+held as materialized (
+    select c.id
+    from conversations as c
+    where
+        c.id = (
+            select s.conversation_id
+            from started as s
+            where cast(:parent_id as uuid) is not null or cast(:is_root as boolean)
+        )
+    for no key update
+),
+
 -- What stands where the question goes leaves the active path. For other sends, no row is read.
 leaving as (
     delete from messages as m
-    using started as s
+    using held as s
     where
-        m.conversation_id = s.conversation_id
+        m.conversation_id = s.id
         and m.position > case
             when cast(:is_root as boolean) then -9223372036854775808
             when cast(:parent_id as uuid) is not null then (select n.position from named as n)
@@ -780,7 +797,9 @@ touched as (
         end
     from started
     cross join conversation as c
-    where conversations.id = started.conversation_id
+    where
+        conversations.id = started.conversation_id
+        and (select count(*) from held) < 2 -- always: it is locked first, and then updated
     returning conversations.id, conversations.version
 ),
 
@@ -828,7 +847,7 @@ recent as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position <= coalesce(q.last_position, 9223372036854775807)
+                and position <= case when q.last_position is null then 9223372036854775807 else q.last_position end
                 and not (q.position is null and cast(:is_root as boolean))
                 and (content <> '' or tool_calls is not null or role = 'tool')
                 and (is_refused is not true or position between q.position and coalesce(q.after_position, q.position))
@@ -872,7 +891,7 @@ left_out as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position < coalesce(h.first_position, 9223372036854775807)
+                and position < case when h.first_position is null then 9223372036854775807 else h.first_position end
             order by position desc
             limit 200
         ) as earliest
@@ -1146,19 +1165,28 @@ set_aside as (
 ),
 
 -- The answer beside which a failed one is stored has a version from now on.
+other as (
+    select
+        first.id,
+        e.conversation_id,
+        e.parent_position
+    from ended as e
+    cross join
+        lateral (
+            select id
+            from messages
+            where conversation_id = e.conversation_id and position > e.parent_position
+            order by position
+            limit 1
+        ) as first
+    where e.is_beside and e.message_id is not null
+),
+
 versioned as (
     update messages as m
-    set parent_position = e.parent_position
-    from ended as e
-    where
-        e.is_beside
-        and e.message_id is not null
-        and m.conversation_id = e.conversation_id
-        and m.position = (
-            select min(first.position)
-            from messages as first
-            where first.conversation_id = e.conversation_id and first.position > e.parent_position
-        )
+    set parent_position = o.parent_position
+    from other as o
+    where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
 answered as (
@@ -1761,24 +1789,36 @@ set_aside as (
         )
 ),
 
-versioned as (
-    update messages as m
-    set parent_position = q.position
-    from ended as e, question as q
+other as (
+    select
+        first.id,
+        e.conversation_id,
+        q.position as parent_position
+    from ended as e
+    cross join question as q
+    cross join
+        lateral (
+            select id
+            from messages
+            where conversation_id = e.conversation_id and position > q.position
+            order by position
+            limit 1
+        ) as first
     where
         e.message_id is not null
         and q.is_aside
         and not exists (select from shorter)
-        and m.conversation_id = e.conversation_id
-        and m.position = (
-            select min(first.position)
-            from messages as first
-            where first.conversation_id = e.conversation_id and first.position > q.position
-        )
         and exists (
             select from messages as parent
             where parent.conversation_id = e.conversation_id and parent.position = q.position
         )
+),
+
+versioned as (
+    update messages as m
+    set parent_position = o.parent_position
+    from other as o
+    where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
 answer as (

@@ -206,7 +206,9 @@ shown as materialized (
                         from messages
                         where
                             conversation_id = s.conversation_id
-                            and position > coalesce(nullif(s.parent_position, 0), -9223372036854775808)
+                            and position > case -- not coalesce, as in generations.start
+                                when s.parent_position = 0 then -9223372036854775808 else s.parent_position
+                            end
                             and s.parent_position is not null
                         order by position
                         limit 1

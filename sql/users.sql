@@ -118,6 +118,7 @@ cross join
                 c.is_favorited,
                 c.created_at,
                 c.updated_at,
+                c.version,
                 c.instructions,
                 c.options
         ) as o
@@ -128,46 +129,73 @@ cross join
             m.id,
             cast(row_to_json(o) as text) as line
         from (
-            -- Each with the position of the message that it comes after; 0: none.
             select
-                id,
-                conversation_id,
-                role,
-                content,
-                token_count,
-                model_tag,
-                inference_time_ms,
-                created_at,
-                finish_reason,
-                reasoning,
-                tool_calls,
-                tool_call_id,
-                usage,
-                position,
-                coalesce(parent_position, lag(position) over (order by position), 0) as parent_position,
-                true as is_active
-            from messages
-            where conversation_id = c.id
-            union all
-            select
-                id,
-                conversation_id,
-                role,
-                content,
-                token_count,
-                model_tag,
-                inference_time_ms,
-                created_at,
-                finish_reason,
-                reasoning,
-                tool_calls,
-                tool_call_id,
-                usage,
-                position,
-                parent_position,
-                false as is_active
-            from inactive_messages
-            where conversation_id = c.id
+                t.id,
+                t.conversation_id,
+                t.role,
+                t.content,
+                t.token_count,
+                t.model_tag,
+                t.inference_time_ms,
+                t.created_at,
+                t.finish_reason,
+                t.reasoning,
+                t.tool_calls,
+                t.tool_call_id,
+                t.usage,
+                t.position,
+                t.parent_position,
+                t.is_active,
+                count(*) over versions as version_count,
+                row_number() over (partition by t.parent_position order by t.position) - 1 as version_index,
+                array_agg(t.id) over versions as version_ids
+            from (
+                -- Each with the position of the message that it comes after; 0: none.
+                select
+                    id,
+                    conversation_id,
+                    role,
+                    content,
+                    token_count,
+                    model_tag,
+                    inference_time_ms,
+                    created_at,
+                    finish_reason,
+                    reasoning,
+                    tool_calls,
+                    tool_call_id,
+                    usage,
+                    position,
+                    coalesce(parent_position, lag(position) over (order by position), 0) as parent_position,
+                    true as is_active
+                from messages
+                where conversation_id = c.id
+                union all
+                select
+                    id,
+                    conversation_id,
+                    role,
+                    content,
+                    token_count,
+                    model_tag,
+                    inference_time_ms,
+                    created_at,
+                    finish_reason,
+                    reasoning,
+                    tool_calls,
+                    tool_call_id,
+                    usage,
+                    position,
+                    parent_position,
+                    false as is_active
+                from inactive_messages
+                where conversation_id = c.id
+            ) as t
+            window versions as (
+                partition by t.parent_position
+                order by t.position
+                rows between unbounded preceding and unbounded following
+            )
         ) as m
         cross join
             lateral (
@@ -198,6 +226,10 @@ cross join
                             where p.conversation_id = c.id and p.position = m.parent_position
                         )
                     ) as parent_id,
+                    case
+                        when m.version_count > 1
+                            then json_build_object('index', m.version_index, 'ids', m.version_ids)
+                    end as siblings,
                     m.is_active
             ) as o
         union all

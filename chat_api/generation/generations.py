@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
 
-from chat_api import errors, events
-from chat_api.bodies import AnswerRequest, MessageCreate
-from chat_api.generation import asking, history, prompt
+from chat_api import errors
+from chat_api.bodies import AnswerRequest
+from chat_api.generation import asking, prompt
 from chat_api.generation.answer import Answer
+from chat_api.generation.beginning import Beginnings, Begun, Request
 from chat_api.generation.busy import Busy
 from chat_api.generation.endings import Endings
 from chat_api.generation.observer import Observer
 from chat_api.generation.outcome import DRAINED, LOST, STOPPED
-from chat_api.generation.queue import Queue, Turn, Waiting
+from chat_api.generation.queue import Queue, Waiting
 from chat_api.generation.readers import Readers, Reading
-from chat_api.generation.results import Results
-from chat_api.generation.said import Words
-from chat_api.generation.succession import Stop, ask_to_stop, succeed
+from chat_api.generation.succession import Stop, ask_to_stop
 from chat_api.generation.titles import Titles
 
 if TYPE_CHECKING:
     from chat_api.generation.limits import SendLimits
-    from chat_api.inference import Inference, Room
+    from chat_api.inference import Inference
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database
     from chat_api.relay import Relay
@@ -54,19 +52,23 @@ class Generations:
         observer: Observer,
     ) -> None:
         self._settings = settings
-        self._worker_id = worker_id
         self._database = database
-        self._inference = inference
         self._relay = relay
-        self._limits = limits
         self._metrics = metrics
         self._observer = observer
-        self._endings = Endings(database=database, relay=relay, worker_id=worker_id)
-        self._titles = Titles(database=database, inference=inference, settings=settings, metrics=metrics)
+        self._beginnings = Beginnings(
+            settings=settings,
+            worker_id=worker_id,
+            database=database,
+            inference=inference,
+            relay=relay,
+            limits=limits,
+            metrics=metrics,
+            endings=Endings(database=database, relay=relay, worker_id=worker_id),
+            stop=self._stop,
+        )
         self._queue = Queue(database, limits)
-        self._succeeding: Counter[UUID] = (
-            Counter()
-        )  # conversations in which a message takes an answer's place
+        self._titles = Titles(database=database, inference=inference, settings=settings, metrics=metrics)
         self._running: dict[UUID, tuple[Answer, asyncio.Task[None]]] = {}
         self.watch = relay.watch
         self.readers = Readers(database, relay, settings.replay_seconds, observer)
@@ -94,110 +96,39 @@ class Generations:
             prompt.require_tools(asked, self._settings)
             self._busy.enter()
             try:
-                reading = await self._start_or_wait(user_id, conversation_id, asked, idempotency_key, address)
+                request = Request(user_id, conversation_id, asked, idempotency_key, address)
+                reading = await self._start_or_wait(request)
             finally:
                 self._busy.leave()
             if isinstance(reading, Reading):
                 self._observer.read(reading.log)
             return reading
 
-    async def _start_or_wait(
-        self,
-        user_id: UUID,
-        conversation_id: UUID,
-        asked: AnswerRequest,
-        idempotency_key: str | None,
-        address: str | None,
-    ) -> Reading | Waiting:
+    async def _start_or_wait(self, request: Request) -> Reading | Waiting:
         for _ in range(TRIES):
-            reading = await self._start(user_id, conversation_id, asked, idempotency_key, address)
+            reading = await self._start(request)
             if reading is not None:
                 return reading
-            if isinstance(asked, MessageCreate):  # nothing else waits
-                waiting = await self._queue.add(user_id, conversation_id, asked, idempotency_key, address)
-                if waiting is not None:
-                    return waiting
+            waiting = await self._queue.add(request)
+            if waiting is not None:
+                return waiting
         raise errors.RequestRepeated
 
-    async def _start(
-        self,
-        user_id: UUID,
-        conversation_id: UUID,
-        asked: AnswerRequest,
-        idempotency_key: str | None,
-        address: str | None,
-        queued_id: UUID | None = None,
-    ) -> Reading | None:
-        """None: the message has to wait for its turn; with `queued_id`, it waits no more, or still has to."""
-        await self._relay.lease_held()
-        results = Results(asked)
-        wanted = asking.parameters(asked, self._settings.max_title_characters)
-        await self._inference.prepare()
-        parameters = {
-            "conversation_id": conversation_id,
-            "user_id": user_id,
-            **wanted,
-            "results": results.given,
-            "idempotency_key": idempotency_key,
-            "worker_id": self._worker_id,
-            "max_messages": self._settings.max_conversation_history,
-            "max_characters": self._room(None, asked, wanted["options"]).characters,
-            "notify": self._relay.other_workers_live,
-            **self._limits.parameters(user_id, address),
-        }
-        if queued_id is not None:  # its limits were counted when it came
-            parameters |= {"queued_id": queued_id, "limits": None}
-        when_running = asked.when_running or self._settings.when_running
-        self._succeeding[conversation_id] += 1
-        try:
-            row = await succeed(
-                self._database,
-                self._relay,
-                parameters,
-                "queue" if queued_id else when_running,
-                lambda running: self._stop(user_id, conversation_id, running),
-            )
-        finally:
-            self._succeeding[conversation_id] -= 1
-            if not self._succeeding[conversation_id]:
-                del self._succeeding[conversation_id]
-        if row["outcome"] in ("running", "waiting", "dequeued"):
-            return None
-        generation_id: UUID = row["generation_id"]
-        self.watch.know(conversation_id, row["version"])
-        if row["outcome"] == "existed":
-            log = await self._relay.find_log(generation_id, conversation_id)
-            return Reading(log, user_message_id=row["user_message_id"])
-        model_tag = row["model_tag"] or "default"
-        sent = history.read(
-            row["history"],
-            row["left_out"],
-            self._room(model_tag, asked, row["options"]),
-            self._settings.max_conversation_history,
-            results.in_order(row["result_ids"]),
-        )
-        log = self._relay.open_log(generation_id, conversation_id)
-        log.append(events.start(generation_id, conversation_id, row["user_message_id"], sent.counts))
-        begun = None if row["begun"] is None else Words.begun(row["begun"])
-        answer = Answer(
-            log=log,
-            question=results.question(row, sent.question, idempotency_key),
-            prompt=prompt.build(sent, model_tag, asked, self._settings, row["options"], begun),
-            endings=self._endings,
-            inference=self._inference,
-            metrics=self._metrics,
-            settings=self._settings,
-            begun=begun,
-        )
+    async def _start(self, request: Request) -> Reading | None:
+        begun = await self._beginnings.begin(request)
+        if not isinstance(begun, Begun):
+            return begun
+        answer, reading, is_first = begun
+        generation_id, conversation_id = reading.log.generation_id, reading.log.conversation_id
         self._busy.enter()
-        running = self._run(answer, generation_id, is_first=sent.has_one_question)
+        running = self._run(answer, generation_id, is_first=is_first)
         task = asyncio.create_task(running, name=f"generation-{generation_id}")
         self._running[generation_id] = answer, task
         self._metrics.live_generations.inc()
         self.watch.begun(conversation_id, generation_id)
         if self._grace_is_over:  # the database took long to start it
             answer.end(DRAINED)
-        return Reading(log, user_message_id=row["user_message_id"])
+        return reading
 
     def last_seq(self, generation_id: UUID) -> int | None:
         """The number of a generation's newest event, if it runs here."""
@@ -273,11 +204,6 @@ class Generations:
         if generation_id in self._running:
             self._running[generation_id][0].end(LOST)
 
-    def _room(self, model_tag: str | None, asked: AnswerRequest, options: str | None) -> Room:
-        max_tokens = prompt.limits(asked, self._settings, options).max_tokens
-        taken = prompt.longest_instructions(self._settings) + len(options or "")
-        return self._inference.room(model_tag, max_tokens, taken)
-
     async def _run(self, answer: Answer, generation_id: UUID, *, is_first: bool) -> None:
         structlog.contextvars.bind_contextvars(generation_id=str(generation_id))
         try:
@@ -302,10 +228,5 @@ class Generations:
 
     async def _begin_next(self, conversation_id: UUID) -> None:
         # A message that takes an answer's place comes before those that wait.
-        if not self.draining and conversation_id not in self._succeeding:
-            await self._queue.begin_next(conversation_id, self._take_turn)
-
-    async def _take_turn(self, turn: Turn) -> Reading | None:
-        return await self._start(
-            turn.user_id, turn.conversation_id, turn.asked, turn.idempotency_key, None, queued_id=turn.id
-        )
+        if not self.draining and not self._beginnings.is_under_way(conversation_id):
+            await self._queue.begin_next(conversation_id, self._start)

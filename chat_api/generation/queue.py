@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import orjson
@@ -12,9 +12,12 @@ import structlog
 
 from chat_api import errors
 from chat_api.bodies import MessageCreate
+from chat_api.generation.beginning import Request
 from chat_api.generation.start import refuse_limited, refuse_reused_key
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from chat_api.generation.limits import SendLimits
     from chat_api.generation.readers import Reading
     from chat_api.postgres.database import Database
@@ -33,17 +36,6 @@ class Waiting:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A message whose turn it is."""
-
-    id: UUID
-    conversation_id: UUID
-    user_id: UUID
-    asked: MessageCreate
-    idempotency_key: str | None
-
-
 class Queue:
     """The queues of all conversations. The database keeps their order, and lets each message be sent once."""
 
@@ -51,32 +43,26 @@ class Queue:
         self._database = database
         self._limits = limits
 
-    async def add(
-        self,
-        user_id: UUID,
-        conversation_id: UUID,
-        asked: MessageCreate,
-        idempotency_key: str | None,
-        address: str | None,
-    ) -> Waiting | None:
+    async def add(self, request: Request) -> Waiting | None:
         """Let a message wait. Returns None if there is nothing to wait for any more.
 
         Raises ConversationNotFound, QueueFull, LimitReached, Invalid (the key belongs to another message),
         RequestRepeated, DatabaseUnavailable.
         """
-        given = asked.model_dump(
-            mode="json", exclude={"content", "stream", "when_running"}, exclude_none=True, exclude_unset=True
+        given = request.asked.model_dump(
+            mode="json", exclude={"stream", "when_running"}, exclude_none=True, exclude_unset=True
         )
+        content = given.pop("content")
         for _ in range(TRIES):
             row = await self._database.row(
                 "queue.add",
-                conversation_id=conversation_id,
-                user_id=user_id,
-                content=asked.content,
+                conversation_id=request.conversation_id,
+                user_id=request.user_id,
+                content=content,
                 request=orjson.dumps(given).decode(),
-                idempotency_key=idempotency_key,
+                idempotency_key=request.idempotency_key,
                 max_waiting=MAX_WAITING,
-                limits=self._limits.parameters(user_id, address)["limits"],
+                limits=self._limits.parameters(request.user_id, request.address)["limits"],
             )
             if row is None:
                 raise errors.ConversationNotFound
@@ -95,7 +81,7 @@ class Queue:
         return Waiting(row["queued"])
 
     async def begin_next(
-        self, conversation_id: UUID, start: Callable[[Turn], Awaitable[Reading | None]]
+        self, conversation_id: UUID, start: Callable[[Request], Awaitable[Reading | None]]
     ) -> None:
         """Send the message whose turn it is, if one waits and no answer is being written.
 
@@ -121,12 +107,12 @@ class Queue:
             raise errors.ConversationNotFound
 
 
-def _turn(row: Any) -> Turn:
+def _turn(row: asyncpg.Record) -> Request:
     given = {**orjson.loads(row["request"]), "content": row["content"]}
-    return Turn(
-        row["id"],
-        row["conversation_id"],
+    return Request(
         row["user_id"],
+        row["conversation_id"],
         MessageCreate.model_validate(given),
         row["idempotency_key"],
+        queued_id=row["id"],
     )

@@ -129,6 +129,31 @@ async def test_an_export_speaks_as_the_api_does(
     assert conversation == {key: got[key] for key in conversation}
 
 
+async def test_an_export_has_every_version(
+    run: Run, client: Client, user: dict[str, str], model: ModelServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chat = await open_chat(client, user)
+    model.say = ["a"]
+    for _ in range(2):
+        await (await chat.send("A")).read()
+    old = await chat.get()
+    await (await chat.send("A2", parent_id=None)).read()
+    await (await chat.regenerate()).read()
+    new = await chat.get()
+    await chat.change(instructions="Be brief.", options={"top_k": 3})
+    capfd.readouterr()  # the log
+    conversation, *rest = lines(run("user", "export", new["user_id"])[1])
+    assert (conversation["instructions"], conversation["options"]) == ("Be brief.", {"top_k": 3})
+    exported = [each for each in rest if each.pop("type") == "message"]
+    active = [each for each in exported if each.pop("is_active")]
+    assert active == new["messages"]
+    await chat.show(old["messages"][0]["id"])
+    others = [each for each in exported if each not in active]
+    old = await chat.get()
+    assert others[:4] == old["messages"]
+    assert [each["siblings"]["index"] for each in others[4:]] == [0]  # the answer that was done again
+
+
 async def test_every_text_comes_out_as_it_went_in(run: Run, sql: Connection) -> None:
     user_id = uuid4()
     texts = ["", "\n\r\t\\\"'\u2028\u2029\x01", "🥟 e\u0301 \u202eשל", "%s $1 :name {} |", "x" * 200_000]
@@ -140,6 +165,7 @@ async def test_every_text_comes_out_as_it_went_in(run: Run, sql: Connection) -> 
     assert [message["content"] for message in messages] == texts
     for message in messages:
         assert message.pop("type") == "message"
+        assert message.pop("is_active") is True
         assert list(message) == list(Message.model_fields)
         Message.model_validate_json(json.dumps(message), strict=True)
         assert message["created_at"].endswith("+00:00")

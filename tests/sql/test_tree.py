@@ -126,6 +126,7 @@ class Steps:
         self.tree = Tree()
         self.chance = chance
         self.running: Running | None = None
+        self.queue: list[str] = []
         self.taken: Counter[str] = Counter()
         self.trail: list[str] = []
 
@@ -141,7 +142,7 @@ class Steps:
 
     async def step(self) -> None:
         steps = (
-            [self.finish] * 5 + [self.crash, self.switch, self.delete, self.send]
+            [self.finish] * 5 + [self.crash, self.switch, self.delete, self.send, self.wait]
             if self.running
             else [self.send] * 4
             + [self.edit, self.regenerate, self.go_on, self.switch] * 2
@@ -169,6 +170,31 @@ class Steps:
             assert (row["outcome"], row["generation_id"]) == ("running", self.running.id)
             return
         self._asked(row, content)
+
+    async def wait(self) -> None:
+        content = f"{len(self.queue)} waits for {self.word()}"
+        row = await self.chat.queue(self.sql, content, max_waiting=3)
+        assert row is not None
+        assert row["outcome"] == ("queued" if len(self.queue) < 3 else "full")
+        if row["outcome"] == "queued":
+            self.queue.append(content)
+
+    async def take_turn(self) -> None:
+        """Two workers take the turn of the message that waits: one of them begins its answer."""
+        if not self.queue or self.chance.random() < 0.2:
+            return
+        turns = [await one(each, "queue.next", conversation_id=self.chat.id) for each in self.connections]
+        content = self.queue.pop(0)
+        rows = []
+        for each, turn in zip(self.connections, turns, strict=True):
+            assert turn is not None
+            assert turn["content"] == content
+            rows.append(await self.chat.start(each, content=content, queued_id=turn["id"]))
+        first, second = rows
+        assert first is not None
+        assert second is not None
+        assert second["outcome"] == "dequeued"
+        self._asked(first, content)
 
     def _asked(self, row: asyncpg.Record, content: str) -> None:
         assert row["outcome"] == "started"
@@ -230,12 +256,14 @@ class Steps:
         assert row is not None
         assert row["is_ended"]
         assert (row["message_id"] is None) == (text == "")
+        assert row["is_queued"] == bool(self.queue)
         self.running = None
         if text:
             replaces = running.kind == "continue" or (
                 running.kind == "regenerate" and status in ("completed", "stopped")
             )
             self._answered(running, row["message_id"], text, reason, replaces)
+        await self.take_turn()
 
     def _answered(self, running: Running, answer: UUID, text: str, reason: str, replaces: bool) -> None:
         tree = self.tree
@@ -340,6 +368,10 @@ class Steps:
                 assert parent == tree.nodes[row["id"]].parent
         messages = shown(await opened(self.sql, self.chat.id, self.chat.user_id))
         assert [UUID(each["id"]) for each in messages] == tree.path
+        waiting = await self.sql.fetch(
+            "select content from queued_messages where conversation_id = $1 order by position", self.chat.id
+        )
+        assert [row["content"] for row in waiting] == self.queue
         for each in messages:
             node = tree.nodes[UUID(each["id"])]
             assert each["parent_id"] == (None if node.parent is None else str(node.parent))
@@ -370,6 +402,7 @@ async def test_random_steps_make_the_tree_that_they_should(sql: Connection, seco
         "finish",
         "crash",
         "fork",
+        "wait",
     }
 
 
