@@ -442,9 +442,9 @@ up as (
 
 -- The last message of the active path that is copied; 0: none.
 branch as materialized (
-    select m.position
-    from conversation as c
-    inner join messages as m on c.id = m.conversation_id and m.id = :message_id
+    select position
+    from messages
+    where id = :message_id and conversation_id = (select c.id from conversation as c)
     union all
     (
         select parent_position as position

@@ -1165,7 +1165,7 @@ set_aside as (
 ),
 
 -- The answer beside which a failed one is stored has a version from now on.
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,
@@ -1789,7 +1789,7 @@ set_aside as (
         )
 ),
 
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,

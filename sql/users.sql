@@ -4,22 +4,21 @@
 -- (idx_generations_conversation_position).
 select -- users.count
     count(*) as conversations,
-    cast(coalesce(sum(m.messages), 0) as bigint) as messages,
+    cast(coalesce(sum(m.messages + i.messages), 0) as bigint) as messages,
     cast(coalesce(sum(g.generations), 0) as bigint) as generations
 from conversations as c
 cross join
     lateral (
-        select sum(t.messages) as messages
-        from (
-            select count(*) as messages
-            from messages
-            where conversation_id = c.id
-            union all
-            select count(*) as messages
-            from inactive_messages
-            where conversation_id = c.id
-        ) as t
+        select count(*) as messages
+        from messages
+        where conversation_id = c.id
     ) as m
+cross join
+    lateral (
+        select count(*) as messages
+        from inactive_messages
+        where conversation_id = c.id
+    ) as i
 cross join
     lateral (
         select count(*) as generations
@@ -95,10 +94,11 @@ from answers as a
 where (select chat_for_everyone());
 
 -- name: export(user_id)
--- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages, by
--- those that wait for their turn, and by the records of its answers, all oldest first. Runs by hand (`chat-api user export`), through a cursor: while
--- it is open, autovacuum can't remove rows that died since. idx_conversations_user_updated,
--- idx_messages_conversation_position, idx_generations_conversation_position; sorted one conversation at a time.
+-- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages,
+-- those off the active path too (`is_active`), by those that wait for their turn, and by the records of its answers, all
+-- oldest first. Runs by hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows
+-- that died since. idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
+-- idx_queued_messages_conversation, idx_generations_conversation_position; sorted one conversation at a time.
 select l.line -- users.export
 from conversations as c
 cross join
@@ -129,74 +129,69 @@ cross join
             m.id,
             cast(row_to_json(o) as text) as line
         from (
+            -- Each with the position of the message that it comes after; 0: none.
             select
-                t.id,
-                t.conversation_id,
-                t.role,
-                t.content,
-                t.token_count,
-                t.model_tag,
-                t.inference_time_ms,
-                t.created_at,
-                t.finish_reason,
-                t.reasoning,
-                t.tool_calls,
-                t.tool_call_id,
-                t.usage,
-                t.position,
-                t.parent_position,
-                t.is_active,
-                count(*) over versions as version_count,
-                row_number() over (partition by t.parent_position order by t.position) - 1 as version_index,
-                array_agg(t.id) over versions as version_ids
+                id,
+                conversation_id,
+                role,
+                content,
+                token_count,
+                model_tag,
+                inference_time_ms,
+                created_at,
+                finish_reason,
+                reasoning,
+                tool_calls,
+                tool_call_id,
+                usage,
+                position,
+                coalesce(parent_position, lag(position) over (order by position), 0) as parent_position,
+                true as is_active
+            from messages
+            where conversation_id = c.id
+            union all
+            select
+                id,
+                conversation_id,
+                role,
+                content,
+                token_count,
+                model_tag,
+                inference_time_ms,
+                created_at,
+                finish_reason,
+                reasoning,
+                tool_calls,
+                tool_call_id,
+                usage,
+                position,
+                parent_position,
+                false as is_active
+            from inactive_messages
+            where conversation_id = c.id
+        ) as m
+        left join (
+            select
+                v.parent_position,
+                array_agg(v.id order by v.position) as ids
             from (
-                -- Each with the position of the message that it comes after; 0: none.
                 select
                     id,
-                    conversation_id,
-                    role,
-                    content,
-                    token_count,
-                    model_tag,
-                    inference_time_ms,
-                    created_at,
-                    finish_reason,
-                    reasoning,
-                    tool_calls,
-                    tool_call_id,
-                    usage,
                     position,
-                    coalesce(parent_position, lag(position) over (order by position), 0) as parent_position,
-                    true as is_active
+                    parent_position
                 from messages
-                where conversation_id = c.id
+                where conversation_id = c.id and parent_position is not null
                 union all
                 select
                     id,
-                    conversation_id,
-                    role,
-                    content,
-                    token_count,
-                    model_tag,
-                    inference_time_ms,
-                    created_at,
-                    finish_reason,
-                    reasoning,
-                    tool_calls,
-                    tool_call_id,
-                    usage,
                     position,
-                    parent_position,
-                    false as is_active
+                    parent_position
                 from inactive_messages
                 where conversation_id = c.id
-            ) as t
-            window versions as (
-                partition by t.parent_position
-                order by t.position
-                rows between unbounded preceding and unbounded following
-            )
-        ) as m
+            ) as v
+            group by v.parent_position
+            having count(*) > 1
+        ) as s on m.parent_position = s.parent_position
         cross join
             lateral (
                 select
@@ -227,8 +222,8 @@ cross join
                         )
                     ) as parent_id,
                     case
-                        when m.version_count > 1
-                            then json_build_object('index', m.version_index, 'ids', m.version_ids)
+                        when s.ids is not null
+                            then json_build_object('index', array_position(s.ids, m.id) - 1, 'ids', s.ids)
                     end as siblings,
                     m.is_active
             ) as o
@@ -308,22 +303,22 @@ counted as (
         l.created_at,
         l.last_login_at,
         count(c.id) as conversation_count,
-        cast(coalesce(sum(m.messages), 0) as bigint) as message_count
+        cast(coalesce(sum(m.messages + i.messages), 0) as bigint) as message_count
     from listed as l
     left join conversations as c on l.id = c.user_id
     left join
         lateral (
-            select sum(t.messages) as messages
-            from (
-                select count(*) as messages
-                from messages
-                where conversation_id = c.id
-                union all
-                select count(*) as messages
-                from inactive_messages
-                where conversation_id = c.id
-            ) as t
+            select count(*) as messages
+            from messages
+            where conversation_id = c.id
         ) as m
+        on true
+    left join
+        lateral (
+            select count(*) as messages
+            from inactive_messages
+            where conversation_id = c.id
+        ) as i
         on true
     group by l.id, l.email, l.name, l.provider, l.created_at, l.last_login_at
 )
