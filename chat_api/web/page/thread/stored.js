@@ -23,6 +23,12 @@ export class Stored {
     if (known) this.show(known);
   }
 
+  /** Whether a later state of the conversation has been seen. */
+  hasNewer({ id, version, updated_at }) {
+    const known = this.#known.get(id);
+    return known !== undefined && (known.version > version || known.updated_at > updated_at);
+  }
+
   /** Show its messages, and why its last question has no answer. */
   show(conversation) {
     this.#known.set(conversation.id, conversation);
@@ -33,7 +39,7 @@ export class Stored {
     const isOver = asked >= 0 && messages.at(-1).role !== "tool";
     this.#messages.show(isOver ? messages.slice(0, asked + 1) : messages);
     const why = lack(conversation);
-    if (why) this.#messages.fail(why.text, why.bad);
+    if (why) this.#messages.fail(why.text, { bad: why.bad });
   }
 
   /** Show why it can't be shown. @param {any} error @param {() => void} again what "Try again" does */

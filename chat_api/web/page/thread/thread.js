@@ -36,6 +36,11 @@ export class Thread extends EventTarget {
     return this.#visit.turn.isBusy;
   }
 
+  /** Whether nothing can be changed now. */
+  get isLocked() {
+    return !this.#visit.isFree;
+  }
+
   get isStopping() {
     return this.#visit.turn.isStopping;
   }
@@ -53,8 +58,34 @@ export class Thread extends EventTarget {
     return this.#visit.send(content);
   }
 
-  regenerate() {
-    this.#visit.regenerate();
+  /** @param {import("./question.js").QuestionView} view @returns {boolean} whether it was taken */
+  edit(view, content) {
+    const { isFree } = this.#visit;
+    if (isFree) this.#visit.asking.edit(view, content);
+    return isFree;
+  }
+
+  /** @param {import("./answer.js").AnswerView} [view] the answer; left out: the last one */
+  regenerate(view) {
+    if (this.#visit.isFree) this.#visit.asking.regenerate(view);
+  }
+
+  /** @param {import("./answer.js").AnswerView} view an answer that was cut */
+  goOn(view) {
+    if (this.#visit.isFree) this.#visit.asking.goOn(view);
+  }
+
+  /** Show another version of a message. @param {string} messageId @param {number} step -1: an older one */
+  async switchTo(messageId, step) {
+    this.follow.stay();
+    await this.#visit.change(() => this.chat.conversations.switchTo(this.id, messageId));
+    this.messages.find(messageId)?.focusVersions(step);
+  }
+
+  /** Delete a message and what comes after it. @param {string} messageId */
+  async takeBack(messageId) {
+    this.follow.stay();
+    await this.#visit.change(() => this.chat.conversations.takeBack(this.id, messageId));
   }
 
   stop() {
