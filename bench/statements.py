@@ -61,6 +61,7 @@ _SEND = {
     "is_root": False,
     "answer_id": None,
     "queued_id": None,
+    "waits_its_turn": False,
     "idempotency_key": "k",
     "worker_id": WORKER,
     "options": None,

@@ -44,15 +44,12 @@ from chat_api.transports.websocket.commands import KINDS
 from chat_api.transports.websocket.socket import GOING_AWAY, SOCKETS
 from chat_api.upkeep.cleaning import Cleaning
 from chat_api.upkeep.orphans import Orphans
+from chat_api.upkeep.turns import Turns
 
 if TYPE_CHECKING:
     from chat_api.tracing.tracing import Tracing
 
-PROTOCOLS: dict[str, type[Inference]] = {
-    "nanochat": Nanochat,
-    "chat_web": ChatWeb,
-    "openai": OpenAI,
-}
+PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "chat_web": ChatWeb, "openai": OpenAI}
 
 
 def create_app(
@@ -220,7 +217,8 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
             settings=settings,
             counts_limits=limits.are_counted,
         )
-        for upkeep in (orphans, cleaning):
+        turns = Turns(generations.begin_due, relay, interval_seconds)
+        for upkeep in (orphans, cleaning, turns):
             upkeep.open()
             stack.push_async_callback(upkeep.close)
         stack.push_async_callback(generations.close)

@@ -16,3 +16,7 @@ where object = 'messages' and privilege = 'update';
 
 alter table if exists messages
 drop column if exists parent_position;
+alter table if exists messages_partitioned
+drop column if exists parent_position;
+alter table if exists messages_unpartitioned
+drop column if exists parent_position;

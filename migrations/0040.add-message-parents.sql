@@ -6,7 +6,12 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
+-- The tables that follow or precede messages while it is being partitioned get it too, as in 0030.
 alter table messages
+add column if not exists parent_position bigint;
+alter table if exists messages_partitioned
+add column if not exists parent_position bigint;
+alter table if exists messages_unpartitioned
 add column if not exists parent_position bigint;
 
 comment on column messages.parent_position is

@@ -1,4 +1,5 @@
--- Switching to another version, and taking messages back, as functions: each looks again once it holds the lock.
+-- Switching to another version, and taking messages back, as functions: each looks again once it holds the lock. Copying to
+-- another conversation, as one that row-level security lets write there.
 -- depends: 0042.let-answers-go-on
 -- locks: service_rights, row exclusive, a moment
 
@@ -193,8 +194,54 @@ comment on function chat_take_back(uuid, uuid) is
 'was on the active path, its newest other version takes its place. The caller has locked the conversation''s row. Returns '
 'deleted, no_message or running, as chat_activate does.';
 
+create or replace function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) returns uuid
+language plpgsql
+as $$
+declare
+    said json;
+begin
+    select json_agg(m order by m.position) into said
+    from (
+        select
+            role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, position, reasoning,
+            tool_calls, tool_call_id, is_refused
+        from messages
+        where id = any(message_ids) and conversation_id = source
+        union all
+        select
+            role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, position, reasoning,
+            tool_calls, tool_call_id, is_refused
+        from inactive_messages
+        where id = any(message_ids) and conversation_id = source
+    ) as m;
+
+    -- Row-level security lets a statement see and write what belongs to one conversation: up to here, to the other one.
+    perform chat_for_user(whose, target);
+    insert into messages (
+        conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, reasoning,
+        tool_calls, tool_call_id, is_refused
+    )
+    select
+        target, m.role, m.content, m.token_count, m.model_tag, m.inference_time_ms, m.created_at, m.finish_reason,
+        m.reasoning, m.tool_calls, m.tool_call_id, m.is_refused
+    from json_to_recordset(said) as m (
+        role varchar(20), content text, token_count integer, model_tag varchar(100), inference_time_ms integer,
+        created_at timestamptz, finish_reason varchar(20), position bigint, reasoning text, tool_calls json,
+        tool_call_id text, is_refused boolean
+    )
+    order by m.position;
+    perform chat_for_user(whose, source);
+    return target;
+end
+$$;
+
+comment on function chat_copy(uuid, uuid, uuid, uuid[]) is
+'Copies messages of one conversation of a user to the end of another, in the order of their positions. Returns the '
+'other.';
+
 insert into service_rights (object, privilege) values
 ('chat_activate(uuid, uuid)', 'execute'),
+('chat_copy(uuid, uuid, uuid, uuid[])', 'execute'),
 ('chat_take_back(uuid, uuid)', 'execute')
 on conflict (object, privilege) do nothing;
 

@@ -36,6 +36,7 @@ comment on column queued_messages.idempotency_key is
 insert into service_rights (object, privilege, columns) values
 ('queued_messages', 'select', '{}'),
 ('queued_messages', 'insert', '{conversation_id, content, request, idempotency_key}'),
+('queued_messages', 'update', '{position}'), -- which a lock needs
 ('queued_messages', 'delete', '{}')
 on conflict (object, privilege) do update set columns = excluded.columns;
 

@@ -382,6 +382,7 @@ where (select chat_for_user(:user_id, :id));
 --   forked  `conversation` is the new one.
 --   no_message  the conversation has no message `message_id`.
 --   full  the user already has `max_conversations`, as in create.
+-- See chat_copy in sql/schema.sql. conversations_pkey, idx_messages_conversation_position, inactive_messages_pkey.
 with recursive conversation as materialized ( -- conversations.fork
     select
         id,
@@ -425,38 +426,12 @@ branch as materialized (
 ),
 
 path as materialized (
-    select
-        m.role,
-        m.content,
-        m.token_count,
-        m.model_tag,
-        m.inference_time_ms,
-        m.created_at,
-        m.finish_reason,
-        m.reasoning,
-        m.tool_calls,
-        m.tool_call_id,
-        m.is_refused,
-        m.position
+    select m.id
     from branch as b
     inner join messages as m on m.conversation_id = :id and b.position >= m.position
     where b.position <> 0
     union all
-    select
-        m.role,
-        m.content,
-        m.token_count,
-        m.model_tag,
-        m.inference_time_ms,
-        m.created_at,
-        m.finish_reason,
-        m.reasoning,
-        m.tool_calls,
-        m.tool_call_id,
-        m.is_refused,
-        m.position
-    from up
-    inner join inactive_messages as m on up.id = m.id and m.conversation_id = :id
+    select id from up
 ),
 
 forked as (
@@ -486,44 +461,14 @@ forked as (
     returning id, user_id, title, model_tag, is_favorited, created_at, updated_at, version, instructions, options
 ),
 
-copied as (
-    insert into messages (
-        conversation_id,
-        id,
-        role,
-        content,
-        token_count,
-        model_tag,
-        inference_time_ms,
-        created_at,
-        finish_reason,
-        reasoning,
-        tool_calls,
-        tool_call_id,
-        is_refused
-    )
-    select
-        f.id,
-        chat_uuid7(),
-        p.role,
-        p.content,
-        p.token_count,
-        p.model_tag,
-        p.inference_time_ms,
-        p.created_at,
-        p.finish_reason,
-        p.reasoning,
-        p.tool_calls,
-        p.tool_call_id,
-        p.is_refused
+copied as materialized (
+    select chat_copy(:user_id, :id, f.id, array(select p.id from path as p)) as id
     from forked as f
-    cross join path as p
-    order by p.position
 )
 
 select
     case
-        when f.id is not null then 'forked'
+        when k.id is not null then 'forked'
         when exists (select from branch) then 'full'
         else 'no_message'
     end as outcome,
@@ -544,8 +489,9 @@ select
         ) as o
         where f.id is not null
     ) as conversation
-from conversation as c
+from conversation
 left join forked as f on true
+left join copied as k on f.id = k.id
 where (select chat_for_user(:user_id, :id));
 
 -- name: delete(id, user_id)^

@@ -1,4 +1,4 @@
--- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
+-- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
 -- Starts an answer: everything that must happen before the model is called. Runs once per message sent, answer done again
 -- or continued, or results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
@@ -15,6 +15,7 @@
 -- `answer_id`: for the kinds `regenerate` and `continue`, which answer is done again or goes on; null: the last one. Its place
 -- on the path is taken only when the new answer is stored.
 -- `queued_id`: for the kind `send`, the message in queued_messages whose turn it is. It is moved to messages.
+-- `waits_its_turn`: nothing is done while others wait there.
 -- `begun`: for the kind `continue`, what the answer said so far: {"content","reasoning"}. `history` ends with it.
 -- `after_id`: what the answer comes after, the question or the last result since.
 -- `left_out`: how many earlier messages there are; 200 stands for any more.
@@ -34,6 +35,7 @@
 --   no_message  this conversation has no message `parent_id` or `answer_id`.
 --   inactive  that message is off the active path: switch to it (conversations.update), then call again.
 --   dequeued  the message `queued_id` doesn't wait any more.
+--   waiting  other messages wait for their turn.
 --   whole    there is no answer that was cut, so none that could go on.
 --   no_calls  no call waits for its result.
 --   no_such_call  the message whose calls wait has none with the id `unknown_call_id`.
@@ -59,7 +61,9 @@ with conversation as ( -- generations.start
     where id = :conversation_id and user_id is not distinct from :user_id
 ),
 
--- The message that the caller names, or for `continue` the last one. Otherwise the ids are null, and no row is read.
+-- The message that the caller names, or for `continue` the last one. Otherwise the ids are null, and no row is read. Here and
+-- below, `case` stands where `coalesce` would do: behind row-level security, PostgreSQL looks nothing up in an index by a
+-- coalesce.
 named as materialized (
     select
         m.id,
@@ -71,7 +75,7 @@ named as materialized (
         true as is_active
     from messages as m
     where
-        m.id = coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid))
+        m.id = case when cast(:parent_id as uuid) is null then cast(:answer_id as uuid) else :parent_id end
         and m.conversation_id = (select c.id from conversation as c)
     union all
     select
@@ -84,7 +88,7 @@ named as materialized (
         false as is_active
     from inactive_messages as m
     where
-        m.id = coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid))
+        m.id = case when cast(:parent_id as uuid) is null then cast(:answer_id as uuid) else :parent_id end
         and m.conversation_id = (select c.id from conversation as c)
     union all
     (
@@ -106,6 +110,14 @@ named as materialized (
     )
 ),
 
+-- The message whose turn it is. Locked: of two workers that send it, the other one finds it gone.
+turn as materialized (
+    select w.id
+    from queued_messages as w
+    where w.id = :queued_id and w.conversation_id = (select c.id from conversation as c)
+    for update
+),
+
 -- Why the message can't go there, or the answer can't be done again or go on. No row: it can.
 obstacle as materialized (
     select o.outcome
@@ -115,13 +127,15 @@ obstacle as materialized (
         select
             case
                 when cast(:queued_id as uuid) is not null
+                    then case when not exists (select from turn) then 'dequeued' end
+                when cast(:waits_its_turn as boolean)
                     then case
                         when
-                            not exists (
+                            exists (
                                 select from queued_messages as w
-                                where w.id = :queued_id and w.conversation_id = c.id
+                                where w.conversation_id = c.id
                             )
-                            then 'dequeued'
+                            then 'waiting'
                     end
                 when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
                 when n.id is null then 'no_message'
@@ -137,6 +151,7 @@ obstacle as materialized (
         where
             coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid), cast(:queued_id as uuid)) is not null
             or cast(:kind as varchar) = 'continue'
+            or cast(:waits_its_turn as boolean)
     ) as o
     where o.outcome is not null
 ),
@@ -346,7 +361,9 @@ since as (
     where
         conversation_id = (select c.id from conversation as c)
         and (role = 'tool' or (role = 'user' and content <> ''))
-        and position <= coalesce((select n.position from named as n), 9223372036854775807)
+        and position <= case
+            when exists (select from named) then (select n.position from named as n) else 9223372036854775807
+        end
         and cast(:kind as varchar) <> 'send'
         and not exists (
             select from earlier as e
@@ -403,7 +420,7 @@ question as materialized (
             conversation_id = :conversation_id
             and role = 'tool'
             and position > e.position
-            and position <= coalesce(e.parent_position, 9223372036854775807)
+            and position <= case when e.parent_position is null then 9223372036854775807 else e.parent_position end
         order by position desc
         limit 1
     ) as r on cast(:kind as varchar) <> 'send'
@@ -813,7 +830,7 @@ recent as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position <= coalesce(q.last_position, 9223372036854775807)
+                and position <= case when q.last_position is null then 9223372036854775807 else q.last_position end
                 and not (q.position is null and cast(:is_root as boolean))
                 and (content <> '' or tool_calls is not null or role = 'tool')
                 and (is_refused is not true or position between q.position and coalesce(q.after_position, q.position))
@@ -857,7 +874,7 @@ left_out as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position < coalesce(h.first_position, 9223372036854775807)
+                and position < case when h.first_position is null then 9223372036854775807 else h.first_position end
             order by position desc
             limit 200
         ) as earliest

@@ -206,7 +206,9 @@ shown as materialized (
                         from messages
                         where
                             conversation_id = s.conversation_id
-                            and position > coalesce(nullif(s.parent_position, 0), -9223372036854775808)
+                            and position > case -- not coalesce, as in generations.start
+                                when s.parent_position = 0 then -9223372036854775808 else s.parent_position
+                            end
                             and s.parent_position is not null
                         order by position
                         limit 1
@@ -248,26 +250,37 @@ where (select chat_for_everyone());
 --   no_message  this conversation has no such message.
 --   running  generation_id is being written, and the message is on the active path.
 -- See chat_take_back in sql/schema.sql.
-with conversation as materialized ( -- messages.delete
+with owned as materialized ( -- messages.delete
     select id
     from conversations
     where id = :conversation_id and user_id is not distinct from :user_id
-    for no key update
 ),
 
--- One that waits for its turn.
+-- One that waits for its turn. Locked before the conversation, as generations.start does.
 dequeued as (
     delete from queued_messages as q
-    using conversation as c
+    using owned as c
     where q.id = :message_id and q.conversation_id = c.id
-    returning q.id
+    returning q.conversation_id
+),
+
+conversation as materialized (
+    select id
+    from conversations
+    where id = (select o.id from owned as o) and not exists (select from dequeued)
+    for no key update
 ),
 
 taken_back as materialized (
     select
         id,
-        case when exists (select from dequeued) then 'deleted' else chat_take_back(id, :message_id) end as outcome
+        chat_take_back(id, :message_id) as outcome
     from conversation
+    union all
+    select
+        conversation_id as id,
+        'deleted' as outcome
+    from dequeued
 ),
 
 changed as (

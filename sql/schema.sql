@@ -314,6 +314,7 @@ insert into service_rights (object, privilege, columns) values
 ('allowances', 'update', '{full_at}'),
 ('chat_activate(uuid, uuid)', 'execute', '{}'),
 ('chat_admit(uuid,uuid,varchar,integer,json)', 'execute', '{}'),
+('chat_copy(uuid, uuid, uuid, uuid[])', 'execute', '{}'),
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
 ('chat_platform_users(integer, timestamptz, uuid)', 'execute', '{}'),
@@ -348,6 +349,7 @@ insert into service_rights (object, privilege, columns) values
 ('queued_messages', 'delete', '{}'),
 ('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key}'),
 ('queued_messages', 'select', '{}'),
+('queued_messages', 'update', '{position}'),
 ('workers', 'delete', '{}'),
 ('workers', 'insert', '{id,lease_until,lease,steady_since}'),
 ('workers', 'select', '{}'),
@@ -409,7 +411,7 @@ comment on column inactive_messages.parent_position is
 'The position of the message that it comes after, here or in messages; 0: it begins the conversation.';
 
 create index idx_inactive_messages_parent on inactive_messages using btree (conversation_id, parent_position,
-    "position");
+    "position") include (id);
 
 create index idx_inactive_messages_position on inactive_messages using btree (conversation_id, "position");
 
@@ -613,6 +615,51 @@ comment on function chat_admit(whose uuid, conversation uuid, key varchar, max_r
 
 revoke all on function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
     out limited_by varchar, out seconds_to_wait double precision) from public;
+
+create function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) returns uuid
+    language plpgsql
+    as $$
+declare
+    said json;
+begin
+    select json_agg(m order by m.position) into said
+    from (
+        select
+            role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, position, reasoning,
+            tool_calls, tool_call_id, is_refused
+        from messages
+        where id = any(message_ids) and conversation_id = source
+        union all
+        select
+            role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, position, reasoning,
+            tool_calls, tool_call_id, is_refused
+        from inactive_messages
+        where id = any(message_ids) and conversation_id = source
+    ) as m;
+
+    -- Row-level security lets a statement see and write what belongs to one conversation: up to here, to the other one.
+    perform chat_for_user(whose, target);
+    insert into messages (
+        conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, reasoning,
+        tool_calls, tool_call_id, is_refused
+    )
+    select
+        target, m.role, m.content, m.token_count, m.model_tag, m.inference_time_ms, m.created_at, m.finish_reason,
+        m.reasoning, m.tool_calls, m.tool_call_id, m.is_refused
+    from json_to_recordset(said) as m (
+        role varchar(20), content text, token_count integer, model_tag varchar(100), inference_time_ms integer,
+        created_at timestamptz, finish_reason varchar(20), position bigint, reasoning text, tool_calls json,
+        tool_call_id text, is_refused boolean
+    )
+    order by m.position;
+    perform chat_for_user(whose, source);
+    return target;
+end
+$$;
+
+comment on function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) is
+'Copies messages of one conversation of a user to the end of another, in the order of their positions. Returns the '
+'other.';
 
 create function chat_for_everyone() returns boolean
     language sql

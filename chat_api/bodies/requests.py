@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from chat_api.bodies.fields import MAX_CONTENT_CHARACTERS, Body, MaxTokens, Temperature, Text, TopK
 from chat_api.bodies.tools import MOST_BYTES, ToolChoice, Tools
@@ -48,6 +48,17 @@ class AnswerRequest(Body):
     tool_choice: ToolChoice | None = Field(
         None, description="whether the model calls a function, or which; repeated like `thinking_mode`"
     )
+    when_running: Literal["reject", "supersede", "queue"] | None = Field(
+        None,
+        description="while an answer is being written in this conversation: `reject` is 409, `supersede` "
+        "stops that answer and keeps its text, and `queue` lets the message wait for its turn (202); at most "
+        "ten wait",
+    )
+
+
+class _NowOrNever(AnswerRequest):
+    """A request that can't wait for its turn: what it is about may have changed by then."""
+
     when_running: Literal["reject", "supersede"] | None = Field(
         None,
         description="while an answer is being written in this conversation: `reject` is 409, and `supersede` "
@@ -55,7 +66,7 @@ class AnswerRequest(Body):
     )
 
 
-class Regenerate(AnswerRequest):
+class Regenerate(_NowOrNever):
     __doc__ = (
         "Which answer to do again, and options for the new one. For what is left out or null, the "
         "conversation's options decide, and then the service's settings."
@@ -64,7 +75,7 @@ class Regenerate(AnswerRequest):
     message_id: UUID | None = Field(None, description="the answer to do again; without it, the last one")
 
 
-class Continue(AnswerRequest):
+class Continue(_NowOrNever):
     __doc__ = "Which answer to go on with, and options for the rest of it."
 
     message_id: UUID | None = Field(None, description="the answer that was cut; without it, the last one")
@@ -86,6 +97,20 @@ class MessageCreate(AnswerRequest):
         json_schema_extra=_without_default,
     )
 
+    @model_validator(mode="after")
+    def _wait_at_the_end(self) -> MessageCreate:
+        if self.when_running == "queue" and "parent_id" in self.model_fields_set:
+            raise ValueError("what waits for its turn goes to the end: leave parent_id out")
+        return self
+
+
+class StopRequest(Body):
+    __doc__ = "What else to stop."
+
+    queue: Literal["clear"] | None = Field(
+        None, description="`clear`: the messages that wait for their turn are removed, too"
+    )
+
 
 class ToolResult(Body):
     __doc__ = "What a call of one of your tools gave."
@@ -100,7 +125,7 @@ class ToolResult(Body):
     )
 
 
-class ToolResults(AnswerRequest):
+class ToolResults(_NowOrNever):
     __doc__ = (
         "The results of the calls that the last answer ended with, and options for the answer that follows. "
         "Calls without a result are closed as not run."

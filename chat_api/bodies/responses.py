@@ -149,6 +149,14 @@ class ConversationPage(ResponseBody):
     next_cursor: str | None = Field(description="null on the last page", examples=[None])
 
 
+class QueuedMessage(ResponseBody):
+    __doc__ = "A message that waits until the answer that is being written has ended. It keeps its id."
+
+    id: UUID = Field(examples=["01a2f3c4-9bcd-7ef0-8123-445566778899"])
+    content: str = Field(examples=["And with oat milk?"])
+    created_at: datetime = Field(examples=["2026-11-24T09:05:30.123456+00:00"])
+
+
 class OpenConversation(Conversation):
     __doc__ = "A conversation with the messages of its active path, oldest first."
 
@@ -157,9 +165,18 @@ class OpenConversation(Conversation):
     generation: Generation | None = Field(
         description="the answer being written: attach to it with `GET …/stream`; null if there is none"
     )
+    queued: list[QueuedMessage] = Field(
+        description="the messages that wait for their turn, the next one first", examples=[[]]
+    )
     unanswered: Unanswered | None = Field(
         description="why the last message, a question, has no answer; null if it has one, or none was begun"
     )
+
+
+class Queued(ResponseBody):
+    __doc__ = "A message that waits for its turn."
+
+    queued: QueuedMessage
 
 
 class Exchange(ResponseBody):

@@ -13,12 +13,16 @@ from chat_api.description import event_schemas, problems, texts
 from chat_api.description.schemas import Mode, Schema, example, refer, schemas
 
 CHANNEL = "#/channels/socket"
-# What each command is answered with, beside a refusal.
-REPLIES: dict[str, type[BaseModel]] = {"auth": event_schemas.ReadyFrame}
+# What commands are answered with, beside a refusal, if it isn't an acknowledgement alone.
+REPLIES: dict[str, tuple[type[BaseModel], ...]] = {
+    "auth": (event_schemas.ReadyFrame,),
+    "send": (event_schemas.AckFrame, event_schemas.QueuedFrame),
+}
 FRAMES: tuple[type[BaseModel], ...] = (
     *event_schemas.EVENT_FRAMES,
     event_schemas.ReadyFrame,
     event_schemas.AckFrame,
+    event_schemas.QueuedFrame,
     event_schemas.RefusalFrame,
 )
 
@@ -137,7 +141,7 @@ def _operation(kind: str, model: type[BaseModel]) -> Schema:
         "reply": {
             "channel": {"$ref": CHANNEL},
             "messages": [
-                _refer(REPLIES.get(kind, event_schemas.AckFrame)),
+                *map(_refer, REPLIES.get(kind, (event_schemas.AckFrame,))),
                 _refer(event_schemas.RefusalFrame),
             ],
         },

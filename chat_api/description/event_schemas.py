@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from chat_api.bodies import FinishReason, ToolCall, Usage
+from chat_api.bodies import FinishReason, QueuedMessage, ToolCall, Usage
 
 GENERATION = "01a2f3c4-9aab-7bcd-8ef0-112233445566"
 CONVERSATION = "01a2f3c4-5d6e-7f80-8a1b-2c3d4e5f6071"
@@ -202,6 +202,14 @@ class AckFrame(_Answering):
     stopped: bool | None = Field(
         None, description="after stop: whether the answer is known to have ended", examples=[True]
     )
+
+
+class QueuedFrame(_Answering):
+    __doc__ = "The message waits for its turn. Its events follow when it has come."
+
+    type: Literal["queued"]
+    conversation_id: UUID = Field(examples=[CONVERSATION])
+    queued: QueuedMessage
 
 
 class RefusalFrame(_Answering):

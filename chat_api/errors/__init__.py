@@ -14,6 +14,7 @@ ChatError 500
         MessageNotFound 404
     MethodNotAllowed 405
     GenerationRunning 409
+    QueueFull 409
     NoOpenCalls 409
     RequestTimeout 408
     ConversationChanged 412
@@ -76,6 +77,7 @@ from chat_api.errors.callers import (
     NothingToRegenerate,
     NotHttp,
     NotJson,
+    QueueFull,
     RequestTimeout,
     Unauthorized,
     UnknownUser,
@@ -153,6 +155,7 @@ __all__ = [
     "NotSupported",
     "NothingToContinue",
     "NothingToRegenerate",
+    "QueueFull",
     "RateLimited",
     "Refusal",
     "RequestRepeated",

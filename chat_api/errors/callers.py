@@ -87,6 +87,11 @@ class GenerationRunning(ChatError):
     status, code = 409, "generation_running"
 
 
+class QueueFull(ChatError):
+    sentence = "Ten messages wait for their turn in this conversation. Take one back, or wait."
+    status, code = 409, "queue_full"
+
+
 class NoOpenCalls(ChatError):
     sentence = "No tool call waits for its result: the conversation went on, or there was none."
     status, code = 409, "no_open_calls"

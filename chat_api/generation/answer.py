@@ -68,6 +68,7 @@ class Answer:
         self._deltas = 0
         self._called = self._began = self._heard = 0.0  # when the call, the first and the last delta came
         self.summary: Summary | None = None  # at the end
+        self.is_followed = False  # at the end: whether a message waits for its turn
         self._timer: asyncio.TimerHandle | None = None
         self._ending: Outcome | None = None
         self._feeding: asyncio.Task[None] | None = None  # the task of `run`, while the model speaks
@@ -211,6 +212,7 @@ class Answer:
                 inference_time_ms=milliseconds,
             ),
         )
+        self.is_followed = stored.is_queued
         said = stored.words
         if said is None and self._begun and not words:
             said = words  # nothing was added: what readers were told again stands where it stood

@@ -29,5 +29,7 @@ def parameters(asked: AnswerRequest, max_title_characters: int) -> dict[str, Any
         # Null is a place, before everything; nothing given is another one, after everything.
         "is_root": sent is not None and sent.parent_id is None and "parent_id" in sent.model_fields_set,
         "answer_id": asked.message_id if isinstance(asked, Regenerate | Continue) else None,
+        "queued_id": None,
+        "waits_its_turn": asked.when_running == "queue",
         "options": prompt.options_of(asked),
     }

@@ -66,6 +66,7 @@ class Stored:
     message_id: UUID | None
     finish_reason: str
     words: Words | None = None
+    is_queued: bool = False  # a message waits for its turn now
 
 
 class Endings:
@@ -105,7 +106,7 @@ class Endings:
             lost = Stored(None, ending.finish_reason, Words())
             return await self._bring_in(log, question, ending, lost, "a failover lost it")
         if row["is_ended"]:
-            return Stored(row["message_id"], ending.finish_reason)
+            return Stored(row["message_id"], ending.finish_reason, is_queued=row["is_queued"])
         if row["status"] == "running":
             # Something else was stored in the conversation at this very moment. Or this worker has given the
             # generation up, and it is interrupted soon.

@@ -8,22 +8,22 @@ from uuid import UUID
 
 import structlog
 
-from chat_api import errors, events
+from chat_api import errors
 from chat_api.bodies import AnswerRequest
-from chat_api.generation import asking, history, prompt
+from chat_api.generation import asking, prompt
 from chat_api.generation.answer import Answer
+from chat_api.generation.beginning import Beginnings, Begun, Request
 from chat_api.generation.busy import Busy
 from chat_api.generation.endings import Endings
 from chat_api.generation.observer import Observer
 from chat_api.generation.outcome import DRAINED, LOST, STOPPED
+from chat_api.generation.queue import Queue, Waiting
 from chat_api.generation.readers import Readers, Reading
-from chat_api.generation.results import Results
-from chat_api.generation.said import Words
-from chat_api.generation.succession import Stop, ask_to_stop, succeed
+from chat_api.generation.succession import Stop, ask_to_stop
 
 if TYPE_CHECKING:
     from chat_api.generation.limits import SendLimits
-    from chat_api.inference import Inference, Room
+    from chat_api.inference import Inference
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database
     from chat_api.relay import Relay
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+TRIES = 10  # to begin, or to wait, each time the other has become possible
 STORING_SECONDS = 5  # what answers that were cut short get to be stored, and a stop to be confirmed
 
 
@@ -50,14 +51,22 @@ class Generations:
         observer: Observer,
     ) -> None:
         self._settings = settings
-        self._worker_id = worker_id
         self._database = database
-        self._inference = inference
         self._relay = relay
-        self._limits = limits
         self._metrics = metrics
         self._observer = observer
-        self._endings = Endings(database=database, relay=relay, worker_id=worker_id)
+        self._beginnings = Beginnings(
+            settings=settings,
+            worker_id=worker_id,
+            database=database,
+            inference=inference,
+            relay=relay,
+            limits=limits,
+            metrics=metrics,
+            endings=Endings(database=database, relay=relay, worker_id=worker_id),
+            stop=self._stop,
+        )
+        self._queue = Queue(database, limits)
         self._running: dict[UUID, tuple[Answer, asyncio.Task[None]]] = {}
         self.watch = relay.watch
         self.readers = Readers(database, relay, settings.replay_seconds, observer)
@@ -72,12 +81,12 @@ class Generations:
         asked: AnswerRequest,
         idempotency_key: str | None = None,
         address: str | None = None,
-    ) -> Reading:
+    ) -> Reading | Waiting:
         """Store what is asked and begin its answer, or find the answer that the same key or results began.
 
-        Once this returns, the question or the results are stored. `address`: the limit subject beside the
-        user, if any.
-        Raises Draining, NotSupported (tools), and what `succession.succeed` raises.
+        Once this returns, the question or the results are stored; a message with `when_running` queue may be
+        Waiting. `address`: the limit subject beside the user, if any.
+        Raises Draining, NotSupported (tools), and what `succession.succeed` and `Queue.add` raise.
         """
         with self._observer.command(asking.kind_of(asked)):
             if self.draining:
@@ -85,68 +94,30 @@ class Generations:
             prompt.require_tools(asked, self._settings)
             self._busy.enter()
             try:
-                reading = await self._start(user_id, conversation_id, asked, idempotency_key, address)
+                request = Request(user_id, conversation_id, asked, idempotency_key, address)
+                reading = await self._start_or_wait(request)
             finally:
                 self._busy.leave()
-            self._observer.read(reading.log)
+            if isinstance(reading, Reading):
+                self._observer.read(reading.log)
             return reading
 
-    async def _start(
-        self,
-        user_id: UUID,
-        conversation_id: UUID,
-        asked: AnswerRequest,
-        idempotency_key: str | None,
-        address: str | None,
-    ) -> Reading:
-        await self._relay.lease_held()
-        results = Results(asked)
-        wanted = asking.parameters(asked, self._settings.max_title_characters)
-        await self._inference.prepare()
-        parameters = {
-            "conversation_id": conversation_id,
-            "user_id": user_id,
-            **wanted,
-            "results": results.given,
-            "idempotency_key": idempotency_key,
-            "worker_id": self._worker_id,
-            "max_messages": self._settings.max_conversation_history,
-            "max_characters": self._room(None, asked, wanted["options"]).characters,
-            "notify": self._relay.other_workers_live,
-            **self._limits.parameters(user_id, address),
-        }
-        row = await succeed(
-            self._database,
-            self._relay,
-            parameters,
-            asked.when_running or self._settings.when_running,
-            lambda running: self._stop(user_id, conversation_id, running),
-        )
-        generation_id: UUID = row["generation_id"]
-        if row["outcome"] == "existed":
-            log = await self._relay.find_log(generation_id, conversation_id)
-            return Reading(log, user_message_id=row["user_message_id"])
-        model_tag = row["model_tag"] or "default"
-        sent = history.read(
-            row["history"],
-            row["left_out"],
-            self._room(model_tag, asked, row["options"]),
-            self._settings.max_conversation_history,
-            results.in_order(row["result_ids"]),
-        )
-        log = self._relay.open_log(generation_id, conversation_id)
-        log.append(events.start(generation_id, conversation_id, row["user_message_id"], sent.counts))
-        begun = None if row["begun"] is None else Words.begun(row["begun"])
-        answer = Answer(
-            log=log,
-            question=results.question(row, sent.question, idempotency_key),
-            prompt=prompt.build(sent, model_tag, asked, self._settings, row["options"], begun),
-            endings=self._endings,
-            inference=self._inference,
-            metrics=self._metrics,
-            settings=self._settings,
-            begun=begun,
-        )
+    async def _start_or_wait(self, request: Request) -> Reading | Waiting:
+        for _ in range(TRIES):
+            reading = await self._start(request)
+            if reading is not None:
+                return reading
+            waiting = await self._queue.add(request)
+            if waiting is not None:
+                return waiting
+        raise errors.RequestRepeated
+
+    async def _start(self, request: Request) -> Reading | None:
+        begun = await self._beginnings.begin(request)
+        if not isinstance(begun, Begun):
+            return begun
+        answer, reading = begun
+        generation_id, conversation_id = reading.log.generation_id, reading.log.conversation_id
         self._busy.enter()
         task = asyncio.create_task(self._run(answer, generation_id), name=f"generation-{generation_id}")
         self._running[generation_id] = answer, task
@@ -154,20 +125,22 @@ class Generations:
         self.watch.begun(conversation_id, generation_id)
         if self._grace_is_over:  # the database took long to start it
             answer.end(DRAINED)
-        return Reading(log, user_message_id=row["user_message_id"])
+        return reading
 
     def last_seq(self, generation_id: UUID) -> int | None:
         """The number of a generation's newest event, if it runs here."""
         log = self._relay.running_log(generation_id)
         return log.next_seq - 1 if log else None
 
-    async def stop(self, user_id: UUID, conversation_id: UUID) -> Stop:
-        """End the running generation, wherever it runs.
+    async def stop(self, user_id: UUID, conversation_id: UUID, *, clear: bool = False) -> Stop:
+        """End the running generation, wherever it runs; with `clear`, nothing waits for its turn any more.
 
         Its text so far is stored when this returns, if it `is_confirmed`. Raises ConversationNotFound,
         DatabaseUnavailable.
         """
         with self._observer.command("stop"):
+            if clear:
+                await self._queue.clear(user_id, conversation_id)
             return await self._stop(user_id, conversation_id)
 
     async def _stop(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None = None) -> Stop:
@@ -226,11 +199,6 @@ class Generations:
         if generation_id in self._running:
             self._running[generation_id][0].end(LOST)
 
-    def _room(self, model_tag: str | None, asked: AnswerRequest, options: str | None) -> Room:
-        max_tokens = prompt.limits(asked, self._settings, options).max_tokens
-        taken = prompt.longest_instructions(self._settings) + len(options or "")
-        return self._inference.room(model_tag, max_tokens, taken)
-
     async def _run(self, answer: Answer, generation_id: UUID) -> None:
         structlog.contextvars.bind_contextvars(generation_id=str(generation_id))
         try:
@@ -241,5 +209,17 @@ class Generations:
                     del self._running[generation_id]
                     self._metrics.live_generations.dec()
                     self._relay.close_log(answer.log)
+            if answer.is_followed:
+                await self._begin_next(answer.log.conversation_id)
         finally:
             self._busy.leave()
+
+    async def begin_due(self) -> None:
+        """Send the messages that wait though no answer is being written. Raises DatabaseUnavailable."""
+        for conversation_id in [] if self.draining else await self._queue.due():
+            await self._begin_next(conversation_id)
+
+    async def _begin_next(self, conversation_id: UUID) -> None:
+        # A message that takes an answer's place comes before those that wait.
+        if not self.draining and not self._beginnings.is_under_way(conversation_id):
+            await self._queue.begin_next(conversation_id, self._start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from chat_api import errors
 from chat_api.postgres.failures import was_deadlock
@@ -18,9 +18,10 @@ SWITCHES = 3  # to the message that is asked about, each time another request ha
 
 
 async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record:
-    """The row of `generations.start`, whose outcome is `started`, `existed` or `running`.
+    """The row of `generations.start`.
 
-    A message that is asked about becomes part of the active path first.
+    Its outcome is `started`, `existed`, `running`, `waiting` or `dequeued`. A message that is asked about
+    becomes part of the active path first.
     Raises ConversationNotFound, MessageNotFound, NothingToRegenerate, NothingToContinue, NoOpenCalls, Invalid
     (a call isn't known, or the key or the calls were used for something else), LimitReached, RequestRepeated,
     DatabaseUnavailable.
@@ -44,7 +45,7 @@ async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg
             f"there is no open call with the id {row['unknown_call_id']!r}",
         )
     if outcome == "limited":
-        raise _limit(row)
+        refuse_limited(row)
     if outcome == "crowded":
         raise errors.RequestRepeated
     if outcome == "existed" and row["is_other_content"]:
@@ -54,11 +55,7 @@ async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg
                 ("body", "results"),
                 "these calls have been answered already, with other results",
             )
-        raise errors.Invalid.of(
-            "idempotency_key_reused",
-            ("header", "Idempotency-Key"),
-            "this key belongs to another message of this conversation; use a new one",
-        )
+        refuse_reused_key()
     return row
 
 
@@ -105,8 +102,18 @@ async def _asked(database: Database, parameters: Mapping[str, object]) -> asyncp
     return await database.row("generations.start", **parameters)
 
 
-def _limit(row: asyncpg.Record) -> errors.LimitReached:
+def refuse_limited(row: asyncpg.Record) -> NoReturn:
+    """Raise LimitReached, by what a row says of the limit."""
     if row["limited_by"] == errors.TooManyAnswers.limit:
-        return errors.TooManyAnswers()
+        raise errors.TooManyAnswers
     by_user = row["limited_by"] == errors.SendingTooFast.limit
-    return (errors.SendingTooFast if by_user else errors.AddressSendingTooFast)(row["seconds_to_wait"])
+    raise (errors.SendingTooFast if by_user else errors.AddressSendingTooFast)(row["seconds_to_wait"])
+
+
+def refuse_reused_key() -> NoReturn:
+    """Raise Invalid: a retry must repeat the message."""
+    raise errors.Invalid.of(
+        "idempotency_key_reused",
+        ("header", "Idempotency-Key"),
+        "this key belongs to another message of this conversation; use a new one",
+    )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
-WhenRunning = Literal["", "reject", "supersede"]
+WhenRunning = Literal["", "reject", "supersede", "queue"]
 LOOK_SECONDS = 1.0  # a browser closes its last stream and sends at once: the order of arrival isn't certain
 LOOKS = {True: 0.02, False: 0.2}  # seconds between two looks: at a log of this worker, at the database
 MOST_STOPPED = 3  # answers that one message takes the place of, if others come in between
@@ -58,7 +58,8 @@ async def succeed(
 ) -> asyncpg.Record:
     """The row of `generations.start`, as `start.start` returns it, once no other answer is in the way.
 
-    `reject` refuses while one is running, and `supersede` stops it. By default one is stopped if nobody reads
+    `reject` refuses while one is running, `supersede` stops it, and with `queue` the row says that one is
+    running, or that other messages wait. By default one is stopped if nobody reads
     it; whether that is so is watched for a second. `stop` stops a generation of this conversation.
     Raises GenerationRunning, and what `start.start` raises.
     """
@@ -66,6 +67,8 @@ async def succeed(
     deadline = loop.time() + LOOK_SECONDS
     stopped = 0
     while (row := await start(database, parameters))["outcome"] == "running":
+        if when_running == "queue":
+            return row
         generation_id: UUID = row["generation_id"]
         refusal = errors.GenerationRunning(generation_id=str(generation_id))
         if when_running == "reject" or stopped == MOST_STOPPED:

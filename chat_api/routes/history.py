@@ -62,6 +62,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     end = {
         "has_more": row["has_more"],
         "generation": _generation(request, row),
+        "queued": orjson.Fragment(row["queued"] or "[]"),
         "unanswered": _unanswered(row),
     }
     rest = f"],{orjson.dumps(end).decode()[1:]}"

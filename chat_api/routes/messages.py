@@ -13,11 +13,13 @@ from chat_api.bodies import (
     Continue,
     Exchange,
     MessageCreate,
+    Queued,
     Regenerate,
     ToolResults,
 )
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_STREAM, Operation, Parameter, Response, describe
+from chat_api.generation.queue import Waiting
 from chat_api.http.client import limit_subject
 from chat_api.http.context import DATABASE, GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.http.requests import has_left, read_body, read_id, respond
@@ -74,11 +76,11 @@ ERRORS: list[type[errors.ChatError]] = [
     Operation(
         "Send a message",
         "Messages",
-        ANSWERS,
+        [*ANSWERS, Response(202, "The message waits for its turn (`when_running` is `queue`).", Queued)],
         "Store the caller's message, and stream the answer. With the status 200 the message is stored, and "
         "the answer is written whether you stay connected or not. With `parent_id`, it comes after that "
         "message, beside what else does: so a message is edited.",
-        errors=[*ERRORS, errors.MessageNotFound],
+        errors=[*ERRORS, errors.MessageNotFound, errors.QueueFull],
         parameters=[IDEMPOTENCY_KEY],
         body=MessageCreate,
         body_required=True,
@@ -151,6 +153,8 @@ async def _answer(request: web.Request, model: type[AnswerRequest]) -> web.Strea
     reading = await request.app[GENERATIONS].start(
         request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request), limit_subject(request)
     )
+    if isinstance(reading, Waiting):
+        return respond(f'{{"queued":{reading.message}}}', 202)
     with reading.log.audience.join(lambda: has_left(request)):
         if asked.stream:
             return await sse.stream(

@@ -6,12 +6,12 @@ import orjson
 from aiohttp import web
 
 from chat_api import errors
-from chat_api.bodies import Stopped
+from chat_api.bodies import Stopped, StopRequest
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Operation, Parameter, Response, describe
 from chat_api.generation.readers import Cursor
 from chat_api.http.context import GENERATIONS, METRICS, PRINCIPAL, SETTINGS
-from chat_api.http.requests import has_left, read_id, respond
+from chat_api.http.requests import has_left, read_body, read_id, respond
 from chat_api.transports import sse
 
 routes = web.RouteTableDef()
@@ -69,13 +69,16 @@ async def attach(request: web.Request) -> web.StreamResponse:
         "Stop the running answer. Its text so far is stored before the response is sent. The model stops "
         "too. Readers see `done` with the finish reason `stopped`. Safe to repeat. If the end isn't "
         "confirmed within five seconds, because its worker or the database is away, `stopped` is false "
-        "beside the id.",
+        "beside the id. The turn of the next message that waits comes, unless you clear the queue.",
         errors=declare.DATABASE,
+        body=StopRequest,
     )
 )
 async def stop(request: web.Request) -> web.Response:
+    conversation_id = read_id(request)
+    asked = await read_body(request, StopRequest)
     generation_id, is_confirmed = await request.app[GENERATIONS].stop(
-        request[PRINCIPAL].user_id, read_id(request)
+        request[PRINCIPAL].user_id, conversation_id, clear=asked.queue == "clear"
     )
     return respond(
         orjson.dumps(

@@ -1,1 +1,1 @@
-"""Background work for all workers: every one ends orphans, the oldest one cleans."""
+"""Background work for all workers: every one ends orphans and sends what waits, the oldest one cleans."""

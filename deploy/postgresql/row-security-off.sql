@@ -19,6 +19,12 @@ alter table generations disable row level security;
 drop policy if exists of_user on generations;
 commit;
 
+-- Missing after a rollback below 0041.
+begin;
+alter table if exists inactive_messages disable row level security;
+drop policy if exists of_user on inactive_messages;
+commit;
+
 begin;
 alter table messages disable row level security;
 drop policy if exists of_user on messages;
@@ -34,5 +40,8 @@ drop operator if exists === (uuid, uuid);
 
 select relname as table, relrowsecurity as wall
 from pg_class
-where relname in ('conversations', 'messages', 'generations', 'journal') and relkind = 'r' and pg_table_is_visible(oid)
+where
+    relname in ('conversations', 'messages', 'inactive_messages', 'generations', 'journal')
+    and relkind = 'r'
+    and pg_table_is_visible(oid)
 order by relname;

@@ -20,6 +20,9 @@ begin
         raise exception 'this is for the owner of the tables, %, and you are %',
             (select pg_get_userbyid(relowner) from pg_class where oid = 'messages'::regclass), current_user;
     end if;
+    if to_regclass('inactive_messages') is null then
+        raise exception 'there is no table inactive_messages: run chat-api migrate first';
+    end if;
     if to_regoperator('===(uuid, uuid)') is null then
         create operator === (leftarg = uuid, rightarg = uuid, function = uuid_eq, restrict = neqsel);
     end if;
@@ -69,6 +72,16 @@ alter table messages enable row level security;
 commit;
 
 begin;
+drop policy if exists of_user on inactive_messages;
+create policy of_user on inactive_messages using (
+    conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
+);
+comment on policy of_user on inactive_messages is
+'The messages off the active path of the conversation that the statement is about, if it is the user''s.';
+alter table inactive_messages enable row level security;
+commit;
+
+begin;
 drop policy if exists of_user on generations;
 create policy of_user on generations using (
     conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
@@ -91,5 +104,8 @@ commit;
 
 select relname as table, relrowsecurity as wall
 from pg_class
-where relname in ('conversations', 'messages', 'generations', 'journal') and relkind = 'r' and pg_table_is_visible(oid)
+where
+    relname in ('conversations', 'messages', 'inactive_messages', 'generations', 'journal')
+    and relkind = 'r'
+    and pg_table_is_visible(oid)
 order by relname;

@@ -14,7 +14,7 @@ from chat_api import errors
 from chat_api.generation import start as starts
 from tests.conftest import Start
 from tests.support.auth_service import AuthService
-from tests.support.chat import Chat, Client, Sql, no_answer_lives, open_chat
+from tests.support.chat import Chat, Client, Sql, no_answer_lives, open_chat, somebody_waits
 from tests.support.model_server import Call, ModelServer
 from tests.support.reader import read_events, text_of
 from tests.support.tab import open_tab, words
@@ -482,6 +482,18 @@ async def test_many_at_once_are_stored_one_by_one(
     assert sum(len(each["ids"]) for each in siblings) == stored + 2 + 1
 
 
+async def test_an_edit_that_meets_another_change_is_made_after_it(
+    chat: Chat, model: ModelServer, two: tuple[Said, Said], first: Sql, sql: Sql
+) -> None:
+    await first.execute("update conversations set is_favorited = true")
+    sending = asyncio.create_task(chat.send("B2", parent_id=two[0].answer))
+    await somebody_waits(sql)
+    await first.execute("commit")
+    await read(await sending, model, "b2")
+    assert await path(chat) == ["A", "a", "B2", "b2"]
+    assert await versions(chat) == [None, None, (1, 2), None]
+
+
 async def test_a_switch_that_others_undo_each_time_is_given_up() -> None:
     class Undone:
         """A database where somebody else switches back at once."""
@@ -499,7 +511,7 @@ async def test_a_switch_that_others_undo_each_time_is_given_up() -> None:
     place = {"parent_id": uuid4(), "answer_id": None, "user_id": uuid4(), "conversation_id": uuid4()}
     with pytest.raises(errors.RequestRepeated):
         await starts.start(database, place)
-    assert database.asked == ["generations.start", "conversations.update"] * starts.SWITCHES
+    assert database.asked == ["generations.start", "conversations.update"] * 3
 
 
 async def test_a_socket_edits_and_does_again(

@@ -131,13 +131,13 @@ async def test_reject_keeps_what_nobody_reads(
     assert text_of(await read_events(await chat.attach())) == "half whole"
 
 
-@pytest.mark.parametrize("value", ["queue", "", "SUPERSEDE", True, 1])
+@pytest.mark.parametrize("value", ["later", "", "SUPERSEDE", True, 1])
 async def test_anything_else_is_refused(chat: Chat, value: Any) -> None:
     response = await chat.send(when_running=value)
     assert response.status == 422
     [problem] = (await response.json())["detail"]
     assert problem["loc"] == ["body", "when_running"]
-    assert "'reject' or 'supersede'" in problem["msg"]
+    assert "'reject', 'supersede' or 'queue'" in problem["msg"]
 
 
 async def test_of_ten_at_once_one_takes_the_place(chat: Chat, model: ModelServer) -> None:

@@ -59,9 +59,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 async def chat(sql: Connection) -> Chat:
-    """A conversation with a finished answer, and a running one with events in the journal."""
+    """A conversation with two versions of an answer, and a running one with events in the journal."""
     chat = await Chat().open(sql)
-    await chat.finish(sql, await chat.begin(sql))
+    for kind in ("send", "regenerate"):
+        await chat.finish(sql, await chat.begin(sql, kind=kind))
     running = await chat.begin(sql)
     await chat.speak(sql, (running, 0, [{"token": "a"}, {"token": "b"}]))
     return chat
@@ -71,7 +72,9 @@ async def contents(sql: Connection) -> list[Any]:
     """The contents of the tables, with each row's physical place."""
     return [
         await sql.fetch(f"select ctid, xmax, t::text from {table} as t order by ctid")
-        for table in ("conversations", "messages", "generations", "journal", "workers")
+        for table in (
+            "conversations", "messages", "inactive_messages", "generations", "journal", "workers"
+        )  # fmt: skip
     ]
 
 
@@ -430,6 +433,26 @@ async def test_the_samples_are_of_one_piece(run: Run, configured: str, sql: Conn
         assert {sample["source"] for sample in plan["parameters"].values()} >= {"drawn from the data"}
         assert plan["parameters"]["user_id"]["value"] == str(chat.user_id)
         assert plan["plan"][0]["Plan"]["Actual Rows"] == 1, name
+
+
+async def test_what_changes_the_tree_is_explained_with_its_messages(
+    run: Run, configured: str, sql: Connection, chat: Chat
+) -> None:
+    other_version = await sql.fetchval("select id from inactive_messages")
+    last = await sql.fetchval("select id from messages order by position desc limit 1")
+    for name, parameter, message in (
+        ("conversations.update", "active_message_id", other_version),
+        ("conversations.fork", "message_id", last),
+        ("messages.delete", "message_id", last),
+    ):
+        plan = json.loads(run("explain", name, "--json")[1])
+        assert plan["parameters"][parameter] == {"value": str(message), "source": "drawn from the data"}
+        assert plan["parameters"]["user_id"]["value"] == str(chat.user_id)
+        assert plan["plan"][0]["Plan"]["Actual Rows"] == 1, name
+    await sql.execute("delete from inactive_messages")  # as where nothing was ever said again
+    plan = json.loads(run("explain", "conversations.update", "--json")[1])
+    assert plan["parameters"]["active_message_id"] == {"value": None, "source": "usual value"}
+    assert plan["note"] is None
 
 
 async def test_statements_that_end_something_find_what_runs(

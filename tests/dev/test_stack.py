@@ -20,7 +20,7 @@ from chat_api.dev import system_libraries
 from chat_api.dev.errors import DevError
 from chat_api.dev.parts import require_extra
 from chat_api.dev.postgres.server import Postgres
-from chat_api.dev.settings import DevSettings, chosen_settings
+from chat_api.dev.settings import DevSettings, chosen_settings, dev_settings
 from chat_api.dev.stack import DevOptions, run
 from chat_api.settings import Settings, SettingsError
 from tests.dev.dev_process import READY, DevProcess
@@ -158,6 +158,16 @@ async def test_the_environment_of_a_deployment_does_not_leak_in(
         "LOG_LEVEL"
     )
     assert stack.said.startswith(f"dev ignores {ignored}: the only settings that it takes are {taken}\n")
+
+
+@pytest.mark.parametrize(("local", "how"), [(True, "prefill"), (False, "vllm")])
+def test_only_the_local_model_is_known_to_go_on_with_a_message(local: bool, how: str) -> None:
+    made = dev_settings(
+        DevSettings(inference_continue="vllm"),
+        port=1, database_url="postgresql://localhost/x", auth_url="http://localhost:1", key="k",
+        model=("http://localhost:2/v1", "openai"), local=local,
+    )  # fmt: skip
+    assert made.inference_continue == how
 
 
 @pytest.mark.usefixtures("curl")

@@ -90,7 +90,8 @@ async def test_a_new_conversation_has_every_field_and_its_defaults(
     assert datetime.fromisoformat(body["created_at"]).utcoffset() == timedelta(0)
     assert body["updated_at"] == body["created_at"]
     opened = await get(client, f"{LIST}/{body['id']}", user)
-    assert opened == {**body, "messages": [], "has_more": False, "generation": None, "unanswered": None}
+    nothing = {"has_more": False, "generation": None, "queued": [], "unanswered": None}
+    assert opened == {**body, "messages": [], **nothing}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ async def test_nulls_of_an_older_service_read_as_defaults(client: Client, user: 
     assert (await get(client, LIST, user))["items"] == [listed(made)]
     opened = await get(client, f"{LIST}/{made['id']}", user)
     message = opened.pop("messages")[0]
-    assert opened == {**made, "has_more": False, "generation": None, "unanswered": None}
+    assert opened == {**made, "has_more": False, "generation": None, "queued": [], "unanswered": None}
     assert message.keys() == MESSAGE
     assert (message["token_count"], message["inference_time_ms"], message["model_tag"]) == (0, 0, "")
     assert message["finish_reason"] is None

@@ -70,7 +70,7 @@ async def test_without_a_limit_every_message_comes_once_and_in_order(
     body = await read(client, await fill(count, size), user)
     assert numbers(body) == list(range(count))
     assert all(message["content"].endswith("é" * (size // 2)) for message in body["messages"])
-    assert list(body)[-4:] == ["messages", "has_more", "generation", "unanswered"]
+    assert list(body)[-5:] == ["messages", "has_more", "generation", "queued", "unanswered"]
     assert body["has_more"] is False
 
 
@@ -128,7 +128,7 @@ async def test_a_deletion_between_two_pieces_ends_the_list_in_order(
         await response.content.readexactly(1)
         await sql.execute("delete from conversations")
         rest = await response.read()
-    assert rest.endswith(b'],"has_more":false,"generation":null,"unanswered":null}')
+    assert rest.endswith(b'],"has_more":false,"generation":null,"queued":[],"unanswered":null}')
 
 
 async def test_a_database_that_goes_away_between_two_pieces_breaks_the_response(

@@ -55,7 +55,8 @@ def taken_one_by_one(sql: psycopg.Connection[Any]) -> list[str]:
     ]
 
 
-PLANNED = {"max_running": "1", "seconds": "1", "days": "1", "after": "'00000000-0000-0000-0000-000000000000'"}
+NIL = "'00000000-0000-0000-0000-000000000000'"
+PLANNED = {"max_running": "1", "seconds": "1", "days": "1", "after": NIL, "active_message_id": NIL}
 
 
 def refused(sql: psycopg.Connection[Any]) -> list[str]:
@@ -126,6 +127,9 @@ FORBIDDEN = [
     "insert into conversations (id, user_id) values (gen_random_uuid(), gen_random_uuid())",
     "update messages set content = 'other'",
     "update messages set role = 'system'",
+    "update inactive_messages set content = 'other'",
+    "truncate inactive_messages",
+    "alter table inactive_messages disable row level security",
     "update generations set conversation_id = gen_random_uuid()",
     "update generations set idempotency_key = 'k'",
     "update journal set events = '[]'",

@@ -21,18 +21,20 @@ from tests.support.queries import Chat, Connection, dump, opened, run
 
 pytestmark = pytest.mark.usefixtures("wall")
 
-WALLED = ("conversations", "messages", "generations", "journal")
+WALLED = ("conversations", "messages", "inactive_messages", "generations", "journal")
 
 # Each statement returns or reports how many rows it saw or changed.
 FORGETFUL = [
     "with seen as (select id from conversations {where}) select count(*) from seen",
     "with seen as (select content from messages {where}) select count(*) from seen",
+    "with seen as (select content from inactive_messages {where}) select count(*) from seen",
     "with seen as (select id from generations {where}) select count(*) from seen",
     "with seen as (select events from journal {where}) select count(*) from seen",
     "with done as (update conversations set title = 'stolen' {where} returning id) select count(*) from done",
     "with done as (update generations set error_code = 'x' {where} returning id) select count(*) from done",
     "with done as (delete from conversations {where} returning id) select count(*) from done",
     "with done as (delete from messages {where} returning id) select count(*) from done",
+    "with done as (delete from inactive_messages {where} returning id) select count(*) from done",
     "with done as (delete from journal {where} returning first_seq) select count(*) from done",
 ]
 FOR_USER = "where (select chat_for_user('{}', '{}'))"
@@ -40,11 +42,12 @@ FOR_EVERYONE = "where (select chat_for_everyone())"
 
 
 async def a_life(sql: Connection) -> Chat:
-    """A user's conversation with a finished answer, a running one, and a slice of each."""
+    """A user's conversation with a finished answer in three versions, a running one, and a slice of each."""
     chat = await Chat().open(sql, "private")
-    finished = await chat.begin(sql)
-    await chat.speak(sql, (finished, 0, [{}]))
-    await chat.finish(sql, finished, content="secret")
+    for kind in ("send", "regenerate", "regenerate"):
+        finished = await chat.begin(sql, kind=kind)
+        await chat.speak(sql, (finished, 0, [{}]))
+        await chat.finish(sql, finished, content="secret")
     await chat.speak(sql, (await chat.begin(sql, content="whisper"), 0, [{}]))
     return chat
 
@@ -93,6 +96,11 @@ INSERTS = {
         insert into messages (conversation_id, role, content)
         select $3, 'user', 'x' where $2::uuid is not null and (select chat_for_user($1, $3))
     """,
+    "inactive_messages": """
+        insert into inactive_messages
+            (id, conversation_id, role, content, created_at, position, parent_position)
+        select $2, $3, 'user', 'x', now(), 1, 0 where (select chat_for_user($1, $3))
+    """,
     "generations": """
         insert into generations (id, conversation_id, kind, user_message_id, worker_id)
         select $2, $3, 'send', $2, $2 where (select chat_for_user($1, $3))
@@ -110,7 +118,9 @@ async def test_nothing_is_put_to_what_is_another_users(
 ) -> None:
     mine, theirs = await a_life(sql), await a_life(sql)
     before = await dump(sql)
-    generation_id = await sql.fetchval("select id from generations where conversation_id = $1", theirs.id)
+    generation_id = await sql.fetchval(
+        "select id from generations where conversation_id = $1 and status = 'running'", theirs.id
+    )
     more = [generation_id] if table == "journal" else []
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
         await service.execute(INSERTS[table], mine.user_id, theirs.user_id, theirs.id, *more)
@@ -166,6 +176,81 @@ def test_an_older_version_is_not_put_behind_it(script: Script, owner_url: str) -
 
 
 def rollback_to_before_the_wall(owner_url: str) -> None:
+    rollback_to_before("0013.say-for-whom", owner_url)
+
+
+def rollback_to_before(migration: str, owner_url: str) -> None:
     """Roll back one migration at a time, because later ones depend on it."""
-    while "0013.say-for-whom" not in rollback_migrations(owner_url):
+    while migration not in rollback_migrations(owner_url):
         pass
+
+
+TREE = "0041.create-inactive-messages"
+POLICIES = """
+select policyname, permissive, roles, cmd, qual, with_check from pg_policies where tablename = $1 order by 1
+"""
+IS_WALLED = "select (relrowsecurity, relforcerowsecurity) from pg_class where relname = $1"
+
+
+async def test_a_new_table_comes_up_behind_the_wall_that_messages_is_behind(
+    sql: Connection, service: Connection, owner: Connection, owner_url: str
+) -> None:
+    chat = await a_life(sql)
+    await sql.execute(
+        "create policy narrow on messages as restrictive for select to chat_service, public"
+        " using (exists (select from conversations as c where c.id = messages.conversation_id))"
+    )
+    rollback_to_before(TREE, owner_url)
+    assert await sql.fetchval("select count(*) from messages") == 5
+    assert TREE in apply_migrations(owner_url)
+    after = [[*row.values()] for row in await sql.fetch(POLICIES, "inactive_messages")]
+    assert [row[0] for row in after] == ["narrow", "of_user"]
+    assert [[str(value).replace("inactive_messages.", "messages.") for value in row] for row in after] == [
+        [*map(str, row.values())] for row in await sql.fetch(POLICIES, "messages")
+    ]
+    assert await sql.fetchval(IS_WALLED, "inactive_messages") == (True, False)
+    # What the service puts there is its user's alone.
+    await sql.execute("update generations set status = 'stopped', finished_at = now()")
+    for _ in range(2):
+        again = await chat.begin(service, kind="regenerate")
+        asked = await sql.fetchval("select user_message_id from generations where id = $1", again)
+        await chat.finish(service, again, after_id=asked)
+    seen = "with seen as (select from inactive_messages {where}) select count(*) from seen"
+    assert await count(service, seen, FOR_USER.format(chat.user_id, chat.id)) > 0
+    assert await count(service, seen, FOR_USER.format(uuid4(), chat.id)) == 0
+    assert await count(service, seen) == 0
+
+
+async def test_without_a_wall_a_new_table_has_none(sql: Connection, script: Script, owner_url: str) -> None:
+    script("row-security-off.sql")
+    rollback_to_before(TREE, owner_url)
+    apply_migrations(owner_url)
+    assert await sql.fetch(POLICIES, "inactive_messages") == []
+    assert await sql.fetchval(IS_WALLED, "inactive_messages") == (False, False)
+
+
+async def test_a_step_back_that_would_not_see_every_message_is_refused(
+    sql: Connection, owner_url: str
+) -> None:
+    """Where the wall holds for the owner too, by the DBA's own doing."""
+    await a_life(sql)
+    before = await dump(sql)
+    await sql.execute("alter table inactive_messages force row level security")
+    with pytest.raises(SessionError, match="row-level security"):
+        rollback_to_before(TREE, owner_url)
+    await sql.execute("alter table inactive_messages no force row level security")
+    assert await sql.fetch("select * from inactive_messages order by id") == before["inactive_messages"]
+    rollback_to_before(TREE, owner_url)
+    assert await sql.fetchval("select count(*) from messages") == 5
+    apply_migrations(owner_url)
+
+
+def test_before_its_tables_are_there_it_says_what_to_do(script: Script, owner_url: str) -> None:
+    script("row-security-off.sql")
+    rollback_to_before(TREE, owner_url)
+    with pytest.raises(AssertionError, match="run chat-api migrate first"):
+        script("row-security.sql")
+    with psycopg.connect(owner_url) as session:
+        assert session.execute("select count(*) from pg_policy").fetchone() == (0,)
+    apply_migrations(owner_url)
+    script("row-security.sql")

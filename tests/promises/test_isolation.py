@@ -25,7 +25,8 @@ from tests.support.tab import open_tab
 async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
     """A conversation with finished generations (key `k`) and a running one.
 
-    Returns the running one, and messages: one on the active path, one off it, and one that isn't there.
+    Returns the running one, and messages: one on the active path, one off it, one that waits for its turn
+    (key `q`), and one that isn't there.
     """
     chat = await Chat().open(sql, "private")
     await chat.finish(
@@ -38,7 +39,9 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
         await sql.fetchval(f"select id from {table} where role = 'assistant'")
         for table in ("messages", "inactive_messages")
     ]
-    return chat, running, [active, inactive, uuid4()]
+    waiting = await chat.queue(sql, "secret wish", idempotency_key="q")
+    assert waiting is not None
+    return chat, running, [active, inactive, UUID(orjson.loads(waiting["queued"])["id"]), uuid4()]
 
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
@@ -101,6 +104,7 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }
             nowhere: dict[str, Any] = {"parent_id": None, "is_root": False, "answer_id": None}
+            nowhere |= {"queued_id": None, "waits_its_turn": False}
             return [
                 {
                     **common,
@@ -119,10 +123,23 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 for place in (
                     nowhere,
                     *([{**nowhere, "is_root": True}] if kind == "send" else []),
+                    *([{**nowhere, "queued_id": messages[2]}] if kind == "send" else []),
+                    *([{**nowhere, "waits_its_turn": True}] if kind == "send" else []),
                     *([{**nowhere, named: message_id} for message_id in messages] if named else []),
                 )
                 for key in (None, "k", "l")
             ]
+        case "queue.add":
+            common = {
+                **the_conversation,
+                "content": "hello",
+                "request": "{}",
+                "max_waiting": 9,
+                "limits": None,
+            }
+            return [{**common, "idempotency_key": key} for key in (None, "k", "q")]
+        case "queue.clear":
+            return [the_conversation]
         case "users.count" | "users.stop_answers" | "users.export":
             return [{"user_id": user_id}]
         case "users.delete":
@@ -216,6 +233,7 @@ REQUESTS: list[Request] = [
     ("GET", "/stream", {"headers": {"Last-Event-ID": "<event>"}}),
     ("GET", "/stream", {"params": {"after": "<event>"}}),
     ("POST", "/stop", {}),
+    ("POST", "/stop", {"json": {"queue": "clear"}}),
 ]
 
 Ask = Callable[..., Awaitable[tuple[int, bytes]]]
@@ -365,7 +383,7 @@ COMMANDS: dict[str, list[Command]] = {
     ],
     "subscribe": [{}, {"after": "<event>"}],
     "unsubscribe": [{}],
-    "stop": [{}],
+    "stop": [{}, {"queue": "clear"}],
 }
 
 

@@ -17,7 +17,8 @@ DESCENTS = {
     # Its thousand messages may start in the middle of a page, of the index and of the table.
     "conversations.get, long": 3,
     "conversations.get, newest": 4,  # walks the index of positions twice
-    "conversations.update": 5,  # finds the row, locks it, finds it again; its new version goes into both indexes
+    # Finds the row, locks it, finds it again; its new version goes into both indexes.
+    "conversations.update": 5,
     # Finds the conversation, finds it again and writes it into both indexes; two foreign keys look it up: 6.
     # Looks for the key and stores it, stores its place in the conversation, reads messages and adds one: 5.
     # A deep index is appended to without a descent, and ids of generations and messages only grow: -2.
@@ -35,7 +36,8 @@ DESCENTS = {
     "generations.finish": 8,
     "generations.finish, regenerated": 8,
     "generations.begun": 10,  # ten conversations, each in a different place
-    "messages.exchange": 6,  # the generation, the question and the answer, what each comes after, and versions
+    # The generation, the question and the answer, what each comes after, and other versions.
+    "messages.exchange": 6,
 }
 
 

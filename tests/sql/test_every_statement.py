@@ -15,7 +15,7 @@ import asyncpg
 import orjson
 from pydantic import BaseModel
 
-from chat_api.bodies import Conversation, Generation, Message
+from chat_api.bodies import Conversation, Generation, ListedConversation, Message
 from chat_api.dev.postgres.installation import binaries
 from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
@@ -119,8 +119,9 @@ async def test_what_queries_return_is_what_callers_are_promised(sql: Connection)
     assert got is not None
     assert paged is not None
     assert exchange is not None
-    for row in (created, changed, got, paged):
+    for row in (created, changed, got):
         fits(Conversation, row["conversation"])
+    fits(ListedConversation, paged["conversation"])
     for message in shown(got):
         fits(Message, orjson.dumps(message))
     fits(Message, exchange["question"])
@@ -132,6 +133,7 @@ async def test_what_queries_return_is_what_callers_are_promised(sql: Connection)
         "end_position",
         "is_all",
         "has_more",
+        "queued",
     } == {
         *(set(Generation.model_fields) - {"id", "conversation_id", "last_event_id"}),  # its type is known
         "generation_id",

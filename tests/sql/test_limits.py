@@ -181,7 +181,8 @@ async def test_it_counts_with_its_owners_rights_and_eyes(
     role = f"limited_{one.id.hex}"
     await sql.execute(
         f"create role {role};"
-        f"grant select, insert, update, delete on conversations, messages, inactive_messages, queued_messages, generations"
+        "grant select, insert, update, delete"
+        " on conversations, messages, inactive_messages, queued_messages, generations"
         f" to {role};"
         f"grant usage on schema public to {role};"
         f"grant update on chat_position to {role};"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -125,6 +126,7 @@ class Steps:
         self.tree = Tree()
         self.chance = chance
         self.running: Running | None = None
+        self.queue: list[str] = []
         self.taken: Counter[str] = Counter()
         self.trail: list[str] = []
 
@@ -140,7 +142,7 @@ class Steps:
 
     async def step(self) -> None:
         steps = (
-            [self.finish] * 5 + [self.crash, self.switch, self.delete, self.send]
+            [self.finish] * 5 + [self.crash, self.switch, self.delete, self.send, self.wait]
             if self.running
             else [self.send] * 4
             + [self.edit, self.regenerate, self.go_on, self.switch] * 2
@@ -168,6 +170,31 @@ class Steps:
             assert (row["outcome"], row["generation_id"]) == ("running", self.running.id)
             return
         self._asked(row, content)
+
+    async def wait(self) -> None:
+        content = f"{len(self.queue)} waits for {self.word()}"
+        row = await self.chat.queue(self.sql, content, max_waiting=3)
+        assert row is not None
+        assert row["outcome"] == ("queued" if len(self.queue) < 3 else "full")
+        if row["outcome"] == "queued":
+            self.queue.append(content)
+
+    async def take_turn(self) -> None:
+        """Two workers take the turn of the message that waits: one of them begins its answer."""
+        if not self.queue or self.chance.random() < 0.2:
+            return
+        turns = [await one(each, "queue.next", conversation_id=self.chat.id) for each in self.connections]
+        content = self.queue.pop(0)
+        rows = []
+        for each, turn in zip(self.connections, turns, strict=True):
+            assert turn is not None
+            assert turn["content"] == content
+            rows.append(await self.chat.start(each, content=content, queued_id=turn["id"]))
+        first, second = rows
+        assert first is not None
+        assert second is not None
+        assert second["outcome"] == "dequeued"
+        self._asked(first, content)
 
     def _asked(self, row: asyncpg.Record, content: str) -> None:
         assert row["outcome"] == "started"
@@ -229,12 +256,14 @@ class Steps:
         assert row is not None
         assert row["is_ended"]
         assert (row["message_id"] is None) == (text == "")
+        assert row["is_queued"] == bool(self.queue)
         self.running = None
         if text:
             replaces = running.kind == "continue" or (
                 running.kind == "regenerate" and status in ("completed", "stopped")
             )
             self._answered(running, row["message_id"], text, reason, replaces)
+        await self.take_turn()
 
     def _answered(self, running: Running, answer: UUID, text: str, reason: str, replaces: bool) -> None:
         tree = self.tree
@@ -339,6 +368,10 @@ class Steps:
                 assert parent == tree.nodes[row["id"]].parent
         messages = shown(await opened(self.sql, self.chat.id, self.chat.user_id))
         assert [UUID(each["id"]) for each in messages] == tree.path
+        waiting = await self.sql.fetch(
+            "select content from queued_messages where conversation_id = $1 order by position", self.chat.id
+        )
+        assert [row["content"] for row in waiting] == self.queue
         for each in messages:
             node = tree.nodes[UUID(each["id"])]
             assert each["parent_id"] == (None if node.parent is None else str(node.parent))
@@ -369,4 +402,132 @@ async def test_random_steps_make_the_tree_that_they_should(sql: Connection, seco
         "finish",
         "crash",
         "fork",
+        "wait",
     }
+
+
+class Tab:
+    """One of several that do as they like in one conversation, at the same time, on workers of their own.
+
+    What it is refused it leaves. `said` has what it knows to be stored.
+    """
+
+    def __init__(self, connection: Connection, chat: Chat, seed: int) -> None:
+        self.sql = connection
+        self.chat = Chat(chat.user_id, chat.id)
+        self.chance = random.Random(seed)
+        self.name = str(seed)
+        self.said: set[str] = set()
+        self.steps = 0
+
+    async def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self.steps += 1
+            step = self.chance.choice(
+                [self.ask, self.ask, self.edit, self.again, self.go_on, self.switch, self.wait]
+            )
+            # Somebody else got in between: the service asks again.
+            with suppress(asyncpg.UniqueViolationError, asyncpg.CheckViolationError):
+                await step()
+
+    def word(self) -> str:
+        return f"{self.name}:{self.steps}"
+
+    async def any(self) -> UUID | None:
+        rows = await self.sql.fetch(ALL, self.chat.id)
+        return self.chance.choice(rows)["id"] if rows else None
+
+    async def ask(self) -> None:
+        await self._begin("send", content=self.word())
+
+    async def edit(self) -> None:
+        await self._begin("send", content=self.word(), parent_id=await self.any())
+
+    async def again(self) -> None:
+        await self._begin("regenerate", answer_id=await self.any())
+
+    async def go_on(self) -> None:
+        await self._begin("continue", answer_id=await self.any())
+
+    async def wait(self) -> None:
+        row = await self.chat.queue(self.sql, self.word())
+        assert row is not None
+        if row["outcome"] == "queued":
+            self.said.add(self.word())
+
+    async def _begin(self, kind: str, **given: Any) -> None:
+        row = await self.chat.start(self.sql, kind=kind, **given)
+        assert row is not None
+        if row["outcome"] != "started":
+            return
+        if kind == "send":
+            self.said.add(given["content"])
+        await self._answer(row)
+        turn = await one(self.sql, "queue.next", conversation_id=self.chat.id)
+        if turn is not None:
+            row = await self.chat.start(self.sql, content=turn["content"], queued_id=turn["id"])
+            if row is not None and row["outcome"] == "started":
+                await self._answer(row)
+
+    async def _answer(self, row: asyncpg.Record) -> None:
+        begun = orjson.loads(row["begun"])["content"] if row["begun"] else ""
+        text = f"{begun}{self.word()} to {row['user_message_id']}"
+        end = self.chance.choice(["finish", "finish", "finish", "fail", "crash"])
+        if end == "crash":
+            await self.chat.speak(self.sql, (row["generation_id"], 0, [{}, {"token": text}]))
+            await self.sql.execute("delete from workers where id = $1", self.chat.worker_id)
+            await run(self.sql, "maintenance.interrupt_orphans")
+        else:
+            status = "completed" if end == "finish" else "failed"
+            given = {"status": status, "finish_reason": "length" if end == "finish" else "error"}
+            ended = None
+            while ended is None or not ended["is_ended"]:
+                after_id = row["after_id"]
+                ended = await self.chat.finish(
+                    self.sql, row["generation_id"], after_id=after_id, content=text, **given
+                )
+        self.said.add(text)
+
+    async def switch(self) -> None:
+        await self.chat.update(self.sql, active_message_id=await self.any())
+
+
+async def test_two_workers_at_once_lose_nothing_and_leave_a_tree(
+    sql: Connection, second: Connection, database_url: str
+) -> None:
+    """What was said is there, once, because nothing is deleted here; and each answer is to its question."""
+    third = await asyncpg.connect(database_url)
+    try:
+        for seed in range(4):
+            chat = await Chat().open(sql)
+            await sql.execute(
+                "insert into workers (id, started_at, lease_until, lease, steady_since)"
+                " values (gen_random_uuid(), 'infinity', now() + interval '1 h', interval '1 h',"
+                " now() - interval '3 h')"
+            )
+            tabs = [Tab(each, chat, 10 * seed + place) for place, each in enumerate((sql, second, third))]
+            await asyncio.gather(*(tab.run(STEPS // 12) for tab in tabs))
+            await run(sql, "maintenance.interrupt_orphans")  # those that were locked when their worker died
+            rows = await sql.fetch(ALL, chat.id)
+            stored = [row["content"] for row in rows]
+            waiting = await sql.fetch(
+                "select content from queued_messages where conversation_id = $1", chat.id
+            )
+            stored += [row["content"] for row in waiting]
+            assert Counter(stored) == Counter({text: 1 for tab in tabs for text in tab.said})
+            places = {row["position"]: row for row in rows}
+            assert len(places) == len(rows)
+            path = [row for row in rows if row["is_active"]]
+            parents = dict(zip([row["id"] for row in path[1:]], path, strict=False))
+            for row in rows:
+                if not row["is_active"] and row["parent_position"] != 0:
+                    parents[row["id"]] = places[row["parent_position"]]
+                    assert row["parent_position"] < row["position"]
+            for row in rows:
+                if row["role"] == "assistant":
+                    above = parents[row["id"]]
+                    while above["role"] != "user":
+                        above = parents[above["id"]]
+                    assert row["content"].endswith(f"to {above['id']}"), row
+    finally:
+        await third.close()

@@ -23,6 +23,7 @@ async def walk(one: Client, other: Client, user: dict[str, str], model: ModelSer
     await conversations(one, chat)
     await streams(chat, Chat(other, chat.path, user), model)
     await sockets(one, other, chat, model)
+    await trees(one, other, user, model)
     await deletions(one, other, user, model, sql)
     await orphans(one, chat, sql)
 
@@ -91,6 +92,44 @@ async def sockets(one: Client, other: Client, chat: Chat, model: ModelServer) ->
         frames = await tab.events()
         assert frames[-1]["finish_reason"] == "stopped"
         call.close()
+
+
+async def trees(one: Client, other: Client, user: dict[str, str], model: ModelServer) -> None:
+    """Edit, do an answer again, switch, go on with a cut one, fork, take back, and set what holds for all."""
+    chat = await open_chat(one, user)
+    elsewhere = Chat(other, chat.path, user)
+    await chat.exchange(model, "Boil milk")
+    question, answer = (message["id"] for message in (await chat.get())["messages"])
+    edited = await elsewhere.send("Tea?", parent_id=None)
+    call = await model.call()
+    call.say("Boil")
+    await read_events(edited, 2)
+    assert (await chat.stop())["stopped"]
+    await read_events(edited)
+    call.close()
+    continued = await chat.go_on()
+    (await model.call()).finish(" water")
+    assert text_of(await read_events(continued)) == "Boil water"
+    await elsewhere.show(answer)
+    assert [message["id"] for message in (await chat.get())["messages"]] == [question, answer]
+    again = await elsewhere.regenerate(message_id=answer)
+    (await model.call()).finish("Steep it")
+    assert text_of(await read_events(again)) == "Steep it"
+    messages = (await chat.get())["messages"]
+    assert [(len(each["siblings"]["ids"]), each["siblings"]["index"]) for each in messages] == [
+        (2, 0),
+        (2, 1),
+    ]
+    assert (await chat.change(instructions="Be brief", options={"temperature": 0.5})).status == 200
+    forked = await elsewhere.fork(answer)
+    assert forked.status == 201, await forked.text()
+    copy = Chat(one, f"/api/conversations/{(await forked.json())['id']}", user)
+    assert [text for _, text, _ in await copy.messages()] == ["Hi", "Boil milk"]
+    assert (await elsewhere.take_back(messages[1]["id"])).status == 204
+    assert [message["id"] for message in (await chat.get())["messages"]] == [question, answer]
+    for each in (chat, copy):
+        async with one.delete(each.path, headers=user) as response:
+            assert response.status == 204
 
 
 async def deletions(one: Client, other: Client, user: dict[str, str], model: ModelServer, sql: Sql) -> None:

@@ -148,6 +148,7 @@ class Chat:
             "is_root": False,
             "answer_id": None,
             "queued_id": None,
+            "waits_its_turn": False,
             "idempotency_key": None,
             "worker_id": self.worker_id,
             "options": None,

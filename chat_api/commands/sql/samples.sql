@@ -1,7 +1,8 @@
 -- Parameters to try a query with: a name, or `<query>.<name>` where one query needs another value; the value as text; and
 -- whether it was drawn from the data. If a name has a drawn value, that one counts.
--- The values drawn are the newest ended answer, its conversation and its user; for statements on running answers, a running
--- answer. By primary keys, and by an index that holds only running answers: quick, however long the history is.
+-- The values drawn are the newest ended answer, its conversation and its user; the last message there, and the newest
+-- message off the active path, to which a switch leads; for statements on running answers, a running answer. By primary
+-- keys, by positions, and by an index that holds only running answers: quick, however long the history is.
 with newest as (
     select
         id,
@@ -43,6 +44,22 @@ conversation as (
     )
 ),
 
+message as (
+    select m.id
+    from conversation as c
+    inner join messages as m on c.id = m.conversation_id
+    order by m.position desc
+    limit 1
+),
+
+other_version as (
+    select m.id
+    from conversation as c
+    inner join inactive_messages as m on c.id = m.conversation_id
+    order by m.position desc
+    limit 1
+),
+
 drawn as (
     select
         v.name,
@@ -51,12 +68,16 @@ drawn as (
     left join conversation as c on true
     left join newest as n on true
     left join running as r on true
+    left join message as m on true
+    left join other_version as o on true
     cross join lateral (
         values
         ('id', cast(c.id as text)),
         ('conversation_id', cast(c.id as text)),
         ('conversation_ids', '{' || c.id || '}'),
         ('user_id', cast(c.user_id as text)),
+        ('message_id', cast(m.id as text)),
+        ('active_message_id', cast(o.id as text)),
         ('generation_id', cast(n.id as text)),
         ('ids', '{' || n.id || '}'),
         ('worker_id', cast(coalesce(r.worker_id, n.worker_id) as text)),
@@ -95,6 +116,12 @@ usual (name, value) as (
     ('title', 'Samosa chaat'),
     ('model_tag', 'default'),
     ('is_favorited', null),
+    ('version', null),
+    ('instructions', 'Answer like a cook.'),
+    ('conversations.update.options', '{"temperature": 0.5}'),
+    ('active_message_id', null),
+    -- messages
+    ('message_id', '00000000-0000-0000-0000-000000000000'),
     -- generations
     ('kind', 'send'),
     ('content', 'What goes into samosa chaat?'),
@@ -102,6 +129,9 @@ usual (name, value) as (
     ('tool_calls', null),
     ('usage', '{"prompt_tokens": 9, "completion_tokens": 6, "reasoning_tokens": null, "cached_tokens": null}'),
     ('options', null),
+    ('parent_id', null),
+    ('is_root', 'false'),
+    ('answer_id', null),
     ('idempotency_key', null),
     ('after_id', '00000000-0000-0000-0000-000000000000'),
     ('call_message_id', null),

@@ -24,7 +24,15 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from chat_api import errors
-from chat_api.bodies import MAX_KEY_CHARACTERS, Body, Continue, MessageCreate, Regenerate, ToolResults
+from chat_api.bodies import (
+    MAX_KEY_CHARACTERS,
+    Body,
+    Continue,
+    MessageCreate,
+    Regenerate,
+    StopRequest,
+    ToolResults,
+)
 from chat_api.description.declare import EVENT_ID
 from chat_api.generation.readers import Cursor
 from chat_api.http.requests import parse_id, refuse_invalid
@@ -117,7 +125,7 @@ class Unsubscribe(Command):
     __doc__ = "Stop following a conversation."
 
 
-class Stop(Command):
+class Stop(Command, StopRequest):
     __doc__ = "Stop a conversation's running answer."
 
 

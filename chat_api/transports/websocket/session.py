@@ -13,6 +13,7 @@ import structlog
 
 from chat_api import errors
 from chat_api.access.token_bucket import TokenBucket
+from chat_api.generation.queue import Waiting
 from chat_api.http.context import GENERATIONS, METRICS, REFUSALS, SETTINGS, VERIFIER
 from chat_api.settings.rate import PERIODS, Rate
 from chat_api.settings.types import most_tokens
@@ -126,7 +127,9 @@ class Session:
             await self._unsubscribe(command.conversation_id)
             await self._say({"type": "ack", "ref": command.ref})
         elif isinstance(command, Stop):
-            stop = await self._generations.stop(self._principal.user_id, command.conversation_id)
+            stop = await self._generations.stop(
+                self._principal.user_id, command.conversation_id, clear=command.queue == "clear"
+            )
             await self._acknowledge(command.ref, stop.generation_id, stopped=stop.is_confirmed)
 
     async def _authenticate(self, token: str) -> None:
@@ -154,6 +157,9 @@ class Session:
             reading = await self._generations.start(
                 user_id, conversation_id, command, command.idempotency_key, self._address
             )
+            if isinstance(reading, Waiting):
+                await self._wait(command, reading, subscription, is_new=followed is None)
+                return
             # If this conversation was followed before, its subscription already knows of the generation. Its
             # task runs only when this one first waits, so the acknowledgement is sent first.
             with reading.log.audience.join(self._socket.has_left):
@@ -170,6 +176,16 @@ class Session:
             subscription.open([reading], reading.log.generation_id)
         else:
             subscription.add(reading)
+
+    async def _wait(
+        self, command: Start, waiting: Waiting, subscription: Subscription, *, is_new: bool
+    ) -> None:
+        """Say that a message waits for its turn, and follow its conversation until then, and later."""
+        named = {"ref": command.ref, "conversation_id": str(command.conversation_id)}
+        await self._say({"type": "queued", **named, "queued": orjson.Fragment(waiting.message)})
+        if is_new:
+            self._subscriptions[command.conversation_id] = subscription
+            subscription.open([], None)
 
     async def _subscribe(self, command: Subscribe, user_id: UUID) -> None:
         conversation_id = command.conversation_id
