@@ -46,8 +46,11 @@ async function look(following, link, pause) {
   if (link.reading(conversationId).length) return following.tell(conversation);
   const { generation } = conversation;
   const message = following.news(conversation);
-  if (generation) give([following], new Answer(conversationId, { generation }), link);
-  else if (message) following.push(endedAnswer(message));
+  if (generation) {
+    const answer = new Answer(conversationId, { generation });
+    following.begins(answer, conversation);
+    give([following], answer, link);
+  } else if (message) following.push(endedAnswer(message));
   else following.tell(conversation);
 }
 

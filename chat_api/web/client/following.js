@@ -27,11 +27,21 @@ export class Following extends Feed {
    */
   isBehind(listed, answer) {
     if (!answer) return listed ? differs(listed, this.#seen) : this.#seen === null;
+    if (this.#known === null && listed) {
+      this.#known = new Set();
+      this.#newest = listed.updated_at; // so what comes after this answer is new
+    }
     if (answer !== this.#answer) {
       this.#answer = answer;
       if (!this.#told || listed?.version === this.#told.version) this.#told = listed ?? this.#told; // it began since
     }
     return listed !== undefined && differs(listed, this.#told);
+  }
+
+  /** This answer is given to the caller, who looks at the conversation then. */
+  begins(answer, conversation) {
+    this.#answer = answer;
+    this.#told = conversation;
   }
 
   /** The caller has read this answer in another way. @param {any} done its last event */

@@ -45,9 +45,9 @@ const messages = new Messages(find("messages"), follow, {
   },
   suggest: (text) => thread.send(text),
 });
-const thread = new Thread(chat, conversations, messages, follow);
+const thread = new Thread(chat, conversations, messages, follow, find("queue"));
 const composer = new Composer(
-  { form: find("composer"), field: find("prompt"), button: find("send"), count: find("count") },
+  { form: find("composer"), field: find("prompt"), button: find("send"), later: find("send-later"), count: find("count") },
   { send: (text) => thread.send(text), stop: () => thread.stop() },
 );
 const drawer = new Drawer({
@@ -163,7 +163,10 @@ thread.addEventListener("created", ({ detail: id }) => {
   composer.adopt(id);
   sidebar.current = id;
 });
-thread.addEventListener("returned", ({ detail: { id, text } }) => composer.takeBack(id, text));
+thread.addEventListener("returned", ({ detail: { id, text } }) => {
+  composer.takeBack(id, text);
+  write();
+});
 addEventListener("hashchange", openAddress); // back, forward, or a typed address
 chat.addEventListener("transport", ({ detail }) => {
   if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here. Server-sent events are used instead.");

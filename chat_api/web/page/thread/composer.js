@@ -10,6 +10,7 @@ export class Composer {
   #form;
   #field;
   #button;
+  #later;
   #count;
   #actions;
   #conversation = null;
@@ -17,13 +18,15 @@ export class Composer {
   #sentAt = -Infinity;
 
   /**
-   * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, button: HTMLButtonElement, count: HTMLElement}} parts
+   * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, button: HTMLButtonElement, later: HTMLButtonElement,
+   *          count: HTMLElement}} parts `later`: sends while an answer comes
    * @param {{send: (text: string) => boolean, stop: () => void}} actions
    */
-  constructor({ form, field, button, count }, actions) {
+  constructor({ form, field, button, later, count }, actions) {
     this.#form = form;
     this.#field = field;
     this.#button = button;
+    this.#later = later;
     this.#count = count;
     this.#actions = actions;
     form.addEventListener("submit", (event) => {
@@ -31,6 +34,7 @@ export class Composer {
       if (this.#state === "ready") this.#send();
       else this.#stop();
     });
+    later.addEventListener("click", () => this.#send());
     field.addEventListener("keydown", (event) => this.#key(event));
     field.addEventListener("input", () => this.#changed());
     form.addEventListener("pointerdown", (event) => {
@@ -83,13 +87,13 @@ export class Composer {
     // On a phone, Enter starts a new line: Shift is hard to reach, and there is a button to send.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || isOnPhone()) return;
     event.preventDefault();
-    if (this.#state === "ready") this.#send();
+    this.#send();
   }
 
   #send() {
     const text = this.#field.value.trim();
     if (isBlank(text) || excess(text) > 0 || !this.#actions.send(text)) return;
-    this.#sentAt = performance.now();
+    if (this.#state === "ready") this.#sentAt = performance.now();
     setTimeout(() => this.#changed(), DOUBLE_CLICK_MS);
     this.#field.value = "";
     this.#changed();
@@ -115,6 +119,8 @@ export class Composer {
     this.#form.classList.toggle("too-long", over > 0);
     const unready = { ready: isBlank(text) || over > 0, answering: this.#isJustSent, stopping: true };
     this.#button.disabled = unready[this.#state];
+    this.#later.hidden = this.#state === "ready" || isBlank(text);
+    this.#later.disabled = over > 0;
     grow(this.#field);
   }
 }

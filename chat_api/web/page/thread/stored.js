@@ -32,7 +32,6 @@ export class Stored {
   /** Show its messages, and why its last question has no answer. */
   show(conversation) {
     this.#known.set(conversation.id, conversation);
-    this.#conversations.put(conversation);
     const { messages, generation } = conversation;
     const asked = messages.findIndex(({ id }) => id === generation?.user_message_id);
     // The old answer goes when the new one comes. An answer whose tool calls have results goes on with the new one.

@@ -1,6 +1,7 @@
 // The open conversation: which one it is, and what the reader can do in it.
 
 import { Outbox } from "./outbox.js";
+import { Queue } from "./queue.js";
 import { Stored } from "./stored.js";
 import { Visit } from "./visit.js";
 
@@ -13,17 +14,19 @@ export class Thread extends EventTarget {
    * @param {import("../sidebar/conversations.js").Conversations} conversations
    * @param {import("./messages.js").Messages} messages
    * @param {import("./follow.js").Follow} follow
+   * @param {HTMLElement} waiting where the messages that wait are shown
    */
-  constructor(chat, conversations, messages, follow) {
+  constructor(chat, conversations, messages, follow, waiting) {
     super();
     this.chat = chat;
     this.conversations = conversations;
     this.messages = messages;
     this.follow = follow;
     this.outbox = new Outbox(chat, conversations, (id, text) => this.giveBack(id, text));
+    this.queue = new Queue(waiting, (message) => this.#visit.waiting.takeBack(message));
     this.stored = new Stored(conversations, messages);
     this.#visit = new Visit(this, null);
-    addEventListener("pagehide", ({ persisted }) => persisted || this.outbox.close(this.id));
+    addEventListener("pagehide", ({ persisted }) => persisted || this.#close());
   }
 
   /** The conversation's id; null: a new conversation, which the first message creates. */
@@ -90,6 +93,12 @@ export class Thread extends EventTarget {
 
   stop() {
     return this.#visit.stop();
+  }
+
+  /** The page is left: what the service may not have returns to the message box. */
+  #close() {
+    this.outbox.close(this.id);
+    for (const text of this.queue.unsent.reverse()) this.giveBack(this.id, text);
   }
 
   /** Announce a change of something that the page shows. */

@@ -7,6 +7,7 @@ import { toast } from "../ui/toast.js";
 import { Asking } from "./asking.js";
 import { Others, readInto } from "./reading.js";
 import { Turn } from "./turn.js";
+import { Waiting } from "./waiting.js";
 
 export class Visit {
   #thread;
@@ -23,10 +24,11 @@ export class Visit {
     this.#chat = thread.chat;
     this.#messages = thread.messages;
     this.#others = new Others(thread.chat, {
-      join: (answer) => this.#join(answer),
+      join: (answer) => this.join(answer),
       changed: (conversation) => this.#changed(conversation),
     });
     this.asking = new Asking(thread, this);
+    this.waiting = new Waiting(thread, this);
     this.turn = new Turn(thread.chat, () => thread.changed());
     this.id = id;
   }
@@ -50,6 +52,7 @@ export class Visit {
   leave() {
     this.isPast = true;
     this.#thread.outbox.leave(this.id);
+    this.#thread.queue.clear();
     this.#waiting.abort();
     this.#others.leave();
     this.turn.leave();
@@ -57,8 +60,10 @@ export class Visit {
 
   /** @returns {boolean} whether it was taken */
   send(content) {
-    if (this.turn.isBusy || this.#isChanging) return false;
-    this.asking.send(content);
+    const mustWait = this.turn.isBusy || !this.#thread.queue.isEmpty;
+    if (this.#isChanging || (mustWait && this.id === null)) return false;
+    if (mustWait) this.waiting.send(content);
+    else this.asking.send(content);
     return true;
   }
 
@@ -191,7 +196,8 @@ export class Visit {
     if (failure) this.#messages.fail(failure, { about });
   }
 
-  async #join(answer) {
+  /** Show an answer that has begun elsewhere. */
+  async join(answer) {
     if (this.turn.isBusy) return; // this tab's question will be refused, and then this answer is shown
     const conversation = await this.#chat.conversations.get(this.id);
     if (this.isPast || this.turn.isBusy) return;
@@ -204,7 +210,7 @@ export class Visit {
     if (this.isPast || this.#thread.stored.hasNewer(conversation)) return;
     // An answer that begins elsewhere is shown when it comes.
     if (this.isFree && !conversation.generation && !this.#thread.outbox.hasUnsent) this.#show(conversation);
-    else this.#thread.conversations.put(conversation);
+    else this.#describe(conversation);
   }
 
   #goOn({ generation }) {
@@ -213,7 +219,14 @@ export class Visit {
 
   #show(conversation) {
     this.#thread.stored.show(conversation);
+    this.#describe(conversation);
     this.#thread.changed();
+  }
+
+  /** Show what isn't a message. */
+  #describe(conversation) {
+    this.#thread.conversations.put(conversation);
+    this.#thread.queue.show(conversation.queued);
   }
 
   #apologise(error) {
