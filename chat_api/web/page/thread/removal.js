@@ -10,8 +10,9 @@ export function confirmRemoval(below, remove) {
     remove();
   };
   const after = below === 1 ? "The message after it is" : `The ${below} messages after it are`;
+  const more = below ? `${after} deleted too, in every version. ` : "";
   const dialog = openDialog("Delete this message?", [
-    h("p", { text: below ? `${after} deleted too, in every version.` : "Its other versions stay." }),
+    h("p", { text: `${more}This can't be undone.` }),
     h(
       "div",
       { class: "dialog-row" },
