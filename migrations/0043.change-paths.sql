@@ -56,7 +56,9 @@ begin
 
     with leaving as (
         delete from messages as m
-        where m.conversation_id = conversation and (branch = 0 or m.position > branch)
+        where
+            m.conversation_id = conversation
+            and m.position > case when branch = 0 then -9223372036854775808 else branch end
         returning m.*
     )
     insert into inactive_messages (

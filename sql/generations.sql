@@ -640,12 +640,25 @@ started as (
     from renewed
 ),
 
+-- Locked before its messages are, in the same order as by a switch: otherwise the two could deadlock.
+held as materialized (
+    select c.id
+    from conversations as c
+    where
+        c.id = (
+            select s.conversation_id
+            from started as s
+            where cast(:parent_id as uuid) is not null or cast(:is_root as boolean)
+        )
+    for no key update
+),
+
 -- What stands where the question goes leaves the active path. For other sends, no row is read.
 leaving as (
     delete from messages as m
-    using started as s
+    using held as s
     where
-        m.conversation_id = s.conversation_id
+        m.conversation_id = s.id
         and m.position > case
             when cast(:is_root as boolean) then -9223372036854775808
             when cast(:parent_id as uuid) is not null then (select n.position from named as n)
@@ -783,7 +796,9 @@ touched as (
         end
     from started
     cross join conversation as c
-    where conversations.id = started.conversation_id
+    where
+        conversations.id = started.conversation_id
+        and (select count(*) from held) < 2 -- always: it is locked first, and then updated
 ),
 
 -- Newest first, each with the number of characters from it to the newest. One more than may be sent is read, which
@@ -1143,19 +1158,28 @@ set_aside as (
 ),
 
 -- The answer beside which a failed one is stored has a version from now on.
+other as (
+    select
+        first.id,
+        e.conversation_id,
+        e.parent_position
+    from ended as e
+    cross join
+        lateral (
+            select id
+            from messages
+            where conversation_id = e.conversation_id and position > e.parent_position
+            order by position
+            limit 1
+        ) as first
+    where e.is_beside and e.message_id is not null
+),
+
 versioned as (
     update messages as m
-    set parent_position = e.parent_position
-    from ended as e
-    where
-        e.is_beside
-        and e.message_id is not null
-        and m.conversation_id = e.conversation_id
-        and m.position = (
-            select min(first.position)
-            from messages as first
-            where first.conversation_id = e.conversation_id and first.position > e.parent_position
-        )
+    set parent_position = o.parent_position
+    from other as o
+    where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
 answered as (
@@ -1758,24 +1782,36 @@ set_aside as (
         )
 ),
 
-versioned as (
-    update messages as m
-    set parent_position = q.position
-    from ended as e, question as q
+other as (
+    select
+        first.id,
+        e.conversation_id,
+        q.position as parent_position
+    from ended as e
+    cross join question as q
+    cross join
+        lateral (
+            select id
+            from messages
+            where conversation_id = e.conversation_id and position > q.position
+            order by position
+            limit 1
+        ) as first
     where
         e.message_id is not null
         and q.is_aside
         and not exists (select from shorter)
-        and m.conversation_id = e.conversation_id
-        and m.position = (
-            select min(first.position)
-            from messages as first
-            where first.conversation_id = e.conversation_id and first.position > q.position
-        )
         and exists (
             select from messages as parent
             where parent.conversation_id = e.conversation_id and parent.position = q.position
         )
+),
+
+versioned as (
+    update messages as m
+    set parent_position = o.parent_position
+    from other as o
+    where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
 answer as (

@@ -218,19 +218,28 @@ beside as (
     where e.message_id is not null and e.is_beside
 ),
 
+other as (
+    select
+        first.id,
+        e.conversation_id,
+        e.parent_position
+    from ended as e
+    cross join
+        lateral (
+            select id
+            from messages
+            where conversation_id = e.conversation_id and position > e.parent_position
+            order by position
+            limit 1
+        ) as first
+    where e.is_beside and e.message_id is not null
+),
+
 versioned as (
     update messages as m
-    set parent_position = e.parent_position
-    from ended as e
-    where
-        e.is_beside
-        and e.message_id is not null
-        and m.conversation_id = e.conversation_id
-        and m.position = (
-            select min(first.position)
-            from messages as first
-            where first.conversation_id = e.conversation_id and first.position > e.parent_position
-        )
+    set parent_position = o.parent_position
+    from other as o
+    where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
 touched as (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -17,11 +18,14 @@ from chat_api.dev.postgres.installation import binaries
 from chat_api.dev.postgres.server import Postgres
 from tests.privileges.conftest import SERVICE, url_of
 from tests.sql.test_plans import CASES, INDEXES, SHOWS_ALL
+from tests.sql.test_tree_plans import INDEXES as TREE_INDEXES
+from tests.support.tree_statements import TREE, grow
 
-DATABASE = "walled_plans"
-WALLED = {"conversations", "messages", "generations", "journal"}
+DATABASE, TREES = "walled_plans", "walled_tree_plans"
 # A look-up of the conversation (3) wherever a statement reads, writes or checks rows that belong to it.
 MORE = 18
+# The functions that change the tree have more such places.
+MORE_IN_TREE = 36
 FIND_NOTHING = {
     "conversations.create, limited",
     "generations.begun",
@@ -30,22 +34,32 @@ FIND_NOTHING = {
 }
 
 
-@pytest.fixture(scope="module")
-def walled(postgres: Postgres, template: str, checkout: Path) -> Iterator[Connection]:
+@contextmanager
+def walled_database(
+    postgres: Postgres, template: str, checkout: Path, name: str, *more: Callable[[Connection], None]
+) -> Iterator[Connection]:
     """The database of tests/sql/test_plans.py with the wall, as a superuser, who is exempt from it."""
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(
-            sql.SQL("create database {} template {}").format(*map(sql.Identifier, (DATABASE, template)))
+            sql.SQL("create database {} template {}").format(*map(sql.Identifier, (name, template)))
         )
         try:
-            with psycopg.connect(postgres.dsn(DATABASE), autocommit=True) as connection:
+            with psycopg.connect(postgres.dsn(name), autocommit=True) as connection:
                 fill(connection, 1_000, 10_000)
+                for each in more:
+                    each(connection)
                 script = checkout / "deploy" / "postgresql" / "row-security.sql"
-                command = [binaries(None) / "psql", "-X", "-q", postgres.dsn(DATABASE), "-f", script]
+                command = [binaries(None) / "psql", "-X", "-q", postgres.dsn(name), "-f", script]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
                 yield connection
         finally:
-            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(DATABASE)))
+            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def walled(postgres: Postgres, template: str, checkout: Path) -> Iterator[Connection]:
+    with walled_database(postgres, template, checkout, DATABASE) as connection:
+        yield connection
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +69,26 @@ def behind(walled: Connection, postgres: Postgres) -> Iterator[Connection]:
         yield connection
 
 
-@pytest.fixture
-def given(walled: Connection, case: str) -> Parameters:
-    """The case's parameters, looked up by a role that is exempt from the wall."""
+@pytest.fixture(scope="module")
+def walled_tree(postgres: Postgres, template: str, checkout: Path) -> Iterator[Connection]:
+    """That of tests/sql/test_tree_plans.py."""
+    with walled_database(postgres, template, checkout, TREES, grow) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def behind_tree(walled_tree: Connection, postgres: Postgres) -> Iterator[Connection]:
+    with psycopg.connect(url_of(SERVICE, postgres.dsn(TREES)), autocommit=True) as connection:
+        yield connection
+
+
+def looked_up(connection: Connection, given: Parameters) -> Parameters:
+    """A case's parameters, looked up by a role that is exempt from the wall."""
     return {
-        name: walled.execute(value).fetchone()[0]  # type: ignore[index]
+        name: connection.execute(value).fetchone()[0]  # type: ignore[index]
         if isinstance(value, str) and value.startswith("select ")
         else value
-        for name, value in CASES[case].items()
+        for name, value in given.items()
     }
 
 
@@ -101,7 +127,22 @@ def rows(connection: Connection, statement: sql.Composed) -> list[list[bool]]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", CASES)
 def test_a_hot_statement_does_the_same_on_the_same_indexes(
-    walled: Connection, behind: Connection, given: Parameters, case: str, mode: str
+    walled: Connection, behind: Connection, case: str, mode: str
+) -> None:
+    does_the_same(walled, behind, looked_up(walled, CASES[case]), case, mode, INDEXES[case])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", TREE)
+def test_so_does_what_reads_or_changes_a_tree(
+    walled_tree: Connection, behind_tree: Connection, case: str, mode: str
+) -> None:
+    given = looked_up(walled_tree, TREE[case])
+    does_the_same(walled_tree, behind_tree, given, case, mode, TREE_INDEXES[case])
+
+
+def does_the_same(
+    walled: Connection, behind: Connection, given: Parameters, case: str, mode: str, indexes: set[str]
 ) -> None:
     with prepared(behind, case, given, mode) as statement:
         plan = document(behind, statement)
@@ -110,7 +151,7 @@ def test_a_hot_statement_does_the_same_on_the_same_indexes(
     plans = list(nodes(plan))
     scanned = [node for node in plans if node["Node Type"] == "Seq Scan" and node["Actual Loops"]]
     assert {node["Relation Name"] for node in scanned} <= {"workers"}
-    assert INDEXES[case] - {node.get("Index Name") for node in plans} == set()
+    assert indexes - {node.get("Index Name") for node in plans} == set()
     if case not in SHOWS_ALL:
         read = [node["Actual Rows"] * node["Actual Loops"] for node in plans if "Scan" in node["Node Type"]]
         assert max(read, default=0) <= MOST
@@ -121,12 +162,27 @@ def test_a_hot_statement_does_the_same_on_the_same_indexes(
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", CASES)
-def test_it_costs_a_few_buffers(
-    walled: Connection, behind: Connection, given: Parameters, case: str, mode: str
+def test_it_costs_a_few_buffers(walled: Connection, behind: Connection, case: str, mode: str) -> None:
+    given = looked_up(walled, CASES[case])
+    assert more_buffers(walled, behind, given, case, mode) <= (MORE if "user_id" in given else 2)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", TREE)
+def test_a_tree_costs_a_few_buffers(
+    walled_tree: Connection, behind_tree: Connection, case: str, mode: str
 ) -> None:
+    given = looked_up(walled_tree, TREE[case])
+    bound = MORE_IN_TREE if "user_id" in given else 2
+    assert more_buffers(walled_tree, behind_tree, given, case, mode) <= bound
+
+
+def more_buffers(walled: Connection, behind: Connection, given: Parameters, case: str, mode: str) -> int:
+    """How many more buffers a statement touches behind the wall."""
     counted = []
     for connection in (behind, walled):
-        walled.execute("vacuum conversations, messages, generations, journal, workers")  # of rolled-back rows
+        # Of rolled-back rows.
+        walled.execute("vacuum conversations, messages, inactive_messages, generations, journal, workers")
         counted.append(touched(connection, case, given, mode).buffers)
     with_wall, without = counted
-    assert with_wall - without <= (MORE if "user_id" in given else 2)
+    return with_wall - without

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 from uuid import uuid4
 
 import asyncpg
@@ -25,7 +26,7 @@ from chat_api.dev.postgres.installation import binaries
 from chat_api.dev.postgres.server import Postgres
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import apply_migrations, rollback_migrations
-from tests.support.chat import Client, open_chat, somebody_waits, until
+from tests.support.chat import Chat, Client, open_chat, somebody_waits, until
 from tests.support.model_server import ModelServer
 from tests.support.queries import Chat as Stored
 from tests.support.queries import Connection
@@ -89,7 +90,7 @@ async def fill_history(sql: Connection, conversations: int = 20, messages: int =
 
 
 class Traffic:
-    """Users who continually send, regenerate, read and delete, and check that nothing they saw is lost."""
+    """Users who continually send, edit, regenerate, switch, take back, read and delete, and lose nothing."""
 
     def __init__(self, client: Client, users: list[dict[str, str]]) -> None:
         self._client = client
@@ -116,9 +117,26 @@ class Traffic:
             await said(await chat.regenerate(stream=False))
             assert [content for _, content, _ in await chat.messages()] == ["question", "an answer"]
             assert len(await kept.messages()) == 2 * turns
+            await self._change_paths(chat)
             response = await self._client.delete(chat.path, headers=user)
             assert response.status == 204, await response.text()
             self.rounds += 1
+
+    async def _change_paths(self, chat: Chat) -> None:
+        """A conversation with two versions of its answer gets one of its question: rows move to and fro."""
+        before = (await chat.get())["messages"]
+        first, second = before[1]["siblings"]["ids"]
+        assert second == before[1]["id"]
+        await chat.show(first)
+        await said(await chat.send("edited", parent_id=None, stream=False))
+        assert [content for _, content, _ in await chat.messages()] == ["edited", "an answer"]
+        await chat.show(second)
+        assert (await chat.get())["messages"] == [
+            {**before[0], "siblings": {"index": 0, "ids": ANY}}, before[1]
+        ]  # fmt: skip
+        response = await chat.take_back(second)
+        assert response.status == 204, await response.text()
+        assert [message["id"] for message in (await chat.get())["messages"]] == [before[0]["id"], first]
 
     async def more(self, rounds: int = 4) -> None:
         """Wait until this many more rounds are complete."""
@@ -174,6 +192,7 @@ async def test_there_back_and_to_the_end_under_traffic_nothing_is_lost(
                 messages = await contents(sql, "messages")
                 assert messages == await contents(sql, after), step
                 assert len(messages) > 400
+        assert await sql.fetchval("select count(*) from inactive_messages")
         assert await kind(sql) == ("p" if step == "3-swap" else "r")
     await psql("4-finish")
     await traffic.more()
@@ -242,6 +261,78 @@ async def test_a_deletion_under_way_is_not_copied_behind_its_back(
         await watcher.close()
     await copying
     assert await contents(sql, "messages_partitioned") == []
+
+
+async def test_a_switch_under_way_is_not_copied_behind_its_back(
+    psql: Psql, sql: Connection, database_url: str
+) -> None:
+    """What leaves the active path while it is copied is in neither table, what comes back is in both."""
+    await fill_history(sql)
+    chat = await Stored().open(sql)
+    for number in range(2):
+        await chat.finish(sql, await chat.begin(sql, is_root=True), content=f"answer {number}")
+    first, second = await sql.fetchrow(
+        "select (select id from inactive_messages order by position limit 1),"
+        " (select id from messages where conversation_id = $1 order by position limit 1)",
+        chat.id,
+    )
+    switcher = await asyncpg.connect(database_url)
+    for message_id, other in ((first, second), (second, first)):
+        await psql("1-prepare")
+        transaction = switcher.transaction()
+        await transaction.start()
+        await chat.update(switcher, active_message_id=message_id)
+        copying = asyncio.create_task(psql("2-copy", "-v", "batch=3"))
+        await somebody_waits(sql)
+        await transaction.commit()
+        await copying
+        messages = await contents(sql, "messages")
+        assert messages == await contents(sql, "messages_partitioned")
+        assert len(messages) == 402
+        # Once it is copied, a switch goes there and back in both.
+        for each in (other, message_id):
+            await chat.update(sql, active_message_id=each)
+            messages = await contents(sql, "messages")
+            assert messages == await contents(sql, "messages_partitioned")
+        assert await chat.texts(sql) == ["hello", "answer 0" if message_id == first else "answer 1"]
+        await psql("undo" if message_id == first else "3-swap")
+    await switcher.close()
+    await chat.update(sql, active_message_id=first)
+    assert await chat.texts(sql) == ["hello", "answer 0"]
+    assert await contents(sql, "messages") == await contents(sql, "messages_unpartitioned")
+
+
+async def test_an_upgrade_in_the_middle_keeps_both_tables_alike(
+    psql: Psql, sql: Connection, database_url: str
+) -> None:
+    """Migrations give the table that follows the same columns, in the same order."""
+    steps = len([name for name in migration_ids() if name >= "0040"])
+    columns = (
+        "select attname, attnum from pg_attribute where attrelid = $1::regclass and attnum > 0"
+        " and not attisdropped order by attnum"
+    )
+    await asyncio.to_thread(rollback_migrations, database_url, steps)
+    await fill_history(sql)
+    await psql("1-prepare")
+    await asyncio.to_thread(apply_migrations, database_url)
+    for step in (None, "2-copy", "3-swap"):
+        if step:
+            await psql(step)
+        follower = "messages_unpartitioned" if step == "3-swap" else "messages_partitioned"
+        names = [
+            [row["attname"] for row in await sql.fetch(columns, table)] for table in ("messages", follower)
+        ]
+        assert names[0] == names[1]
+        assert names[0][-1] == "parent_position"
+        chat = await Stored().open(sql)
+        for kind in ("send", "regenerate"):
+            await chat.finish(sql, await chat.begin(sql, kind=kind))
+        if step:
+            assert await contents(sql, "messages") == await contents(sql, follower)
+    await asyncio.to_thread(rollback_migrations, database_url, steps)
+    messages = await contents(sql, "messages")
+    assert messages == await contents(sql, "messages_unpartitioned")
+    assert len(messages) == 400 + 3 * 3
 
 
 async def test_tables_that_differ_are_not_swapped(psql: Psql, sql: Connection) -> None:
