@@ -11,7 +11,7 @@ export async function follow(following, link) {
   const pause = new Pause(link, following.signal);
   const calls = {
     look: () => look(following, link, pause),
-    tell: () => lookForChange(following, link).catch(() => {}), // the next connection looks again
+    tell: latest(() => lookForChange(following, link)),
     give,
   };
   while (!following.ended) {
@@ -58,6 +58,22 @@ async function look(following, link, pause) {
 async function lookForChange(following, link) {
   const conversation = await link.requests.json("GET", conversationPath(following));
   following.tell(conversation);
+}
+
+/** A function that does something, and once more if it was called meanwhile. If that fails, the next call tries again. */
+function latest(act) {
+  let isActing = false;
+  let isAsked = false;
+  return async () => {
+    isAsked = true;
+    if (isActing) return;
+    isActing = true;
+    while (isAsked) {
+      isAsked = false;
+      await act().catch(() => {});
+    }
+    isActing = false;
+  };
 }
 
 /** An answer that had ended before it was seen: all that was said as one `reset`, then `done`. */

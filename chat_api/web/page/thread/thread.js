@@ -41,7 +41,7 @@ export class Thread extends EventTarget {
 
   /** Whether nothing can be changed now. */
   get isLocked() {
-    return !this.#visit.isFree;
+    return this.#visit.isLocked;
   }
 
   get isStopping() {
@@ -80,9 +80,12 @@ export class Thread extends EventTarget {
 
   /** Show another version of a message. @param {string} messageId @param {number} step -1: an older one */
   async switchTo(messageId, step) {
+    const button = /** @type {HTMLElement} */ (document.activeElement);
     this.follow.stay();
     await this.#visit.change(() => this.chat.conversations.switchTo(this.id, messageId));
-    this.messages.find(messageId)?.focusVersions(step);
+    const view = this.messages.find(messageId);
+    if (view) view.focusVersions(step);
+    else button.focus(); // it failed
   }
 
   /** Delete a message and what comes after it. @param {string} messageId */

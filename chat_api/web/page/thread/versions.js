@@ -1,5 +1,6 @@
 // The versions of a message: which one is shown, and the way to the others.
 
+import { announce } from "../ui/announcer.js";
 import { h, iconButton } from "../ui/dom.js";
 
 export class Versions {
@@ -42,8 +43,9 @@ export class Versions {
     this.#update();
   }
 
-  /** Focus the button that goes on in this direction, or the other one at the end. @param {number} step */
-  focus(step) {
+  /** Focus the button that goes on in this direction, or the other one at the end; tell which version is shown. */
+  focus(/** @type {number} */ step) {
+    announce(`Version ${this.#heard.textContent}.`);
     const [wanted, other] = step < 0 ? this.#steps : [...this.#steps].reverse();
     (wanted.disabled ? other : wanted).focus();
   }

@@ -33,9 +33,14 @@ export class Visit {
     this.id = id;
   }
 
-  /** Whether the conversation can be changed: it is stored, and no answer is being written. */
+  /** Whether nothing can be changed now: an answer is being written, or something else changes. */
+  get isLocked() {
+    return this.turn.isBusy || this.#isChanging;
+  }
+
+  /** Whether the conversation is stored and can be changed. */
   get isFree() {
-    return this.id !== null && !this.turn.isBusy && !this.#isChanging;
+    return this.id !== null && !this.isLocked;
   }
 
   async open() {
