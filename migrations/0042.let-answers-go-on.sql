@@ -17,8 +17,8 @@ comment on column generations.kind is
 'send: answers a new message. regenerate: does an answer again. results: goes on from the results of tool calls. '
 'continue: goes on with an answer that was cut.';
 comment on column generations.message_id is
-'The stored answer; null while running, and when no text was kept. Where a regeneration took the answer''s place, this is '
-'the regeneration''s answer, for retries. No foreign key: messages can be deleted.';
+'The stored answer; null while running, and when no text was kept. Where a regeneration took the answer''s place, this '
+'is the regeneration''s answer, for retries. No foreign key: messages can be deleted.';
 comment on column generations.own_message_id is
 'The answer that this run stored, where message_id is another one. Join coalesce(own_message_id, message_id).';
 comment on column generations.parent_position is

@@ -98,9 +98,9 @@ end
 $$;
 
 comment on function chat_activate(uuid, uuid) is
-'Makes the path through a message the active one, down to its newest end. The caller has locked the conversation''s row. '
-'Returns updated, no_message (the conversation has none with this id), or running: an answer is being written, and '
-'nothing was done.';
+'Makes the path through a message the active one, down to its newest end. The caller has locked the conversation''s '
+'row. Returns updated, no_message (the conversation has none with this id), or running: an answer is being written, '
+'and nothing was done.';
 
 create or replace function chat_take_back(conversation uuid, message uuid) returns varchar
 language plpgsql
@@ -192,9 +192,9 @@ end
 $$;
 
 comment on function chat_take_back(uuid, uuid) is
-'Deletes a message and all that comes after it, in every version, with the events that late readers would get of it. If it '
-'was on the active path, its newest other version takes its place. The caller has locked the conversation''s row. Returns '
-'deleted, no_message or running, as chat_activate does.';
+'Deletes a message and all that comes after it, in every version, with the events that late readers would get of it. '
+'If it was on the active path, its newest other version takes its place. The caller has locked the conversation''s '
+'row. Returns deleted, no_message or running, as chat_activate does.';
 
 create or replace function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) returns uuid
 language plpgsql

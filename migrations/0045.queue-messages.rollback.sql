@@ -2,6 +2,8 @@
 
 set local lock_timeout = '5s';
 set local statement_timeout = '10min';
+-- As in 0041's.
+set local row_security = off;
 
 do $$
 begin

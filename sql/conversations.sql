@@ -146,11 +146,15 @@ ranked as (
         position,
         parent_position,
         lag(id) over (order by position) as previous_id,
-        coalesce(sum(
-            octet_length(content)
-            + coalesce(octet_length(reasoning), 0)
-            + coalesce(octet_length(cast(tool_calls as text)), 0)
-        ) filter (where position > (select e.start_position from ends as e)) over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
+        coalesce(
+            sum(
+                octet_length(content)
+                + coalesce(octet_length(reasoning), 0)
+                + coalesce(octet_length(cast(tool_calls as text)), 0)
+            ) filter (where position > (select e.start_position from ends as e))
+                over (order by position rows between unbounded preceding and 1 preceding),
+            0
+        ) as bytes_before
     from messages
     where
         conversation_id = (select c.id from conversation as c)
@@ -168,42 +172,44 @@ piece as (
         max(m.position) filter (where m.role in ('user', 'tool')) as question_position,
         count(*) < 500 and coalesce(bool_and(m.bytes_before < :max_bytes), true) as is_all
     from ranked as m
-    cross join lateral ( -- noqa: ST05
-        select
-            m.id,
-            m.conversation_id,
-            m.role,
-            m.content,
-            coalesce(m.token_count, 0) as token_count,
-            coalesce(m.model_tag, '') as model_tag,
-            coalesce(m.inference_time_ms, 0) as inference_time_ms,
-            m.created_at,
-            case when m.role = 'assistant' then coalesce(m.finish_reason, 'stop') end as finish_reason,
-            m.reasoning,
-            m.tool_calls,
-            m.tool_call_id,
-            m.usage,
-            m.previous_id as parent_id,
-            (
-                select json_build_object(
-                    'index', count(*) filter (where v.position < m.position),
-                    'ids', json_agg(v.id order by v.position)
-                )
-                from (
+    cross join
+        lateral ( -- noqa: ST05
+            select
+                m.id,
+                m.conversation_id,
+                m.role,
+                m.content,
+                coalesce(m.token_count, 0) as token_count,
+                coalesce(m.model_tag, '') as model_tag,
+                coalesce(m.inference_time_ms, 0) as inference_time_ms,
+                m.created_at,
+                case when m.role = 'assistant' then coalesce(m.finish_reason, 'stop') end as finish_reason,
+                m.reasoning,
+                m.tool_calls,
+                m.tool_call_id,
+                m.usage,
+                m.previous_id as parent_id,
+                (
                     select
-                        id,
-                        position
-                    from inactive_messages
-                    where conversation_id = m.conversation_id and parent_position = m.parent_position
-                    union all
-                    select
-                        m.id,
-                        m.position
-                    where m.parent_position is not null
-                ) as v
-                having count(*) > 1
-            ) as siblings
-    ) as o
+                        json_build_object(
+                            'index', count(*) filter (where v.position < m.position),
+                            'ids', json_agg(v.id order by v.position)
+                        )
+                    from (
+                        select
+                            id,
+                            position
+                        from inactive_messages
+                        where conversation_id = m.conversation_id and parent_position = m.parent_position
+                        union all
+                        select
+                            m.id,
+                            m.position
+                        where m.parent_position is not null
+                    ) as v
+                    having count(*) > 1
+                ) as siblings
+        ) as o
     where m.position > (select e.start_position from ends as e)
 ),
 
@@ -244,7 +250,12 @@ select
     end as end_position,
     e.start_position > -9223372036854775808 as has_more,
     (
-        select cast(json_agg(json_build_object('id', q.id, 'content', q.content, 'created_at', q.created_at) order by q.position) as text)
+        select
+            cast(
+                json_agg(
+                    json_build_object('id', q.id, 'content', q.content, 'created_at', q.created_at) order by q.position
+                ) as text
+            )
         from queued_messages as q
         where q.conversation_id = c.id
     ) as queued,
@@ -338,7 +349,8 @@ updated as (
         title = coalesce(:title, c.title),
         is_favorited = coalesce(:is_favorited, c.is_favorited),
         model_tag = coalesce(:model_tag, c.model_tag),
-        instructions = case when cast(:instructions as varchar) is null then c.instructions else nullif(:instructions, '') end,
+        instructions
+        = case when cast(:instructions as varchar) is null then c.instructions else nullif(:instructions, '') end,
         options = case
             when cast(:options as json) is null then c.options
             when cast(cast(:options as json) as text) <> '{}' then :options
@@ -413,9 +425,9 @@ up as (
 
 -- The last message of the active path that is copied; 0: none.
 branch as materialized (
-    select m.position
-    from conversation as c
-    inner join messages as m on c.id = m.conversation_id and m.id = :message_id
+    select position
+    from messages
+    where id = :message_id and conversation_id = (select c.id from conversation as c)
     union all
     (
         select parent_position as position

@@ -118,42 +118,37 @@ turn as materialized (
     for update
 ),
 
--- Why the message can't go there, or the answer can't be done again or go on. No row: it can.
+-- Why the message can't go there, or the answer can't be done again or go on. Null, or no row: it can.
 obstacle as materialized (
-    select o.outcome
+    select
+        case
+            when cast(:queued_id as uuid) is not null then case when not exists (select from turn) then 'dequeued' end
+            when cast(:waits_its_turn as boolean)
+                then case
+                    when
+                        exists (
+                            select from queued_messages as w
+                            where w.conversation_id = c.id
+                        )
+                        then 'waiting'
+                end
+            when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
+            when n.id is null then 'no_message'
+            when not n.is_active then 'inactive'
+            when
+                cast(:kind as varchar) = 'continue'
+                and (
+                    n.role <> 'assistant'
+                    or coalesce(n.finish_reason, 'stop') not in ('length', 'stopped', 'interrupted')
+                )
+                then 'whole'
+        end as outcome
     from conversation as c
     left join named as n on true
-    cross join lateral (
-        select
-            case
-                when cast(:queued_id as uuid) is not null
-                    then case when not exists (select from turn) then 'dequeued' end
-                when cast(:waits_its_turn as boolean)
-                    then case
-                        when
-                            exists (
-                                select from queued_messages as w
-                                where w.conversation_id = c.id
-                            )
-                            then 'waiting'
-                    end
-                when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
-                when n.id is null then 'no_message'
-                when not n.is_active then 'inactive'
-                when
-                    cast(:kind as varchar) = 'continue'
-                    and (
-                        n.role <> 'assistant'
-                        or coalesce(n.finish_reason, 'stop') not in ('length', 'stopped', 'interrupted')
-                    )
-                    then 'whole'
-            end as outcome
-        where
-            coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid), cast(:queued_id as uuid)) is not null
-            or cast(:kind as varchar) = 'continue'
-            or cast(:waits_its_turn as boolean)
-    ) as o
-    where o.outcome is not null
+    where
+        coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid), cast(:queued_id as uuid)) is not null
+        or cast(:kind as varchar) = 'continue'
+        or cast(:waits_its_turn as boolean)
 ),
 
 proposed as materialized (
@@ -387,7 +382,10 @@ question as materialized (
     from conversation
     where
         cast(:kind as varchar) = 'send'
-        and not exists (select from obstacle)
+        and not exists (
+            select from obstacle as o
+            where o.outcome is not null
+        )
         and not exists (
             select from earlier as e
             where e.is_untried
@@ -420,7 +418,7 @@ question as materialized (
             conversation_id = :conversation_id
             and role = 'tool'
             and position > e.position
-            and position <= case when e.parent_position is null then 9223372036854775807 else e.parent_position end
+            and position <= case when e.parent_position is null then 9223372036854775807 else e.parent_position end -- noqa: ST02
         order by position desc
         limit 1
     ) as r on cast(:kind as varchar) <> 'send'
@@ -441,7 +439,10 @@ question as materialized (
         from since as m
         where
             m.role = 'user'
-            and not exists (select from obstacle)
+            and not exists (
+                select from obstacle as o
+                where o.outcome is not null
+            )
             and (
                 cast(:kind as varchar) <> 'results'
                 or (
@@ -468,7 +469,7 @@ asked_with as materialized (
                     select
                         cast(g.options as jsonb)
                         - case when cast(:kind as varchar) = 'results' then 'tool_choice' else '' end
-                        - cast('{temperature,max_tokens,top_k,conversation}' as text [])
+                        - cast('{temperature,max_tokens,top_k,conversation}' as text[])
                     from question as q
                     inner join lateral (
                         select
@@ -845,7 +846,7 @@ recent as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position <= case when q.last_position is null then 9223372036854775807 else q.last_position end
+                and position <= case when q.last_position is null then 9223372036854775807 else q.last_position end -- noqa: ST02
                 and not (q.position is null and cast(:is_root as boolean))
                 and (content <> '' or tool_calls is not null or role = 'tool')
                 and (is_refused is not true or position between q.position and coalesce(q.after_position, q.position))
@@ -889,7 +890,7 @@ left_out as (
             from messages
             where
                 conversation_id = :conversation_id
-                and position < case when h.first_position is null then 9223372036854775807 else h.first_position end
+                and position < case when h.first_position is null then 9223372036854775807 else h.first_position end -- noqa: ST02
             order by position desc
             limit 200
         ) as earliest
@@ -1003,7 +1004,9 @@ with conversation as ( -- generations.finish
         coalesce(c.xmin <> seen.xmin, false) as is_late
     from conversations as c
     inner join generations as g on c.id = g.conversation_id
-    left join conversations as seen on seen.id = case when g.kind in ('regenerate', 'continue') then g.conversation_id end
+    left join
+        conversations as seen
+        on seen.id = case when g.kind in ('regenerate', 'continue') then g.conversation_id end
     where g.id = :generation_id
     for no key update of c
 ),
@@ -1158,7 +1161,7 @@ set_aside as (
 ),
 
 -- The answer beside which a failed one is stored has a version from now on.
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,
@@ -1320,7 +1323,7 @@ select
     null as content,
     null as reasoning,
     cast(null as json) as tool_calls,
-    exists (
+    exists(
         select from queued_messages as q
         where q.conversation_id = ended.conversation_id
     ) as is_queued,
@@ -1527,7 +1530,7 @@ question as materialized (
             o.conversation_id,
             (select f.parent_position from fits as f) as parent_position,
             (select f.generation_position from fits as f) as generation_position,
-            exists (
+            exists(
                 select from inactive_messages as a
                 where a.id = :after_id and a.conversation_id = o.conversation_id
             ) as is_inactive,
@@ -1782,7 +1785,7 @@ set_aside as (
         )
 ),
 
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,

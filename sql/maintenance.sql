@@ -218,7 +218,7 @@ beside as (
     where e.message_id is not null and e.is_beside
 ),
 
-other as (
+other as materialized (
     select
         first.id,
         e.conversation_id,

@@ -22,11 +22,16 @@ with ranked as ( -- messages.piece
         position,
         parent_position,
         lag(id) over (order by position) as previous_id,
-        coalesce(sum(
-            octet_length(content)
-            + coalesce(octet_length(reasoning), 0)
-            + coalesce(octet_length(cast(tool_calls as text)), 0)
-        ) filter (where position > :after_position) over (order by position rows between unbounded preceding and 1 preceding), 0) as bytes_before
+        coalesce(
+            sum(
+                octet_length(content)
+                + coalesce(octet_length(reasoning), 0)
+                + coalesce(octet_length(cast(tool_calls as text)), 0)
+            ) filter (where position > :after_position)
+                over (order by position rows between unbounded preceding and 1 preceding),
+            0
+        )
+            as bytes_before
     from messages
     where
         conversation_id = (
@@ -64,10 +69,11 @@ piece as (
                 m.usage,
                 m.previous_id as parent_id,
                 (
-                    select json_build_object(
-                        'index', count(*) filter (where v.position < m.position),
-                        'ids', json_agg(v.id order by v.position)
-                    )
+                    select
+                        json_build_object(
+                            'index', count(*) filter (where v.position < m.position),
+                            'ids', json_agg(v.id order by v.position)
+                        )
                     from (
                         select
                             id,
@@ -190,10 +196,11 @@ shown as materialized (
             s.usage,
             s.parent_id,
             (
-                select json_build_object(
-                    'index', count(*) filter (where v.position < s.position),
-                    'ids', json_agg(v.id order by v.position)
-                )
+                select
+                    json_build_object(
+                        'index', count(*) filter (where v.position < s.position),
+                        'ids', json_agg(v.id order by v.position)
+                    )
                 from (
                     select
                         f.id,

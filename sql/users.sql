@@ -4,22 +4,21 @@
 -- (idx_generations_conversation_position).
 select -- users.count
     count(*) as conversations,
-    cast(coalesce(sum(m.messages), 0) as bigint) as messages,
+    cast(coalesce(sum(m.messages + i.messages), 0) as bigint) as messages,
     cast(coalesce(sum(g.generations), 0) as bigint) as generations
 from conversations as c
 cross join
     lateral (
-        select sum(t.messages) as messages
-        from (
-            select count(*) as messages
-            from messages
-            where conversation_id = c.id
-            union all
-            select count(*) as messages
-            from inactive_messages
-            where conversation_id = c.id
-        ) as t
+        select count(*) as messages
+        from messages
+        where conversation_id = c.id
     ) as m
+cross join
+    lateral (
+        select count(*) as messages
+        from inactive_messages
+        where conversation_id = c.id
+    ) as i
 cross join
     lateral (
         select count(*) as generations
@@ -95,10 +94,11 @@ from answers as a
 where (select chat_for_everyone());
 
 -- name: export(user_id)
--- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages, by
--- those that wait for their turn, and by the records of its answers, all oldest first. Runs by hand (`chat-api user export`), through a cursor: while
--- it is open, autovacuum can't remove rows that died since. idx_conversations_user_updated,
--- idx_messages_conversation_position, idx_generations_conversation_position; sorted one conversation at a time.
+-- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages,
+-- those off the active path too (`is_active`), by those that wait for their turn, and by the records of its answers, all
+-- oldest first. Runs by hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows
+-- that died since. idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
+-- idx_queued_messages_conversation, idx_generations_conversation_position; sorted one conversation at a time.
 select l.line -- users.export
 from conversations as c
 cross join
@@ -118,6 +118,7 @@ cross join
                 c.is_favorited,
                 c.created_at,
                 c.updated_at,
+                c.version,
                 c.instructions,
                 c.options
         ) as o
@@ -169,6 +170,28 @@ cross join
             from inactive_messages
             where conversation_id = c.id
         ) as m
+        left join (
+            select
+                v.parent_position,
+                array_agg(v.id order by v.position) as ids
+            from (
+                select
+                    id,
+                    position,
+                    parent_position
+                from messages
+                where conversation_id = c.id and parent_position is not null
+                union all
+                select
+                    id,
+                    position,
+                    parent_position
+                from inactive_messages
+                where conversation_id = c.id
+            ) as v
+            group by v.parent_position
+            having count(*) > 1
+        ) as s on m.parent_position = s.parent_position
         cross join
             lateral (
                 select
@@ -198,6 +221,10 @@ cross join
                             where p.conversation_id = c.id and p.position = m.parent_position
                         )
                     ) as parent_id,
+                    case
+                        when s.ids is not null
+                            then json_build_object('index', array_position(s.ids, m.id) - 1, 'ids', s.ids)
+                    end as siblings,
                     m.is_active
             ) as o
         union all
@@ -276,22 +303,22 @@ counted as (
         l.created_at,
         l.last_login_at,
         count(c.id) as conversation_count,
-        cast(coalesce(sum(m.messages), 0) as bigint) as message_count
+        cast(coalesce(sum(m.messages + i.messages), 0) as bigint) as message_count
     from listed as l
     left join conversations as c on l.id = c.user_id
     left join
         lateral (
-            select sum(t.messages) as messages
-            from (
-                select count(*) as messages
-                from messages
-                where conversation_id = c.id
-                union all
-                select count(*) as messages
-                from inactive_messages
-                where conversation_id = c.id
-            ) as t
+            select count(*) as messages
+            from messages
+            where conversation_id = c.id
         ) as m
+        on true
+    left join
+        lateral (
+            select count(*) as messages
+            from inactive_messages
+            where conversation_id = c.id
+        ) as i
         on true
     group by l.id, l.email, l.name, l.provider, l.created_at, l.last_login_at
 )

@@ -104,16 +104,11 @@ def in_force(options: str | None) -> dict[str, Any]:
 
 def limits(asked: AnswerRequest, settings: Settings, options: str | None) -> Options:
     """How to answer: by the request, or else by what is in force, or else by the settings."""
-    chosen = in_force(options)
-
-    def of(name: str, default: Any) -> Any:
-        given = getattr(asked, name)
-        return chosen.get(name, default) if given is None else given
-
+    chosen = {**in_force(options), **{name: value for name, value in asked if value is not None}}
     return Options(
-        temperature=of("temperature", settings.default_temperature),
-        max_tokens=of("max_tokens", settings.default_max_tokens),
-        top_k=of("top_k", None),
+        temperature=chosen.get("temperature", settings.default_temperature),
+        max_tokens=chosen.get("max_tokens", settings.default_max_tokens),
+        top_k=chosen.get("top_k"),
     )
 
 

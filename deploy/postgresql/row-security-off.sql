@@ -19,7 +19,12 @@ alter table generations disable row level security;
 drop policy if exists of_user on generations;
 commit;
 
--- Missing after a rollback below 0041.
+-- These two are missing after a rollback below 0045, and below 0041.
+begin;
+alter table if exists queued_messages disable row level security;
+drop policy if exists of_user on queued_messages;
+commit;
+
 begin;
 alter table if exists inactive_messages disable row level security;
 drop policy if exists of_user on inactive_messages;
@@ -41,7 +46,7 @@ drop operator if exists === (uuid, uuid);
 select relname as table, relrowsecurity as wall
 from pg_class
 where
-    relname in ('conversations', 'messages', 'inactive_messages', 'generations', 'journal')
+    relname in ('conversations', 'messages', 'inactive_messages', 'queued_messages', 'generations', 'journal')
     and relkind = 'r'
     and pg_table_is_visible(oid)
 order by relname;

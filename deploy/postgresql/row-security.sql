@@ -20,8 +20,8 @@ begin
         raise exception 'this is for the owner of the tables, %, and you are %',
             (select pg_get_userbyid(relowner) from pg_class where oid = 'messages'::regclass), current_user;
     end if;
-    if to_regclass('inactive_messages') is null then
-        raise exception 'there is no table inactive_messages: run chat-api migrate first';
+    if to_regclass('inactive_messages') is null or to_regclass('queued_messages') is null then
+        raise exception 'a table is missing, inactive_messages or queued_messages: run chat-api migrate first';
     end if;
     if to_regoperator('===(uuid, uuid)') is null then
         create operator === (leftarg = uuid, rightarg = uuid, function = uuid_eq, restrict = neqsel);
@@ -82,6 +82,16 @@ alter table inactive_messages enable row level security;
 commit;
 
 begin;
+drop policy if exists of_user on queued_messages;
+create policy of_user on queued_messages using (
+    conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
+);
+comment on policy of_user on queued_messages is
+'The messages that wait in the conversation that the statement is about, if it is the user''s.';
+alter table queued_messages enable row level security;
+commit;
+
+begin;
 drop policy if exists of_user on generations;
 create policy of_user on generations using (
     conversation_id === (select chat_conversation()) or current_setting('chat.user_id', true) = '*'
@@ -105,7 +115,7 @@ commit;
 select relname as table, relrowsecurity as wall
 from pg_class
 where
-    relname in ('conversations', 'messages', 'inactive_messages', 'generations', 'journal')
+    relname in ('conversations', 'messages', 'inactive_messages', 'queued_messages', 'generations', 'journal')
     and relkind = 'r'
     and pg_table_is_visible(oid)
 order by relname;

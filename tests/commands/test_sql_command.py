@@ -31,6 +31,7 @@ from tests.support.queries import Chat, Connection
 
 QUERIES = sorted(load_queries())
 NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
+TABLES = ("conversations", "messages", "inactive_messages", "generations", "journal", "workers")
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -71,10 +72,7 @@ async def chat(sql: Connection) -> Chat:
 async def contents(sql: Connection) -> list[Any]:
     """The contents of the tables, with each row's physical place."""
     return [
-        await sql.fetch(f"select ctid, xmax, t::text from {table} as t order by ctid")
-        for table in (
-            "conversations", "messages", "inactive_messages", "generations", "journal", "workers"
-        )  # fmt: skip
+        await sql.fetch(f"select ctid, xmax, t::text from {table} as t order by ctid") for table in TABLES
     ]
 
 

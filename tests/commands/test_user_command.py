@@ -21,12 +21,14 @@ from chat_api.cli import main
 from chat_api.commands.data import erase
 from chat_api.dev.postgres.installation import binaries
 from chat_api.settings.database_url import parse_dsn
+from tests.support.auth_service import AuthService
 from tests.support.chat import Chat as OpenChat
 from tests.support.chat import Client, no_answer_lives, open_chat, somebody_waits
 from tests.support.model_server import ModelServer
 from tests.support.queries import Chat, Connection, one
 from tests.support.reader import read_events
 
+NOTHING = {"conversations": 0, "messages": 0, "inactive_messages": 0, "generations": 0}
 NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
 
 
@@ -74,12 +76,22 @@ async def talked(sql: Connection, user_id: UUID, *questions: str) -> Chat:
     return chat
 
 
+async def forked(sql: Connection, user_id: UUID) -> Chat:
+    """A user's conversation with two versions of its question, and of the second one's answer three."""
+    chat = await talked(sql, user_id, "one", "two")
+    generation_id = await chat.begin(sql, content="one, edited", is_root=True)
+    await chat.finish(sql, generation_id, content="edited!", status="stopped", finish_reason="stopped")
+    for kind in ("continue", "regenerate"):
+        await chat.finish(sql, await chat.begin(sql, kind=kind, options='{"top_k":3}'), content=f"{kind}!")
+    return chat
+
+
 async def rows(sql: Connection, user_id: UUID | None = None) -> dict[str, int]:
     """How many rows are stored, for one user or for all."""
     whose = "" if user_id is None else f"where user_id = '{user_id}'"
     of = f"(select id from conversations {whose})"
     counts = {"conversations": await sql.fetchval(f"select count(*) from conversations {whose}")}
-    for table in ("messages", "generations"):
+    for table in ("messages", "inactive_messages", "generations"):
         counts[table] = await sql.fetchval(f"select count(*) from {table} where conversation_id in {of}")
     return counts
 
@@ -129,6 +141,31 @@ async def test_an_export_speaks_as_the_api_does(
     assert conversation == {key: got[key] for key in conversation}
 
 
+async def test_an_export_has_every_version(
+    run: Run, client: Client, user: dict[str, str], model: ModelServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chat = await open_chat(client, user)
+    model.say = ["a"]
+    for _ in range(2):
+        await (await chat.send("A")).read()
+    old = await chat.get()
+    await (await chat.send("A2", parent_id=None)).read()
+    await (await chat.regenerate()).read()
+    new = await chat.get()
+    await chat.change(instructions="Be brief.", options={"top_k": 3})
+    capfd.readouterr()  # the log
+    conversation, *rest = lines(run("user", "export", new["user_id"])[1])
+    assert (conversation["instructions"], conversation["options"]) == ("Be brief.", {"top_k": 3})
+    exported = [each for each in rest if each.pop("type") == "message"]
+    active = [each for each in exported if each.pop("is_active")]
+    assert active == new["messages"]
+    await chat.show(old["messages"][0]["id"])
+    others = [each for each in exported if each not in active]
+    old = await chat.get()
+    assert others[:4] == old["messages"]
+    assert [each["siblings"]["index"] for each in others[4:]] == [0]  # the answer that was done again
+
+
 async def test_every_text_comes_out_as_it_went_in(run: Run, sql: Connection) -> None:
     user_id = uuid4()
     texts = ["", "\n\r\t\\\"'\u2028\u2029\x01", "🥟 e\u0301 \u202eשל", "%s $1 :name {} |", "x" * 200_000]
@@ -139,10 +176,47 @@ async def test_every_text_comes_out_as_it_went_in(run: Run, sql: Connection) -> 
     assert (conversation["title"], conversation["model_tag"]) == ("New conversation", "default")
     assert [message["content"] for message in messages] == texts
     for message in messages:
-        assert message.pop("type") == "message"
+        assert (message.pop("type"), message.pop("is_active")) == ("message", True)
         assert list(message) == list(Message.model_fields)
         Message.model_validate_json(json.dumps(message), strict=True)
         assert message["created_at"].endswith("+00:00")
+
+
+async def test_an_export_has_every_version_and_tells_the_tree(
+    run: Run, sql: Connection, client: Client, auth: AuthService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    chat = await forked(sql, uuid4())
+    user = auth.sign_in(chat.user_id)
+    shown = (await OpenChat(client, f"/api/conversations/{chat.id}", user).get())["messages"]
+    capfd.readouterr()  # the log
+    _, *exported = lines(run("user", "export", chat.user_id)[1])
+    messages = [line for line in exported if line["type"] == "message"]
+    assert [(each["content"], each["is_active"]) for each in messages] == [
+        ("one", False),
+        ("one!", False),
+        ("two", False),
+        ("two!", False),
+        ("one, edited", True),
+        ("edited!", False),
+        ("continue!", False),
+        ("regenerate!", True),
+    ]
+    ids = [each["id"] for each in messages]
+    parents = [ids.index(each["parent_id"]) if each["parent_id"] else None for each in messages]
+    assert parents == [None, 0, 1, 2, None, 4, 4, 4]
+    siblings = [each["siblings"] for each in messages]
+    versions = [each and [ids.index(other) for other in each["ids"]] for each in siblings]
+    assert versions == [[0, 4], None, None, None, [0, 4], [5, 6, 7], [5, 6, 7], [5, 6, 7]]
+    assert [each["siblings"]["index"] for each in messages[4:]] == [1, 0, 1, 2]
+    # Each answer with what it was asked with.
+    asked = {line["message_id"]: line for line in exported if line["type"] == "generation"}
+    assert [(asked[each]["kind"], asked[each]["options"]) for each in ids[5:]] == [
+        ("send", None),
+        ("continue", {"top_k": 3}),
+        ("regenerate", {"top_k": 3}),
+    ]
+    # What the user sees is the active path, in the same words.
+    assert [each for each in messages if each.pop("type") and each.pop("is_active")] == shown
 
 
 async def test_an_export_to_a_file_appears_whole_and_for_its_owner_alone(
@@ -310,12 +384,20 @@ async def test_a_deletion_takes_all_of_one_user_and_nothing_of_another(run: Run,
     for owner in (user_id, other):
         for number in range(3):
             await talked(sql, owner, f"question {number}", "and?")
+        await forked(sql, owner)
     before = await rows(sql, other)
+    slices = await sql.fetchval(
+        "select count(*) from journal as j inner join generations as g on j.generation_id = g.id"
+        " inner join conversations as c on g.conversation_id = c.id where c.user_id = $1",
+        other,
+    )
+    assert slices == 8
     status, stdout, said = run("user", "delete", user_id, "--yes")
     assert (status, said) == (0, "")
-    assert stdout == f"deleted 3 conversations, 12 messages and 6 answer records of {user_id}\n"
+    assert stdout == f"deleted 4 conversations, 20 messages and 11 answer records of {user_id}\n"
     assert await rows(sql) == await rows(sql, other) == before
-    assert await sql.fetchval("select count(*) from journal") == before["generations"]
+    assert before["inactive_messages"] == 6
+    assert await sql.fetchval("select count(*) from journal") == slices
     status, stdout, _ = run("user", "delete", user_id, "--yes", "--json")
     assert (status, json.loads(stdout)) == (
         0,
@@ -330,6 +412,7 @@ async def test_what_was_exported_is_what_was_deleted(
     user_id = uuid4()
     for number in range(5):
         await talked(sql, user_id, *[f"question {each}" for each in range(number)])
+    await forked(sql, user_id)
     types = [line["type"] for line in lines(run("user", "export", user_id)[1])]
     report = json.loads(run("user", "delete", user_id, "--yes", "--json")[1])
     assert {kind: types.count(kind) for kind in ("conversation", "message", "generation")} == {
@@ -337,7 +420,7 @@ async def test_what_was_exported_is_what_was_deleted(
         "message": report["messages"],
         "generation": report["generations"],
     }
-    assert report["conversations"] == 5
+    assert (report["conversations"], report["messages"]) == (6, 20 + 8)
     assert lines(run("user", "export", user_id)[1]) == []
 
 
@@ -348,6 +431,7 @@ async def test_on_a_terminal_it_asks(
     sql: Connection, configured: str, answer: str, status: int, is_deleted: bool
 ) -> None:
     chat = await talked(sql, uuid4(), "hi")
+    await chat.finish(sql, await chat.begin(sql, kind="regenerate"))
     ours, theirs = pty.openpty()
     try:
         os.write(ours, f"{answer}\n".encode())
@@ -361,7 +445,7 @@ async def test_on_a_terminal_it_asks(
         os.close(theirs)
     assert done.returncode == status
     assert done.stderr.startswith(
-        f"Delete 1 conversation, 2 messages and 1 answer record of {chat.user_id} in "
+        f"Delete 1 conversation, 3 messages and 2 answer records of {chat.user_id} in "
         f"{parse_dsn(configured).redacted()} for good? [y/N] "
     )
     assert (await rows(sql, chat.user_id))["conversations"] == (0 if is_deleted else 1)
@@ -402,7 +486,7 @@ async def test_a_late_end_brings_nothing_back(chat: OpenChat, model: ModelServer
     *_, last = await read_events(response)
     assert (last.data["done"], last.data["message_id"]) == (True, None)
     await no_answer_lives()
-    assert await rows(sql) == {"conversations": 0, "messages": 0, "generations": 0}
+    assert await rows(sql) == NOTHING
 
 
 @pytest.mark.usefixtures("configured")
@@ -431,7 +515,7 @@ async def test_who_sends_while_he_is_deleted_gets_an_answer_or_404(
     results.append(await delete(user_id))
     assert {status for status, _ in results} == {0}
     assert {200, 404} >= set(statuses) >= {200}
-    assert await rows(sql) == {"conversations": 0, "messages": 0, "generations": 0}
+    assert await rows(sql) == NOTHING
     assert (await delete(user_id))[1]["conversations"] == 0
 
 
@@ -446,6 +530,7 @@ async def test_what_retention_would_delete_is_told(run: Run, sql: Connection) ->
         "GENERATION_DAYS is 0: answer records are kept as long as their conversations\n"
     )
     old, starred = await talked(sql, uuid4(), "hi"), await talked(sql, uuid4(), "hi")
+    await starred.finish(sql, await starred.begin(sql, kind="regenerate"))  # which keeps the earlier answer
     await sql.execute(
         "update conversations set updated_at = '2024-02-29', is_favorited = id = $1", starred.id
     )
@@ -466,7 +551,7 @@ async def test_what_retention_would_delete_is_told(run: Run, sql: Connection) ->
         "retention_days": 90,
         "generation_days": 0,
         "conversations": 2,
-        "messages": 4,
+        "messages": 5,
         "favourites": 0,
         "oldest": "2024-02-29T00:00:00+00:00",
         "generations": 0,

@@ -81,6 +81,13 @@ async def test_each_user_is_told_with_what_is_stored_of_them(
     )
     await sql.execute("update users set created_at = '2025-12-31 23:00+00' where id = $1", one)
     await fill(sql, one, 2, 3)
+    # One of them has another version.
+    await sql.execute(
+        "insert into inactive_messages"
+        " select (jsonb_populate_record(null::inactive_messages, to_jsonb(m)"
+        " || '{\"parent_position\": 0}')).* from messages as m limit 1"
+    )
+    await sql.execute("update inactive_messages set id = gen_random_uuid()")
     await fill(sql, other, 1, 0)
     await fill(sql, uuid4(), 1, 1)  # somebody who isn't in the table
     body = await listed(client, admin)
@@ -94,12 +101,12 @@ async def test_each_user_is_told_with_what_is_stored_of_them(
         "created_at": "2025-12-31T23:00:00+00:00",
         "last_login_at": "2026-01-02T02:04:05.6+00:00",
         "conversation_count": 2,
-        "message_count": 6,
+        "message_count": 7,
     }
     assert (body["items"][2]["conversation_count"], body["items"][2]["message_count"]) == (1, 0)
     assert (body["items"][2]["last_login_at"], body["items"][2]["name"]) == (None, None)
     assert (body["items"][0]["conversation_count"], body["items"][0]["message_count"]) == (0, 0)
-    assert body["totals"] == {"users": 3, "conversations": 3, "messages": 6}
+    assert body["totals"] == {"users": 3, "conversations": 3, "messages": 7}
 
 
 async def test_nobody_is_a_list_too(client: Client, admin: dict[str, str], sql: Sql) -> None:

@@ -21,13 +21,14 @@ from tests.support.queries import Chat, Connection, dump, opened, run
 
 pytestmark = pytest.mark.usefixtures("wall")
 
-WALLED = ("conversations", "messages", "inactive_messages", "generations", "journal")
+WALLED = ("conversations", "messages", "inactive_messages", "queued_messages", "generations", "journal")
 
 # Each statement returns or reports how many rows it saw or changed.
 FORGETFUL = [
     "with seen as (select id from conversations {where}) select count(*) from seen",
     "with seen as (select content from messages {where}) select count(*) from seen",
     "with seen as (select content from inactive_messages {where}) select count(*) from seen",
+    "with seen as (select content from queued_messages {where}) select count(*) from seen",
     "with seen as (select id from generations {where}) select count(*) from seen",
     "with seen as (select events from journal {where}) select count(*) from seen",
     "with done as (update conversations set title = 'stolen' {where} returning id) select count(*) from done",
@@ -35,6 +36,7 @@ FORGETFUL = [
     "with done as (delete from conversations {where} returning id) select count(*) from done",
     "with done as (delete from messages {where} returning id) select count(*) from done",
     "with done as (delete from inactive_messages {where} returning id) select count(*) from done",
+    "with done as (delete from queued_messages {where} returning id) select count(*) from done",
     "with done as (delete from journal {where} returning first_seq) select count(*) from done",
 ]
 FOR_USER = "where (select chat_for_user('{}', '{}'))"
@@ -49,6 +51,12 @@ async def a_life(sql: Connection) -> Chat:
         await chat.speak(sql, (finished, 0, [{}]))
         await chat.finish(sql, finished, content="secret")
     await chat.speak(sql, (await chat.begin(sql, content="whisper"), 0, [{}]))
+    for content in ("then", "and then"):
+        await sql.execute(
+            "insert into queued_messages (conversation_id, content, request) values ($1, $2, '{}')",
+            chat.id,
+            content,
+        )
     return chat
 
 
@@ -100,6 +108,10 @@ INSERTS = {
         insert into inactive_messages
             (id, conversation_id, role, content, created_at, position, parent_position)
         select $2, $3, 'user', 'x', now(), 1, 0 where (select chat_for_user($1, $3))
+    """,
+    "queued_messages": """
+        insert into queued_messages (conversation_id, content, request)
+        select $3, 'x', '{}' where $2::uuid is not null and (select chat_for_user($1, $3))
     """,
     "generations": """
         insert into generations (id, conversation_id, kind, user_message_id, worker_id)
@@ -201,14 +213,15 @@ async def test_a_new_table_comes_up_behind_the_wall_that_messages_is_behind(
         " using (exists (select from conversations as c where c.id = messages.conversation_id))"
     )
     rollback_to_before(TREE, owner_url)
-    assert await sql.fetchval("select count(*) from messages") == 5
+    assert await sql.fetchval("select count(*) from messages") == 5 + 2
     assert TREE in apply_migrations(owner_url)
-    after = [[*row.values()] for row in await sql.fetch(POLICIES, "inactive_messages")]
-    assert [row[0] for row in after] == ["narrow", "of_user"]
-    assert [[str(value).replace("inactive_messages.", "messages.") for value in row] for row in after] == [
-        [*map(str, row.values())] for row in await sql.fetch(POLICIES, "messages")
-    ]
-    assert await sql.fetchval(IS_WALLED, "inactive_messages") == (True, False)
+    for table in ("inactive_messages", "queued_messages"):
+        after = [[*row.values()] for row in await sql.fetch(POLICIES, table)]
+        assert [row[0] for row in after] == ["narrow", "of_user"]
+        assert [[str(value).replace(f"{table}.", "messages.") for value in row] for row in after] == [
+            [*map(str, row.values())] for row in await sql.fetch(POLICIES, "messages")
+        ]
+        assert await sql.fetchval(IS_WALLED, table) == (True, False)
     # What the service puts there is its user's alone.
     await sql.execute("update generations set status = 'stopped', finished_at = now()")
     for _ in range(2):
@@ -225,8 +238,9 @@ async def test_without_a_wall_a_new_table_has_none(sql: Connection, script: Scri
     script("row-security-off.sql")
     rollback_to_before(TREE, owner_url)
     apply_migrations(owner_url)
-    assert await sql.fetch(POLICIES, "inactive_messages") == []
-    assert await sql.fetchval(IS_WALLED, "inactive_messages") == (False, False)
+    for table in ("inactive_messages", "queued_messages"):
+        assert await sql.fetch(POLICIES, table) == []
+        assert await sql.fetchval(IS_WALLED, table) == (False, False)
 
 
 async def test_a_step_back_that_would_not_see_every_message_is_refused(
@@ -234,14 +248,17 @@ async def test_a_step_back_that_would_not_see_every_message_is_refused(
 ) -> None:
     """Where the wall holds for the owner too, by the DBA's own doing."""
     await a_life(sql)
-    before = await dump(sql)
-    await sql.execute("alter table inactive_messages force row level security")
-    with pytest.raises(SessionError, match="row-level security"):
-        rollback_to_before(TREE, owner_url)
-    await sql.execute("alter table inactive_messages no force row level security")
-    assert await sql.fetch("select * from inactive_messages order by id") == before["inactive_messages"]
-    rollback_to_before(TREE, owner_url)
-    assert await sql.fetchval("select count(*) from messages") == 5
+    for table, after in (("queued_messages", 5), ("inactive_messages", 7)):
+        before = await sql.fetch(f"select * from {table} order by id")
+        assert before
+        await sql.execute(f"alter table {table} force row level security")
+        with pytest.raises(SessionError, match="row-level security"):
+            rollback_to_before(TREE, owner_url)
+        await sql.execute(f"alter table {table} no force row level security")
+        assert await sql.fetch(f"select * from {table} order by id") == before
+        while await sql.fetchval(f"select to_regclass('{table}') is not null"):
+            rollback_migrations(owner_url)
+        assert await sql.fetchval("select count(*) from messages") == after
     apply_migrations(owner_url)
 
 

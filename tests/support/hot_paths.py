@@ -24,6 +24,7 @@ async def walk(one: Client, other: Client, user: dict[str, str], model: ModelSer
     await streams(chat, Chat(other, chat.path, user), model)
     await sockets(one, other, chat, model)
     await trees(one, other, user, model)
+    await queues(chat, Chat(other, chat.path, user), model)
     await deletions(one, other, user, model, sql)
     await orphans(one, chat, sql)
 
@@ -130,6 +131,28 @@ async def trees(one: Client, other: Client, user: dict[str, str], model: ModelSe
     for each in (chat, copy):
         async with one.delete(each.path, headers=user) as response:
             assert response.status == 204
+
+
+async def queues(chat: Chat, elsewhere: Chat, model: ModelServer) -> None:
+    """Let messages wait for their turn, on another worker too; take one back, clear the others."""
+    sent, call, _ = await chat.begin(model, "Simmer")
+    waiting = []
+    for content in ("Salt?", "Sugar?", "Ghee?"):
+        response = await elsewhere.send(content, when_running="queue")
+        assert response.status == 202, await response.text()
+        waiting.append((await response.json())["queued"]["id"])
+    assert [each["content"] for each in (await chat.get())["queued"]] == ["Salt?", "Sugar?", "Ghee?"]
+    assert (await elsewhere.take_back(waiting[1])).status == 204
+    call.finish()
+    assert (await read_events(sent))[-1].data["finish_reason"] == "stop"
+    next_call = await model.call()  # of the first one that waits
+    attached = await elsewhere.attach()
+    response = await chat.client.post(f"{chat.path}/stop", json={"queue": "clear"}, headers=chat.user)
+    assert (await response.json())["stopped"]
+    await read_events(attached)
+    next_call.close()
+    body = await elsewhere.get()
+    assert (body["queued"], body["messages"][-1]["content"]) == ([], "Salt?")
 
 
 async def deletions(one: Client, other: Client, user: dict[str, str], model: ModelServer, sql: Sql) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -18,7 +20,7 @@ import psycopg
 import pytest
 from psycopg import sql as compose
 
-from bench.buffers import fill
+from bench.buffers import fill, touched
 from bench.plans import MODES, executed, prepared
 from bench.statements import FINISHED, HOT
 from chat_api.cli import main
@@ -30,6 +32,7 @@ from tests.support.chat import Chat, Client, open_chat, somebody_waits, until
 from tests.support.model_server import ModelServer
 from tests.support.queries import Chat as Stored
 from tests.support.queries import Connection
+from tests.support.tree_statements import TREE, grow
 
 Psql = Callable[..., Awaitable[str]]
 PIECES = {f"messages_p{number}" for number in range(8)}
@@ -494,25 +497,58 @@ async def test_the_scripts_are_told_what_isnt_their_turn(psql: Psql, swapped: Co
 
 # plans
 
-DATABASE = "partitioned"
+DATABASE, TREES = "partitioned", "partitioned_trees"
 
 
-@pytest.fixture(scope="module")
-def full(postgres: Postgres, template: str, checkout: Path) -> Iterator[psycopg.Connection[Any]]:
+@contextmanager
+def partitioned(
+    postgres: Postgres,
+    template: str,
+    checkout: Path,
+    name: str,
+    *more: Callable[[psycopg.Connection[Any]], None],
+) -> Iterator[psycopg.Connection[Any]]:
     """The database of tests/sql/test_plans.py, partitioned."""
-    names = [compose.Identifier(name) for name in (DATABASE, template)]
+    names = [compose.Identifier(each) for each in (name, template)]
     with psycopg.connect(postgres.dsn(), autocommit=True) as admin:
         admin.execute(compose.SQL("create database {} template {}").format(*names))
         try:
-            with psycopg.connect(postgres.dsn(DATABASE), autocommit=True) as connection:
+            with psycopg.connect(postgres.dsn(name), autocommit=True) as connection:
                 fill(connection, 10_000, 100_000)  # less, and PostgreSQL rather reads all of them
+                for each in more:
+                    each(connection)
                 connection.execute("alter table conversations set logged; alter table messages set logged")
                 for step in ("1-prepare", "2-copy", "3-swap", "4-finish"):
-                    run_script(checkout, postgres.dsn(DATABASE), step)
+                    run_script(checkout, postgres.dsn(name), step)
                 connection.execute("analyze messages")
                 yield connection
         finally:
             admin.execute(compose.SQL("drop database {} with (force)").format(names[0]))
+
+
+@pytest.fixture(scope="module")
+def full(postgres: Postgres, template: str, checkout: Path) -> Iterator[psycopg.Connection[Any]]:
+    with partitioned(postgres, template, checkout, DATABASE) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def full_of_trees(postgres: Postgres, template: str, checkout: Path) -> Iterator[psycopg.Connection[Any]]:
+    """With the conversations of tests/sql/test_tree_plans.py."""
+    with partitioned(postgres, template, checkout, TREES, grow) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", TREE)
+def test_what_changes_a_tree_touches_its_partition_alone(
+    full_of_trees: psycopg.Connection[Any], case: str, mode: str
+) -> None:
+    relations = touched(full_of_trees, case, TREE[case], mode).relations
+    partitions = {name[: len("messages_p0")] for name in relations if re.match(r"messages_p\d", name)}
+    # A fork is another conversation.
+    assert len(partitions) <= (2 if case == "conversations.fork" else 1), relations
+    assert partitions, relations
 
 
 @pytest.mark.parametrize("mode", MODES)

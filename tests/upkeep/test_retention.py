@@ -42,10 +42,11 @@ async def due(sql: Connection, **changes: Any) -> asyncpg.Record:
     return row
 
 
-async def idle(sql: Connection, days: float, *, is_favorited: bool = False) -> Chat:
+async def idle(sql: Connection, days: float, *, is_favorited: bool = False, versions: int = 1) -> Chat:
     """Store a conversation with a question and its answer, from that many days ago."""
     chat = await Chat().open(sql)
-    await chat.finish(sql, await chat.begin(sql))
+    for version in range(versions):
+        await chat.finish(sql, await chat.begin(sql, kind="regenerate" if version else "send"))
     await age(sql, chat, days)
     await sql.execute("update conversations set is_favorited = $2 where id = $1", chat.id, is_favorited)
     return chat
@@ -83,11 +84,12 @@ async def left(sql: Connection) -> set[UUID]:
 
 
 async def test_an_idle_conversation_goes_with_all_that_belongs_to_it(sql: Connection) -> None:
-    await idle(sql, 30.01)
-    young = await idle(sql, 29.99)
+    await idle(sql, 30.01, versions=3)
+    young = await idle(sql, 29.99, versions=2)
     assert await sweep(sql) == (1, None)
     assert await left(sql) == {young.id}
-    assert (await count(sql, "messages"), await count(sql, "generations")) == (2, 1)
+    tables = ("messages", "inactive_messages", "generations")
+    assert [await count(sql, table) for table in tables] == [2, 1, 2]
     assert await sweep(sql) == (0, None)
 
 
@@ -227,16 +229,18 @@ async def test_a_key_is_new_again_when_its_record_is_forgotten(sql: Connection) 
 async def test_what_would_go_is_what_goes(sql: Connection, favourites: bool) -> None:
     for days in (10, 31, 45):
         for is_favorited in (False, True):
-            await idle(sql, days, is_favorited=is_favorited)
+            await idle(sql, days, is_favorited=is_favorited, versions=2)
     expected = await due(sql, favourites=favourites)
-    before = {table: await count(sql, table) for table in ("conversations", "messages")}
+    before = {table: await count(sql, table) for table in ("conversations", "messages", "inactive_messages")}
     records = await count(sql, "generations")
-    assert (expected["generations"], (await forget(sql))[0]) == (4, 4)
+    assert (expected["generations"], (await forget(sql))[0]) == (8, 8)
     await sweep(sql, favourites=favourites)
     assert expected["conversations"] == before["conversations"] - await count(sql, "conversations")
-    assert expected["messages"] == before["messages"] - await count(sql, "messages")
+    gone = [before[table] - await count(sql, table) for table in ("messages", "inactive_messages")]
+    assert gone == ([8, 4] if favourites else [4, 2])
+    assert expected["messages"] == sum(gone)
     assert expected["favourites"] == (0 if favourites else 2)
-    assert records == 6
+    assert records == 12
     assert round((await sql.fetchval("select now()") - expected["oldest"]).total_seconds() / 86400) == 45
 
 
