@@ -11,7 +11,8 @@ export type FinishReason =
   | "interrupted"
   | "error";
 
-export interface Conversation {
+/** As the list has it. */
+export interface ListedConversation {
   id: string;
   user_id: string;
   title: string;
@@ -19,6 +20,36 @@ export interface Conversation {
   is_favorited: boolean;
   created_at: string;
   updated_at: string;
+  /** One more after each change but a new message. */
+  version: number;
+}
+
+export interface Conversation extends ListedConversation {
+  /** What the model is told first; null: what the service tells it. */
+  instructions: string | null;
+  options: ConversationOptions | null;
+}
+
+/** What answers are asked with, unless a message says otherwise. */
+export interface ConversationOptions {
+  temperature?: number;
+  max_tokens?: number;
+  top_k?: number;
+  thinking_mode?: boolean;
+  force_web_search?: boolean;
+}
+
+export interface ConversationUpdate {
+  title?: string;
+  is_favorited?: boolean;
+  model_tag?: string;
+  /** "" removes them. */
+  instructions?: string;
+  /** {} removes them. */
+  options?: ConversationOptions;
+  active_message_id?: string;
+  /** The version that the caller knows. If it is another one by now, nothing changes: `conversation_changed`, 412. */
+  version?: number;
 }
 
 export interface Message {
@@ -38,6 +69,24 @@ export interface Message {
   /** Of the role `tool`: the call that this is the result of. */
   tool_call_id: string | null;
   usage: Usage | null;
+  /** The message that it comes after; null: it begins the conversation. */
+  parent_id: string | null;
+  /** Its versions; null: it is the only one. */
+  siblings: Siblings | null;
+}
+
+export interface Siblings {
+  /** Which of them the message itself is, from 0. */
+  index: number;
+  /** The oldest first. */
+  ids: string[];
+}
+
+/** A message that waits for its turn. */
+export interface QueuedMessage {
+  id: string;
+  content: string;
+  created_at: string;
 }
 
 export interface ToolCall {
@@ -84,8 +133,8 @@ export interface Generation {
 }
 
 export interface ConversationPage {
-  items: Conversation[];
-  grouped: Record<string, Conversation[]>;
+  items: ListedConversation[];
+  grouped: Record<string, ListedConversation[]>;
   limit: number;
   offset: number;
   next_cursor: string | null;
@@ -96,6 +145,7 @@ export interface ConversationDetail extends Conversation {
   has_more: boolean;
   generation: Generation | null;
   unanswered: Unanswered | null;
+  queued: QueuedMessage[];
 }
 
 export interface Models {
@@ -184,7 +234,8 @@ export interface AskOptions {
   /** Functions in OpenAI's form. The caller runs them. */
   tools?: object[];
   tool_choice?: "none" | "auto" | "required" | object;
-  when_running?: "reject" | "supersede";
+  /** `queue` is for `send` without `parentId`. */
+  when_running?: "reject" | "supersede" | "queue";
   /** Runs the tools of a complete answer. Its results are sent; null leaves the calls open. */
   onToolCalls?: (calls: ToolCall[], answer: Answer) => ToolResults | Promise<ToolResults>;
   /** Default: a new one for each call. */
@@ -192,6 +243,22 @@ export interface AskOptions {
 }
 
 export type ToolResults = ToolResult[] | null | undefined | void;
+
+export interface SendOptions extends AskOptions {
+  /** The message that it comes after; null: it begins the conversation. Left out: it comes last. */
+  parentId?: string | null;
+}
+
+export interface AgainOptions extends AskOptions {
+  /** The answer. Left out: the last one. */
+  messageId?: string;
+}
+
+export interface FollowFrom {
+  conversation?: { messages: { id: string; created_at?: string }[]; version?: number; updated_at?: string } | null;
+  /** Called with the conversation when it may have changed otherwise than by a new answer. */
+  onChange?: (conversation: ConversationDetail) => void;
+}
 
 export interface AttachFrom {
   after?: string | null;
@@ -233,6 +300,8 @@ export class Answer implements AsyncIterable<AnswerEvent> {
   readonly toolCalls: ToolCall[];
   /** Null where it isn't known. */
   readonly history: History | null;
+  /** The question, if it waits for its turn: its answer isn't read here. */
+  readonly queued: QueuedMessage | null;
   readonly lastEventId: string | null;
   readonly ended: boolean;
   readonly done: Promise<DoneEvent | null>;
@@ -257,19 +326,26 @@ export class ChatClient extends EventTarget {
     list(page?: { limit?: number; cursor?: string | null }): Promise<ConversationPage>;
     create(fields?: { title?: string; model_tag?: string }): Promise<Conversation>;
     get(id: string): Promise<ConversationDetail>;
-    update(id: string, fields: { title?: string; is_favorited?: boolean }): Promise<Conversation>;
+    update(id: string, fields: ConversationUpdate): Promise<Conversation>;
+    switchTo(id: string, messageId: string): Promise<Conversation>;
+    takeBack(id: string, messageId: string): Promise<null>;
+    fork(id: string, messageId: string): Promise<Conversation>;
     delete(id: string): Promise<null>;
   };
   readonly models: {
     list(): Promise<Models>;
     swap(tag: string): Promise<unknown>;
   };
-  send(conversationId: string, content: string, options?: AskOptions): Answer;
-  regenerate(conversationId: string, options?: AskOptions): Answer;
+  send(conversationId: string, content: string, options?: SendOptions): Answer;
+  regenerate(conversationId: string, options?: AgainOptions): Answer;
+  goOn(conversationId: string, options?: AgainOptions): Answer;
   sendResults(conversationId: string, results: ToolResult[], options?: AskOptions): Answer;
   attach(conversationId: string, from?: AttachFrom, options?: AskOptions): Answer;
-  follow(conversationId: string, from?: { conversation?: { messages: { id: string }[] } | null }): Following;
-  stop(conversationId: string): Promise<{ generation_id: string | null; stopped: boolean }>;
+  follow(conversationId: string, from?: FollowFrom): Following;
+  stop(
+    conversationId: string,
+    options?: { queue?: "clear" },
+  ): Promise<{ generation_id: string | null; stopped: boolean }>;
   close(): void;
   addEventListener<K extends keyof ChatClientEvents>(
     type: K,

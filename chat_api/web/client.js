@@ -44,7 +44,7 @@ import "./client/transport.js";
 import "./client/wakes.js";
 import "./client/words.js";
 
-// The options of a question that the service gets.
+// The options of a question that the service gets, called as it calls them.
 const SENT = "temperature max_tokens top_k thinking_mode force_web_search tools tool_choice when_running".split(" ");
 
 // By a name, because bundlers take a URL that is made from `import.meta.url` itself for the address of an asset.
@@ -71,7 +71,7 @@ export class ChatClient extends EventTarget {
     const link = (this.#link = new Link(baseUrl || new URL("..", here), new Token(token), emit));
     this.transport = transport;
 
-    const one = (/** @type {string} */ conversationId) => conversationPath({ conversationId });
+    const one = (/** @type {string} */ conversationId, more = "") => conversationPath({ conversationId }, more);
     this.conversations = Object.freeze({
       /** One page, newest first. @param {{limit?: number, cursor?: string | null}} [page] */
       list: ({ limit, cursor } = {}) => link.requests.json("GET", `api/conversations${query({ limit, cursor })}`),
@@ -79,8 +79,22 @@ export class ChatClient extends EventTarget {
       create: (fields = {}) => link.requests.json("POST", "api/conversations", fields),
       /** A conversation with its messages and its running generation. @param {string} id */
       get: (id) => link.requests.json("GET", one(id)),
-      /** @param {string} id @param {{title?: string, is_favorited?: boolean}} fields */
-      update: (id, fields) => link.requests.json("PUT", one(id), fields),
+      /**
+       * What is left out stays. @param {string} id @param {import("./client.js").ConversationUpdate} fields
+       *   `version`: the one that the caller knows. If it is another one by now, nothing changes (412).
+       */
+      update: (id, { version, ...fields }) =>
+        link.requests.json("PUT", one(id), fields, version === undefined ? {} : { "If-Match": `"${version}"` }),
+      /** Show another version of a message, and what comes after it. @param {string} id @param {string} messageId */
+      switchTo: (id, messageId) => link.requests.json("PUT", one(id), { active_message_id: messageId }),
+      /** Delete a message and all that comes after it. @param {string} id @param {string} messageId */
+      takeBack: (id, messageId) =>
+        link.requests.json("DELETE", one(id, `/messages/${encodeURIComponent(messageId)}`)),
+      /**
+       * Copy a message, and all that it comes after, into a new conversation.
+       * @param {string} id @param {string} messageId
+       */
+      fork: (id, messageId) => link.requests.json("POST", one(id, "/fork"), { message_id: messageId }),
       /** @param {string} id */
       delete: (id) => link.requests.json("DELETE", one(id)),
     });
@@ -108,20 +122,37 @@ export class ChatClient extends EventTarget {
 
   /**
    * Send a message and read its answer. Lost connections are restored, and the message is stored once.
-   * @param {string} conversationId @param {string} content @param {import("./client.js").AskOptions} [options]
+   *
+   * With `when_running: "queue"`, a message that meets a running answer waits for its turn: then the answer here ends
+   * without an event, and its `queued` has the message.
+   * @param {string} conversationId @param {string} content @param {import("./client.js").SendOptions} [options]
+   *   `parentId`: the message that it comes after, beside what else does; so a question is edited. Null: it begins the
+   *   conversation. Left out: it comes after the last message.
    * @returns {Answer}
    */
-  send(conversationId, content, options = {}) {
-    return this.#ask(conversationId, "messages", { content }, options);
+  send(conversationId, content, { parentId, ...options } = {}) {
+    return this.#ask(conversationId, "messages", { content, parent_id: parentId }, options);
   }
 
   /**
-   * Answer the last message again. The new answer replaces the old one once it is stored.
-   * @param {string} conversationId @param {import("./client.js").AskOptions} [options]
+   * Do an answer again. The new one is shown in place of the old one once it is stored; the old one stays beside it.
+   * @param {string} conversationId @param {import("./client.js").AgainOptions} [options]
+   *   `messageId`: the answer; left out: the last one.
    * @returns {Answer}
    */
-  regenerate(conversationId, options = {}) {
-    return this.#ask(conversationId, "regenerate", {}, options);
+  regenerate(conversationId, { messageId, ...options } = {}) {
+    return this.#ask(conversationId, "regenerate", { message_id: messageId }, options);
+  }
+
+  /**
+   * Go on with an answer that was cut. Its text so far comes first. The whole is shown in place of the old answer,
+   * which stays beside it.
+   * @param {string} conversationId @param {import("./client.js").AgainOptions} [options]
+   *   `messageId`: the answer; left out: the last one.
+   * @returns {Answer}
+   */
+  goOn(conversationId, { messageId, ...options } = {}) {
+    return this.#ask(conversationId, "continue", { message_id: messageId }, options);
   }
 
   /**
@@ -151,23 +182,26 @@ export class ChatClient extends EventTarget {
    * Follow a conversation: get the answer that is running now, and each one that begins elsewhere, in another tab or on
    * another device. It leaves out those that this client sends, regenerates or attaches to.
    * @param {string} conversationId
-   * @param {{conversation?: {messages: {id: string}[]} | null}} [from]
-   *   `conversation`: the result of `conversations.get`; answers that began after it are included.
+   * @param {import("./client.js").FollowFrom} [from]
+   *   `conversation`: the result of `conversations.get`; answers that began after it are included. `onChange`: called
+   *   with the conversation when it may have changed otherwise: another version is shown, a message was taken back or
+   *   waits, its title or settings are others.
    * @returns {Following}
    */
-  follow(conversationId, { conversation = null } = {}) {
-    const following = new Following(conversationId, conversation);
+  follow(conversationId, { conversation = null, onChange } = {}) {
+    const following = new Following(conversationId, conversation, onChange);
     follow(following, this.#link);
     return following;
   }
 
   /**
-   * Stop the running answer. Its text so far is kept.
+   * Stop the running answer. Its text so far is kept. The next message that waits has its turn then.
    * @param {string} conversationId
+   * @param {{queue?: "clear"}} [options] `queue`: "clear" also takes back the messages that wait
    * @returns {Promise<{generation_id: string | null, stopped: boolean}>}
    */
-  stop(conversationId) {
-    return this.#link.requests.json("POST", conversationPath({ conversationId }, "/stop"));
+  stop(conversationId, { queue } = {}) {
+    return this.#link.requests.json("POST", conversationPath({ conversationId }, "/stop"), queue ? { queue } : null);
   }
 
   /** Stop reading everything. Answers go on at the server. */
@@ -183,7 +217,8 @@ export class ChatClient extends EventTarget {
 
   /** Read an answer. The answers to its tool calls' results get the same options, except what holds for one alone. */
   #read(answer, options) {
-    const { idempotencyKey: _, tool_choice: __, ...lasting } = options;
+    const { idempotencyKey: _, tool_choice: __, when_running, ...lasting } = options;
+    if (when_running !== "queue") lasting.when_running = when_running; // results don't wait
     const send = (/** @type {any[]} */ results) => this.sendResults(answer.conversationId, results, lasting);
     answer.next = runTools(answer, options.onToolCalls, send);
     drive(answer, this.#link);

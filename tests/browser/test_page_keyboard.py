@@ -29,14 +29,16 @@ async def test_an_enter_that_ends_a_composition_sends_nothing(chat: ChatPage) ->
     assert await chat.questions.count() == 0
 
 
-async def test_an_enter_while_an_answer_comes_keeps_the_text(chat: ChatPage) -> None:
+async def test_an_enter_while_an_answer_comes_lets_the_text_wait_for_its_turn(chat: ChatPage) -> None:
     call = await chat.ask("Hi", "one ")
     await chat.send("next")
-    await expect(chat.prompt).to_have_value("next")
-    call.finish("two")
-    await chat.idle()
+    await expect(chat.page.get_by_role("list", name="Waiting messages")).to_have_text("next")
+    await expect(chat.prompt).to_have_value("")
     assert await chat.questions.count() == 1
-    await expect(chat.button("Send")).to_be_enabled()
+    call.finish("two")
+    (await chat.model.call()).finish("three")
+    await expect(chat.said).to_have_text(["one two", "three"])
+    await expect(chat.asked).to_have_text(["Hi", "next"])
 
 
 async def test_everything_is_done_by_keys(context: BrowserContext, service: Served) -> None:

@@ -26,6 +26,8 @@ export class Answer extends Feed {
     this.question = question;
     this.generation = generation; // null: none is running; undefined: not known
     this.generationId = null;
+    /** The question, if it waits for its turn: `{id, content, created_at}`; null: it doesn't. @type {any} */
+    this.queued = null;
     /** How many earlier messages the model is sent, and how many didn't fit; null: not known. @type {any} */
     this.history = null;
     /**
@@ -39,8 +41,8 @@ export class Answer extends Feed {
       this.#seq = Number(after.slice(after.lastIndexOf(":") + 1));
     }
     /**
-     * The `done` event; null after `leave()`, or if there was nothing to attach to. Rejects with a ChatError if the
-     * question is refused or the answer can't be continued.
+     * The `done` event; null after `leave()`, if the question was queued, or if there was nothing to attach to. Rejects
+     * with a ChatError if the question is refused or the answer can't be continued.
      * @type {Promise<any>}
      */
     this.done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
@@ -103,6 +105,12 @@ export class Answer extends Feed {
       const { content: text, reasoning, tool_calls } = event;
       this.#words = new Words({ text, reasoning: reasoning ?? "", toolCalls: tool_calls ?? [] });
     } else this.#words.take(event);
+  }
+
+  /** The question waits for its turn, so there is nothing to read here. Its answer will begin like another tab's. */
+  wait(queued) {
+    this.queued = queued;
+    this.end();
   }
 
   /** The server has no such answer. That is fine unless a question was asked or events were read. */

@@ -9,13 +9,18 @@ import { HIDDEN_POLL_MS, POLL_MS } from "./times.js";
 export async function follow(following, link) {
   const unlist = link.list(following);
   const pause = new Pause(link, following.signal);
+  const calls = {
+    look: () => look(following, link, pause),
+    tell: latest(() => lookForChange(following, link)),
+    give,
+  };
   while (!following.ended) {
     try {
       if (link.transport.used === "ws") {
         const socket = await link.transport.socket();
-        await socket.follow(following, () => look(following, link, pause), give);
+        await socket.follow(following, calls);
       } else {
-        await look(following, link, pause);
+        await calls.look();
         await link.wakes.sleep(globalThis.document?.hidden ? HIDDEN_POLL_MS : POLL_MS, following.signal);
       }
     } catch (error) {
@@ -29,20 +34,46 @@ export async function follow(following, link) {
 
 /** Look for an answer that began elsewhere, and may have ended. Most looks read only the top of the list. */
 async function look(following, link, pause) {
-  const { conversationId, updatedAt } = following;
+  const { conversationId } = following;
   const { items } = await link.requests.json("GET", `api/conversations${query({ limit: 20 })}`);
   pause.restored();
   pause.reset();
-  const listed = items.find(({ id }) => id === conversationId)?.updated_at ?? updatedAt;
-  // While an answer is read here, no other one can begin. Its end will show at the next look.
-  if ((updatedAt !== null && listed === updatedAt) || link.reading(conversationId).length) return;
+  const listed = items.find(({ id }) => id === conversationId);
+  if (!following.isBehind(listed, link.reading(conversationId)[0])) return;
   const conversation = await link.requests.json("GET", conversationPath(following));
-  if (following.ended || link.reading(conversationId).length) return;
-  following.updatedAt = conversation.updated_at;
+  if (following.ended) return;
+  // While an answer is read here, no other one can begin. Its end will show at the next look.
+  if (link.reading(conversationId).length) return following.tell(conversation);
   const { generation } = conversation;
   const message = following.news(conversation);
-  if (generation) give([following], new Answer(conversationId, { generation }), link);
-  else if (message) following.push(endedAnswer(message));
+  if (generation) {
+    const answer = new Answer(conversationId, { generation });
+    following.begins(answer, conversation);
+    give([following], answer, link);
+  } else if (message) following.push(endedAnswer(message));
+  else following.tell(conversation);
+}
+
+/** Something has changed, and no answer has begun: the WebSocket brings those itself. */
+async function lookForChange(following, link) {
+  const conversation = await link.requests.json("GET", conversationPath(following));
+  following.tell(conversation);
+}
+
+/** A function that does something, and once more if it was called meanwhile. If that fails, the next call tries again. */
+function latest(act) {
+  let isActing = false;
+  let isAsked = false;
+  return async () => {
+    isAsked = true;
+    if (isActing) return;
+    isActing = true;
+    while (isAsked) {
+      isAsked = false;
+      await act().catch(() => {});
+    }
+    isActing = false;
+  };
 }
 
 /** An answer that had ended before it was seen: all that was said as one `reset`, then `done`. */

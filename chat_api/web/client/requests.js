@@ -19,8 +19,8 @@ export class Requests {
   }
 
   /** A request whose response is JSON or empty (null). Throws a ChatError. */
-  async json(method, path, body = null) {
-    const response = await this.fetch(method, path, { body, signal: AbortSignal.timeout(REQUEST_MS) });
+  async json(method, path, body = null, headers = {}) {
+    const response = await this.fetch(method, path, { body, headers, signal: AbortSignal.timeout(REQUEST_MS) });
     if (response.status === 204) return null;
     if (!response.headers.get("Content-Type")?.includes("json")) throw foreign(response);
     try {

@@ -12,7 +12,7 @@ export class Room {
   #link;
   #joined = null;
   #answers = new Map(); // by generation id
-  #followings = new Set();
+  #followings = new Map(); // with the function that tells each of a change
   #give = null;
   #held = []; // events that may belong to a question that isn't acknowledged yet
   #users = 0;
@@ -42,8 +42,11 @@ export class Room {
         const type = kind === "messages" ? "send" : kind;
         const asking = this.#socket.ask({ type, conversation_id: this.id, ...body, idempotency_key: key });
         this.#joining(asking); // asking subscribes, too
-        this.#answers.set((await asking).generation_id, answer);
+        const { generation_id, queued } = await asking;
+        if (queued) answer.wait(queued);
+        else this.#answers.set(generation_id, answer);
         this.flush();
+        if (queued) return true;
       } else {
         await this.#join();
       }
@@ -59,11 +62,11 @@ export class Room {
 
   /**
    * Give `following` the answers that begin in the conversation, until it is left. `look` finds one that began before.
-   * `give` hands an answer to all followings and starts reading it.
+   * `tell` tells it of another change. `give` hands an answer to all followings and starts reading it.
    */
-  async follow(following, look, give) {
+  async follow(following, { look, tell, give }) {
     this.#users++;
-    this.#followings.add(following);
+    this.#followings.set(following, tell);
     this.#give = give;
     try {
       await this.#join();
@@ -84,6 +87,11 @@ export class Room {
     } catch {
       this.#socket.end(REFUSED); // an event is missing: connect again and continue from there
     }
+  }
+
+  /** The conversation has changed otherwise than by a new answer. */
+  changed() {
+    for (const tell of this.#followings.values()) tell();
   }
 
   /** Deliver the events that were held until a question was acknowledged or given up. */
@@ -129,7 +137,7 @@ export class Room {
     if (!answer && this.#followings.size) {
       answer = new Answer(this.id);
       answer.take(event);
-      this.#give(this.#followings, answer, this.#link);
+      this.#give([...this.#followings.keys()], answer, this.#link);
     }
     if (answer) this.#answers.set(event.generation_id, answer);
     return answer;

@@ -54,8 +54,8 @@ export class Socket {
   }
 
   /** Give `following` the answers that begin in its conversation, as its room does. */
-  follow(following, look, give) {
-    return this.#room(following.conversationId).follow(following, look, give);
+  follow(following, calls) {
+    return this.#room(following.conversationId).follow(following, calls);
   }
 
   /** Deliver the events that a conversation's room holds back. */
@@ -108,6 +108,7 @@ export class Socket {
     this.#heardAt = Date.now();
     if ("seq" in frame) this.#rooms.get(frame.conversation_id)?.deliver(frame); // no room: nobody reads it any more
     else if (frame.type === "ready") this.#admitted();
+    else if (frame.type === "changed") this.#rooms.get(frame.conversation_id)?.changed();
     else this.#answered(frame);
   }
 

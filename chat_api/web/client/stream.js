@@ -11,6 +11,7 @@ export async function readStream(answer, link, pause) {
   try {
     const response = await openStream(answer, link, attempt.signal);
     if (response.status === 204) return answer.miss();
+    if (response.status === 202) return answer.wait((await response.json()).queued);
     if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw foreign(response);
     pause.restored();
     const reader = response.body.getReader();

@@ -11,6 +11,7 @@ import { Sidebar } from "./sidebar/sidebar.js";
 import { Composer } from "./thread/composer.js";
 import { Follow } from "./thread/follow.js";
 import { Messages } from "./thread/messages.js";
+import { confirmRemoval } from "./thread/removal.js";
 import { Thread } from "./thread/thread.js";
 import { watchConnection } from "./ui/banner.js";
 import { copyText } from "./ui/copy.js";
@@ -29,12 +30,24 @@ const chat = new ChatClient({ baseUrl, token: (asked) => tokens.get(asked), tran
 const conversations = new Conversations(chat);
 const follow = new Follow(find("thread"), find("messages"), find("to-latest"));
 const messages = new Messages(find("messages"), follow, {
-  regenerate: () => thread.regenerate(),
+  regenerate: (view) => (thread.regenerate(view), write()),
+  goOn: (view) => (thread.goOn(view), write()),
+  edit: (view, text) => {
+    const isTaken = thread.edit(view, text);
+    if (isTaken) write();
+    return isTaken;
+  },
+  switchTo: (id, step) => thread.switchTo(id, step),
+  remove: (view) => confirmRemoval(messages.below(view), () => (thread.takeBack(view.id), write())),
+  orphan: (text) => {
+    thread.giveBack(thread.id, text);
+    toast("The message that you edited is no longer shown. Your text is in the message box.");
+  },
   suggest: (text) => thread.send(text),
 });
-const thread = new Thread(chat, conversations, messages, follow);
+const thread = new Thread(chat, conversations, messages, follow, find("queue"));
 const composer = new Composer(
-  { form: find("composer"), field: find("prompt"), button: find("send"), count: find("count") },
+  { form: find("composer"), field: find("prompt"), button: find("send"), later: find("send-later"), count: find("count") },
   { send: (text) => thread.send(text), stop: () => thread.stop() },
 );
 const drawer = new Drawer({
@@ -73,7 +86,12 @@ function open(id) {
   composer.show(id);
   thread.open(id);
   sidebar.current = id;
-  if (matchMedia("(hover: hover)").matches) composer.focus(); // on a phone, this would open the keyboard
+  write();
+}
+
+/** Go to the message box. On a phone, this would open the keyboard. */
+function write() {
+  if (matchMedia("(hover: hover)").matches) composer.focus();
 }
 
 /** Open it at once: `hashchange` comes later, and a message sent before it would go to the old conversation. */
@@ -133,6 +151,7 @@ function showState() {
   const title = thread.id === null ? "New chat" : (conversation?.title ?? "");
   find("title").textContent = title;
   document.title = thread.id === null ? "samosaChaat" : `${title.replace(DIRECTIONS, "")} · samosaChaat`;
+  messages.lock(thread.isLocked);
   composer.become(thread.isStopping ? "stopping" : thread.isBusy ? "answering" : "ready");
   models.show(conversation?.model_tag ?? thread.modelTag, thread.id === null);
 }
@@ -144,7 +163,10 @@ thread.addEventListener("created", ({ detail: id }) => {
   composer.adopt(id);
   sidebar.current = id;
 });
-thread.addEventListener("returned", ({ detail: { id, text } }) => composer.takeBack(id, text));
+thread.addEventListener("returned", ({ detail: { id, text } }) => {
+  composer.takeBack(id, text);
+  write();
+});
 addEventListener("hashchange", openAddress); // back, forward, or a typed address
 chat.addEventListener("transport", ({ detail }) => {
   if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here. Server-sent events are used instead.");

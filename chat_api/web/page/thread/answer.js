@@ -9,6 +9,8 @@ import { MessageView } from "./message.js";
 import { StreamingText } from "./streaming.js";
 import { ThinkingView } from "./thinking.js";
 
+const WORDS = { kind: "answer", speaker: "The answer", name: "the answer" };
+const CUT = new Set(["length", "stopped", "interrupted"]); // reasons why an answer can be continued
 const LONGEST_STATUS = 80; // characters
 
 export class AnswerView extends MessageView {
@@ -18,29 +20,32 @@ export class AnswerView extends MessageView {
   #calls;
   #copy = iconButton("copy", "Copy the answer", () => {}, { "data-copy": "message", hidden: true });
   #meta = h("span", { class: "meta" });
+  #again;
+  #goOn;
+  #reason = null; // why it ended
+  #explained = ""; // the ending that was told
   #text = "";
+  #isHeld = false; // the words of the answer that goes on are shown until they come again
   #stream = null;
   #drawn = true;
 
-  /** @param {() => void} again called by "Regenerate" and "Try again" */
-  constructor(again) {
+  /** @param {import("./messages.js").Actions} actions */
+  constructor(actions) {
     const body = h("div", { class: "prose" });
     const leftOut = h("p", { class: "left-out", hidden: true });
     const status = h("p", { class: "status", dir: "auto", hidden: true });
     const thinking = new ThinkingView();
     const calls = new CallsView();
-    super("answer", "The answer", leftOut, thinking.element, status, body, calls.element);
+    super(WORDS, actions, leftOut, thinking.element, status, body, calls.element);
     this.#leftOut = leftOut;
     this.#status = status;
     this.#thinking = thinking;
     this.#calls = calls;
     this.body = body;
-    this.again = again;
-    this.foot.append(
-      this.#copy,
-      iconButton("retry", "Regenerate the answer", () => this.again(), { class: "icon-button regenerate" }),
-      this.#meta,
-    );
+    this.#again = () => actions.regenerate(this);
+    this.#goOn = () => actions.goOn(this);
+    this.equip(this.#copy, this.tool("retry", "Regenerate the answer", this.#again));
+    this.foot.append(this.#meta);
   }
 
   get text() {
@@ -48,8 +53,13 @@ export class AnswerView extends MessageView {
   }
 
   /** The text as it is shown, without Markdown's marks. */
-  get words() {
+  get shown() {
     return this.body.innerText;
+  }
+
+  /** What the answer says, as a `reset` event has it. */
+  get words() {
+    return { content: this.text, reasoning: this.#thinking.text, tool_calls: null };
   }
 
   /** Whether its tool calls have results: what comes next is another answer, and doesn't replace this one. */
@@ -59,7 +69,7 @@ export class AnswerView extends MessageView {
 
   /** Take over a stored message. `draw` draws it later, because drawing hundreds at once would take too long. */
   fill(message) {
-    this.id = message.id;
+    this.place(message);
     this.#describe(message);
     this.#thinking.set(message.reasoning ?? "");
     this.#calls.set(message.tool_calls ?? [], message.results);
@@ -88,6 +98,12 @@ export class AnswerView extends MessageView {
     this.#drawn = true;
   }
 
+  /** Show the words of the answer that goes on, until they come again. @param {AnswerView} old */
+  hold(old) {
+    this.reset(old.words);
+    this.#isHeld = true;
+  }
+
   append(token) {
     this.#said();
     this.#thinking.pause();
@@ -96,6 +112,7 @@ export class AnswerView extends MessageView {
 
   /** @param {string} piece of the model's thinking @param {boolean} isTimed see ThinkingView */
   think(piece, isTimed) {
+    this.#release();
     this.#thinking.append(piece, isTimed);
     if (!this.#thinking.element.hidden) this.#said();
   }
@@ -109,6 +126,7 @@ export class AnswerView extends MessageView {
 
   /** Show these words instead. */
   reset({ content, reasoning, tool_calls }) {
+    this.#isHeld = false;
     this.#thinking.set(reasoning ?? "");
     this.#calls.set(tool_calls ?? []);
     this.#stream.reset(content);
@@ -147,14 +165,20 @@ export class AnswerView extends MessageView {
 
   /** Show what went wrong, with a button to try again. @param {string} text @param {boolean} [bad] */
   fail(text, bad = true) {
-    this.notify(text, { bad, action: "Try again", act: () => this.again() });
+    const again = { text: "Try again", act: this.#again };
+    this.notify(text, { bad, offers: [again, ...this.#rest] });
   }
 
   get ending() {
     return this.element.querySelector(".notice:not([hidden]) span")?.textContent ?? "";
   }
 
+  #release() {
+    if (this.#isHeld) this.reset({ content: "", reasoning: null, tool_calls: null });
+  }
+
   #said() {
+    this.#release();
     this.element.classList.remove("waiting");
     if (!this.#status.hidden) this.#status.hidden = true;
   }
@@ -162,9 +186,20 @@ export class AnswerView extends MessageView {
   #explain(reason, isPast = false) {
     const isOnlyThought = !this.text && this.#calls.isEmpty && this.#thinking.text !== "";
     const end = ending(reason, { isOnlyThought, isPast });
+    const explained = `${this.id} ${end?.text}`;
     if (reason === "tool_calls" && !this.#calls.isOpen) this.hush();
-    else if (end?.bad) this.fail(end.text);
-    else if (end) this.notify(end.text);
+    else if (end && explained !== this.#explained) {
+      this.#reason = reason;
+      if (end.bad) this.fail(end.text);
+      else this.notify(end.text, { offers: this.#rest });
+    }
+    this.#explained = explained; // a failure that was told since has more to say
+  }
+
+  /** The offer to go on with an answer that was cut. */
+  get #rest() {
+    const goOn = { text: "Continue", act: this.#goOn, picture: "onward", isLasting: true };
+    return this.id && CUT.has(this.#reason) ? [goOn] : [];
   }
 
   #describe({ model_tag: model, token_count: tokens, inference_time_ms: milliseconds }) {

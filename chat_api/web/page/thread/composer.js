@@ -2,15 +2,15 @@
 
 import { passing } from "../reader/preferences.js";
 import { icon } from "../ui/icons.js";
+import { WARN_FROM, excess, grow, isBlank, isOnPhone } from "./limits.js";
 
-const LONGEST = 8000; // characters, as the service counts them
-const WARN_FROM = 7000;
 const DOUBLE_CLICK_MS = 600; // Stop replaces Send, but the second click of a double click isn't meant for it
 
 export class Composer {
   #form;
   #field;
   #button;
+  #later;
   #count;
   #actions;
   #conversation = null;
@@ -18,13 +18,15 @@ export class Composer {
   #sentAt = -Infinity;
 
   /**
-   * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, button: HTMLButtonElement, count: HTMLElement}} parts
+   * @param {{form: HTMLFormElement, field: HTMLTextAreaElement, button: HTMLButtonElement, later: HTMLButtonElement,
+   *          count: HTMLElement}} parts `later`: sends while an answer comes
    * @param {{send: (text: string) => boolean, stop: () => void}} actions
    */
-  constructor({ form, field, button, count }, actions) {
+  constructor({ form, field, button, later, count }, actions) {
     this.#form = form;
     this.#field = field;
     this.#button = button;
+    this.#later = later;
     this.#count = count;
     this.#actions = actions;
     form.addEventListener("submit", (event) => {
@@ -32,6 +34,7 @@ export class Composer {
       if (this.#state === "ready") this.#send();
       else this.#stop();
     });
+    later.addEventListener("click", () => this.#send());
     field.addEventListener("keydown", (event) => this.#key(event));
     field.addEventListener("input", () => this.#changed());
     form.addEventListener("pointerdown", (event) => {
@@ -84,13 +87,13 @@ export class Composer {
     // On a phone, Enter starts a new line: Shift is hard to reach, and there is a button to send.
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || isOnPhone()) return;
     event.preventDefault();
-    if (this.#state === "ready") this.#send();
+    this.#send();
   }
 
   #send() {
     const text = this.#field.value.trim();
-    if (isBlank(text) || this.#excess() > 0 || !this.#actions.send(text)) return;
-    this.#sentAt = performance.now();
+    if (isBlank(text) || excess(text) > 0 || !this.#actions.send(text)) return;
+    if (this.#state === "ready") this.#sentAt = performance.now();
     setTimeout(() => this.#changed(), DOUBLE_CLICK_MS);
     this.#field.value = "";
     this.#changed();
@@ -110,24 +113,14 @@ export class Composer {
   #changed() {
     const text = this.#field.value;
     passing.set(this.#draft, text || null);
-    const excess = this.#excess();
+    const over = excess(text);
     this.#count.hidden = text.length < WARN_FROM;
-    this.#count.textContent = excess > 0 ? `${excess} too many` : `${-excess} left`;
-    this.#form.classList.toggle("too-long", excess > 0);
-    const unready = { ready: isBlank(text) || excess > 0, answering: this.#isJustSent, stopping: true };
+    this.#count.textContent = over > 0 ? `${over} too many` : `${-over} left`;
+    this.#form.classList.toggle("too-long", over > 0);
+    const unready = { ready: isBlank(text) || over > 0, answering: this.#isJustSent, stopping: true };
     this.#button.disabled = unready[this.#state];
-    this.#field.style.height = "auto"; // the field grows with its text, up to the style sheet's limit
-    this.#field.style.height = `${this.#field.scrollHeight}px`;
-  }
-
-  /** How many characters too long the text is; negative: how many are left. */
-  #excess() {
-    const text = this.#field.value.trim();
-    return (text.length < WARN_FROM ? text.length : Array.from(text).length) - LONGEST;
+    this.#later.hidden = this.#state === "ready" || isBlank(text);
+    this.#later.disabled = over > 0;
+    grow(this.#field);
   }
 }
-
-const isOnPhone = () => matchMedia("(hover: none) and (pointer: coarse)").matches;
-
-/** Whether nothing of the text would be visible: spaces, zero-width characters, joiners with nothing to join. */
-const isBlank = (text) => !/[^\s\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2800]/u.test(text);

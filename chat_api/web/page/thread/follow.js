@@ -41,10 +41,15 @@ export class Follow {
     this.#show();
   }
 
+  /** Stay at this place, though the thread grows or another version of a message is shown. */
+  stay() {
+    this.#following = false;
+  }
+
   /** What the reader unfolds stays where it is, unless it still grows. */
   #unfolding(target) {
     const summary = target.closest("summary");
-    if (summary && !summary.closest(".running")) this.#following = false;
+    if (summary && !summary.closest(".running")) this.stay();
   }
 
   #scrolled() {

@@ -1,18 +1,31 @@
-// A message on the page, and a question as it was written.
+// A message on the page: its place in the conversation, what can be done with it, and a notice.
 
 import { h, iconButton } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
+import { Versions } from "./versions.js";
 
 const CHARACTERS_A_LINE = 80;
 const LINE_PX = 27;
 
 export class MessageView {
   #notice = h("div", { class: "notice", hidden: true });
-  foot = h("div", { class: "message-foot" });
+  #buttons = []; // that change the conversation
+  #offered = []; // those of the notice
+  #isLocked = false;
+  #versions;
+  #remove;
+  /** The message's id; null: it isn't stored yet. @type {string | null} */
+  id = null;
 
-  /** @param {string} kind "question" or "answer" @param {string} speaker read aloud before @param {Node[]} parts */
-  constructor(kind, speaker, ...parts) {
-    this.id = null;
+  /**
+   * @param {{kind: string, speaker: string, name: string}} words `speaker`: read aloud before; `name`: of the message
+   * @param {import("./messages.js").Actions} actions
+   * @param {...Node} parts
+   */
+  constructor({ kind, speaker, name }, actions, ...parts) {
+    this.#versions = new Versions(name, (id, step) => actions.switchTo(id, step));
+    this.#remove = this.tool("bin", `Delete ${name}`, () => actions.remove(this), { hidden: true });
+    this.foot = h("div", { class: "message-foot" }, this.#versions.element, this.#remove);
     this.element = h(
       "article",
       { class: `message ${kind}`, "aria-label": speaker },
@@ -21,6 +34,37 @@ export class MessageView {
       this.#notice,
       this.foot,
     );
+  }
+
+  /** Put these into its foot. @param {...HTMLElement} tools */
+  equip(...tools) {
+    this.#remove.before(...tools);
+  }
+
+  /** A button that changes the conversation. While that can't be done, it is disabled. */
+  tool(picture, name, click, props = {}) {
+    const button = iconButton(picture, name, click, props);
+    this.#buttons.push(button);
+    return button;
+  }
+
+  /** Take over its place in the conversation; without one, it isn't stored yet. @param {any} [message] */
+  place({ id = null, siblings = null } = {}) {
+    this.id = id;
+    this.#versions.set(siblings);
+    this.#remove.hidden = id === null;
+  }
+
+  /** @param {boolean} isLocked whether nothing can be changed now, because an answer is being written */
+  lock(isLocked) {
+    this.#isLocked = isLocked;
+    this.#versions.lock(isLocked);
+    for (const button of [...this.#buttons, ...this.#offered]) button.disabled = isLocked;
+  }
+
+  /** Focus the way to more versions in this direction. @param {number} step */
+  focusVersions(step) {
+    this.#versions.focus(step);
   }
 
   /** Estimate its height: the browser doesn't lay out what isn't on the screen yet. */
@@ -34,41 +78,24 @@ export class MessageView {
     this.#notice.hidden = true;
   }
 
-  /** @param {string} text @param {{bad?: boolean, action?: string, act?: () => void}} [options] */
-  notify(text, { bad = false, action, act } = {}) {
-    const again = () => {
-      this.hush();
-      act?.();
-    };
+  /**
+   * @param {string} text
+   * @param {{bad?: boolean, offers?: {text: string, act: () => void, picture?: string, isLasting?: boolean}[]}} [options]
+   *   `offers`: what the reader can do about it; `isLasting`: also when the conversation has gone on
+   */
+  notify(text, { bad = false, offers = [] } = {}) {
+    this.#offered = offers.map(({ text, act, picture = "retry", isLasting = false }) => {
+      const click = () => {
+        this.hush();
+        act();
+      };
+      const button = h("button", { type: "button", class: "secondary", icon: picture, text, on: { click } });
+      button.classList.toggle("lasting", isLasting);
+      button.disabled = this.#isLocked;
+      return button;
+    });
     this.#notice.hidden = false;
     this.#notice.classList.toggle("bad", bad);
-    this.#notice.replaceChildren(
-      ...(bad ? [icon("warning")] : []),
-      h("span", { text }),
-      ...(action ? [h("button", { type: "button", class: "secondary", icon: "retry", text: action, on: { click: again } })] : []),
-    );
-  }
-}
-
-export class QuestionView extends MessageView {
-  #bubble;
-
-  /** @param {{id?: string, content: string}} message */
-  constructor(message) {
-    const bubble = h("div", { class: "bubble", dir: "auto", text: message.content });
-    super("question", "You said", bubble);
-    this.#bubble = bubble;
-    this.foot.append(iconButton("copy", "Copy your message", () => {}, { "data-copy": "message" }));
-    this.fill(message);
-    this.guess(message.content);
-  }
-
-  get text() {
-    return this.#bubble.textContent;
-  }
-
-  fill({ id = null, content }) {
-    this.id = id;
-    if (this.text !== content) this.#bubble.textContent = content;
+    this.#notice.replaceChildren(...(bad ? [icon("warning")] : []), h("span", { text }), ...this.#offered);
   }
 }

@@ -6,7 +6,7 @@ import { icon } from "../ui/icons.js";
 import { toast } from "../ui/toast.js";
 import { AnswerView } from "./answer.js";
 import { withResults } from "./calls.js";
-import { QuestionView } from "./message.js";
+import { QuestionView } from "./question.js";
 
 const DRAWN_AT_ONCE = 12; // messages: more than fit on a screen
 const SLICE_MS = 8;
@@ -17,16 +17,26 @@ const SUGGESTIONS = [
   ["Plan", "a quiet weekend in a small town"],
 ];
 
+/**
+ * What a reader does with the messages. `orphan` gets the unsent edit of a question that isn't shown any more.
+ *
+ * @typedef {{regenerate: (view: AnswerView) => void, goOn: (view: AnswerView) => void,
+ *   edit: (view: QuestionView, text: string) => boolean, switchTo: (id: string, step: number) => void,
+ *   remove: (view: AnswerView | QuestionView) => void, orphan: (text: string) => void,
+ *   suggest: (text: string) => void}} Actions
+ */
+
 export class Messages {
   #place;
   #follow;
   #views = [];
   #drawing = 0;
+  #isLocked = false;
 
   /**
    * @param {HTMLElement} place
    * @param {import("./follow.js").Follow} follow
-   * @param {{regenerate: () => void, suggest: (text: string) => void}} actions
+   * @param {Actions} actions
    */
   constructor(place, follow, actions) {
     this.#place = place;
@@ -76,7 +86,7 @@ export class Messages {
       if (view && (view.id === message.id || view.id === null) && view instanceof AnswerView === isAnswer) view.fill(message);
       else {
         this.#cut(place);
-        this.#add(isAnswer ? new AnswerView(this.actions.regenerate) : new QuestionView(message));
+        this.#add(isAnswer ? new AnswerView(this.actions) : new QuestionView(message, this.actions));
         if (isAnswer) this.#views[place].fill(message);
       }
     });
@@ -87,13 +97,13 @@ export class Messages {
   /** @param {string} content @returns {QuestionView} */
   ask(content) {
     if (!this.#views.length) this.#replace();
-    return this.#add(new QuestionView({ content }));
+    return this.#add(new QuestionView({ content }, this.actions));
   }
 
   /** Show an answer that is coming, in place of the last one if there is one. @returns {AnswerView} */
   begin() {
     this.dropAnswer();
-    const answer = this.#add(new AnswerView(this.actions.regenerate));
+    const answer = this.#add(new AnswerView(this.actions));
     answer.begin(() => {});
     return answer;
   }
@@ -102,9 +112,14 @@ export class Messages {
     if (this.#answer) this.#cut(this.#views.length - 1);
   }
 
-  /** Show what went wrong with the last question, where its answer is or would be. */
-  fail(text, bad = true) {
-    const answer = this.#answer ?? this.#add(new AnswerView(this.actions.regenerate));
+  /**
+   * Show what went wrong with an answer, where it is, or would be.
+   *
+   * @param {string} text @param {{bad?: boolean, about?: string}} [options] `about`: its id; left out: the last one
+   */
+  fail(text, { bad = true, about } = {}) {
+    const named = about && this.find(about);
+    const answer = named instanceof AnswerView ? named : (this.#answer ?? this.#add(new AnswerView(this.actions)));
     answer.fail(text, bad);
   }
 
@@ -123,14 +138,41 @@ export class Messages {
     return this.#views.findLast((view) => view instanceof AnswerView && view.text);
   }
 
+  /** The view of a message; undefined: it isn't shown. */
+  find(id) {
+    return this.#views.find((view) => view.id === id);
+  }
+
+  /** How many messages come after this one. */
+  below(view) {
+    return this.#views.length - 1 - this.#views.indexOf(view);
+  }
+
+  /** Remove this one and what comes after it. */
+  cutFrom(view) {
+    this.#cut(this.#views.indexOf(view));
+  }
+
+  /** @param {boolean} isLocked whether nothing can be changed now, because an answer is being written */
+  lock(isLocked) {
+    if (isLocked === this.#isLocked) return;
+    this.#isLocked = isLocked;
+    for (const view of this.#views) view.lock(isLocked);
+  }
+
   #add(view) {
+    view.lock(this.#isLocked);
     this.#views.push(view);
     this.#place.append(view.element);
     return view;
   }
 
   #cut(length) {
-    for (const view of this.#views.splice(length)) view.element.remove();
+    for (const view of this.#views.splice(length)) {
+      view.element.remove();
+      const unsent = view instanceof QuestionView && view.abandon();
+      if (unsent) this.actions.orphan(unsent);
+    }
   }
 
   #replace(...nodes) {

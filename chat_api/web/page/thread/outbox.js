@@ -27,17 +27,22 @@ export class Outbox {
     return this.#creating !== null;
   }
 
+  /** Whether a question that was refused stands in the thread. */
+  get hasUnsent() {
+    return this.#unsent !== "";
+  }
+
   /**
    * Send a question. First create its conversation if there is none. Rejects with a ChatError if the conversation
    * can't be created.
    *
    * @param {string} content
-   * @param {{id: string | null, key: string, modelTag: string, signal: AbortSignal, isPast: () => boolean,
+   * @param {{id: string | null, key: string, parentId?: string | null, modelTag: string, signal: AbortSignal, isPast: () => boolean,
    *          created: (id: string) => void}} visit
    *   `key` makes it one message. `signal` ends the wait for a network. `isPast`: whether the visit has ended.
    * @returns {Promise<import("../../client.js").Answer>}
    */
-  async send(content, { id, key, modelTag, signal, isPast, created }) {
+  async send(content, { id, key, parentId, modelTag, signal, isPast, created }) {
     this.#unsent = "";
     if (id === null) {
       this.#unsent = content;
@@ -53,7 +58,7 @@ export class Outbox {
       }
     }
     this.#conversations.touch(id, content);
-    return this.#chat.send(id, content, { idempotencyKey: key });
+    return this.#chat.send(id, content, { idempotencyKey: key, parentId });
   }
 
   /** Keep a question that was refused. */

@@ -39,27 +39,28 @@ function show(event, view, isNew) {
   else if (event.type === "status") view.tell(event.status);
 }
 
-/** Answers that other tabs and devices begin in the open conversation. */
+/** Answers that other tabs and devices begin in the open conversation, and what else they change there. */
 export class Others {
   #chat;
-  #join;
+  #calls;
   #following = null;
 
   /**
    * @param {import("../../client.js").ChatClient} chat
-   * @param {(answer: import("../../client.js").Answer) => Promise<void>} join
+   * @param {{join: (answer: import("../../client.js").Answer) => Promise<void>, changed: (conversation: any) => void}} calls
    */
-  constructor(chat, join) {
+  constructor(chat, calls) {
     this.#chat = chat;
-    this.#join = join;
+    this.#calls = calls;
   }
 
   /** @param {string} id @param {any} [conversation] as it was last seen: answers that began after it are included */
   async watch(id, conversation) {
     if (this.#following) return;
-    const following = (this.#following = this.#chat.follow(id, { conversation }));
+    const onChange = (now) => following === this.#following && this.#calls.changed(now);
+    const following = (this.#following = this.#chat.follow(id, { conversation, onChange }));
     try {
-      for await (const answer of following) if (following === this.#following) await this.#join(answer);
+      for await (const answer of following) if (following === this.#following) await this.#calls.join(answer);
     } catch (error) {
       if (following !== this.#following) return;
       this.#following = null; // the next message, or the next visit, looks again

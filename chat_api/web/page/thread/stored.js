@@ -23,17 +23,22 @@ export class Stored {
     if (known) this.show(known);
   }
 
+  /** Whether a later state of the conversation has been seen. */
+  hasNewer({ id, version, updated_at }) {
+    const known = this.#known.get(id);
+    return known !== undefined && (known.version > version || known.updated_at > updated_at);
+  }
+
   /** Show its messages, and why its last question has no answer. */
   show(conversation) {
     this.#known.set(conversation.id, conversation);
-    this.#conversations.put(conversation);
     const { messages, generation } = conversation;
     const asked = messages.findIndex(({ id }) => id === generation?.user_message_id);
     // The old answer goes when the new one comes. An answer whose tool calls have results goes on with the new one.
     const isOver = asked >= 0 && messages.at(-1).role !== "tool";
     this.#messages.show(isOver ? messages.slice(0, asked + 1) : messages);
     const why = lack(conversation);
-    if (why) this.#messages.fail(why.text, why.bad);
+    if (why) this.#messages.fail(why.text, { bad: why.bad });
   }
 
   /** Show why it can't be shown. @param {any} error @param {() => void} again what "Try again" does */

@@ -26,6 +26,7 @@ const SHORTCUTS = [
 const BOX = [
   [["Enter"], "Send"],
   [["Shift", "Enter"], "New line"],
+  [["Esc"], "Cancel an edit"],
 ];
 const LIST = [
   [["F2"], "Rename the focused conversation"],
