@@ -148,7 +148,12 @@ HOT: dict[str, Parameters] = {
     "generations.attach": _ATTACH,
     "generations.attach, by id": {**_ATTACH, "generation_id": FINISHED},
     "generations.stop": {"conversation_id": RUNNING, "user_id": USER, "generation_id": None},
-    "generations.begun": {"conversation_ids": WATCHED, "worker_id": WORKER, "seconds": 3600.0},
+    "generations.begun": {
+        "conversation_ids": WATCHED,
+        "versions": [0] * 10,
+        "worker_id": WORKER,
+        "seconds": 3600.0,
+    },
     "journal.tick": _TICK,
     "journal.read": {"ids": TEN, "next_seqs": [90] * 10},
     "journal.prune": {"after": UUID(int=0), "seconds": 86400.0, "max_rows": 1000},

@@ -21,8 +21,9 @@ comment on column conversations.options is
 'What its answers are asked with where a request says nothing: {"temperature","max_tokens","top_k","thinking_mode",'
 '"force_web_search"}, each of them optional. Null: the service''s settings.';
 comment on column conversations.version is
-'Counts the changes of its settings, its title and its active path. A statement that read another path than the one it '
-'would write to sets -1, which ck_conversations_version refuses; it is then repeated.';
+'Counts the changes that are no new answer: of its settings, its title, its active path and what waits for its turn. '
+'Whoever watches the conversation is told of each. A statement that read another path than the one it would write to '
+'sets -1, which ck_conversations_version refuses; it is then repeated.';
 
 insert into service_rights (object, privilege, columns) values
 ('conversations', 'insert', '{user_id, title, model_tag, instructions, options}'),

@@ -93,14 +93,14 @@ begin
             ) then a.parent_position
         end
     from arriving as a;
-    return 'updated';
+    return 'switched';
 end
 $$;
 
 comment on function chat_activate(uuid, uuid) is
 'Makes the path through a message the active one, down to its newest end. The caller has locked the conversation''s '
-'row. Returns updated, no_message (the conversation has none with this id), or running: an answer is being written, '
-'and nothing was done.';
+'row. Returns switched, updated (it was the active one already), no_message (the conversation has none with this id), '
+'or running: an answer is being written, and nothing was done.';
 
 create or replace function chat_take_back(conversation uuid, message uuid) returns varchar
 language plpgsql

@@ -318,7 +318,7 @@ where (select chat_for_user(:user_id, :id));
 -- '{}' remove instructions and options. `active_message_id`: makes the path through that message the active one. Runs by
 -- hand, so rarely. No row: the conversation isn't this user's. updated_at stays, so that no change reorders the list.
 -- `outcome`:
---   updated  it was changed, and its version counts one more.
+--   updated  it is as it was asked for. If that changed anything, its version counts one more, and all workers are told.
 --   changed  it has another version than `version` by now. Null: any will do.
 --   no_message  this conversation has no message `active_message_id`.
 --   running  generation_id is being written, so the path can't change.
@@ -326,6 +326,11 @@ where (select chat_for_user(:user_id, :id));
 with conversation as materialized ( -- conversations.update
     select
         id,
+        title,
+        is_favorited,
+        model_tag,
+        instructions,
+        options,
         version
     from conversations
     where id = :id and user_id is not distinct from :user_id
@@ -343,21 +348,40 @@ verdict as materialized (
     from conversation
 ),
 
+wanted as materialized (
+    select
+        id,
+        coalesce(:title, title) as title,
+        coalesce(:is_favorited, is_favorited) as is_favorited,
+        coalesce(:model_tag, model_tag) as model_tag,
+        case
+            when cast(:instructions as varchar) is null then instructions
+            else nullif(:instructions, '')
+        end as instructions,
+        case
+            when cast(:options as json) is null then options
+            when cast(cast(:options as json) as text) <> '{}' then :options
+        end as options
+    from conversation
+),
+
 updated as (
     update conversations as c
     set
-        title = coalesce(:title, c.title),
-        is_favorited = coalesce(:is_favorited, c.is_favorited),
-        model_tag = coalesce(:model_tag, c.model_tag),
-        instructions
-        = case when cast(:instructions as varchar) is null then c.instructions else nullif(:instructions, '') end,
-        options = case
-            when cast(:options as json) is null then c.options
-            when cast(cast(:options as json) as text) <> '{}' then :options
-        end,
-        version = c.version + 1
+        title = w.title,
+        is_favorited = w.is_favorited,
+        model_tag = w.model_tag,
+        instructions = w.instructions,
+        options = w.options,
+        version = c.version + cast(
+            v.outcome = 'switched'
+            or (w.title, w.is_favorited, w.model_tag, w.instructions, cast(w.options as text))
+            is distinct from (c.title, c.is_favorited, c.model_tag, c.instructions, cast(c.options as text))
+            as integer
+        )
     from verdict as v
-    where c.id = v.id and v.outcome = 'updated'
+    inner join wanted as w on v.id = w.id
+    where c.id = v.id and v.outcome in ('updated', 'switched')
     returning
         c.id,
         c.user_id,
@@ -372,7 +396,7 @@ updated as (
 )
 
 select
-    v.outcome,
+    case when v.outcome = 'switched' then 'updated' else v.outcome end as outcome,
     cast(row_to_json(u) as text) as conversation,
     case
         when v.outcome = 'running'
@@ -381,8 +405,12 @@ select
                 from generations as g
                 where g.conversation_id = v.id and g.status = 'running'
             )
-    end as generation_id
+    end as generation_id,
+    case
+        when u.version <> c.version then pg_notify('chat_changed', concat_ws(' ', u.id, u.version))
+    end as notified
 from verdict as v
+inner join conversation as c on v.id = c.id
 left join updated as u on v.id = u.id
 where (select chat_for_user(:user_id, :id));
 
@@ -505,6 +533,57 @@ from conversation
 left join forked as f on true
 left join copied as k on f.id = k.id
 where (select chat_for_user(:user_id, :id));
+
+-- name: untitled(id, max_characters)^
+-- What a model can make a title from: the question and the answer of the only answer that a conversation has by now, each
+-- cut to `max_characters`, and the title that it has. Runs once per conversation where TITLE_MODEL is set, after its first
+-- answer; answers that end with calls of tools aren't counted. Primary keys, idx_generations_conversation_position. No row:
+-- there is another answer, or none.
+with answers as materialized ( -- conversations.untitled
+    select
+        conversation_id,
+        user_message_id,
+        message_id
+    from generations
+    where
+        conversation_id = :id
+        and message_id is not null
+        and status = 'completed'
+        and finish_reason <> 'tool_calls'
+    order by position desc
+    limit 2
+)
+
+select
+    c.title,
+    left(q.content, :max_characters) as question,
+    left(a.content, :max_characters) as answer
+from answers as g
+inner join conversations as c on g.conversation_id = c.id
+inner join messages as q on g.user_message_id = q.id and c.id = q.conversation_id
+inner join messages as a on g.message_id = a.id and c.id = a.conversation_id
+where
+    (select count(*) from answers) = 1
+    and a.content <> ''
+    and (select chat_for_everyone());
+
+-- name: retitle(id, old_title, title)^
+-- Gives a conversation the title that a model made, unless it has another one than `old_title` by now. Runs once per
+-- conversation where TITLE_MODEL is set. Primary key. No row: nothing was changed.
+with retitled as ( -- conversations.retitle
+    update conversations
+    set
+        title = :title,
+        version = version + 1
+    where id = :id and title = :old_title and title <> :title
+    returning id, version
+)
+
+select
+    version,
+    pg_notify('chat_changed', concat_ws(' ', id, version)) as notified
+from retitled
+where (select chat_for_everyone());
 
 -- name: delete(id, user_id)^
 -- Deletes a conversation with its messages and generations (by cascade). Runs by hand, so rarely. Returns the

@@ -793,13 +793,15 @@ touched as (
                     and conversations.xmin <> c.row_version
                 )
                 then -1
-            else conversations.version
+            -- What left the path is a change, of which all workers are told.
+            else conversations.version + cast(exists (select from leaving) as integer)
         end
     from started
     cross join conversation as c
     where
         conversations.id = started.conversation_id
         and (select count(*) from held) < 2 -- always: it is locked first, and then updated
+    returning conversations.id, conversations.version
 ),
 
 -- Newest first, each with the number of characters from it to the newest. One more than may be sent is read, which
@@ -967,8 +969,13 @@ select
     case
         when s.id is not null and :notify
             then pg_notify('chat_started', concat_ws(' ', cast(:worker_id as uuid), c.id, s.id))
-    end as notified
+    end as notified,
+    coalesce(t.version, c.version) as version,
+    case
+        when t.version <> c.version then pg_notify('chat_changed', concat_ws(' ', t.id, t.version))
+    end as notified_of_change
 from conversation as c
+left join touched as t on c.id = t.id
 left join earlier as e on true
 left join called as d on true
 left join unknown as u on true
@@ -1903,6 +1910,7 @@ where (select chat_for_everyone());
 -- null generation_id: there is no such generation; a null seconds_since_end: it is running.
 select -- generations.attach
     c.id as conversation_id,
+    c.version,
     g.id as generation_id,
     cast(extract(epoch from now() - g.finished_at) as double precision) as seconds_since_end
 from conversations as c
@@ -1928,21 +1936,33 @@ where
     and c.user_id is not distinct from :user_id
     and (select chat_for_user(:user_id, :conversation_id));
 
--- name: begun(conversation_ids, worker_id, seconds)
+-- name: begun(conversation_ids, versions, worker_id, seconds)
 -- The generations that other workers started within the last `seconds` seconds in the given conversations, oldest
--- first, and the one that is running whenever it started. A worker runs this once a second for all conversations that
--- its readers watch, in case it missed the notification. Looks at the newest three of each conversation.
--- idx_generations_conversation_position, one range per conversation.
+-- first, and the one that is running whenever it started; and the conversations that have other versions than `versions`,
+-- of which null is none. A worker runs this once a second for all conversations that its readers watch, in case it missed
+-- the notification. Looks at the newest three generations of each conversation. conversations_pkey, and
+-- idx_generations_conversation_position, one range per conversation. A null `generation_id`: only the version is news.
 with watched as ( -- generations.begun
-    select w.id
-    from unnest(cast(:conversation_ids as uuid[])) as w (id)
+    select
+        w.id,
+        w.version
+    from unnest(cast(:conversation_ids as uuid[]), cast(:versions as integer[])) as w (id, version)
 )
 
 select
     w.id as conversation_id,
-    g.id as generation_id
+    g.id as generation_id,
+    c.version
 from watched as w
 cross join
+    lateral (
+        select version
+        from conversations
+        where id = w.id
+        order by id
+        limit 1 -- so each is looked up, however many there are
+    ) as c
+left join
     lateral (
         select
             id,
@@ -1955,9 +1975,11 @@ cross join
         order by position desc
         limit 3
     ) as g
+    on
+        g.worker_id <> :worker_id
+        and (g.started_at > now() - make_interval(secs => :seconds) or g.status = 'running')
 where
-    (g.started_at > now() - make_interval(secs => :seconds) or g.status = 'running')
-    and g.worker_id <> :worker_id
+    (g.id is not null or w.version is distinct from c.version)
     and (select chat_for_everyone())
 order by g.position;
 

@@ -253,7 +253,7 @@ where (select chat_for_everyone());
 -- active path and has other versions, the newest of them takes its place. A message that waits for its turn
 -- (queued_messages) is just removed. No row: the conversation isn't this user's.
 -- `outcome`:
---   deleted  it is gone.
+--   deleted  it is gone; the version of the conversation counts one more, and all workers are told.
 --   no_message  this conversation has no such message.
 --   running  generation_id is being written, and the message is on the active path.
 -- See chat_take_back in sql/schema.sql.
@@ -295,6 +295,7 @@ changed as (
     set version = c.version + 1
     from taken_back as t
     where c.id = t.id and t.outcome = 'deleted'
+    returning c.id, c.version
 )
 
 select
@@ -306,6 +307,8 @@ select
                 from generations as g
                 where g.conversation_id = t.id and g.status = 'running'
             )
-    end as generation_id
+    end as generation_id,
+    case when c.id is not null then pg_notify('chat_changed', concat_ws(' ', c.id, c.version)) end as notified
 from taken_back as t
+left join changed as c on t.id = c.id
 where (select chat_for_user(:user_id, :conversation_id));

@@ -4,7 +4,7 @@
 -- `request`: the rest of the message's request, as JSON. `limits`: as in generations.start; a message that waits is counted
 -- here, and not again when its turn comes. No row: the conversation isn't this user's.
 -- `outcome`:
---   queued  it waits: `queued` has it, as conversations.get shows it.
+--   queued  it waits: `queued` has it, as conversations.get shows it. All workers are told.
 --   existed  a message with this key waits already. `is_other_content`: with another text.
 --   free     no answer is being written, and nothing waits: send it.
 --   late     something was stored in the conversation at this very moment, so call again.
@@ -88,9 +88,12 @@ added as (
 
 touched as (
     update conversations as c
-    set updated_at = now()
+    set
+        updated_at = now(),
+        version = c.version + 1
     from added as a
     where c.id = a.conversation_id
+    returning c.id, c.version
 )
 
 select
@@ -114,9 +117,11 @@ select
             from queued_messages
             where id = v.existing_id
         ) as o
-    ) as queued
+    ) as queued,
+    case when t.id is not null then pg_notify('chat_changed', concat_ws(' ', t.id, t.version)) end as notified
 from verdict as v
 left join admitted as a on true
+left join touched as t on v.id = t.id
 where (select chat_for_user(:user_id, :conversation_id));
 
 -- name: next(conversation_id)^
@@ -156,18 +161,44 @@ group by q.conversation_id
 order by min(q.position)
 limit :max_rows;
 
--- name: drop(id)!
+-- name: drop(id)^
 -- Removes a message that waits, because the key of its request belongs to an answer that has begun otherwise. Runs hardly
--- ever. queued_messages_pkey.
-delete from queued_messages -- queue.drop
-where id = :id and (select chat_for_everyone());
+-- ever. queued_messages_pkey, conversations_pkey. All workers are told.
+with conversation as materialized ( -- queue.drop
+    select c.id
+    from queued_messages as q
+    inner join conversations as c on q.conversation_id = c.id
+    where q.id = :id
+    for no key update of c
+),
+
+dropped as (
+    delete from queued_messages as q
+    using conversation as c
+    where q.id = :id and q.conversation_id = c.id
+    returning q.conversation_id
+),
+
+changed as (
+    update conversations as c
+    set version = c.version + 1
+    from dropped as d
+    where c.id = d.conversation_id
+    returning c.id, c.version
+)
+
+select pg_notify('chat_changed', concat_ws(' ', id, version)) as notified
+from changed
+where (select chat_for_everyone());
 
 -- name: clear(conversation_id, user_id)^
 -- Removes all messages that wait in a conversation. Runs by hand, so rarely. No row: the conversation isn't this user's.
-with conversation as ( -- queue.clear
+-- If there were any, all workers are told.
+with conversation as materialized ( -- queue.clear
     select id
     from conversations
     where id = :conversation_id and user_id is not distinct from :user_id
+    for no key update
 ),
 
 cleared as (
@@ -175,8 +206,18 @@ cleared as (
     using conversation as c
     where q.conversation_id = c.id
     returning q.id
+),
+
+changed as (
+    update conversations as c
+    set version = c.version + 1
+    where c.id = (select d.id from conversation as d) and exists (select from cleared)
+    returning c.id, c.version
 )
 
-select (select count(*) from cleared) as cleared
-from conversation
+select
+    (select count(*) from cleared) as cleared,
+    case when g.id is not null then pg_notify('chat_changed', concat_ws(' ', g.id, g.version)) end as notified
+from conversation as c
+left join changed as g on c.id = g.id
 where (select chat_for_user(:user_id, :conversation_id));

@@ -65,8 +65,9 @@ comment on column conversations.options is
 '{"temperature","max_tokens","top_k","thinking_mode","force_web_search"}, each of them optional. Null: the service''s '
 'settings.';
 comment on column conversations.version is
-'Counts the changes of its settings, its title and its active path. A statement that read another path than the one it '
-'would write to sets -1, which ck_conversations_version refuses; it is then repeated.';
+'Counts the changes that are no new answer: of its settings, its title, its active path and what waits for its turn. '
+'Whoever watches the conversation is told of each. A statement that read another path than the one it would write to '
+'sets -1, which ck_conversations_version refuses; it is then repeated.';
 
 create index idx_conversations_user_updated on conversations using btree (user_id, updated_at desc, id desc);
 
@@ -529,14 +530,14 @@ begin
             ) then a.parent_position
         end
     from arriving as a;
-    return 'updated';
+    return 'switched';
 end
 $$;
 
 comment on function chat_activate(conversation uuid, message uuid) is
 'Makes the path through a message the active one, down to its newest end. The caller has locked the conversation''s '
-'row. Returns updated, no_message (the conversation has none with this id), or running: an answer is being written, '
-'and nothing was done.';
+'row. Returns switched, updated (it was the active one already), no_message (the conversation has none with this id), '
+'or running: an answer is being written, and nothing was done.';
 
 create function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
     out limited_by varchar, out seconds_to_wait double precision) returns record

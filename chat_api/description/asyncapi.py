@@ -20,6 +20,7 @@ REPLIES: dict[str, tuple[type[BaseModel], ...]] = {
 }
 FRAMES: tuple[type[BaseModel], ...] = (
     *event_schemas.EVENT_FRAMES,
+    event_schemas.ChangedFrame,
     event_schemas.ReadyFrame,
     event_schemas.AckFrame,
     event_schemas.QueuedFrame,
@@ -75,6 +76,12 @@ def asyncapi(commands: Mapping[str, type[BaseModel]]) -> Schema:
                 "channel": {"$ref": CHANNEL},
                 "summary": "The events of each answer in a conversation that is followed, in order.",
                 "messages": [_refer(model) for model in event_schemas.EVENT_FRAMES],
+            },
+            "changes": {
+                "action": "send",
+                "channel": {"$ref": CHANNEL},
+                "summary": "Each change of a conversation that is followed, in between its events.",
+                "messages": [_refer(event_schemas.ChangedFrame)],
             },
         },
         "components": {

@@ -172,6 +172,16 @@ class DoneFrame(_Placed, Done):
     type: Literal["done"]
 
 
+class ChangedFrame(_Data):
+    __doc__ = (
+        "The conversation has changed otherwise than by an answer: its settings, its title, what is shown or "
+        "what waits for its turn. Read it again. Changes that come at about the same time may be told as one."
+    )
+
+    type: Literal["changed"]
+    conversation_id: UUID = Field(examples=[CONVERSATION])
+
+
 class ReadyFrame(_Data):
     __doc__ = "The token is valid; commands may be sent."
 

@@ -62,9 +62,9 @@ Frames are JSON text. Each command has a `ref`, a string or number of the client
 with its answer: `ack`, or `error` if it is refused, which leaves the socket open. Limits count messages over
 HTTP and the WebSocket together; a refusal by a limit has the `status` 429 and `retry_after`. A `send`,
 `regenerate`, `continue` or `tool_results` also subscribes to its conversation: the events of its answer
-arrive without a further command, and so do those of any later answer that another tab begins. After a break,
-`subscribe` with `after`, `<generation_id>:<seq>` of the last event, continues without a gap or a
-duplicate."""
+arrive without a further command, and so do those of any later answer that another tab begins. Any other
+change of the conversation is told by a frame `changed`. After a break, `subscribe` with `after`,
+`<generation_id>:<seq>` of the last event, continues without a gap or a duplicate."""
 
 SOCKET_CHANNEL = """\
 A program authenticates with the header `Authorization: Bearer <token>`. A browser does so with the frame

@@ -45,10 +45,11 @@ class Request:
 
 
 class Begun(NamedTuple):
-    """An answer that is to run, and its first reader."""
+    """An answer that is to run, its first reader, and whether the conversation has no other question."""
 
     answer: Answer
     reading: Reading
+    is_first: bool
 
 
 class Beginnings:
@@ -97,6 +98,7 @@ class Beginnings:
             self._in[conversation_id] -= 1
             if not self._in[conversation_id]:
                 del self._in[conversation_id]
+        self._relay.watch.know(conversation_id, row["version"])
         if row["outcome"] in ("running", "waiting", "dequeued"):
             return None
         if row["outcome"] == "existed":
@@ -157,7 +159,7 @@ class Beginnings:
             settings=self._settings,
             begun=begun,
         )
-        return Begun(answer, Reading(log, user_message_id=question_id))
+        return Begun(answer, Reading(log, user_message_id=question_id), sent.has_one_question)
 
     def _room(self, model_tag: str | None, asked: AnswerRequest, options: str | None) -> Room:
         max_tokens = prompt.limits(asked, self._settings, options).max_tokens

@@ -20,6 +20,7 @@ from chat_api.generation.outcome import DRAINED, LOST, STOPPED
 from chat_api.generation.queue import Queue, Waiting
 from chat_api.generation.readers import Readers, Reading
 from chat_api.generation.succession import Stop, ask_to_stop
+from chat_api.generation.titles import Titles
 
 if TYPE_CHECKING:
     from chat_api.generation.limits import SendLimits
@@ -67,6 +68,7 @@ class Generations:
             stop=self._stop,
         )
         self._queue = Queue(database, limits)
+        self._titles = Titles(database=database, inference=inference, settings=settings, metrics=metrics)
         self._running: dict[UUID, tuple[Answer, asyncio.Task[None]]] = {}
         self.watch = relay.watch
         self.readers = Readers(database, relay, settings.replay_seconds, observer)
@@ -116,10 +118,11 @@ class Generations:
         begun = await self._beginnings.begin(request)
         if not isinstance(begun, Begun):
             return begun
-        answer, reading = begun
+        answer, reading, is_first = begun
         generation_id, conversation_id = reading.log.generation_id, reading.log.conversation_id
         self._busy.enter()
-        task = asyncio.create_task(self._run(answer, generation_id), name=f"generation-{generation_id}")
+        running = self._run(answer, generation_id, is_first=is_first)
+        task = asyncio.create_task(running, name=f"generation-{generation_id}")
         self._running[generation_id] = answer, task
         self._metrics.live_generations.inc()
         self.watch.begun(conversation_id, generation_id)
@@ -172,6 +175,7 @@ class Generations:
         if self.draining:
             return
         self.draining = True
+        self._titles.drain()
         await asyncio.gather(self._busy.settle(self._settings.drain_seconds), self._relay.send_readers_away())
         self._grace_is_over = True
         for answer, _ in self._running.values():
@@ -184,6 +188,7 @@ class Generations:
     async def close(self) -> None:
         """Drain, and leave nothing behind."""
         await self.drain()
+        await self._titles.close()
         tasks = [task for _, task in self._running.values()]
         for task in tasks:
             task.cancel()
@@ -199,7 +204,7 @@ class Generations:
         if generation_id in self._running:
             self._running[generation_id][0].end(LOST)
 
-    async def _run(self, answer: Answer, generation_id: UUID) -> None:
+    async def _run(self, answer: Answer, generation_id: UUID, *, is_first: bool) -> None:
         structlog.contextvars.bind_contextvars(generation_id=str(generation_id))
         try:
             with self._observer.run(answer):
@@ -209,6 +214,8 @@ class Generations:
                     del self._running[generation_id]
                     self._metrics.live_generations.dec()
                     self._relay.close_log(answer.log)
+            if is_first and answer.summary is not None and answer.summary.outcome == "completed":
+                self._titles.ask(answer.log.conversation_id)
             if answer.is_followed:
                 await self._begin_next(answer.log.conversation_id)
         finally:

@@ -40,6 +40,11 @@ class History:
         return {"sent": len(self.messages), "left_out": self.left_out}
 
     @property
+    def has_one_question(self) -> bool:
+        """Whether the conversation has no other question."""
+        return not self.left_out and [each.role for each in self.messages].count("user") == 1
+
+    @property
     def question(self) -> str:
         """The newest question's text."""
         return next(each.content for each in reversed(self.messages) if each.role == "user")

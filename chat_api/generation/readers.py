@@ -95,13 +95,14 @@ class Readers:
     async def resume(self, user_id: UUID, conversation_id: UUID, after: Cursor | None) -> Resumption:
         """Where a reader who stays continues: with the rest of what it knows, then with what runs now.
 
-        What begins later, `watch` tells.
+        What begins or changes later, `watch` tells.
         """
         with self._observer.command("subscribe"):
             readings = []
             if after is not None and (rest := await self._rest(user_id, conversation_id, after)) is not None:
                 readings.append(rest)
             row = await self._look(user_id, conversation_id, None)
+            self._relay.watch.know(conversation_id, row["version"])
             newest: UUID | None = row["generation_id"]
             runs = newest is not None and row["seconds_since_end"] is None
             if newest is not None and runs and (after is None or newest != after.generation_id):

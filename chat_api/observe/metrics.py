@@ -88,6 +88,12 @@ class Metrics:
             PER_TOKEN,
         )
         self.tokens = counter("chat_tokens", "Tokens relayed; counted when a generation ends.")
+        self.titles = counter(
+            "chat_titles",
+            "Titles that TITLE_MODEL was to make: made, kept (the conversation has another one), empty, "
+            "failed, skipped.",
+            "outcome",
+        )
 
         self._journal_events = counter(
             "chat_journal_events", "Events written to the journal; for tokens, grows with each tick."
@@ -209,6 +215,7 @@ class Metrics:
         self._workers.set(1)
         self._last_tick.set(time.time())  # else a worker without a tick would seem to have ticked in 1970
         self.expect(self.readers_cut, "http", "sse", "websocket")
+        self.expect(self.titles, "made", "kept", "empty", "failed", "skipped")
         self.expect(self.auth_lookups, "cache", "service", "shared")
         self.expect(self.database_errors, "unavailable", "not_migrated", "right_missing", "failed")
 

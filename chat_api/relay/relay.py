@@ -31,7 +31,8 @@ class Relay:
     """Every generation's events, in order, for readers on any worker.
 
     Logs of generations that run here are written to the journal as they grow; those of other workers, and of
-    finished generations, are read from it. `watch` says which generations start in a conversation.
+    finished generations, are read from it. `watch` says which generations start in a conversation, and
+    when else it changes.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Relay:
             {
                 "chat_journal": self._follower.hear,
                 "chat_started": self.watch.hear,
+                "chat_changed": self.watch.hear_change,
                 "chat_stop": self._hear_stop,
             },
         )

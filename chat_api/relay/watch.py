@@ -1,10 +1,9 @@
-"""The watch: who stays in a conversation is told of every generation that begins there, on any worker."""
+"""The watch: who stays in a conversation is told of what happens there, on any worker."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import structlog
@@ -20,40 +19,60 @@ logger = structlog.get_logger(__name__)
 POLL_SECONDS = 1
 OVERLAP_SECONDS = 30  # started_at is older than the commit that shows it, by what the statement waited for
 
-Tell = Callable[[UUID], None]
+
+class Watcher(Protocol):
+    """Who is told. Both methods run in between other things, so they must return at once."""
+
+    def begun(self, generation_id: UUID) -> None:
+        """A generation begins in the conversation."""
+
+    def changed(self) -> None:
+        """Something else about the conversation has changed: `conversations.version` counts that."""
 
 
 class Watch(Rounds):
-    """Tells of generations in the order in which they begin, by their ids; an id may be told more than once.
+    """Tells of generations in the order in which they begin, by their ids, perhaps more than once; and of
+    changes, those at about the same time perhaps as one.
 
-    This worker's own are told at once; those of others by a notification, or else by one query a second for
-    all conversations that are watched. Whoever adds itself removes itself.
+    This worker's own generations are told at once; all else by a notification, or else by one query a second
+    for all conversations that are watched. Whoever adds itself removes itself.
     """
 
     def __init__(self, database: Database, worker_id: UUID) -> None:
         super().__init__("watch")
         self._database = database
         self._worker_id = worker_id
-        self._watchers: dict[UUID, list[Tell]] = {}
+        self._watchers: dict[UUID, list[Watcher]] = {}
+        self._versions: dict[UUID, int] = {}  # of those conversations of which it is known
         self._wanted = asyncio.Event()
         self._looked = 0.0  # when the last look began, by the loop's clock
 
-    def add(self, conversation_id: UUID, tell: Tell) -> None:
-        """Call `tell` with each generation that begins from now on."""
-        self._watchers.setdefault(conversation_id, []).append(tell)
+    def add(self, conversation_id: UUID, watcher: Watcher) -> None:
+        """Tell `watcher` of each generation that begins from now on, and of changes after the first version
+        that is known, see `know`.
+        """
+        self._watchers.setdefault(conversation_id, []).append(watcher)
         self._wanted.set()
 
-    def remove(self, conversation_id: UUID, tell: Tell) -> None:
-        """Call it no more."""
+    def remove(self, conversation_id: UUID, watcher: Watcher) -> None:
+        """Tell it nothing more."""
         watchers = self._watchers[conversation_id]
-        watchers.remove(tell)
+        watchers.remove(watcher)
         if not watchers:
             del self._watchers[conversation_id]
+            self._versions.pop(conversation_id, None)
 
     def begun(self, conversation_id: UUID, generation_id: UUID) -> None:
         """A generation begins."""
-        for tell in self._watchers.get(conversation_id, ()):
-            tell(generation_id)
+        for watcher in self._watchers.get(conversation_id, ()):
+            watcher.begun(generation_id)
+
+    def know(self, conversation_id: UUID, version: int) -> None:
+        """A conversation was read in this version. If that is newer than the one that was known, tell."""
+        if self._versions.get(conversation_id, version) < version:
+            self._changed(conversation_id, version)
+        elif conversation_id in self._watchers:
+            self._versions.setdefault(conversation_id, version)
 
     def hear(self, text: str) -> None:
         """Take a worker's notification: its id, the conversation's and the generation's, by spaces."""
@@ -62,6 +81,18 @@ class Watch(Rounds):
         # be sought in the journal.
         if worker_id != self._worker_id:
             self.begun(conversation_id, generation_id)
+
+    def hear_change(self, text: str) -> None:
+        """Take a notification of a change, by this worker too: the conversation's id and its version."""
+        name, version = text.split()
+        conversation_id = UUID(name)
+        if self._versions.get(conversation_id, -1) < int(version):
+            self._changed(conversation_id, int(version))
+
+    def _changed(self, conversation_id: UUID, version: int) -> None:
+        for watcher in self._watchers.get(conversation_id, ()):
+            self._versions[conversation_id] = version
+            watcher.changed()
 
     async def _round(self) -> None:
         if self._watchers:
@@ -83,10 +114,18 @@ class Watch(Rounds):
         logger.error("watch_failed", reason=describe(error), exc_info=error)
 
     async def _look(self, seconds: float) -> None:
+        known = {conversation_id: self._versions.get(conversation_id) for conversation_id in self._watchers}
         for row in await self._database.rows(
             "generations.begun",
-            conversation_ids=list(self._watchers),
+            conversation_ids=list(known),
+            versions=list(known.values()),
             worker_id=self._worker_id,
             seconds=seconds,
         ):
-            self.begun(row["conversation_id"], row["generation_id"])
+            conversation_id, version = row["conversation_id"], row["version"]
+            before = known[conversation_id]
+            if before is not None and version < before == self._versions.get(conversation_id):
+                self._changed(conversation_id, version)  # a failover has lost the newer ones
+            self.know(conversation_id, version)
+            if row["generation_id"] is not None:
+                self.begun(conversation_id, row["generation_id"])

@@ -63,6 +63,11 @@ class NeighbourSettings(SourcedSettings):
         "`prefill` the answer is the last message, which llama.cpp and others go on with; `vllm` adds "
         "`continue_final_message`",
     )
+    title_model: str = Field(
+        "",
+        description="model (`model_tag`) that is asked for a conversation's title after its first answer; "
+        "`default` is one, too; empty: titles are the beginning of the first question",
+    )
     internal_api_key: Key = Field(SecretStr(""), description="shared key for calls to auth and inference")
     max_conversation_history: int = Field(
         50, ge=1, le=500, description="maximum number of messages in an inference call"

@@ -13,11 +13,13 @@ import asyncpg
 import pytest
 
 from chat_api.dev.postgres.server import Postgres
+from chat_api.relay.watch import POLL_SECONDS
 from chat_api.settings import Settings
 from tests.support.model_server import ModelServer
 from tests.support.persistent import Persistent
 from tests.support.processes import Service, open_conversation, stopped, until
 from tests.support.reader import read_events, text_of
+from tests.support.tab import open_tab
 from tests.support.wire import DatabaseWire
 
 LEASE = 1.0
@@ -116,6 +118,31 @@ async def test_no_living_worker_is_taken_for_dead_after_a_hang(
             assert await answers(own_server, path) == [
                 (UUID(done["message_id"]), "before during after", "stop")
             ]
+
+
+async def test_a_change_during_a_hang_is_told_once_when_it_is_over(
+    own_server: Postgres, patient: Settings, user: dict[str, str]
+) -> None:
+    async with Service(patient) as one, Service(patient) as other:
+        path = await open_conversation(one.session, user)
+
+        async def rename() -> int:
+            async with one.session.put(path, json={"title": "Tea"}, headers=user) as response:
+                return response.status
+
+        async with open_tab(one.session, user) as near, open_tab(other.session, user) as far:
+            for tab in (near, far):
+                await tab.ask("subscribe", path)
+            async with hung(own_server):
+                renaming = asyncio.create_task(rename())
+                await asyncio.sleep(1.5 * POLL_SECONDS)  # statements that are given up may never run
+                assert not renaming.done()
+            assert await renaming == 200
+            for tab in (near, far):
+                assert (await tab.hear())["type"] == "changed"
+            await asyncio.sleep(2 * POLL_SECONDS)
+            for tab in (near, far):
+                assert (await tab.ask("unsubscribe", path))["type"] == "ack"
 
 
 @pytest.mark.parametrize("way", ["cut", "ignore"])

@@ -18,6 +18,7 @@ from tests.support.model_server import ModelServer
 from tests.support.pgbouncer import pooled
 from tests.support.processes import Service, open_conversation
 from tests.support.reader import read_events
+from tests.support.tab import open_tab
 
 
 @pytest.fixture
@@ -57,6 +58,24 @@ async def test_readers_on_other_workers_are_served_by_polling_alone(
         for _ in range(3):
             session = stack.enter_context(psycopg.connect(pooled_url.partition("?")[0]))
             assert session.execute("show statement_timeout").fetchone() == ("0",)
+
+
+async def test_sockets_are_told_of_changes_by_polling_alone(
+    pooled_url: str, settings: Settings, user: dict[str, str]
+) -> None:
+    settings = settings.model_copy(update={"database_url": pooled_url})
+    async with Service(settings) as one, Service(settings) as other:
+        path = await open_conversation(one.session, user)
+        async with open_tab(one.session, user) as near, open_tab(other.session, user) as far:
+            for tab in (near, far):
+                await tab.ask("subscribe", path)
+            for session in (one.session, other.session):
+                async with session.put(path, json={"title": f"{id(session)}"}, headers=user) as changed:
+                    assert changed.status == 200
+                for tab in (near, far):
+                    assert (await tab.hear())["type"] == "changed"
+            for tab in (near, far):
+                assert (await tab.ask("unsubscribe", path))["type"] == "ack"
 
 
 @pytest.mark.parametrize("options", [(), ("--generic",)])

@@ -164,7 +164,7 @@ async def test_a_generation_is_not_found_through_a_conversation_of_ones_own(sql:
         sql, "generations.attach", conversation_id=mine.id, user_id=mine.user_id, generation_id=running
     )
     assert row is not None
-    assert tuple(row) == (mine.id, None, None)
+    assert tuple(row) == (mine.id, 0, None, None)
     before = await dump(sql)
     row = await mine.start(sql, kind="regenerate", idempotency_key="l")
     assert row is not None

@@ -35,7 +35,7 @@ DESCENTS = {
     # Finds the generation twice, stores its key and its place again, and the answer's place: 5. Appends: -2.
     "generations.finish": 8,
     "generations.finish, regenerated": 8,
-    "generations.begun": 10,  # ten conversations, each in a different place
+    "generations.begun": 20,  # ten conversations, each in a different place: their versions and generations
     # The generation, the question and the answer, what each comes after, and other versions.
     "messages.exchange": 6,
 }

@@ -65,7 +65,7 @@ INDEXES: dict[str, set[str]] = {
     "generations.attach": {PRIMARY[0], GENERATIONS},
     "generations.attach, by id": {PRIMARY[0], PRIMARY[2]},
     "generations.stop": {PRIMARY[0], ONE_RUNNING},
-    "generations.begun": {GENERATIONS},
+    "generations.begun": {PRIMARY[0], GENERATIONS},
     "journal.tick": {OF_WORKER},
     "journal.read": {JOURNAL, *PRIMARY[1:]},
     "journal.prune": {JOURNAL},

@@ -16,10 +16,11 @@ Frame = dict[str, Any]
 
 
 class Tab:
-    """A socket to the service. Every wait fails after five seconds."""
+    """A socket to the service. Every wait fails after five seconds. `skipped`: types that are passed over."""
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self.socket = socket
+        self.skipped: tuple[str, ...] = ()
 
     async def say(self, kind: str, conversation: str | None = None, ref: Any = 1, **fields: Any) -> None:
         """Send a frame; `conversation` may be a path."""
@@ -33,7 +34,7 @@ class Tab:
         message = await self.socket.receive(timeout=5)
         assert message.type is WSMsgType.TEXT, (message, self.socket.close_code)
         frame: Frame = json.loads(message.data)
-        return frame
+        return await self.hear() if frame["type"] in self.skipped else frame
 
     async def ask(self, kind: str, conversation: str | None = None, ref: Any = 1, **fields: Any) -> Frame:
         """Send a frame and return the next one."""

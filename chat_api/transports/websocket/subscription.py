@@ -1,19 +1,21 @@
-"""A socket's subscription to a conversation: the running answer, and those that start later."""
+"""A socket's subscription to a conversation: the running answer, those that start later, and changes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import orjson
 import structlog
 
 from chat_api.errors import DatabaseUnavailable
 from chat_api.relay import EVENTS_A_WRITE
 from chat_api.transports.live import LiveReader
-from chat_api.transports.websocket.socket import FAILED, GOING_AWAY, Socket, framed
+from chat_api.transports.websocket.socket import FAILED, GOING_AWAY, Socket, frame, framed
 
 if TYPE_CHECKING:
     from chat_api.generation.generations import Generations
@@ -31,6 +33,7 @@ class Subscription:
 
     It watches the conversation from the moment it is made, so that nothing is missed between a read of the
     database and `open`, which starts the sending. Of a generation that has ended, only the id is kept.
+    Changes of the conversation are told in between, as soon as the client takes them, several as one.
     """
 
     def __init__(self, conversation_id: UUID, generations: Generations, socket: Socket) -> None:
@@ -42,7 +45,9 @@ class Subscription:
         self._known: deque[UUID] = deque(maxlen=KNOWN_GENERATIONS)
         self._newest: UUID | None = None
         self._task: asyncio.Task[None] | None = None
-        generations.watch.add(conversation_id, self._note)
+        self._is_changed = False
+        self._telling: asyncio.Task[None] | None = None  # tells of changes
+        generations.watch.add(conversation_id, self)
 
     def open(self, readings: Iterable[Reading], newest: UUID | None) -> None:
         """Send these generations, and then those that started after the generation `newest`."""
@@ -54,7 +59,7 @@ class Subscription:
         self._newest = newest
         for generation in queued:
             if isinstance(generation, UUID):
-                self._note(generation)
+                self.begun(generation)
         self._task = asyncio.create_task(self._run(), name=f"subscription-{self._conversation_id}")
 
     def add(self, reading: Reading) -> None:
@@ -64,21 +69,37 @@ class Subscription:
 
     async def close(self) -> None:
         """Stop watching and sending."""
-        self._generations.watch.remove(self._conversation_id, self._note)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._generations.watch.remove(self._conversation_id, self)
+        tasks = [task for task in (self._task, self._telling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for each in self._queue:
             if not isinstance(each, UUID):
                 each.log.audience.leave(self._socket.has_left)
         self._queue.clear()
 
-    def _note(self, generation_id: UUID) -> None:
+    def begun(self, generation_id: UUID) -> None:
+        """See relay.watch.Watcher."""
         # Ids are ordered by time. An older generation was found when this was opened, or had ended before.
         if self._newest is None or generation_id > self._newest:
             self._newest = generation_id
             if generation_id not in self._known:
                 self._put(generation_id, generation_id)
+
+    def changed(self) -> None:
+        """See relay.watch.Watcher."""
+        self._is_changed = True
+        if self._task is not None and (self._telling is None or self._telling.done()):
+            name = f"changes-{self._conversation_id}"
+            self._telling = asyncio.create_task(self._tell(), name=name)
+
+    async def _tell(self) -> None:
+        told = frame(orjson.dumps({"type": "changed", "conversation_id": str(self._conversation_id)}))
+        with suppress(ConnectionResetError):  # as in `_run`
+            while self._is_changed:
+                self._is_changed = False
+                await self._socket.send(told)
 
     def _put(self, generation_id: UUID, item: Reading | UUID) -> None:
         self._known.append(generation_id)
