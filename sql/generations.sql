@@ -786,13 +786,7 @@ touched as (
         end,
         -- Another statement has changed the path, or stored what would have to leave it: refused, then repeated.
         version = case
-            when
-                conversations.version <> c.version
-                or (
-                    (cast(:parent_id as uuid) is not null or cast(:is_root as boolean))
-                    and conversations.xmin <> c.row_version
-                )
-                then -1
+            when conversations.xmin <> c.row_version then -1
             -- What left the path is a change, of which all workers are told.
             else conversations.version + cast(exists (select from leaving) as integer)
         end
