@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from playwright.async_api import BrowserContext, Locator, expect
+from playwright.async_api import BrowserContext, Locator, Route, expect
 
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
@@ -266,8 +268,17 @@ class TestAnAnswer:
         await chat.page.keyboard.press("Escape")
         await chat.idle()
         await expect(chat.answers).to_contain_text("You stopped this answer.")
+        is_read = asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            await is_read.wait()
+            await route.continue_()
+
+        await chat.page.route("**/continue", hold)
         await tool(chat.answers, "Continue").click()
+        await expect(chat.button("Stop")).to_be_visible()
         await expect(chat.said).to_have_text("one two")  # it stays on the page
+        is_read.set()
         call = await chat.model.call()
         call.say("three ")
         await expect(chat.said).to_have_text("one two three")
@@ -406,12 +417,18 @@ class TestAnotherTab:
         await expect(other.asked).to_have_text(["A", "B2"])
         await expect(version(other.questions.nth(1))).to_be_hidden()
 
-    async def test_sees_another_title(self, tabs: tuple[ChatPage, ChatPage]) -> None:
-        one, other = tabs
-        await one.menu("A", "Rename")
-        await one.page.get_by_label("Title", exact=True).fill("Chai ☕")
-        await one.page.get_by_label("Title", exact=True).press("Enter")
-        await expect(other.page.get_by_role("heading", level=1)).to_have_text("Chai ☕")
+    async def test_sees_a_title_that_another_device_gives(
+        self, tabs: tuple[ChatPage, ChatPage], service: Served
+    ) -> None:
+        one = tabs[0]
+        token = await one.page.evaluate("sessionStorage['chat.token']")
+        path = f"/api/conversations/{one.page.url.rpartition('/')[2]}"
+        headers = {"Authorization": f"Bearer {token}"}
+        response = await service.client.put(path, json={"title": "Chai ☕"}, headers=headers)
+        assert response.status == 200
+        for tab in tabs:
+            await expect(tab.page.get_by_role("heading", level=1)).to_have_text("Chai ☕")
+            await expect(tab.row("Chai ☕")).to_be_visible()
 
     async def test_that_edits_what_is_no_longer_shown_keeps_the_text(
         self, tabs: tuple[ChatPage, ChatPage]
@@ -468,11 +485,12 @@ class TestABadNetwork:
     ) -> None:
         field = await begin_edit(wired, 1)
         await field.fill("B2")
-        wire.lose_reply_to = b'"content":"B2"'
+        wire.lose_reply_to = b"POST /api/conversations/"
         wired.model.say = ["b2"]
         await field.press("Enter")
         await expect(wired.said).to_have_text(["a", "b2"])
         await expect(version(wired.questions.nth(1))).to_have_text("2 of 2")
+        assert wire.cuts == 1
         assert await sql.fetchval("select count(*) from messages where content = 'B2'") == 1
 
     async def test_a_reload_before_it_is_back_has_the_edit_in_its_field(
