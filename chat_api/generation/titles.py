@@ -70,7 +70,7 @@ class Titles:
 
     def ask(self, conversation_id: UUID) -> None:
         """Make a title for a conversation whose first question was just answered. Returns at once."""
-        if not self._settings.title_model or self._draining:
+        if not self._settings.title_model:
             return
         if len(self._tasks) >= MOST:
             self._count(conversation_id, "skipped", "too many at once")

@@ -278,7 +278,8 @@ async def test_a_worker_that_dies_leaves_what_it_added_beside_the_old(
     )
     await until(lambda: sql.fetchval(journalled, 2 + len(tokens)))
     await kill_workers(sql)
-    other = Chat(await start(settings), chat.path, chat.user)
+    hasty = settings.model_copy(update={"worker_lease": 1.5})  # looks for dead workers every 0.3 s
+    other = Chat(await start(hasty), chat.path, chat.user)
 
     async def is_over() -> bool:
         return (await other.get())["generation"] is None

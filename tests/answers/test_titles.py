@@ -113,6 +113,19 @@ async def test_later_answers_ask_for_none(client: Client, chat: Chat, model: Mod
     assert (await title(chat), await outcomes(client)) == ("Hi", {"failed": 1, "kept": 2})
 
 
+async def test_an_answer_after_questions_that_are_not_sent_asks_for_none(
+    start: Start, titled: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    chat = await open_chat(await start(titled.model_copy(update={"max_conversation_history": 1})), user)
+    await answered(chat, model)
+    (await model.call()).finish("Greetings")
+    await none_is_made()
+    await answered(chat, model, "And now?")
+    await none_is_made()
+    assert model.idle
+    assert await outcomes(chat.client) == {"made": 1}
+
+
 async def test_the_first_answer_that_ends_well_asks_for_one(
     client: Client, chat: Chat, model: ModelServer
 ) -> None:
@@ -132,7 +145,7 @@ async def test_the_first_answer_that_ends_well_asks_for_one(
     await read_events(response)
     (await model.call()).finish("About tea")
     await none_is_made()
-    assert await title(chat) == "About tea"
+    assert (await title(chat), await outcomes(client)) == ("About tea", {"made": 1})
 
 
 async def test_a_conversation_that_its_user_named_asks_for_none(
@@ -331,7 +344,8 @@ async def test_none_begins_while_the_service_drains_and_none_outlives_it(
         await draining
         await until(lambda: made(client))
     call.finish("lo.")
-    await client.close()
+    async with asyncio.timeout(5):
+        await client.close()
     assert making() == []
     async with asyncio.timeout(5):
         await running[-1].closed.wait()
@@ -373,6 +387,18 @@ def delta(call: Call, reason: str | None, **said: str) -> None:
     if reason is not None:
         call.send_bytes(b"data: [DONE]\n\n")
         call.close()
+
+
+async def test_thinking_without_an_answer_asks_for_none(
+    start: Start, openai: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    chat = await open_chat(await start(openai), user)
+    response = await chat.send()
+    delta(await model.call(), "stop", reasoning_content="They greet.")
+    await read_events(response)
+    await none_is_made()
+    assert model.idle
+    assert await title(chat) == "Hi"
 
 
 async def test_calls_of_tools_are_no_answer_yet(
