@@ -117,7 +117,8 @@ class Traffic:
             for each in (chat, kept):
                 await said(await each.send("question", stream=False))
             turns += 1
-            await said(await chat.regenerate(stream=False))
+            for each in (chat, kept):
+                await said(await each.regenerate(stream=False))
             assert [content for _, content, _ in await chat.messages()] == ["question", "an answer"]
             assert len(await kept.messages()) == 2 * turns
             await self._change_paths(chat)
