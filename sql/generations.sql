@@ -784,7 +784,8 @@ touched as (
                 then :title
             else title
         end,
-        -- Another statement has changed the path, or stored what would have to leave it: refused, then repeated.
+        -- Another statement has stored something in the conversation, or changed its path, since this one began: what
+        -- this one read is not what it would write to. It is refused, and then repeated.
         version = case
             when conversations.xmin <> c.row_version then -1
             -- What left the path is a change, of which all workers are told.

@@ -291,4 +291,6 @@ async def test_a_follower_is_told_of_another_version_and_gets_no_old_answer_agai
     await other.page.wait_for_function("changes.at(-1).queued.length === 1")
     call.finish("whole")
     await answer.events()
-    assert await other.page.evaluate("record.followed.length") == 1
+    (await service.model.call()).finish("d")
+    await (await other.followed(1)).events()
+    assert await other.page.evaluate("record.followed.length") == 2
