@@ -16,8 +16,10 @@
  * or newer in a package of `"type": "module"`.
  */
 
-import { conversationPath, newKey, query } from "./client/address.js";
+import { conversationPath, newKey } from "./client/address.js";
 import { Answer } from "./client/answer.js";
+import { conversationsOf, modelsOf } from "./client/conversations.js";
+import { customEvent } from "./client/custom-event.js";
 import { drive } from "./client/drive.js";
 import { follow } from "./client/follow.js";
 import { Following } from "./client/following.js";
@@ -71,38 +73,8 @@ export class ChatClient extends EventTarget {
     const link = (this.#link = new Link(baseUrl || new URL("..", here), new Token(token), emit));
     this.transport = transport;
 
-    const one = (/** @type {string} */ conversationId, more = "") => conversationPath({ conversationId }, more);
-    this.conversations = Object.freeze({
-      /** One page, newest first. @param {{limit?: number, cursor?: string | null}} [page] */
-      list: ({ limit, cursor } = {}) => link.requests.json("GET", `api/conversations${query({ limit, cursor })}`),
-      /** @param {{title?: string, model_tag?: string}} [fields] */
-      create: (fields = {}) => link.requests.json("POST", "api/conversations", fields),
-      /** A conversation with its messages and its running generation. @param {string} id */
-      get: (id) => link.requests.json("GET", one(id)),
-      /**
-       * What is left out stays. @param {string} id @param {import("./client.js").ConversationUpdate} fields
-       *   `version`: the one that the caller knows. If it is another one by now, nothing changes (412).
-       */
-      update: (id, { version, ...fields }) =>
-        link.requests.json("PUT", one(id), fields, version === undefined ? {} : { "If-Match": `"${version}"` }),
-      /** Show another version of a message, and what comes after it. @param {string} id @param {string} messageId */
-      switchTo: (id, messageId) => link.requests.json("PUT", one(id), { active_message_id: messageId }),
-      /** Delete a message and all that comes after it. @param {string} id @param {string} messageId */
-      takeBack: (id, messageId) =>
-        link.requests.json("DELETE", one(id, `/messages/${encodeURIComponent(messageId)}`)),
-      /**
-       * Copy a message, and all that it comes after, into a new conversation.
-       * @param {string} id @param {string} messageId
-       */
-      fork: (id, messageId) => link.requests.json("POST", one(id, "/fork"), { message_id: messageId }),
-      /** @param {string} id */
-      delete: (id) => link.requests.json("DELETE", one(id)),
-    });
-    this.models = Object.freeze({
-      list: () => link.requests.json("GET", "api/models"),
-      /** For administrators. @param {string} tag */
-      swap: (tag) => link.requests.json("POST", "api/models/swap", { model_tag: tag }),
-    });
+    this.conversations = conversationsOf(link.requests);
+    this.models = modelsOf(link.requests);
   }
 
   /** "online", "reconnecting", "offline" or "signed-out". */
@@ -224,10 +196,4 @@ export class ChatClient extends EventTarget {
     drive(answer, this.#link);
     return answer;
   }
-}
-
-/** Node 18 has no global CustomEvent. */
-function customEvent(type, detail) {
-  if (globalThis.CustomEvent) return new CustomEvent(type, { detail });
-  return Object.assign(new Event(type), { detail });
 }

@@ -32,11 +32,7 @@ const follow = new Follow(find("thread"), find("messages"), find("to-latest"));
 const messages = new Messages(find("messages"), follow, {
   regenerate: (view) => (thread.regenerate(view), write()),
   goOn: (view) => (thread.goOn(view), write()),
-  edit: (view, text) => {
-    const isTaken = thread.edit(view, text);
-    if (isTaken) write();
-    return isTaken;
-  },
+  edit: (view, text) => thread.edit(view, text) && (write(), true),
   switchTo: (id, step) => thread.switchTo(id, step),
   remove: (view) => confirmRemoval(messages.below(view), () => (thread.takeBack(view.id), write())),
   orphan: (text) => {

@@ -1,17 +1,16 @@
 // An answer on the page: the model's thinking, its text as Markdown, its tool calls, and how it ended.
 
-import { shortName } from "../reader/model-name.js";
 import { h, iconButton } from "../ui/dom.js";
 import { CallsView } from "./calls.js";
 import { ending } from "./endings.js";
 import { renderText } from "./markdown.js";
 import { MessageView } from "./message.js";
+import { doing, madeBy, notSent } from "./particulars.js";
 import { StreamingText } from "./streaming.js";
 import { ThinkingView } from "./thinking.js";
 
 const WORDS = { kind: "answer", speaker: "The answer", name: "the answer" };
 const CUT = new Set(["length", "stopped", "interrupted"]); // reasons why an answer can be continued
-const LONGEST_STATUS = 80; // characters
 
 export class AnswerView extends MessageView {
   #leftOut;
@@ -70,7 +69,7 @@ export class AnswerView extends MessageView {
   /** Take over a stored message. `draw` draws it later, because drawing hundreds at once would take too long. */
   fill(message) {
     this.place(message);
-    this.#describe(message);
+    this.#meta.textContent = madeBy(message);
     this.#thinking.set(message.reasoning ?? "");
     this.#calls.set(message.tool_calls ?? [], message.results);
     if (message.content !== this.text) {
@@ -136,17 +135,15 @@ export class AnswerView extends MessageView {
 
   /** Show what the model server does meanwhile, such as "searching". */
   tell(status) {
-    if (typeof status !== "string" || !status.trim()) return;
-    const [first, ...rest] = status.trim().slice(0, LONGEST_STATUS);
-    this.#status.textContent = `${first.toUpperCase()}${rest.join("")}…`;
-    this.#status.hidden = false;
+    const text = doing(status);
+    if (text) this.#status.textContent = text;
+    if (text) this.#status.hidden = false;
   }
 
   /** Show how many earlier messages the model doesn't know. */
   leaveOut(count) {
     this.#leftOut.hidden = count === 0;
-    const messages = count === 1 ? "1 earlier message was" : `${count.toLocaleString("en")} earlier messages were`;
-    this.#leftOut.textContent = `${messages} not sent to the model.`;
+    this.#leftOut.textContent = notSent(count);
   }
 
   /** No more text will come. @param {any} [done] the last event, if it came */
@@ -159,14 +156,13 @@ export class AnswerView extends MessageView {
     this.#copy.hidden = !this.text;
     if (!done) return;
     this.id = done.message_id;
-    this.#describe(done);
+    this.#meta.textContent = madeBy(done);
     this.#explain(done.finish_reason);
   }
 
   /** Show what went wrong, with a button to try again. @param {string} text @param {boolean} [bad] */
   fail(text, bad = true) {
-    const again = { text: "Try again", act: this.#again };
-    this.notify(text, { bad, offers: [again, ...this.#rest] });
+    this.notify(text, { bad, offers: [{ text: "Try again", act: this.#again }, ...this.#rest] });
   }
 
   get ending() {
@@ -200,14 +196,5 @@ export class AnswerView extends MessageView {
   get #rest() {
     const goOn = { text: "Continue", act: this.#goOn, picture: "onward", isLasting: true };
     return this.id && CUT.has(this.#reason) ? [goOn] : [];
-  }
-
-  #describe({ model_tag: model, token_count: tokens, inference_time_ms: milliseconds }) {
-    const known = [
-      model && model !== "default" ? shortName(model) : "",
-      tokens ? `${tokens} ${tokens === 1 ? "token" : "tokens"}` : "",
-      milliseconds ? `${milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`}` : "",
-    ];
-    this.#meta.textContent = known.filter(Boolean).join(" · ");
   }
 }

@@ -29,12 +29,12 @@ export class Asking {
       const act = () => {
         if (this.#visit.turn.isBusy) return;
         this.#visit.turn.begin();
-        this.#visit.deliver(question, this.#thread.messages.begin(), { key, refused });
+        this.#visit.delivery.deliver(question, this.#thread.messages.begin(), { key, refused });
       };
       question.notify(error.message, { bad: true, offers: [{ text: "Send again", act }] });
       announce(`Not sent. ${error.message}`);
     };
-    this.#visit.deliver(question, this.#begin(), { key, refused });
+    this.#visit.delivery.deliver(question, this.#begin(), { key, refused });
   }
 
   /** Send an edit beside the question that was edited. If it is refused, it is in its field again. */
@@ -46,7 +46,7 @@ export class Asking {
     const question = this.#thread.messages.ask(content);
     const stored = () => dropEdit(id);
     const refused = (error) => this.#reopen({ conversation, id }, content, error);
-    this.#visit.deliver(question, this.#begin(), { key: newKey(), parentId, stored, refused });
+    this.#visit.delivery.deliver(question, this.#begin(), { key: newKey(), parentId, stored, refused });
   }
 
   /** @param {import("./answer.js").AnswerView} [old] the answer to do again; left out: the last one */
@@ -54,7 +54,7 @@ export class Asking {
     this.#visit.turn.begin();
     if (old) this.#thread.messages.cutFrom(old);
     const answer = this.#thread.chat.regenerate(this.#visit.id, old?.id ? { messageId: old.id } : {});
-    this.#visit.read(answer, this.#begin(), { about: old?.id });
+    this.#visit.delivery.read(answer, this.#begin(), { about: old?.id });
   }
 
   /** @param {import("./answer.js").AnswerView} old an answer that was cut */
@@ -63,7 +63,7 @@ export class Asking {
     this.#thread.messages.cutFrom(old);
     const view = this.#begin();
     view.hold(old);
-    this.#visit.read(this.#thread.chat.goOn(this.#visit.id, { messageId: old.id }), view, { about: old.id });
+    this.#visit.delivery.read(this.#thread.chat.goOn(this.#visit.id, { messageId: old.id }), view, { about: old.id });
   }
 
   #begin() {

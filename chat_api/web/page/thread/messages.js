@@ -1,21 +1,14 @@
 // The open conversation's messages in order, or what is shown in their place.
 
 import { copyText } from "../ui/copy.js";
-import { h } from "../ui/dom.js";
-import { icon } from "../ui/icons.js";
 import { toast } from "../ui/toast.js";
 import { AnswerView } from "./answer.js";
 import { withResults } from "./calls.js";
+import { apology, greeting, loading } from "./placeholders.js";
 import { QuestionView } from "./question.js";
 
 const DRAWN_AT_ONCE = 12; // messages: more than fit on a screen
 const SLICE_MS = 8;
-const SUGGESTIONS = [
-  ["Explain", "why the sky is blue, to a curious child"],
-  ["Write", "a Python function that finds prime numbers"],
-  ["Compare", "masala chai and earl grey, in a table"],
-  ["Plan", "a quiet weekend in a small town"],
-];
 
 /**
  * What a reader does with the messages. `orphan` gets the unsent edit of a question that isn't shown any more.
@@ -47,33 +40,17 @@ export class Messages {
 
   /** Show a greeting with suggestions: there are no messages yet. */
   welcome() {
-    const cards = SUGGESTIONS.map(([verb, rest]) => {
-      const click = () => this.actions.suggest(`${verb} ${rest}`);
-      return h("button", { type: "button", class: "suggestion", on: { click } }, h("strong", { text: verb }), ` ${rest}`);
-    });
-    this.#replace(
-      h("div", { class: "welcome" }, h("p", { class: "greeting", text: "What's on your mind?" }), h("div", { class: "suggestions" }, ...cards)),
-    );
+    this.#replace(greeting(this.actions.suggest));
   }
 
-  /** Show that the conversation is loading. This fades in late, so that a quick load doesn't flicker. */
+  /** Show that the conversation is loading. */
   wait() {
-    const block = (name) => h("div", { class: `skeleton-block ${name}` });
-    const blocks = [block("short"), block("long"), block("short"), block("long")];
-    this.#replace(h("div", { class: "skeleton", role: "status", "aria-label": "Loading the conversation" }, ...blocks));
+    this.#replace(loading());
   }
 
   /** Show why there are no messages. @param {string} text @param {string} action @param {() => void} act */
   apologise(text, action, act) {
-    this.#replace(
-      h(
-        "div",
-        { class: "apology", role: "alert" },
-        icon("warning"),
-        h("p", { text }),
-        h("button", { type: "button", class: "secondary", text: action, on: { click: act } }),
-      ),
-    );
+    this.#replace(apology(text, action, act));
   }
 
   /** Show these messages. Those that are shown already stay as they are. */

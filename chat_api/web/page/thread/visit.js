@@ -2,10 +2,10 @@
 // that arrive after the visit are dropped.
 
 import { isUnreachable, networkIsBack } from "../reader/network.js";
-import { announce, announceAnswer } from "../ui/announcer.js";
 import { toast } from "../ui/toast.js";
 import { Asking } from "./asking.js";
-import { Others, readInto } from "./reading.js";
+import { Delivery } from "./delivery.js";
+import { Others } from "./reading.js";
 import { Turn } from "./turn.js";
 import { Waiting } from "./waiting.js";
 
@@ -28,9 +28,15 @@ export class Visit {
       changed: (conversation) => this.#changed(conversation),
     });
     this.asking = new Asking(thread, this);
+    this.delivery = new Delivery(thread, this);
     this.waiting = new Waiting(thread, this);
     this.turn = new Turn(thread.chat, () => thread.changed());
     this.id = id;
+  }
+
+  /** Ends the wait for a network when the visit ends. */
+  get signal() {
+    return this.#waiting.signal;
   }
 
   /** Whether nothing can be changed now: an answer is being written, or something else changes. */
@@ -109,75 +115,7 @@ export class Visit {
     this.#show(conversation);
     this.#thread.follow.toEnd();
     this.#goOn(conversation);
-    this.#others.watch(this.id, conversation);
-  }
-
-  /**
-   * Send a question, and show its answer.
-   *
-   * @param {import("./question.js").QuestionView} question
-   * @param {import("./answer.js").AnswerView} view its answer's
-   * @param {{key: string, parentId?: string | null, stored?: () => void, refused: (error: any) => void}} options
-   *   `parentId`: see the client; `stored`: called when the service has it
-   */
-  async deliver(question, view, options) {
-    let answer;
-    try {
-      answer = await this.#thread.outbox.send(question.text, {
-        id: this.id,
-        key: options.key,
-        parentId: options.parentId,
-        modelTag: this.#thread.modelTag,
-        signal: this.#waiting.signal,
-        isPast: () => this.isPast,
-        created: (id) => this.#thread.created((this.id = id)),
-      });
-    } catch (error) {
-      if (this.isPast) return;
-      this.turn.end();
-      options.refused(error);
-      return;
-    }
-    if (this.isPast) return; // the service answers it anyway
-    this.#others.watch(this.id);
-    await this.read(answer, view, { question, ...options });
-  }
-
-  /**
-   * Show an answer until it ends.
-   *
-   * @param {import("../../client.js").Answer} answer
-   * @param {import("./answer.js").AnswerView} view
-   * @param {{question?: any, stored?: () => void, refused?: (error: any) => void, parentId?: string | null,
-   *          about?: string}} [asked]
-   *   `question` and `refused` are given if it answers a question of this visit, `about` if another answer is in question
-   */
-  async read(answer, view, { question, stored, refused, parentId, about } = {}) {
-    this.turn.begin(answer);
-    const { failure, error } = await readInto(answer, view, (start) => {
-      if (question) question.id = start.user_message_id;
-      stored?.();
-      this.turn.answering(this.id);
-      this.#thread.conversations.tellOthers();
-      announce("The answer begins.");
-    });
-    if (this.isPast) return;
-    this.turn.end();
-    if (error === null) {
-      announceAnswer(view.shown, view.ending);
-      await this.settle(failure, about);
-    } else if (answer.generationId !== null || !question) {
-      await this.settle(error.code === "answer_gone" ? "" : error.message, about);
-    } else if (error.code === "generation_running" && parentId === undefined) {
-      // Another tab was faster: its answer is shown, and the question returns to the message box.
-      this.#thread.giveBack(this.id, question.text);
-      toast(error.message);
-      await this.settle();
-    } else {
-      // Deleted elsewhere: sending it again creates a new one.
-      if (error.code === "conversation_not_found" && parentId === undefined) this.#forget();
-      refused(error);
-    }
+    this.watch(conversation);
   }
 
   /**
@@ -207,7 +145,7 @@ export class Visit {
     const conversation = await this.#chat.conversations.get(this.id);
     if (this.isPast || this.turn.isBusy) return;
     this.#show(conversation);
-    if (!answer.ended) this.read(answer, this.#messages.begin());
+    if (!answer.ended) this.delivery.read(answer, this.#messages.begin());
   }
 
   /** Something else has changed in another tab. */
@@ -218,8 +156,13 @@ export class Visit {
     else this.#describe(conversation);
   }
 
+  /** Show answers that begin elsewhere. @param {any} [conversation] as it is known */
+  watch(conversation) {
+    this.#others.watch(this.id, conversation);
+  }
+
   #goOn({ generation }) {
-    if (generation) this.read(this.#chat.attach(this.id, { generation }), this.#messages.begin());
+    if (generation) this.delivery.read(this.#chat.attach(this.id, { generation }), this.#messages.begin());
   }
 
   #show(conversation) {
@@ -235,11 +178,12 @@ export class Visit {
   }
 
   #apologise(error) {
-    if (error.status === 404) this.#forget();
+    if (error.status === 404) this.forget();
     this.#thread.stored.apologise(error, () => this.#thread.open(this.id));
   }
 
-  #forget() {
+  /** It was deleted elsewhere. */
+  forget() {
     this.#thread.stored.forget(this.id);
     this.id = null; // the next message creates a new one
   }
