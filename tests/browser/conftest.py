@@ -145,3 +145,10 @@ async def embedded(page: Page, site: Site, service: Served, wire: HttpWire) -> E
 async def chat(context: BrowserContext, service: Served) -> ChatPage:
     """A tab with the service's own page, signed in, at a new conversation."""
     return await open_tab(context, service.address, service.token(), service.model)
+
+
+@pytest.fixture(params=["sse", "ws"])
+async def reader_transport(request: pytest.FixtureRequest, context: BrowserContext) -> None:
+    """The transport that the reader has chosen in all tabs."""
+    script = f"if (location.host) localStorage.setItem('chat.transport', '{request.param}')"
+    await context.add_init_script(script)  # a page that is still blank has no storage

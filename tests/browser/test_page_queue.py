@@ -96,7 +96,7 @@ async def test_a_button_sends_later_and_the_other_one_still_stops(chat: ChatPage
 
 
 async def test_another_tab_sees_what_waits_and_takes_it_back(
-    context: BrowserContext, service: Served, chat: ChatPage
+    context: BrowserContext, reader_transport: None, service: Served, chat: ChatPage
 ) -> None:
     call = await chat.ask("A", "a ")
     other = await other_tab(context, service, chat, "A")

@@ -204,6 +204,22 @@ class TestAnEdit:
         await expect(two.page.get_by_text("Not now.")).to_have_count(0)
 
 
+async def test_a_first_question_that_is_refused_is_sent_again(chat: ChatPage, console: Console) -> None:
+    console.allow("status of 500")
+    refused = '{"detail": "Not now.", "code": "busy"}'
+    await chat.page.route(
+        "**/api/conversations",
+        lambda route: route.fulfill(status=500, body=refused, content_type="application/json"),
+        times=1,
+    )
+    await chat.send("Hi")
+    await expect(chat.questions).to_contain_text("Not now.")
+    chat.model.say = ["Hello."]
+    await chat.button("Send again").click()
+    await expect(chat.said).to_have_text(["Hello."])
+    await expect(chat.asked).to_have_text(["Hi"])
+
+
 class TestAnAnswer:
     async def test_done_again_is_another_version(self, chat: ChatPage) -> None:
         await chat.exchange("Hi", "first")
@@ -361,7 +377,9 @@ class TestWhileAnAnswerIsWritten:
 
 
 @pytest.fixture
-async def tabs(context: BrowserContext, service: Served, two: ChatPage) -> tuple[ChatPage, ChatPage]:
+async def tabs(
+    context: BrowserContext, reader_transport: None, service: Served, two: ChatPage
+) -> tuple[ChatPage, ChatPage]:
     """Two tabs with the same conversation."""
     token = await two.page.evaluate("sessionStorage['chat.token']")
     other = await open_tab(context, service.address, token, service.model)
@@ -466,7 +484,6 @@ class TestABadNetwork:
         await field.press("Enter")
         await expect(wired.asked).to_have_text(["A", "B2"])
         await wired.page.unroute("**/messages")
-        wire.lose_reply_to = None
         await wired.page.reload()
         await expect(editor(wired)).to_have_value("B2")
         await expect(wired.said).to_have_text(["a", "b"])

@@ -217,8 +217,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "drop index idx_conversations_user_updated",
             (
                 "index idx_conversations_user_updated is missing; needed by conversations.page,"
-                " conversations.create, users.count, users.stop_answers, users.delete, users.export,"
-                " users.page\n"
+                " conversations.create, conversations.fork, users.count, users.stop_answers, users.delete,"
+                " users.export, users.page\n"
                 "    CREATE INDEX CONCURRENTLY idx_conversations_user_updated"
                 " ON conversations USING btree (user_id, updated_at DESC, id DESC)"
             ),
@@ -236,15 +236,17 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "update pg_index set indisvalid = false where indexrelid = 'uq_generations_running'::regclass",
             (
                 "index uq_generations_running is invalid: its build was aborted; needed by conversations.get,"
-                " generations.start, generations.stop, retention.sweep, users.stop_answers\n"
+                " conversations.update, generations.start, generations.stop, messages.delete, queue.add,"
+                " queue.next, queue.due, retention.sweep, users.stop_answers\n"
                 "    REINDEX INDEX CONCURRENTLY uq_generations_running"
             ),
         ),
         (
             "alter table messages drop constraint messages_pkey",
             (
-                "index messages_pkey is missing; "
-                "needed by conversations.get, generations.finish, generations.bring_in"
+                "index messages_pkey is missing; needed by conversations.get, conversations.update,"
+                " conversations.fork, generations.start, generations.finish, generations.bring_in,"
+                " messages.delete"
             ),
         ),
         (
@@ -268,7 +270,7 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         ("drop table workers cascade", "table workers is missing"),
         (
             "alter table messages drop column token_count",
-            "query messages.exchange column q.token_count does not exist (sql/messages.sql:85)",
+            "query messages.exchange column m.token_count does not exist (sql/messages.sql:123)",
         ),
         (
             "drop function chat_uuid7 cascade",

@@ -141,6 +141,77 @@ async def test_down_to_each_migration_and_up_again(
     assert climbs
 
 
+async def a_tree(connection: Connection) -> Chat:
+    """A conversation with versions of questions and answers, below each other, and a message that waits."""
+    chat = await Chat().open(connection, SAID)
+    for number in range(3):
+        generation = await chat.begin(connection, content=f"{SAID} {number}")
+        await chat.finish(
+            connection, generation, content=f"answer {number}", reasoning="hm", status="stopped",
+            finish_reason="stopped",
+        )  # fmt: skip
+    await chat.finish(
+        connection, await chat.begin(connection, kind="continue"), content="answer 2, all of it"
+    )
+    first = await connection.fetchval("select id from messages order by position limit 1")
+    await chat.finish(connection, await chat.begin(connection, parent_id=first), content="twice asked")
+    await chat.finish(connection, await chat.begin(connection, is_root=True), content="edited")
+    await chat.finish(connection, await chat.begin(connection, kind="regenerate"), content="done again")
+    below = await connection.fetchval("select id from inactive_messages where content = 'answer 1'")
+    assert (await chat.update(connection, active_message_id=below, instructions="Be brief")) is not None
+    await connection.execute(
+        "insert into queued_messages (conversation_id, content, request) values ($1, 'and then?', '{}')",
+        chat.id,
+    )
+    return chat
+
+
+EVERY = "select {columns}, finish_reason, reasoning, position from {table} where conversation_id = $1"
+
+
+async def every_message(connection: Connection, chat: Chat, *tables: str) -> list[tuple[Any, ...]]:
+    """All messages of a conversation, by position."""
+    parts = [EVERY.format(columns=MESSAGE, table=table) for table in tables]
+    rows = await connection.fetch(" union all ".join(parts) + " order by position", chat.id)
+    return [tuple(row) for row in rows]
+
+
+async def test_before_trees_every_version_of_every_message_is_in_one_line(
+    empty_database: str, new_database: Callable[..., str]
+) -> None:
+    apply_migrations(empty_database)
+    async with connected(empty_database) as connection:
+        chat, line = await a_tree(connection), await Chat().open(connection)
+        await line.finish(connection, await line.begin(connection))
+        tree = await every_message(connection, chat, "messages", "inactive_messages")
+        shown_before = await every_message(connection, chat, "messages")
+        others = await every_message(connection, line, "messages")
+    assert (len(tree), len(shown_before)) == (12, 4 + 2)
+    rollback_migrations(empty_database, steps_before("0039.add-conversation-settings"))
+    async with connected(empty_database) as connection:
+        *kept, waited = await every_message(connection, chat, "messages")
+        assert kept == tree
+        assert waited[2:4] == ("user", "and then?")
+        assert await every_message(connection, line, "messages") == others
+        assert await connection.fetchval("select count(*) from generations") == 8
+        assert await connection.fetchval("select to_regclass('inactive_messages')") is None
+        # The release before goes on: its answers are beside what is there.
+        await line.say(connection, "user", "meanwhile")
+    apply_migrations(empty_database)
+    async with connected(empty_database) as connection:
+        assert await every_message(connection, chat, "messages") == [*tree, waited]
+        assert await every_message(connection, chat, "inactive_messages") == []
+        got = shown(await opened(connection, chat.id, chat.user_id))
+        assert [each["content"] for each in got] == [row[3] for row in [*tree, waited]]
+        assert [each["parent_id"] for each in got] == [None, *[each["id"] for each in got[:-1]]]
+        assert {each["siblings"] for each in got} == {None}
+        # And what is said again has its versions.
+        for _ in range(2):
+            await chat.finish(connection, await chat.begin(connection, kind="regenerate"))
+        *_, last = shown(await opened(connection, chat.id, chat.user_id))
+        assert last["siblings"]["index"] == 1
+
+
 async def goes_on(database_url: str, chats: list[Chat]) -> None:
     """Check that the service finds everything, and that every conversation gets its next answer."""
     connection = await asyncpg.connect(database_url)

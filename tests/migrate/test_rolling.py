@@ -245,6 +245,58 @@ async def test_any_request_may_reach_either_release(
     ]  # fmt: skip
 
 
+async def test_a_tree_of_the_new_release_is_a_conversation_to_the_old_one(
+    both: dict[str, Service], user: Headers, model: ModelServer, sql: Any
+) -> None:
+    old, new = both["old"].session, both["new"].session
+    path = await open_conversation(new, user)
+
+    async def said(session: aiohttp.ClientSession, request: str, **body: Any) -> None:
+        async with session.post(f"{path}/{request}", json=body, headers=user) as stream:
+            (await model.call()).finish(f"{request} {await sql.fetchval('select count(*) from generations')}")
+            assert (await read_events(stream))[-1].data["finish_reason"] == "stop"
+
+    async def read(session: aiohttp.ClientSession) -> list[dict[str, Any]]:
+        async with session.get(path, headers=user) as response:
+            messages: list[dict[str, Any]] = (await response.json())["messages"]
+            return messages
+
+    async def the_same() -> list[str]:
+        seen = {
+            name: [(each["id"], each["content"]) for each in await read(both[name].session)] for name in both
+        }
+        assert seen["old"] == seen["new"]
+        return [content for _, content in seen["new"]]
+
+    await said(new, "messages", content="tea?")
+    await said(new, "regenerate")
+    await said(new, "messages", content="coffee?", parent_id=None)
+    await said(new, "regenerate")
+    assert await the_same() == ["coffee?", "regenerate 4"]
+    first, last = await read(new)
+    await said(old, "messages", content="milk?")
+    await said(old, "regenerate")  # which deletes the answer, as it always did
+    assert await the_same() == ["coffee?", "regenerate 4", "milk?", "regenerate 6"]
+    await said(new, "regenerate")
+    assert await the_same() == ["coffee?", "regenerate 4", "milk?", "regenerate 7"]
+    # Every version that the new release made is still there, whatever the old one did.
+    for message_id, shown in (
+        (first["siblings"]["ids"][0], ["tea?", "regenerate 2"]),
+        (last["siblings"]["ids"][0], ["coffee?", "messages 3"]),
+        (last["siblings"]["ids"][1], ["coffee?", "regenerate 4", "milk?", "regenerate 7"]),
+    ):
+        async with new.put(path, json={"active_message_id": message_id}, headers=user) as response:
+            assert response.status == 200, await response.text()
+        assert await the_same() == shown
+    # The old one goes on in another version, and deletes the conversation with all of them.
+    await said(old, "regenerate")
+    *_, answer = await read(new)
+    assert answer["content"] == "regenerate 8"
+    async with old.delete(path, headers=user) as response:
+        assert response.status == 204
+    assert await sql.fetchval("select count(*) from inactive_messages") == 0
+
+
 async def test_servers_are_replaced_one_by_one_without_a_lost_token(
     old: Path, settings: Settings, user: Headers, model: ModelServer, sql: Any
 ) -> None:

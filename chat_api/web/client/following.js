@@ -61,6 +61,7 @@ export class Following extends Feed {
 
   /** Tell the caller that the conversation has changed, unless it knows. At the first look nothing is new. */
   tell(conversation) {
+    if (this.#known === null) this.#remember(conversation);
     const isNew = this.#told !== null && differs(conversation, this.#told);
     this.#told = conversation;
     if (isNew && !this.ended) this.#onChange?.(conversation);

@@ -92,8 +92,9 @@ export class Composer {
 
   #send() {
     const text = this.#field.value.trim();
+    const isFirst = this.#state === "ready"; // else Stop has been there for a while
     if (isBlank(text) || excess(text) > 0 || !this.#actions.send(text)) return;
-    if (this.#state === "ready") this.#sentAt = performance.now();
+    if (isFirst) this.#sentAt = performance.now();
     setTimeout(() => this.#changed(), DOUBLE_CLICK_MS);
     this.#field.value = "";
     this.#changed();
