@@ -245,8 +245,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "alter table messages drop constraint messages_pkey",
             (
                 "index messages_pkey is missing; needed by conversations.get, conversations.update,"
-                " conversations.fork, generations.start, generations.finish, generations.bring_in,"
-                " messages.delete"
+                " conversations.fork, conversations.untitled, generations.start, generations.finish,"
+                " generations.bring_in, messages.delete"
             ),
         ),
         (
