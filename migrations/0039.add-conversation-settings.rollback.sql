@@ -1,4 +1,5 @@
 -- Loses the instructions and options of conversations; every conversation and every message stays.
+-- going back: loses the instructions and options of conversations
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';

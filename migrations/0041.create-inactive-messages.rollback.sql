@@ -1,4 +1,5 @@
 -- Loses which messages are versions of each other; every message stays: all are read in the order of their positions.
+-- going back: keeps every message; versions are read one after the other, in the order of their positions
 
 set local lock_timeout = '5s';
 set local statement_timeout = '1h';

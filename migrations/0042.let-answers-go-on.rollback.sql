@@ -1,4 +1,5 @@
 -- Loses which runs continued an answer: they become regenerations. Answers stay. The wider check stays too, as in 0030.
+-- going back: loses which runs went on with an answer
 
 set local lock_timeout = '5s';
 set local statement_timeout = '10min';

@@ -1,4 +1,5 @@
 -- Loses no message: those that wait become questions without an answer, at the end of their conversations.
+-- going back: keeps every message; those that wait become questions without an answer
 
 set local lock_timeout = '5s';
 set local statement_timeout = '10min';

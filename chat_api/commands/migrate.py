@@ -47,7 +47,8 @@ def add_migrate_command(commands: Any) -> None:
         "status",
         help="show which migrations are applied, which are pending, and what those will lock",
         description="Show which migrations are applied. For each pending one, show which tables it locks and "
-        "how, how much of the current data it reads, what waits meanwhile, and when it gives up. Changes "
+        "how, how much of the current data it reads, what waits meanwhile, when it gives up, and what going "
+        "back does to the data, where it does something. Changes "
         "nothing. Exit status: 0 if nothing is pending, 3 if something is, 1 if the status can't be read or "
         "a later release has migrated the database.",
     )

@@ -5,6 +5,10 @@ lines with the locks that PostgreSQL reports:
 
     -- locks: messages, share update exclusive, reads every row
     -- locks: nothing
+
+Its rollback file may have a line that says what becomes of the data when it is rolled back:
+
+    -- going back: loses the instructions of conversations
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ LASTS = {"a moment": "", "reads every row": "of", "builds an index": "on"}
 """How long a lock is held. If that depends on the table's size, the value is the word before the size."""
 
 _LOCKS = re.compile(r"^-- locks: (.*)$", re.MULTILINE)
+_GOING_BACK = re.compile(r"^-- going back: (.*)$", re.MULTILINE)
 _TIMEOUT = "^set (?:local )?{} = '(.*)';$"
 
 
@@ -62,17 +67,22 @@ class Demands:
     statement_timeout: str | None
     transactional: bool
     """Whether it takes effect completely or not at all."""
+    going_back: str | None
+    """What becomes of the data when it is rolled back, where its rollback file says so."""
 
 
 def read_demands(migration: str) -> Demands:
     """The demands of the migration with that id. Raises ValueError if a line is malformed."""
     text = (migrations_dir() / f"{migration}.sql").read_text()
+    rollback = migrations_dir() / f"{migration}.rollback.sql"
+    going_back = _GOING_BACK.search(rollback.read_text()) if rollback.is_file() else None
     lines = _LOCKS.findall(text)
     return Demands(
         locks=tuple(_lock(migration, line) for line in lines if line != "nothing") if lines else None,
         lock_timeout=_timeout("lock_timeout", text),
         statement_timeout=_timeout("statement_timeout", text),
         transactional="-- transactional: false\n" not in text,
+        going_back=going_back[1] if going_back else None,
     )
 
 

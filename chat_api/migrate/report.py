@@ -126,6 +126,7 @@ def _as_json(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> dic
         "locks": None
         if demands.locks is None
         else [{**asdict(lock), "hinders": lock.hinders, **asdict(size)} for lock, size in locks],
+        **({"going_back": demands.going_back} if demands.going_back else {}),
     }
 
 
@@ -154,6 +155,8 @@ def _in_words(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> It
             f"gives up after waiting {demands.lock_timeout or 'without end'} for a lock, or when a statement "
             f"takes {demands.statement_timeout or 'no limit'}; then it {undone}"
         )
+    if demands.going_back:
+        yield f"going back: {demands.going_back}"
 
 
 def _size(size: Size) -> str:

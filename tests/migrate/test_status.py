@@ -72,7 +72,17 @@ def test_a_pending_one_says_what_it_locks_for_whom_and_when_it_gives_up(
 def test_in_a_fresh_database_nothing_can_be_locked(status: Any) -> None:
     ended, found, _ = status()
     assert ended == 3
-    assert {tuple(lines) for lines in found.values()} == {("pending", "locks no existing table")}
+    assert {tuple(lines[:2]) for lines in found.values()} == {("pending", "locks no existing table")}
+
+
+def test_a_pending_one_says_what_going_back_does_to_the_data(status: Any) -> None:
+    _, found, _ = status()
+    told = {name: lines[2:] for name, lines in found.items() if lines[2:]}
+    assert told["0041.create-inactive-messages"] == [
+        "going back: keeps every message; versions are read one after the other, in the order of their"
+        " positions"
+    ]
+    assert len(told) == 4
 
 
 def test_where_nothing_is_pending_it_ends_with_0(empty_database: str, status: Any) -> None:
