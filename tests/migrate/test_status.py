@@ -78,10 +78,8 @@ def test_in_a_fresh_database_nothing_can_be_locked(status: Any) -> None:
 def test_a_pending_one_says_what_going_back_does_to_the_data(status: Any) -> None:
     _, found, _ = status()
     told = {name: lines[2:] for name, lines in found.items() if lines[2:]}
-    assert told["0041.create-inactive-messages"] == [
-        "going back: keeps every message; versions are read one after the other, in the order of their"
-        " positions"
-    ]
+    [line] = told["0041.create-inactive-messages"]
+    assert line.startswith("going back: keeps every message; versions are read one after the other")
     assert len(told) == 4
 
 
