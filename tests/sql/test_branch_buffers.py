@@ -24,7 +24,7 @@ CONVERSATION = """
 insert into conversations (id, user_id) values (%(id)s, %(user)s);
 create temporary table made as
 select
-    gen_random_uuid() as id,
+    chat_uuid7() as id,
     nextval('chat_position') as position,
     place
 from generate_series(1, %(messages)s) as place;
@@ -40,7 +40,7 @@ select
 from made;
 insert into inactive_messages (id, conversation_id, role, content, created_at, position, parent_position)
 select
-    gen_random_uuid(),
+    chat_uuid7(),
     %(id)s,
     'assistant',
     repeat('word ', 20),
@@ -52,7 +52,7 @@ where conversation_id = %(id)s and parent_position is not null
 order by position;
 insert into inactive_messages (id, conversation_id, role, content, created_at, position, parent_position)
 select
-    gen_random_uuid(),
+    chat_uuid7(),
     %(id)s,
     'user',
     repeat('word ', 20),
