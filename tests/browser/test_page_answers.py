@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import pytest
-from playwright.async_api import BrowserContext, expect
+from playwright.async_api import BrowserContext, Route, expect
 
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
@@ -345,10 +345,10 @@ async def test_a_question_to_a_conversation_that_was_deleted_begins_another_one(
     token = service.token()
     chat = await open_tab(context, service.address, token, service.model)
     await chat.exchange("Hi", "Hello.")
+    await chat.page.reload()  # an answer is followed by a look at its conversation, which could see the deletion
+    await expect(chat.said).to_have_text(["Hello."])
     conversation = chat.page.url.rpartition("/")[2]
-    headers = {"Authorization": f"Bearer {token}"}
-    gone = await service.client.delete(f"/api/conversations/{conversation}", headers=headers)
-    assert gone.status == 204
+    await delete(service, conversation, token)
     await chat.send("Still there?")
     await expect(chat.questions.last).to_contain_text("There is no such conversation.")
     chat.model.say = ["Yes."]
@@ -356,6 +356,37 @@ async def test_a_question_to_a_conversation_that_was_deleted_begins_another_one(
     await expect(chat.said).to_have_text(["Yes."])
     await expect(chat.asked).to_have_text(["Still there?"])
     assert conversation not in chat.page.url
+
+
+async def test_a_conversation_deleted_as_its_answer_ends_is_no_longer_shown_and_the_next_message_begins_another(
+    context: BrowserContext, service: Served, console: Console
+) -> None:
+    console.allow("status of 404")
+    token = service.token()
+    chat = await open_tab(context, service.address, token, service.model)
+    deleted = asyncio.Event()
+
+    async def look(route: Route) -> None:
+        await deleted.wait()
+        await route.continue_()
+
+    await chat.page.route(re.compile(r"/api/conversations/[^/?]+$"), look)
+    await chat.exchange("Hi", "Hello.")
+    conversation = chat.page.url.rpartition("/")[2]
+    await delete(service, conversation, token)
+    deleted.set()
+    await expect(chat.page.get_by_text("This conversation no longer exists.")).to_be_visible()
+    await chat.exchange("Still there?", "Yes.")
+    await expect(chat.asked).to_have_text(["Still there?"])
+    await expect(chat.said).to_have_text(["Yes."])
+    assert conversation not in chat.page.url
+
+
+async def delete(service: Served, conversation: str, token: str) -> None:
+    """Delete a conversation from elsewhere."""
+    headers = {"Authorization": f"Bearer {token}"}
+    response = await service.client.delete(f"/api/conversations/{conversation}", headers=headers)
+    assert response.status == 204
 
 
 @pytest.mark.parametrize(
