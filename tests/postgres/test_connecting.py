@@ -26,7 +26,7 @@ from chat_api.postgres.database import Database
 from chat_api.postgres.queries import load_queries
 from chat_api.settings import Settings
 from chat_api.settings.database_url import parse_dsn
-from tests.support.chat import Sql, somebody_waits, until
+from tests.support.chat import Sql, nobody_waits, somebody_waits, until
 from tests.support.processes import ROOT
 from tests.support.wire import DatabaseWire
 
@@ -290,11 +290,7 @@ async def test_what_is_given_up_is_cancelled_on_the_server(database_url: str, sq
         began = time.monotonic()
         with pytest.raises(errors.DatabaseUnavailable):
             await database.row(**WRITE)
-
-        async def nobody_waits() -> bool:
-            return not await sql.fetchval("select exists (select from pg_locks where not granted)")
-
-        await until(nobody_waits)
+        await nobody_waits(sql)
         assert time.monotonic() - began < 1  # the server's own limit comes later
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from chat_api.settings import Settings
 from tests.conftest import Start
-from tests.support.chat import Sql, somebody_waits, until
+from tests.support.chat import Sql, nobody_waits, somebody_waits
 from tests.support.model_server import ModelServer
 from tests.support.processes import Service, open_conversation
 from tests.support.reader import read_events, text_of
@@ -48,7 +48,7 @@ async def test_a_locked_row_is_a_503_and_the_others_go_on(
     assert refused.status == 503
     assert (await refused.json())["code"] == "database_unavailable"
     assert int(refused.headers["Retry-After"]) > 0
-    assert not await sql.fetchval("select exists (select from pg_locks where not granted)")
+    await nobody_waits(sql)  # the service has the server cancel what it doesn't wait for
     model.say = ["as ", "ever"]
     async with client.post(f"{free}/messages", json={"content": "hi"}, headers=user) as response:
         assert text_of(await read_events(response)) == "as ever"
@@ -67,11 +67,7 @@ async def test_the_server_ends_a_statement_whose_worker_was_killed(
             await somebody_waits(sql)
             os.kill(service.pid, signal.SIGKILL)
             await asyncio.gather(asking, return_exceptions=True)
-
-            async def nobody_waits() -> bool:
-                return not await sql.fetchval("select exists (select from pg_locks where not granted)")
-
-            await until(nobody_waits)  # the lock is still held
+            await nobody_waits(sql)  # the lock is still held
 
 
 @pytest.mark.parametrize(

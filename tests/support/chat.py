@@ -122,6 +122,15 @@ async def somebody_waits(sql: Sql) -> None:
     await until(waits)
 
 
+async def nobody_waits(sql: Sql) -> None:
+    """Wait until no statement waits for a lock. Fails after five seconds."""
+
+    async def waits_not() -> bool:
+        return not await sql.fetchval("select exists (select from pg_locks where not granted)")
+
+    await until(waits_not)
+
+
 async def no_answer_lives() -> None:
     """Wait until no answer's task is left. Fails after five seconds, and shows the task that hangs."""
     tasks = {task for task in asyncio.all_tasks() if task.get_name().startswith("generation-")}
