@@ -70,6 +70,8 @@ _SEND = {
     "notify": True,
     "max_running": 0,
     "limits": None,
+    "models": None,
+    "with_reasoning": False,
 }
 _LIMITED = {
     **_SEND,
@@ -94,6 +96,7 @@ _FINISH = {
     "model_tag": "d20",
     "token_count": 1,
     "inference_time_ms": 1,
+    "tries": '[{"server":"inference","outcome":"answered","milliseconds":1}]',
     "first_seq": 100,
     "last_seq": 101,
     "slice": "[{}]",

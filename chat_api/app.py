@@ -31,7 +31,8 @@ from chat_api.http.context import (
     VERIFIER,
 )
 from chat_api.http.cors import allow_origins
-from chat_api.inference import ChatWeb, Inference, Nanochat, OpenAI
+from chat_api.inference.connect import connect, untraced
+from chat_api.inference.servers import ModelServers
 from chat_api.libraries.aiohttp import Router, move_below, use_router
 from chat_api.observe.metrics import Metrics
 from chat_api.observe.vitals import Vitals
@@ -48,8 +49,6 @@ from chat_api.upkeep.turns import Turns
 
 if TYPE_CHECKING:
     from chat_api.tracing.tracing import Tracing
-
-PROTOCOLS: dict[str, type[Inference]] = {"nanochat": Nanochat, "chat_web": ChatWeb, "openai": OpenAI}
 
 
 def create_app(
@@ -181,8 +180,11 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
                 trace_configs=_watched(tracing),
             )
         )
-        inference = PROTOCOLS[settings.inference_protocol](settings, streaming)
-        app[INFERENCE] = inference = tracing.inference(inference, settings) if tracing else inference
+
+        around = tracing.inference if tracing else untraced
+        inference = app[INFERENCE] = ModelServers(
+            settings, lambda endpoint: around(connect(endpoint, streaming), endpoint), metrics
+        )
 
         worker_id = uuid4()
         relay = Relay(

@@ -1,10 +1,10 @@
--- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits)^
+-- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits, models, with_reasoning)^
 -- Starts an answer: everything that must happen before the model is called. Runs once per message sent, answer done again
 -- or continued, or results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
 -- conversation isn't this user's.
--- `history`: [role, content, tool_calls, tool_call_id, position] of each; the position of a new question is null. Thinking
--- isn't sent again. Earlier questions and results that the model server refused, and messages that say nothing, are left
+-- `history`: [role, content, tool_calls, tool_call_id, position, reasoning] of each; the position of a new question is null.
+-- Thinking is there only `with_reasoning`, for models that get it back. Earlier questions and results that the model server refused, and messages that say nothing, are left
 -- out.
 -- `results`: for the kind `results`, what the calls of the conversation's last message gave, as JSON:
 -- [{"tool_call_id","content"}]. They are stored in the order of the calls; `result_ids` has [tool_call_id, id] of each,
@@ -32,6 +32,7 @@
 --   running  generation_id is still running in this conversation. `has_left`: its readers on its own worker have left;
 --            `is_read_elsewhere`: lately, another worker had a reader of it.
 --   nothing  there is no question to answer again.
+--   no_model  the conversation's model is none of `models` (tags; null: any goes). Nothing is stored.
 --   no_message  this conversation has no message `parent_id` or `answer_id`.
 --   inactive  that message is off the active path: switch to it (conversations.update), then call again.
 --   dequeued  the message `queued_id` doesn't wait any more.
@@ -122,6 +123,7 @@ turn as materialized (
 obstacle as materialized (
     select
         case
+            when coalesce(nullif(c.model_tag, ''), 'default') <> all(cast(:models as text[])) then 'no_model'
             when cast(:queued_id as uuid) is not null then case when not exists (select from turn) then 'dequeued' end
             when cast(:waits_its_turn as boolean)
                 then case
@@ -133,7 +135,8 @@ obstacle as materialized (
                         then 'waiting'
                 end
             when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
-            when n.id is null then 'no_message'
+            when n.id is null and coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid)) is not null
+                then 'no_message'
             when not n.is_active then 'inactive'
             when
                 cast(:kind as varchar) = 'continue'
@@ -149,6 +152,7 @@ obstacle as materialized (
         coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid), cast(:queued_id as uuid)) is not null
         or cast(:kind as varchar) = 'continue'
         or cast(:waits_its_turn as boolean)
+        or cast(:models as text[]) is not null
 ),
 
 proposed as materialized (
@@ -609,6 +613,7 @@ renewed as (
         inference_time_ms = default,
         last_seq = default,
         usage = null,
+        tries = null,
         left_at = null,
         read_at = null
     from earlier as e
@@ -808,9 +813,12 @@ recent as (
         m.tool_calls,
         m.tool_call_id,
         m.position,
+        m.reasoning,
         row_number() over (order by m.position desc nulls first) as place,
         sum(
-            char_length(m.content) + coalesce(char_length(cast(m.tool_calls as text)), 0)
+            char_length(m.content)
+            + coalesce(char_length(cast(m.tool_calls as text)), 0)
+            + coalesce(char_length(m.reasoning), 0)
         ) over (order by m.position desc nulls first) as characters,
         count(*) filter (where m.role = 'user') over (
             order by m.position desc nulls first
@@ -822,7 +830,8 @@ recent as (
             content,
             cast(null as json) as tool_calls,
             cast(null as text) as tool_call_id,
-            position
+            position,
+            cast(null as text) as reasoning
         from question
         where position is null
         union all
@@ -831,7 +840,8 @@ recent as (
             stored.content,
             stored.tool_calls,
             stored.tool_call_id,
-            stored.position
+            stored.position,
+            stored.reasoning
         from question as q
         cross join lateral (
             select
@@ -839,7 +849,8 @@ recent as (
                 content,
                 tool_calls,
                 tool_call_id,
-                position
+                position,
+                case when cast(:with_reasoning as boolean) then reasoning end as reasoning
             from messages
             where
                 conversation_id = :conversation_id
@@ -860,7 +871,7 @@ recent as (
 
 history as (
     select
-        json_agg(json_build_array(role, content, tool_calls, tool_call_id, position) order by place)
+        json_agg(json_build_array(role, content, tool_calls, tool_call_id, position, reasoning) order by place)
         filter (where fits) as messages,
         min(position) filter (where fits) as first_position,
         bool_or(not fits) as is_cut
@@ -871,6 +882,7 @@ history as (
             tool_calls,
             tool_call_id,
             position,
+            reasoning,
             place,
             newer_questions = 0 or (place <= :max_messages and characters <= :max_characters) as fits
         from recent
@@ -949,7 +961,7 @@ select
         when n.call_message_id = d.id then 'existed'
         when u.id is not null then 'no_such_call'
         when cast(:kind as varchar) = 'results' and not coalesce(d.is_waiting, false) then 'no_calls'
-        when o.outcome in ('no_message', 'dequeued') then o.outcome
+        when o.outcome in ('no_message', 'no_model', 'dequeued') then o.outcome
         when n.id is not null or r.id is not null then 'running'
         when o.outcome is not null then o.outcome
         when v.limited_by = 'crowded' then 'crowded'
@@ -981,7 +993,7 @@ left join running as r on true
 left join verdict as v on true
 where (select chat_for_user(:user_id, :conversation_id));
 
--- name: finish(generation_id, after_id, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, first_seq, last_seq, slice, notify)^
+-- name: finish(generation_id, after_id, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, tries, first_seq, last_seq, slice, notify)^
 -- Ends an answer: everything that must happen after the model has finished. Runs once per generation. Stores what was
 -- said: text, thinking and tool calls (nothing at all makes no message). What a successful regeneration replaces, and what
 -- stands below it, goes off the active path, into inactive_messages. So does what an answer replaces that went on. A
@@ -994,6 +1006,7 @@ where (select chat_for_user(:user_id, :conversation_id));
 -- interrupt_orphans; null `content` with a message_id: it did so at this very moment, so call again. If it is still
 -- running, call again too: another statement stored something in the conversation at this very moment, and a
 -- regeneration must see it.
+-- `tries`: the model servers that were asked, as generations.tries has them.
 -- `slice`: the events from first_seq on that the journal doesn't have yet, or null. `notify`: as in start.
 -- No row: the generation is gone.
 with conversation as ( -- generations.finish
@@ -1030,6 +1043,7 @@ ended as (
         inference_time_ms = :inference_time_ms,
         last_seq = :last_seq,
         usage = :usage,
+        tries = :tries,
         finished_at = now()
     from conversation as c
     where
@@ -1371,7 +1385,7 @@ left join lateral (
     where id = s.message_id and conversation_id = s.conversation_id
 ) as m on true;
 
--- name: bring_in(generation_id, conversation_id, kind, question_id, question, results, call_message_id, after_id, idempotency_key, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, last_seq, notify)^
+-- name: bring_in(generation_id, conversation_id, kind, question_id, question, results, call_message_id, after_id, idempotency_key, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, tries, last_seq, notify)^
 -- Brings in what a worker still holds of an answer where the database has less. Two cases: interrupt_orphans ended the
 -- answer while its worker was paused or cut off; or a failover to a standby that lagged lost it, perhaps with its
 -- question. Runs rarely, only after finish ended nothing; safe to repeat. The caller has seen that what it holds of text,
@@ -1564,7 +1578,7 @@ question as materialized (
 ended as (
     insert into generations as g (
         id, conversation_id, kind, user_message_id, call_message_id, idempotency_key, worker_id, message_id, status,
-        finish_reason, error_code, token_count, inference_time_ms, last_seq, usage, finished_at, position
+        finish_reason, error_code, token_count, inference_time_ms, last_seq, usage, tries, finished_at, position
     )
     select
         :generation_id,
@@ -1588,6 +1602,7 @@ ended as (
         :inference_time_ms,
         :last_seq,
         :usage,
+        :tries,
         now(),
         q.position + 1 -- before the generations of later questions
     from fits as f
@@ -1602,6 +1617,7 @@ ended as (
             inference_time_ms = excluded.inference_time_ms,
             last_seq = excluded.last_seq,
             usage = excluded.usage,
+            tries = excluded.tries,
             finished_at = excluded.finished_at
         where g.status = 'interrupted' and g.error_code = 'worker_lost'
     returning g.id, g.conversation_id, g.kind, g.status, g.message_id

@@ -187,6 +187,7 @@ create table generations (
     call_message_id uuid,
     parent_position bigint,
     own_message_id uuid,
+    tries json,
     constraint ck_generations_finish_reason
         check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'tool_calls'::varchar,
             'content_filter'::varchar, 'stopped'::varchar, 'interrupted'::varchar, 'error'::varchar]::text[])),
@@ -249,6 +250,10 @@ comment on column generations.parent_position is
 'Where a certain answer is done again or goes on: the position of the message that this one comes after.';
 comment on column generations.own_message_id is
 'The answer that this run stored, where message_id is another one. Join coalesce(own_message_id, message_id).';
+comment on column generations.tries is
+'The model servers that were asked, in order, as JSON: [{"server","outcome","milliseconds"}]. outcome: answered, busy '
+'(all of its slots were taken), stopped (by the caller or the service) or an error code. Null: none was asked, or the '
+'worker died before it stored them.';
 
 create index idx_generations_conversation_position on generations using btree (conversation_id, "position" desc);
 
@@ -330,10 +335,10 @@ insert into service_rights (object, privilege, columns) values
 ('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version}'),
 ('generations', 'delete', '{}'),
 ('generations', 'insert',
-    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position}'),
+    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries}'),
 ('generations', 'select', '{}'),
 ('generations', 'update',
-    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id}'),
+    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries}'),
 ('inactive_messages', 'delete', '{}'),
 ('inactive_messages', 'insert', '{}'),
 ('inactive_messages', 'select', '{}'),

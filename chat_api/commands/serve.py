@@ -9,7 +9,7 @@ from typing import Any
 from chat_api.commands.errors import FailedError
 from chat_api.commands.numbers import whole_number
 from chat_api.migrate.newer_schema import FLAG
-from chat_api.settings import contradicting_names, load_settings
+from chat_api.settings import Settings, contradicting_names, load_settings
 
 
 def add_serve_command(commands: Any) -> None:
@@ -52,10 +52,12 @@ def serve_command(options: argparse.Namespace) -> int:
     """Serve until a signal ends it. Returns the exit status. Raises FailedError, SettingsError."""
     from chat_api.observe.logs import configure_logging  # noqa: PLC0415 - only this command needs it
     from chat_api.serving.listeners import ServeError  # noqa: PLC0415
+    from chat_api.settings.models import load_catalogue  # noqa: PLC0415
 
     settings = load_settings()
+    load_catalogue(settings)  # a mistake in MODELS_FILE is told now, and not by each worker
     configure_logging(settings)
-    _warn_of_contradictions()
+    _warn_of_contradictions(settings)
     from chat_api.serving.schema_guard import SchemaGuard  # noqa: PLC0415 - its logger needs configuring
 
     where = {
@@ -77,9 +79,15 @@ def serve_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _warn_of_contradictions() -> None:
+def _warn_of_contradictions(settings: Settings) -> None:
     import structlog  # noqa: PLC0415 - only this command needs it
+
+    from chat_api.settings.models.file import REPLACED  # noqa: PLC0415
 
     log = structlog.get_logger(__name__)
     for own, theirs in contradicting_names():
         log.warning("setting_ignored", setting=theirs, reason=f"{own} says something else, and counts")
+    if settings.models_file:
+        for name in REPLACED:
+            if name in settings.model_fields_set:
+                log.warning("setting_ignored", setting=name.upper(), reason="MODELS_FILE says it, and counts")

@@ -15,6 +15,7 @@ ChatError 500
     MethodNotAllowed 405
     GenerationRunning 409
     QueueFull 409
+    ModelGone 409
     NoOpenCalls 409
     RequestTimeout 408
     ConversationChanged 412
@@ -71,6 +72,7 @@ from chat_api.errors.callers import (
     InvalidToken,
     MessageNotFound,
     MethodNotAllowed,
+    ModelGone,
     NoOpenCalls,
     NotFound,
     NothingToContinue,
@@ -148,6 +150,7 @@ __all__ = [
     "LimitReached",
     "MessageNotFound",
     "MethodNotAllowed",
+    "ModelGone",
     "NoOpenCalls",
     "NotFound",
     "NotHttp",

@@ -92,6 +92,11 @@ class QueueFull(ChatError):
     status, code = 409, "queue_full"
 
 
+class ModelGone(ChatError):
+    sentence = "This conversation's model is no longer offered. Choose another one for it."
+    status, code = 409, "model_gone"
+
+
 class NoOpenCalls(ChatError):
     sentence = "No tool call waits for its result: the conversation went on, or there was none."
     status, code = 409, "no_open_calls"

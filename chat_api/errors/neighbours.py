@@ -40,6 +40,7 @@ class InferenceError(ChatError):
     sentence = "The model server failed. Try again."
     status, code = 502, "inference_error"
     reason: Refusal | None = None  # what the server said; None if no response of the server is the reason
+    rest_seconds: int | None = None  # for how long a server that has too much to do wants no more
 
 
 class InferenceRejected(InferenceError):

@@ -11,6 +11,7 @@ import structlog
 
 from chat_api import errors, events
 from chat_api.generation.endings import Ending, Endings, Question
+from chat_api.generation.figures import count
 from chat_api.generation.outcome import (
     TIMED_OUT,
     TOO_LONG,
@@ -24,7 +25,8 @@ from chat_api.generation.said import Said, Words
 from chat_api.inference import Usage
 
 if TYPE_CHECKING:
-    from chat_api.inference import CallPiece, Inference, Prompt
+    from chat_api.inference import CallPiece, Prompt, Try
+    from chat_api.inference.servers import ModelServers
     from chat_api.observe.metrics import Metrics
     from chat_api.relay import Log
     from chat_api.settings import Settings
@@ -49,7 +51,7 @@ class Answer:
         question: Question,
         prompt: Prompt,
         endings: Endings,
-        inference: Inference,
+        inference: ModelServers,
         metrics: Metrics,
         settings: Settings,
         begun: Words | None = None,
@@ -66,10 +68,13 @@ class Answer:
         self._begun = begun or Words()
         self._said = Said()
         self._deltas = 0
-        self._called = self._began = self._heard = 0.0  # when the call, the first and the last delta came
+        # When the answer was wanted, when the last server was asked, when its first and last deltas came.
+        self._called = self._tried_at = self._began = self._heard = 0.0
+        self._asked = ("", "")  # the server and the model of the last try
+        self._tried: list[Try] = []
+        self._first_seq = 0  # of what the model says
         self.summary: Summary | None = None  # at the end
         self.is_followed = False  # at the end: whether a message waits for its turn
-        self._timer: asyncio.TimerHandle | None = None
         self._ending: Outcome | None = None
         self._feeding: asyncio.Task[None] | None = None  # the task of `run`, while the model speaks
 
@@ -116,8 +121,9 @@ class Answer:
             self._feeding = None
 
     async def _feed(self) -> Outcome:
-        self._called = self._heard = self._loop.time()
-        self._watch()
+        self._called = self._loop.time()
+        self._first_seq = self.log.next_seq
+        timer = self._loop.call_later(self._settings.inference_answer_timeout, self.end, TIMED_OUT)
         try:
             end = await self._inference.stream(self._prompt, self)
         except errors.ChatError as error:
@@ -126,10 +132,28 @@ class Answer:
             logger.exception("generation_failed")
             return failed(errors.ChatError())
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            timer.cancel()
         usage = end.usage if end.usage != Usage() else None
         return Outcome("completed", end.reason, None, usage, end.model)
+
+    @property
+    def has_spoken(self) -> bool:
+        """See inference.Listener."""
+        return self.log.next_seq > self._first_seq
+
+    @property
+    def heard_at(self) -> float:
+        """See inference.Listener."""
+        return self._heard
+
+    def ask(self, server: str, model: str) -> None:
+        """See inference.Listener."""
+        self._asked = server, model
+        self._tried_at = self._heard = self._loop.time()
+
+    def tried(self, done: Try) -> None:
+        """See inference.Listener."""
+        self._tried.append(done)
 
     def text(self, text: str, data: bytes) -> None:
         """See inference.Listener."""
@@ -168,31 +192,13 @@ class Answer:
         self._deltas += 1
         if self._deltas == 1:
             self._began = self._heard
-            self._metrics.time_to_first_token.observe(self._began - self._called)
-            self._watch()  # from here on the time between two deltas counts
+            self._metrics.time_to_first_token.labels(*self._asked).observe(self._began - self._tried_at)
         return True
 
     def _tell(self, data: bytes) -> None:
         self.log.append(data)
         if self._said.characters >= self._max_characters:
             self.end(TOO_LONG)
-
-    def _watch(self) -> None:
-        """End the answer when the model server is silent for too long, or takes too long in all.
-
-        Whatever it sends breaks the silence: text, thinking, a tool call, a sign of life. The timer isn't
-        reset each time, which would cost more than a token: it looks when the silence would have been too
-        long, and sleeps again for what remains.
-        """
-        settings = self._settings
-        limit = settings.inference_token_timeout if self._deltas else settings.inference_first_token_timeout
-        due = min(self._heard + limit, self._called + settings.inference_answer_timeout)
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._loop.time() >= due:
-            self.end(TIMED_OUT)
-        else:
-            self._timer = self._loop.call_at(due, self._watch)
 
     async def _finish(self, outcome: Outcome, words: Words, milliseconds: int) -> None:
         counted = outcome.usage.completion_tokens if outcome.usage else None
@@ -210,6 +216,7 @@ class Answer:
                 model_tag=self._model(outcome),
                 token_count=token_count,
                 inference_time_ms=milliseconds,
+                tries=self._tried,
             ),
         )
         self.is_followed = stored.is_queued
@@ -223,23 +230,18 @@ class Answer:
             finish_reason=stored.finish_reason,
             error=None if outcome.error is None else outcome.error.code,
             model=self._model(outcome),
+            server=self._asked[0] or None,
+            tries=len(self._tried),
             token_count=token_count,
             inference_time_ms=milliseconds,
             first_token_ms=round((self._began - self._called) * 1000) if self._deltas else None,
         )
-        self._count(self.summary)  # first: who sees the end finds it in the figures
+        # First: who sees the end finds it in the figures.
+        count(self._metrics, self.summary, self._asked, self._deltas, self._heard - self._began)
         usage = asdict(outcome.usage) if outcome.usage else None
         done = events.done(stored.message_id, stored.finish_reason, token_count, milliseconds, usage)
         self.log.append(done, last=True)
         logger.info("generation_ended", conversation_id=str(self.log.conversation_id), **asdict(self.summary))
-
-    def _count(self, summary: Summary) -> None:
-        metrics = self._metrics
-        metrics.generations.labels(summary.outcome, summary.error or summary.finish_reason).inc()
-        metrics.generation_duration.observe(summary.inference_time_ms / 1000)
-        metrics.tokens.inc(self._deltas)
-        if self._deltas > 1:
-            metrics.time_per_token.observe((self._heard - self._began) / (self._deltas - 1))
 
     def _model(self, outcome: Outcome) -> str:
         return (outcome.model or self._prompt.model_tag)[:100]

@@ -16,13 +16,15 @@ from chat_api.generation.readers import Reading
 from chat_api.generation.results import Results
 from chat_api.generation.said import Words
 from chat_api.generation.succession import Stop, succeed
+from chat_api.settings.models import DEFAULT, Chosen
 
 if TYPE_CHECKING:
     import asyncpg
 
     from chat_api.generation.endings import Endings
     from chat_api.generation.limits import SendLimits
-    from chat_api.inference import Inference, Room
+    from chat_api.inference import Room
+    from chat_api.inference.servers import ModelServers
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database
     from chat_api.relay import Relay
@@ -34,6 +36,7 @@ class Request:
     """Who asks what, and where.
 
     `address`: the limit subject beside the user, if any. `queued_id`: a message that has waited for its turn.
+    `is_admin`: whether the user may use every model.
     """
 
     user_id: UUID
@@ -42,6 +45,7 @@ class Request:
     idempotency_key: str | None = None
     address: str | None = None
     queued_id: UUID | None = None
+    is_admin: bool = False
 
 
 class Begun(NamedTuple):
@@ -61,7 +65,7 @@ class Beginnings:
         settings: Settings,
         worker_id: UUID,
         database: Database,
-        inference: Inference,
+        inference: ModelServers,
         relay: Relay,
         limits: SendLimits,
         metrics: Metrics,
@@ -98,6 +102,8 @@ class Beginnings:
             self._in[conversation_id] -= 1
             if not self._in[conversation_id]:
                 del self._in[conversation_id]
+        if row["outcome"] == "no_model":
+            prompt.refuse_model(self._inference.catalogue, row["model_tag"], is_admin=request.is_admin)
         self._relay.watch.know(conversation_id, row["version"])
         if row["outcome"] in ("running", "waiting", "dequeued"):
             return None
@@ -122,6 +128,8 @@ class Beginnings:
             "max_messages": settings.max_conversation_history,
             "max_characters": self._room(None, asked, wanted["options"]).characters,
             "notify": self._relay.other_workers_live,
+            "models": prompt.usable(self._inference.catalogue, asked, is_admin=request.is_admin),
+            "with_reasoning": self._inference.catalogue.sends_thinking_back,
             **self._limits.parameters(request.user_id, request.address),
         }
         when_running = asked.when_running or settings.when_running
@@ -138,13 +146,14 @@ class Beginnings:
 
     def _begun(self, request: Request, results: Results, row: asyncpg.Record) -> Begun:
         generation_id, question_id = row["generation_id"], row["user_message_id"]
-        model_tag = row["model_tag"] or "default"
+        chosen = self._inference.catalogue.choose(row["model_tag"] or DEFAULT)
         sent = history.read(
             row["history"],
             row["left_out"],
-            self._room(model_tag, request.asked, row["options"]),
+            self._room(chosen, request.asked, row["options"]),
             self._settings.max_conversation_history,
             results.in_order(row["result_ids"]),
+            with_reasoning=chosen.model.thinking.send_back is not None,
         )
         log = self._relay.open_log(generation_id, request.conversation_id)
         log.append(events.start(generation_id, request.conversation_id, question_id, sent.counts))
@@ -152,7 +161,7 @@ class Beginnings:
         answer = Answer(
             log=log,
             question=results.question(row, sent.question, request.idempotency_key),
-            prompt=prompt.build(sent, model_tag, request.asked, self._settings, row["options"], begun),
+            prompt=prompt.build(sent, chosen, request.asked, self._settings, row["options"], begun),
             endings=self._endings,
             inference=self._inference,
             metrics=self._metrics,
@@ -161,7 +170,10 @@ class Beginnings:
         )
         return Begun(answer, Reading(log, user_message_id=question_id), sent.has_one_question)
 
-    def _room(self, model_tag: str | None, asked: AnswerRequest, options: str | None) -> Room:
+    def _room(self, chosen: Chosen | None, asked: AnswerRequest, options: str | None) -> Room:
+        """The room for a conversation with this model; None: with any, so that it is the most."""
         max_tokens = prompt.limits(asked, self._settings, options).max_tokens
-        taken = prompt.longest_instructions(self._settings) + len(options or "")
-        return self._inference.room(model_tag, max_tokens, taken)
+        models = self._inference.catalogue.models.values() if chosen is None else [chosen.model]
+        taken = min(prompt.longest_instructions(model, self._settings) for model in models)
+        tag = None if chosen is None else chosen.tag
+        return self._inference.room(tag, max_tokens, taken + len(options or ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
@@ -16,7 +17,7 @@ from chat_api.generation.said import Words
 if TYPE_CHECKING:
     import asyncpg
 
-    from chat_api.inference import Usage
+    from chat_api.inference import Try, Usage
     from chat_api.postgres.database import Database
     from chat_api.relay import Log, Relay
 
@@ -57,6 +58,7 @@ class Ending:
     model_tag: str
     token_count: int
     inference_time_ms: int
+    tries: Sequence[Try] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Endings:
             "model_tag": ending.model_tag,
             "token_count": ending.token_count,
             "inference_time_ms": ending.inference_time_ms,
+            "tries": _tries(ending.tries),
         }
 
     async def _finish(self, log: Log, question: Question, ending: Ending) -> asyncpg.Record | None:
@@ -173,3 +176,10 @@ class Endings:
             return Stored(row["message_id"], ending.finish_reason)
         logger.error("generation_taken_over", reason="its question was asked again meanwhile")
         return stored
+
+
+def _tries(tries: Sequence[Try]) -> str | None:
+    named = [
+        {"server": each.server, "outcome": each.outcome, "milliseconds": each.milliseconds} for each in tries
+    ]
+    return orjson.dumps(named).decode() if named else None

@@ -10,7 +10,7 @@ import structlog
 
 from chat_api import errors
 from chat_api.bodies import AnswerRequest
-from chat_api.generation import asking, prompt
+from chat_api.generation import asking
 from chat_api.generation.answer import Answer
 from chat_api.generation.beginning import Beginnings, Begun, Request
 from chat_api.generation.busy import Busy
@@ -24,7 +24,7 @@ from chat_api.generation.titles import Titles
 
 if TYPE_CHECKING:
     from chat_api.generation.limits import SendLimits
-    from chat_api.inference import Inference
+    from chat_api.inference.servers import ModelServers
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database
     from chat_api.relay import Relay
@@ -45,7 +45,7 @@ class Generations:
         settings: Settings,
         worker_id: UUID,
         database: Database,
-        inference: Inference,
+        inference: ModelServers,
         relay: Relay,
         limits: SendLimits,
         metrics: Metrics,
@@ -83,20 +83,24 @@ class Generations:
         asked: AnswerRequest,
         idempotency_key: str | None = None,
         address: str | None = None,
+        *,
+        is_admin: bool = False,
     ) -> Reading | Waiting:
         """Store what is asked and begin its answer, or find the answer that the same key or results began.
 
         Once this returns, the question or the results are stored; a message with `when_running` queue may be
-        Waiting. `address`: the limit subject beside the user, if any.
-        Raises Draining, NotSupported (tools), and what `succession.succeed` and `Queue.add` raise.
+        Waiting. `address`: the limit subject beside the user, if any. `is_admin`: whether the user may use
+        every model. Raises Draining, ModelGone, Forbidden (the model), NotSupported (tools), and what
+        `succession.succeed` and `Queue.add` raise.
         """
         with self._observer.command(asking.kind_of(asked)):
             if self.draining:
                 raise errors.Draining
-            prompt.require_tools(asked, self._settings)
             self._busy.enter()
             try:
-                request = Request(user_id, conversation_id, asked, idempotency_key, address)
+                request = Request(
+                    user_id, conversation_id, asked, idempotency_key, address, is_admin=is_admin
+                )
                 reading = await self._start_or_wait(request)
             finally:
                 self._busy.leave()

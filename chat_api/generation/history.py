@@ -13,18 +13,23 @@ from chat_api.inference import Room
 
 
 class Message(NamedTuple):
-    """A stored message; `position` is None for a question or results that are stored only now."""
+    """A stored message; `position` is None for a question or results that are stored only now.
+
+    `reasoning` is there only for models that get their thinking back.
+    """
 
     role: str
     content: str
     tool_calls: list[dict[str, str]] | None
     tool_call_id: str | None
     position: int | None
+    reasoning: str | None = None
 
     @property
     def characters(self) -> int:
-        """What it takes of the model's room: thinking isn't sent."""
-        return len(self.content) + (len(orjson.dumps(self.tool_calls)) if self.tool_calls else 0)
+        """What it takes of the model's room."""
+        calls = len(orjson.dumps(self.tool_calls)) if self.tool_calls else 0
+        return len(self.content) + len(self.reasoning or "") + calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,13 @@ class History:
 
 
 def read(
-    text: str, unread: int, room: Room, max_messages: int, results: Sequence[tuple[str, str]] = ()
+    text: str,
+    unread: int,
+    room: Room,
+    max_messages: int,
+    results: Sequence[tuple[str, str]] = (),
+    *,
+    with_reasoning: bool = False,
 ) -> History:
     """Read what `generations.start` returns, a JSON list, newest first, and cut it to the model's room.
 
@@ -61,7 +72,7 @@ def read(
     """
     stored: list[list[Any]] = orjson.loads(text)
     newest_first = [Message("tool", content, None, call_id, None) for call_id, content in reversed(results)]
-    newest_first += [Message(*each) for each in stored]
+    newest_first += [Message(*(each if with_reasoning else each[:5])) for each in stored]
     kept = _fitting(newest_first, max_messages, room.characters)
     is_cut = unread > 0 or kept < len(newest_first)
     if is_cut and room.in_steps:

@@ -33,6 +33,8 @@ class Summary:
     finish_reason: str
     error: str | None
     model: str
+    server: str | None
+    tries: int
     token_count: int
     inference_time_ms: int
     first_token_ms: int | None
@@ -66,6 +68,6 @@ def refuses_question(error: errors.ChatError | None) -> bool:
 
 def failed(error: errors.ChatError) -> Outcome:
     """The end of a call to the model server that raised this error."""
-    if isinstance(error, errors.InferenceInterrupted):
+    if isinstance(error, errors.InferenceInterrupted | errors.InferenceTimeout):
         return Outcome("interrupted", "interrupted", error)
     return Outcome("failed", "error", error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -14,7 +14,9 @@ from chat_api.generation.history import History, Message
 from chat_api.generation.said import Words
 from chat_api.inference import Options, Prompt, ToolCall, Turn
 from chat_api.settings import Settings
+from chat_api.settings.models import DEFAULT, Catalogue, Chosen, Model
 
+NO_TOOLS = "This model server can't call tools."
 NOT_RUN = "This tool was not run."  # told to the model of a call that nobody answered
 # What the model is told, or how it is called. A regeneration that gives nothing else repeats the last four.
 OPTIONS = (
@@ -30,7 +32,7 @@ OPTIONS = (
 
 def build(
     history: History,
-    model_tag: str,
+    chosen_model: Chosen,
     asked: AnswerRequest,
     settings: Settings,
     options: str | None = None,
@@ -47,18 +49,16 @@ def build(
     off. A call without a result gets one that says so. Only `openai` has calls. System messages, which an
     adopted database may hold, join the instructions.
     """
-    has_tools = settings.inference_protocol == "openai"
+    has_tools = chosen_model.has_tools
     chosen = in_force(options)
     thinking_mode: bool | None = chosen.get("thinking_mode")
-    instructions = (
-        chosen.get("instructions")
-        or (thinking_mode and settings.system_prompt_thinking)
-        or settings.system_prompt
+    instructions = chosen.get("instructions") or _instructions(
+        chosen_model.model, settings, is_thinking=bool(thinking_mode)
     )
     system = [instructions] if instructions else []
     turns: list[Turn] = []
     open_calls: list[str] = []
-    for role, content, called, call_id, _ in _before(history, begun):
+    for role, content, called, call_id, _, reasoning in _before(history, begun):
         if role == "system":
             system.append(content)
         elif role == "tool":
@@ -70,14 +70,14 @@ def build(
             calls = _calls(called) if has_tools else ()
             open_calls = [call.call_id for call in calls]
             if content or calls:
-                _add(turns, Turn(role, content, calls))
+                _add(turns, Turn(role, content, calls, reasoning=reasoning or ""))
     _close(turns, open_calls)
     if begun is not None and begun.content:
         _add(turns, Turn("assistant", begun.content))
     return Prompt(
         "\n\n".join(system),
         turns,
-        model_tag,
+        chosen_model.tag,
         limits(asked, settings, options),
         tools=_text(chosen.get("tools")),
         tool_choice=_text(chosen.get("tool_choice")),
@@ -123,15 +123,43 @@ def _text(value: object) -> str | None:
     return orjson.dumps(value).decode() if value else None
 
 
-def longest_instructions(settings: Settings) -> int:
+def longest_instructions(model: Model, settings: Settings) -> int:
     """The characters of the instructions, whichever are sent."""
-    return max(len(settings.system_prompt), len(settings.system_prompt_thinking))
+    return max(len(_instructions(model, settings, is_thinking=is_thinking)) for is_thinking in (True, False))
 
 
-def require_tools(asked: AnswerRequest, settings: Settings) -> None:
-    """Raise NotSupported if the caller has tools, and the model server can't call any."""
-    if asked.tools and settings.inference_protocol != "openai":
-        raise errors.NotSupported("This model server can't call tools.")
+def _instructions(model: Model, settings: Settings, *, is_thinking: bool) -> str:
+    """What a model is told in conversations without instructions: the model's own, or else everybody's."""
+    usual = model.instructions or settings.system_prompt
+    thinking = model.thinking.instructions or (not model.instructions and settings.system_prompt_thinking)
+    return (is_thinking and thinking) or usual
+
+
+def usable(catalogue: Catalogue, asked: AnswerRequest, *, is_admin: bool) -> list[str] | None:
+    """The tags of conversations that somebody may ask this in; None if any will do.
+
+    Raises NotSupported if the caller has tools, and no model can call any.
+    """
+    with_tools = [tag for tag in catalogue.models if catalogue.has_tools(tag)]
+    if asked.tools and not with_tools:
+        raise errors.NotSupported(NO_TOOLS)
+    if catalogue.is_open:
+        return None
+    tags = [tag for tag in catalogue.tags(is_admin=is_admin) if not asked.tools or tag in with_tools]
+    return [*tags, DEFAULT] if catalogue.default in tags else tags
+
+
+def refuse_model(catalogue: Catalogue, tag: str, *, is_admin: bool) -> NoReturn:
+    """Raise why a conversation's model isn't usable: ModelGone, Forbidden or NotSupported."""
+    if catalogue.find(tag) is None:
+        raise errors.ModelGone(
+            f'The model "{tag}" is no longer offered. Choose another one for this conversation, such as '
+            f'"{catalogue.default}".',
+            default_model=catalogue.default,
+        )
+    if not catalogue.may_use(tag, is_admin=is_admin):
+        raise errors.Forbidden("Only administrators may use this conversation's model.")
+    raise errors.NotSupported(NO_TOOLS)
 
 
 def options_of(asked: AnswerRequest) -> str | None:

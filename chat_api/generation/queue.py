@@ -26,7 +26,14 @@ logger = structlog.get_logger(__name__)
 
 MAX_WAITING = 10  # messages in a conversation
 TRIES = 10  # each time something was stored in the conversation at the same moment
-LATER = (errors.LimitReached, errors.GenerationRunning, errors.RequestRepeated, errors.DatabaseUnavailable)
+LATER = (
+    errors.LimitReached,
+    errors.GenerationRunning,
+    errors.RequestRepeated,
+    errors.DatabaseUnavailable,
+    errors.ModelGone,
+    errors.NotSupported,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +122,5 @@ def _turn(row: asyncpg.Record) -> Request:
         MessageCreate.model_validate(given),
         row["idempotency_key"],
         queued_id=row["id"],
+        is_admin=True,  # what the user may use was checked when the message came
     )

@@ -16,7 +16,8 @@ from chat_api.inference import CallPiece, Options, Prompt, Turn
 from chat_api.inference.openai.thinking import ThinkTags
 
 if TYPE_CHECKING:
-    from chat_api.inference import Inference
+    from chat_api.inference import Try
+    from chat_api.inference.servers import ModelServers
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database
     from chat_api.settings import Settings
@@ -58,7 +59,7 @@ class Titles:
     """
 
     def __init__(
-        self, *, database: Database, inference: Inference, settings: Settings, metrics: Metrics
+        self, *, database: Database, inference: ModelServers, settings: Settings, metrics: Metrics
     ) -> None:
         self._database = database
         self._inference = inference
@@ -152,6 +153,17 @@ class _Said:
     def __init__(self) -> None:
         self.words = ""
         self.time: asyncio.Timeout
+        self.heard_at = 0.0
+
+    @property
+    def has_spoken(self) -> bool:
+        return bool(self.words)
+
+    def ask(self, server: str, model: str) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
+
+    def tried(self, done: Try) -> None:
+        pass
 
     @property
     def is_too_much(self) -> bool:

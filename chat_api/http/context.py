@@ -7,7 +7,7 @@ from aiohttp import web
 from chat_api.access.refusals import Refusals
 from chat_api.access.tokens import Principal, TokenVerifier
 from chat_api.generation.generations import Generations
-from chat_api.inference import Inference
+from chat_api.inference.servers import ModelServers
 from chat_api.observe.metrics import Metrics
 from chat_api.postgres.database import Database
 from chat_api.settings import Settings
@@ -19,7 +19,7 @@ PROXIES = web.AppKey("proxies", Proxies)
 ROUTES: web.AppKey[dict[web.AbstractResource | None, str]] = web.AppKey("routes", dict)
 DATABASE = web.AppKey("database", Database)
 VERIFIER = web.AppKey("verifier", TokenVerifier)
-INFERENCE: web.AppKey[Inference] = web.AppKey("inference", Inference)
+INFERENCE: web.AppKey[ModelServers] = web.AppKey("inference", ModelServers)
 GENERATIONS = web.AppKey("generations", Generations)
 METRICS = web.AppKey("metrics", Metrics)
 REFUSALS = web.AppKey("refusals", Refusals)

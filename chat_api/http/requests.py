@@ -14,8 +14,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from chat_api import errors
-from chat_api.http.context import SETTINGS
-from chat_api.settings.types import most_tokens
+from chat_api.http.context import INFERENCE, SETTINGS
 
 if TYPE_CHECKING:
     from chat_api.bodies import Body
@@ -48,7 +47,7 @@ async def read_body(request: web.Request, model: type[Model]) -> Model:
         data = b"{}"
     elif request.content_type != "application/json" and not request.content_type.endswith("+json"):
         raise errors.NotJson
-    context = {"max_tokens": most_tokens(request.app[SETTINGS].inference_protocol)}
+    context = {"max_tokens": request.app[INFERENCE].catalogue.most_tokens}
     try:
         return model.model_validate_json(data, context=context)
     except ValidationError as error:

@@ -9,6 +9,7 @@ from chat_api.inference.base import (
     Prompt,
     Room,
     ToolCall,
+    Try,
     Turn,
     Usage,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Prompt",
     "Room",
     "ToolCall",
+    "Try",
     "Turn",
     "Usage",
 ]

@@ -15,9 +15,10 @@ import structlog
 from chat_api import errors
 from chat_api.bodies.tools import ESCAPED_NUL
 from chat_api.errors import describe
+from chat_api.inference.endpoint import Endpoint
 from chat_api.inference.refusal import broken, refuse
+from chat_api.inference.upstream import Upstream
 from chat_api.neighbours.answers import UnreadableAnswer, read_answer
-from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ class Turn(NamedTuple):
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str = ""  # an assistant's thinking, if the model gets it back
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +117,34 @@ class CallPiece:
     arguments: str
 
 
+class Try(NamedTuple):
+    """One server was asked. `outcome`: `answered`, `busy` (no slot), `stopped` (by us) or an error's code."""
+
+    server: str
+    outcome: str
+    milliseconds: int
+
+
 class Listener(Protocol):
     """Who hears an answer, delta by delta, as it arrives.
 
     `data` is the event that readers get. It includes any other fields that came with the delta. The methods
     run where the bytes are received, so they must return at once.
     """
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether readers were given anything of this answer."""
+
+    @property
+    def heard_at(self) -> float:
+        """When the server was asked, or last gave a sign of life; by the event loop's clock."""
+
+    def ask(self, server: str, model: str) -> None:
+        """A server is asked now for this model (its tag)."""
+
+    def tried(self, done: Try) -> None:
+        """A try is over: the last one, or another server is asked next."""
 
     def text(self, text: str, data: bytes) -> None:
         """A piece of the answer's text."""
@@ -173,10 +197,20 @@ class Inference(abc.ABC):
 
     protocol: ClassVar[str]
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
-        self._settings = settings
+    def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> None:
+        self._endpoint = endpoint
+        self._settings = endpoint.settings
         self._session = session
-        self._url = settings.inference_service_url
+        self._headers = endpoint.server.credentials
+
+    def _connect_to(self, url: str) -> Upstream:
+        """The URL at which answers are asked for."""
+        return Upstream(
+            url,
+            self._headers,
+            self._endpoint.connect_timeout,
+            log_messages=self._settings.log_inference_errors == "on",
+        )
 
     @abc.abstractmethod
     async def stream(self, prompt: Prompt, listener: Listener) -> End:
@@ -203,9 +237,9 @@ class Inference(abc.ABC):
     async def swap(self, model_tag: str) -> tuple[int, bytes]:
         """Load another model. Returns the server's status and JSON body."""
 
-    async def _list_models(self, headers: Mapping[str, str]) -> bytes:
+    async def _list_models(self) -> bytes:
         """The body of `GET {url}/models`. Raises InferenceErrors."""
-        status, body = await self._call("GET", f"{self._url}/models", headers)
+        status, body = await self._call("GET", self._endpoint.url("/models"))
         if status != 200:
             await self._explain(status)
             raise errors.InferenceRejected(f"The model server refused the request (HTTP {status}).")
@@ -216,8 +250,8 @@ class Inference(abc.ABC):
         if status not in ABSENT:
             return
         try:
-            async with asyncio.timeout(self._settings.inference_connect_timeout):
-                _, body = await self._call("GET", f"{self._url.removesuffix('/v1')}/health", {})
+            async with asyncio.timeout(self._endpoint.connect_timeout):
+                _, body = await self._call("GET", self._endpoint.url("/health").replace("/v1/", "/"))
             health = parse_object(body)
         except (errors.InferenceError, Unreadable, TimeoutError):
             return
@@ -225,19 +259,17 @@ class Inference(abc.ABC):
             if name in health and protocol != self.protocol:
                 log.error("inference_protocol_wrong", do=f"set INFERENCE_PROTOCOL={protocol}")
 
-    async def _call(
-        self, method: str, url: str, headers: Mapping[str, str], payload: object = None
-    ) -> tuple[int, bytes]:
+    async def _call(self, method: str, url: str, payload: object = None) -> tuple[int, bytes]:
         """Make a call that isn't a stream. Returns the status and the body."""
         try:
             async with self._session.request(
                 method,
                 url,
                 json=payload,
-                headers=headers,
+                headers=self._headers,
                 timeout=aiohttp.ClientTimeout(
-                    total=self._settings.inference_first_token_timeout,
-                    sock_connect=self._settings.inference_connect_timeout,
+                    total=self._endpoint.first_token_timeout,
+                    sock_connect=self._endpoint.connect_timeout,
                 ),
                 allow_redirects=False,
             ) as response:

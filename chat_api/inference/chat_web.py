@@ -26,8 +26,5 @@ class ChatWeb(Nanochat):
             "This model server can't swap its model; start it with another --model-tag."
         )
 
-    def _credentials(self) -> dict[str, str]:
-        return {}
-
     def _answers_at(self) -> str:
-        return f"{self._url}/chat/completions"
+        return self._endpoint.url("/chat/completions")

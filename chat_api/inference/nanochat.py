@@ -19,10 +19,10 @@ from chat_api.inference.base import (
     asked_to_go_on,
     read_object,
 )
+from chat_api.inference.endpoint import Endpoint
 from chat_api.inference.extras import AnswerExtras, Extras
 from chat_api.inference.nanochat_answer import NanochatAnswer
-from chat_api.inference.upstream import Upstream
-from chat_api.settings import Settings
+from chat_api.settings.types import NANOCHAT_TOKENS
 
 MAX_MESSAGES = 500
 MAX_MESSAGE_CHARACTERS = 8_000
@@ -35,16 +35,10 @@ class Nanochat(Inference):
     protocol = "nanochat"
     searches: ClassVar[bool] = True  # the web, if it is told to
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
-        super().__init__(settings, session)
-        self._headers = self._credentials()
+    def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> None:
+        super().__init__(endpoint, session)
         self._extras = Extras()
-        self._upstream = Upstream(
-            self._answers_at(),
-            self._headers,
-            settings.inference_connect_timeout,
-            log_messages=settings.log_inference_errors == "on",
-        )
+        self._upstream = self._connect_to(self._answers_at())
 
     async def stream(self, prompt: Prompt, listener: Listener) -> End:
         """Stream an answer."""
@@ -66,25 +60,22 @@ class Nanochat(Inference):
 
     async def models(self) -> bytes:
         """The models, as the service lists them."""
-        body = await self._list_models(self._headers)
+        body = await self._list_models()
         read_object(body)
         return body
 
     async def swap(self, model_tag: str) -> tuple[int, bytes]:
         """Load another model. Returns the service's status and JSON body."""
-        status, body = await self._call(
-            "POST", f"{self._url}/models/swap", self._headers, {"model_tag": model_tag}
-        )
+        status, body = await self._call("POST", self._endpoint.url("/models/swap"), {"model_tag": model_tag})
         read_object(body)
         return status, body
 
-    def _credentials(self) -> dict[str, str]:
-        return {"X-Internal-API-Key": self._settings.internal_api_key.get_secret_value()}
-
     def _answers_at(self) -> str:
         # A Modal web endpoint is one function with a host of its own, so the POST goes to the URL itself.
-        on_modal = (urlsplit(self._url).hostname or "").endswith(".modal.run")
-        return self._url if on_modal else f"{self._url}/generate"
+        url = self._endpoint.server.url
+        return (
+            url if (urlsplit(url).hostname or "").endswith(".modal.run") else self._endpoint.url("/generate")
+        )
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         options = prompt.options
@@ -92,7 +83,7 @@ class Nanochat(Inference):
         return {
             "messages": [{"role": turn.role, "content": turn.content} for turn in fit(prompt)],
             "temperature": options.temperature,
-            "max_tokens": options.max_tokens,
+            "max_tokens": min(options.max_tokens, NANOCHAT_TOKENS),
             "top_k": self._settings.default_top_k if options.top_k is None else options.top_k,
             **searching,
         }

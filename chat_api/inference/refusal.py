@@ -24,8 +24,9 @@ MAX_MESSAGE_CHARACTERS = 2_048
 MAX_WAIT_SECONDS = 3600
 MAX_LAYERS = 4
 
+TOO_MANY = 429
 # Overloaded, starting or cut off. 520 to 530 are Cloudflare's; 529 is also Anthropic's.
-BUSY = {408, 429, 502, 503, 504, *range(520, 531)}
+BUSY = {408, TOO_MANY, 502, 503, 504, *range(520, 531)}
 # The statuses of a server that doesn't take the messages: what they say, or how much. Any other 4xx is about
 # the key, the model or the address, so the question may be sent again.
 REFUSING = (400, 413, 422, 451)
@@ -57,7 +58,7 @@ def refuse(
         do=CHECK_KEY if status in (401, 403) and not refuses_messages(refusal) else None,
     )
     if status in BUSY:
-        raise _unavailable(retry_after)
+        raise _unavailable(status, retry_after)
     if status >= 500:
         failure = errors.InferenceError()
         failure.reason = refusal
@@ -84,7 +85,12 @@ def refuses_messages(refusal: Refusal) -> bool:
     """Whether it is the messages that were refused, and no other parameter."""
     if refusal.status in REFUSING:
         return not refusal.param or MESSAGES.search(refusal.param) is not None
-    return refusal.status == 403 and FLAGGED.search(f"{refusal.code} {refusal.message}") is not None
+    return refusal.status == 403 and is_flagged(refusal)
+
+
+def is_flagged(refusal: Refusal) -> bool:
+    """Whether it is about what the messages say."""
+    return FLAGGED.search(f"{refusal.code} {refusal.message}") is not None
 
 
 def read_refusal(status: int, body: bytes) -> Refusal:
@@ -146,12 +152,14 @@ def _name(value: object) -> str:
     return text if NAME.fullmatch(text) and not text.isdecimal() else ""
 
 
-def _unavailable(retry_after: str | None) -> errors.InferenceUnavailable:
+def _unavailable(status: int, retry_after: str | None) -> errors.InferenceUnavailable:
     seconds = read_retry_after(retry_after)
     when = "in a few seconds" if seconds is None else f"in {errors.in_words(seconds)}"
     error = errors.InferenceUnavailable(f"The model server is overloaded or starting. Try again {when}.")
     if seconds is not None:
         error.retry_after = seconds
+    if seconds is not None or status == TOO_MANY:
+        error.rest_seconds = error.retry_after
     return error
 
 

@@ -24,6 +24,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from chat_api import __version__
+from chat_api.observe.model_servers import ModelServerMetrics
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own: where workers share their metrics
 LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -81,12 +82,17 @@ class Metrics:
             "chat_time_to_first_token_seconds",
             "From the call to the model server to its first token.",
             FIRST_TOKEN,
+            "server",
+            "model",
         )
         self.time_per_token = histogram(
             "chat_time_per_token_seconds",
             "Mean time between an answer's tokens, counted when it ends.",
             PER_TOKEN,
+            "server",
+            "model",
         )
+        self.servers = ModelServerMetrics(self.registry)
         self.tokens = counter("chat_tokens", "Tokens relayed; counted when a generation ends.")
         self.titles = counter(
             "chat_titles",
@@ -197,6 +203,7 @@ class Metrics:
         opened, idle = self._pool()
         self._connections.labels("idle").set(idle)
         self._connections.labels("busy").set(opened - idle)
+        self.servers.look()
         self._in_flight.set(self.in_flight)
         self._tasks.set(len(asyncio.all_tasks()))
 

@@ -23,8 +23,9 @@ from chat_api.bodies import (
 from chat_api.bodies.tools import as_json
 from chat_api.description import declare
 from chat_api.description.declare import Operation, Parameter, Response, describe
-from chat_api.http.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
+from chat_api.http.context import DATABASE, GENERATIONS, INFERENCE, PRINCIPAL, SETTINGS
 from chat_api.http.requests import read_body, read_id, read_query, read_version, respond
+from chat_api.settings.models import DEFAULT
 
 if TYPE_CHECKING:
     import asyncpg
@@ -98,7 +99,7 @@ async def create(request: web.Request) -> web.Response:
         "conversations.create",
         user_id=request[PRINCIPAL].user_id,
         title=_title(request, body.title) or "New conversation",
-        model_tag=body.model_tag or "default",
+        model_tag=_model_tag(request, body.model_tag) or DEFAULT,
         max_conversations=request.app[SETTINGS].max_conversations_per_user,
     )
     if row is None:
@@ -138,7 +139,7 @@ async def update(request: web.Request) -> web.Response:
         version=read_version(request),
         title=_title(request, body.title),
         is_favorited=body.is_favorited,
-        model_tag="default" if body.model_tag == "" else body.model_tag,
+        model_tag=DEFAULT if body.model_tag == "" else _model_tag(request, body.model_tag),
         instructions=body.instructions,
         options=None if options is None else as_json(options).decode(),
         active_message_id=body.active_message_id,
@@ -184,6 +185,17 @@ def _title(request: web.Request, title: str | None) -> str | None:
             "string_too_long", ("body", "title"), f"String should have at most {limit} characters"
         )
     return title
+
+
+def _model_tag(request: web.Request, model_tag: str | None) -> str | None:
+    catalogue, is_admin = request.app[INFERENCE].catalogue, request[PRINCIPAL].is_admin
+    if model_tag and not catalogue.may_use(model_tag, is_admin=is_admin):
+        raise errors.Invalid.of(
+            "model_unknown",
+            ("body", "model_tag"),
+            f"must be one of {', '.join(catalogue.tags(is_admin=is_admin))}, as GET /api/models lists them",
+        )
+    return model_tag
 
 
 def one(row: asyncpg.Record | None, status: int = 200) -> web.Response:

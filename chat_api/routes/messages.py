@@ -150,8 +150,14 @@ async def give_results(request: web.Request) -> web.StreamResponse:
 async def _answer(request: web.Request, model: type[AnswerRequest]) -> web.StreamResponse:
     conversation_id = read_id(request)
     asked = await read_body(request, model)
+    who = request[PRINCIPAL]
     reading = await request.app[GENERATIONS].start(
-        request[PRINCIPAL].user_id, conversation_id, asked, _read_key(request), limit_subject(request)
+        who.user_id,
+        conversation_id,
+        asked,
+        _read_key(request),
+        limit_subject(request),
+        is_admin=who.is_admin,
     )
     if isinstance(reading, Waiting):
         return respond(f'{{"queued":{reading.message}}}', 202)

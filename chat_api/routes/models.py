@@ -32,7 +32,7 @@ ERRORS: list[type[errors.ChatError]] = [
     )
 )
 async def models(request: web.Request) -> web.Response:
-    return respond(await request.app[INFERENCE].models())
+    return respond(await request.app[INFERENCE].models(is_admin=request[PRINCIPAL].is_admin))
 
 
 @routes.post("/api/models/swap")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import gc
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
@@ -13,14 +14,14 @@ import structlog
 from aiohttp import web
 
 from chat_api.app import create_app
-from chat_api.http.context import GENERATIONS
+from chat_api.http.context import GENERATIONS, INFERENCE
 from chat_api.libraries.aiohttp import close_idle_connections
 from chat_api.serving import listeners
 from chat_api.serving.connection import Runner
 from chat_api.serving.deadline import END_SECONDS, Deadline
 from chat_api.serving.listeners import ServeError
 from chat_api.serving.schema_guard import SchemaGuard
-from chat_api.serving.signals import signalled
+from chat_api.serving.signals import is_terminal, signalled
 from chat_api.serving.systemd import notify, watchdog
 from chat_api.settings import Settings
 from chat_api.tracing import load_tracing
@@ -107,6 +108,8 @@ async def serve_on(
         handler_cancellation=False,
     )
     await runner.setup()
+    if settings.models_file and not is_terminal():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app[INFERENCE].reload)
     try:
         for listener in sockets:
             await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -32,6 +33,11 @@ async def signalled(deadline: Deadline, at_once: Callable[[], None] = lambda: No
     for number in ENDINGS:
         loop.add_signal_handler(number, note, number)
     await came.wait()
+
+
+def is_terminal() -> bool:
+    """Whether a terminal may send SIGHUP, as it does when it closes."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _end(number: signal.Signals) -> NoReturn:

@@ -7,7 +7,6 @@ import itertools
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ from chat_api.observe.metrics import FOLDER
 from chat_api.serving.deadline import KILL_SECONDS, STOP_SECONDS, Deadline
 from chat_api.serving.listeners import Place, ServeError, places
 from chat_api.serving.schema_guard import SchemaGuard
-from chat_api.serving.signals import signalled
+from chat_api.serving.signals import is_terminal, signalled
 from chat_api.serving.systemd import notify, notify_reloading, watchdog
 from chat_api.serving.worker_process import WorkerProcess
 
@@ -105,7 +104,7 @@ class Supervisor:
             ending.cancel()
 
     async def _work(self) -> int:
-        if sys.stdin is None or not sys.stdin.isatty():  # a terminal sends SIGHUP when it closes
+        if not is_terminal():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         async with self._changing:
             workers = [self._start(place) for place in self._places]

@@ -20,6 +20,7 @@ from chat_api.serving.deadline import END_SECONDS, Deadline
 from chat_api.serving.server import Ending, run, serve_on
 from chat_api.serving.worker_process import DRAIN, READY
 from chat_api.settings import Settings, SettingsError, load_settings
+from chat_api.settings.models import load_catalogue
 
 
 async def work(settings: Settings, lifeline: socket.socket, listeners: list[socket.socket]) -> None:
@@ -51,6 +52,7 @@ def main(number: str, *descriptors: str) -> int:
     """Run a worker. Returns an exit status of `chat-api serve`."""
     try:
         settings = load_settings()
+        load_catalogue(settings)
     except SettingsError as error:
         sys.stderr.write(f"chat-api: {error}\n")
         return 2

@@ -24,6 +24,11 @@ class NeighbourSettings(SourcedSettings):
         description="the database; `postgresql://` too, and SQLAlchemy's query options are understood",
     )
     auth_service_url: ServiceUrl = Field("http://auth:8001", description="the auth service")
+    models_file: str = Field(
+        "",
+        description="TOML file that names model servers and models, see docs/models.md; the `INFERENCE_` "
+        "variables of one server and one model then count no more; empty: these are used",
+    )
     inference_service_url: ServiceUrl = Field("http://inference:8000", description="the model server")
     inference_protocol: Literal["nanochat", "chat_web", "openai"] = Field(
         "nanochat", description="`nanochat` (samosaChaat's service), `chat_web` (nanochat's own) or `openai`"

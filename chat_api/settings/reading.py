@@ -47,6 +47,12 @@ def contradicting_names() -> list[tuple[str, str]]:
         return [(own.upper(), theirs.upper()) for own, theirs in contradictions(_variables())]
 
 
+def variable(name: str) -> str:
+    """What the environment, or else `.env`, sets under this name; "" if neither does."""
+    environment, file = _variables()
+    return environment.get(name.lower()) or file.get(name.lower()) or ""
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what is wrong with the settings that the block reads into a SettingsError."""

@@ -27,6 +27,8 @@ def most_tokens(protocol: str) -> int:
 
 
 def _fit_protocol(value: int, info: ValidationInfo) -> int:
+    if info.data.get("models_file"):
+        return value  # the file's servers decide
     if value > (most := most_tokens(info.data.get("inference_protocol", ""))):
         raise ValueError(f"must be at most {most} with this INFERENCE_PROTOCOL")
     return value
@@ -42,7 +44,8 @@ def split_names(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def _optional(names: Iterable[str]) -> None:
+def check_parameters(names: Iterable[str]) -> None:
+    """Raise ValueError unless these are names of parameters that a request can do without."""
     for name in names:
         if not re.fullmatch(r"\w{1,64}", name, re.ASCII):
             raise ValueError("must be names of parameters such as temperature, separated by commas")
@@ -51,7 +54,7 @@ def _optional(names: Iterable[str]) -> None:
 
 
 def _parameters(value: str) -> str:
-    _optional(split_names(value))
+    check_parameters(split_names(value))
     return value
 
 
@@ -62,11 +65,12 @@ def _json_object(value: str) -> str:
         given = None
     if not isinstance(given, dict):
         raise ValueError('must be a JSON object such as {"reasoning_effort": "low"}')  # noqa: TRY004 - pydantic takes this one
-    _optional(given)
+    check_parameters(given)
     return value
 
 
-def _http_url(value: str) -> str:
+def http_url(value: str) -> str:
+    """A URL of HTTP, without a slash at its end. Raises ValueError."""
     try:
         url = urlsplit(value)
         usable = (
@@ -80,7 +84,7 @@ def _http_url(value: str) -> str:
 
 
 def _service_url(value: str) -> str:
-    url = urlsplit(_http_url(value))
+    url = urlsplit(http_url(value))
     if "?" in value or "#" in value:
         raise ValueError("must have no query and no fragment: paths are put after it, such as /models")
     for path in ("/chat/completions", "/models"):
@@ -102,7 +106,7 @@ def _role(value: str) -> str:
 
 def _origins(value: str) -> str:
     for origin in split_origins(value):
-        url = urlsplit(_http_url(origin))
+        url = urlsplit(http_url(origin))
         if url.path or url.query or url.fragment or "@" in url.netloc:
             raise ValueError("must be origins such as https://chat.example, separated by commas")
     return value
@@ -153,12 +157,13 @@ def _email_address(value: str) -> str:
 def _token_url(value: str) -> str:
     url = urlsplit(value)
     if url.scheme or url.netloc:
-        return _http_url(value)
+        return http_url(value)
     if value and (not value.isascii() or not value.isprintable() or " " in value):
         raise ValueError("must be a URL such as https://chat.example/token, or a path such as /token")
     return value
 
 
+TokenCount = Annotated[int, Field(ge=1, le=100_000_000)]
 ServiceUrl = Annotated[str, AfterValidator(_service_url)]
 Key = Annotated[SecretStr, AfterValidator(_sendable)]
 Parameters = Annotated[str, AfterValidator(_parameters)]

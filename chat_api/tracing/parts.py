@@ -20,8 +20,8 @@ from chat_api.tracing.commands import command
 
 if TYPE_CHECKING:
     from chat_api.generation.answer import Answer
+    from chat_api.inference.endpoint import Endpoint
     from chat_api.relay import Log
-    from chat_api.settings import Settings
 
 
 def fail(span: Span, error: BaseException) -> None:
@@ -58,10 +58,10 @@ class TracedInference(Inference):
     The client session traces the other calls.
     """
 
-    def __init__(self, inference: Inference, settings: Settings, tracer: Tracer) -> None:
+    def __init__(self, inference: Inference, endpoint: Endpoint, tracer: Tracer) -> None:
         self._inference = inference
         self._tracer = tracer
-        self._provider = settings.inference_protocol
+        self._endpoint = endpoint
         self._context = TraceContextTextMapPropagator()
 
     async def stream(self, prompt: Prompt, listener: Listener) -> End:
@@ -71,8 +71,8 @@ class TracedInference(Inference):
             kind=SpanKind.CLIENT,
             attributes={
                 "gen_ai.operation.name": "chat",
-                "gen_ai.provider.name": self._provider,
-                "gen_ai.request.model": prompt.model_tag,
+                "gen_ai.provider.name": self._endpoint.server.protocol,
+                "gen_ai.request.model": self._endpoint.served_as or prompt.model_tag,
                 "gen_ai.request.temperature": prompt.options.temperature,
                 "gen_ai.request.max_tokens": prompt.options.max_tokens,
             },

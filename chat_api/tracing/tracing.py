@@ -28,7 +28,7 @@ from chat_api.tracing.parts import GenerationSpans, TracedInference, statement
 if TYPE_CHECKING:
     from chat_api.generation.observer import Observer
     from chat_api.inference import Inference
-    from chat_api.settings import Settings
+    from chat_api.inference.endpoint import Endpoint
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +50,9 @@ class Tracing:
         """For the database: a span around each statement that a request or generation waits for."""
         return statement(self._tracer, name)
 
-    def inference(self, inference: Inference, settings: Settings) -> Inference:
+    def inference(self, inference: Inference, endpoint: Endpoint) -> Inference:
         """A model server with a span for each stream, sent to it as `traceparent`."""
-        return TracedInference(inference, settings, self._tracer)
+        return TracedInference(inference, endpoint, self._tracer)
 
     def observer(self) -> Observer:
         """For generations: a span for each, from its start until it is stored."""

@@ -15,6 +15,7 @@ from chat_api.generation.history import History, Message
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Chat, Client, Sql, open_chat
+from tests.support.endpoints import chosen
 from tests.support.model_server import ModelServer
 from tests.support.reader import read_events
 
@@ -137,7 +138,7 @@ async def test_any_instructions_reach_the_model_unchanged(
 def test_a_request_comes_before_the_conversation_and_that_before_the_settings(settings: Settings) -> None:
     history = History([Message("user", "Hi", None, None, 1)], 0)
     options = '{"top_k": 2, "conversation": {"instructions": "Be brief.", "options": {"max_tokens": 5}}}'
-    built = prompt.build(history, "m", Regenerate(), settings, options)
+    built = prompt.build(history, chosen(settings), Regenerate(), settings, options)
     assert (built.system, built.options.max_tokens, built.options.top_k) == ("Be brief.", 5, 2)
     asked = Regenerate(max_tokens=6, top_k=1)
     given = prompt.limits(asked, settings, options)

@@ -12,6 +12,7 @@ from chat_api.generation.history import History, Message
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Chat, Client, Sql, open_chat
+from tests.support.endpoints import chosen
 from tests.support.model_server import ModelServer
 from tests.support.reader import read_events
 from tests.support.tab import open_tab
@@ -78,7 +79,7 @@ async def test_only_what_was_given_is_stored(chat: Chat, model: ModelServer, sql
 )
 def test_thinking_has_its_instructions(asked: Regenerate, thinking: str, instructions: str) -> None:
     settings = Settings(system_prompt="Answer.", system_prompt_thinking=thinking)
-    built = prompt.build(HISTORY, "m", asked, settings, prompt.options_of(asked))
+    built = prompt.build(HISTORY, chosen(settings), asked, settings, prompt.options_of(asked))
     assert (built.system, built.thinking_mode) == (instructions, asked.thinking_mode)
 
 

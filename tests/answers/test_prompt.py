@@ -10,6 +10,7 @@ from chat_api.generation.history import History, Message
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Chat, Sql, open_chat
+from tests.support.endpoints import chosen
 from tests.support.model_server import ModelServer
 
 
@@ -115,7 +116,9 @@ async def test_what_an_adopted_database_holds_is_mended(chat: Chat, model: Model
 
 def test_options_given_win_over_the_settings(settings: Settings) -> None:
     history = History([Message("user", "Hi", None, None, None)], 0)
-    given = prompt.build(history, "m", Regenerate(temperature=0, max_tokens=1, top_k=0), settings).options
+    given = prompt.build(
+        history, chosen(settings), Regenerate(temperature=0, max_tokens=1, top_k=0), settings
+    ).options
     assert (given.temperature, given.max_tokens, given.top_k) == (0, 1, 0)
-    left = prompt.build(history, "m", Regenerate(), settings).options
+    left = prompt.build(history, chosen(settings), Regenerate(), settings).options
     assert (left.temperature, left.max_tokens, left.top_k) == (0.8, 1024, None)

@@ -13,6 +13,7 @@ from chat_api.inference import ToolCall, Turn
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Chat, Client, open_chat
+from tests.support.endpoints import chosen
 from tests.support.model_server import Call, ModelServer
 from tests.support.reader import read_events
 from tests.support.tab import open_tab
@@ -87,7 +88,9 @@ async def test_a_plain_message_closes_open_calls(chat: Chat, model: ModelServer)
 def built(history: list[list[Any]], protocol: str = "openai") -> list[Turn]:
     """The turns for a history, oldest first."""
     settings = Settings(inference_protocol=protocol)
-    return prompt.build(History([Message(*each) for each in history], 0), "m", Regenerate(), settings).turns
+    return prompt.build(
+        History([Message(*each) for each in history], 0), chosen(settings), Regenerate(), settings
+    ).turns
 
 
 ASKED = [["user", "Hi", None, None, 1], ["assistant", "", [CALL, {**CALL, "id": "c2"}], None, 2]]

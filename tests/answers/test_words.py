@@ -9,8 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from chat_api import app, errors
+from chat_api import errors
 from chat_api.events import USAGE
+from chat_api.inference import connect
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.chat import Chat, Client, Sql, open_chat, until
@@ -28,7 +29,7 @@ CALL = {"id": "c1", "name": "weather", "arguments": '{"city":"Pune"}'}
 def speaker(monkeypatch: pytest.MonkeyPatch) -> Speaker:
     """What all workers' models say."""
     speaker = Speaker()
-    monkeypatch.setitem(app.PROTOCOLS, "nanochat", speaker)
+    monkeypatch.setitem(connect.PROTOCOLS, "nanochat", speaker)
     return speaker
 
 

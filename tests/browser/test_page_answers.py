@@ -345,7 +345,9 @@ async def test_a_question_to_a_conversation_that_was_deleted_begins_another_one(
     token = service.token()
     chat = await open_tab(context, service.address, token, service.model)
     await chat.exchange("Hi", "Hello.")
-    await chat.page.reload()  # an answer is followed by a look at its conversation, which could see the deletion
+    await (
+        chat.page.reload()
+    )  # an answer is followed by a look at its conversation, which could see the deletion
     await expect(chat.said).to_have_text(["Hello."])
     conversation = chat.page.url.rpartition("/")[2]
     await delete(service, conversation, token)
@@ -358,7 +360,7 @@ async def test_a_question_to_a_conversation_that_was_deleted_begins_another_one(
     assert conversation not in chat.page.url
 
 
-async def test_a_conversation_deleted_as_its_answer_ends_is_no_longer_shown_and_the_next_message_begins_another(
+async def test_a_conversation_deleted_as_its_answer_ends_is_gone_and_the_next_message_begins_another(
     context: BrowserContext, service: Served, console: Console
 ) -> None:
     console.allow("status of 404")

@@ -10,6 +10,7 @@ import pytest
 
 from chat_api.inference import OpenAI
 from chat_api.settings import Settings
+from tests.support.endpoints import only_endpoint
 from tests.support.picky_server import PickyServer
 
 Connect = Callable[..., OpenAI]
@@ -28,6 +29,6 @@ async def connect(server: PickyServer) -> AsyncIterator[Connect]:
 
         def make(**settings: Any) -> OpenAI:
             given = {"inference_protocol": "openai", "inference_service_url": f"{server.url}/v1", **settings}
-            return OpenAI(Settings(_env_file=None, **given), session)
+            return OpenAI(only_endpoint(Settings(_env_file=None, **given)), session)
 
         yield make

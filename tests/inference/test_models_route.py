@@ -180,7 +180,20 @@ async def openai(start: Start, settings: Settings, model: ModelServer) -> Client
 
 async def test_models_of_the_openai_protocol_have_the_same_shape(openai: Client, user: Headers) -> None:
     response = await openai.get("/api/models", headers=user)
-    assert await response.json() == {"current_model": "tiny", "models": ["tiny"]}
+    assert await response.json() == {
+        "current_model": "tiny",
+        "models": ["tiny"],
+        "details": [
+            {
+                "tag": "tiny",
+                "name": "tiny",
+                "description": None,
+                "context_tokens": None,
+                "thinking": False,
+                "available": True,
+            }
+        ],
+    }
 
 
 async def test_the_openai_protocol_knows_no_swap(openai: Client, admin: Headers) -> None:

@@ -13,6 +13,7 @@ from chat_api.settings import Settings
 from tests.conftest import Client, Start
 from tests.support.auth_service import AuthService
 from tests.support.chat import Chat, open_chat
+from tests.support.endpoints import only_endpoint
 from tests.support.model_server import ModelServer
 from tests.support.reader import read_events, text_of
 from tests.support.tab import open_tab
@@ -74,7 +75,7 @@ async def test_only_at_a_modal_host_the_url_itself_takes_the_request(
     from chat_api.inference import Nanochat
 
     given = settings.model_copy(update={"inference_service_url": f"https://{host}"})
-    nanochat = Nanochat(given, None)  # type: ignore[arg-type]
+    nanochat = Nanochat(only_endpoint(given), None)  # type: ignore[arg-type]
     assert str(nanochat._upstream._url) == f"https://{host}{path}"
 
 

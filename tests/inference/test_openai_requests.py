@@ -17,6 +17,7 @@ from chat_api.inference.openai.request import adapt, payload
 from chat_api.inference.openai.server import MAX_TRIES
 from chat_api.settings import Settings, SettingsError, load_settings
 from tests.inference.conftest import Connect
+from tests.support.endpoints import only_endpoint
 from tests.support.listener import Heard
 from tests.support.picky_server import PickyServer
 
@@ -422,8 +423,8 @@ class TestTheDefaultModel:
 
 
 def test_think_tags_can_be_left_in_the_text() -> None:
-    assert Profile.of(Settings()).think_tags
-    assert not Profile.of(Settings(inference_think_tags="off")).think_tags
+    assert Profile.of(only_endpoint(Settings()).model).think_tags
+    assert not Profile.of(only_endpoint(Settings(inference_think_tags="off")).model).think_tags
 
 
 class TestGoingOn:

@@ -12,6 +12,7 @@ from chat_api import errors
 from chat_api.inference import End, OpenAI, Options, Prompt, Turn, Usage
 from chat_api.inference.openai.answer import Answer
 from chat_api.settings import Settings
+from tests.support.endpoints import only_endpoint
 from tests.support.listener import Heard
 from tests.support.raw_server import RawServer
 
@@ -91,7 +92,9 @@ async def test_a_servers_answer_is_understood(settings: Settings, name: str) -> 
         async with aiohttp.ClientSession() as session:
             prompt = Prompt("", [Turn("user", "Hi")], "default", Options(0.8, 1024, None))
             try:
-                end: End | type[errors.ChatError] = await OpenAI(given, session).stream(prompt, heard)
+                end: End | type[errors.ChatError] = await OpenAI(only_endpoint(given), session).stream(
+                    prompt, heard
+                )
             except errors.InferenceError as error:
                 end = type(error)
     assert (heard.said, heard.thought, calls(heard)) == (expected.text, expected.thinking, expected.calls)

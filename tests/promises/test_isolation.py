@@ -101,6 +101,8 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 "max_characters": 6000,
                 "notify": True,
                 "max_running": 9,
+                "models": None,
+                "with_reasoning": True,
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }
             nowhere: dict[str, Any] = {"parent_id": None, "is_root": False, "answer_id": None}

@@ -42,6 +42,7 @@ async def bring_in(
         "model_tag": "d20",
         "token_count": 4,
         "inference_time_ms": 40,
+        "tries": None,
         "last_seq": 6,
         "notify": False,
     }

@@ -381,6 +381,7 @@ async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
         "model_tag": "",
         "token_count": 1,
         "inference_time_ms": 1,
+        "tries": None,
         "first_seq": None,
         "last_seq": 1,
         "slice": None,

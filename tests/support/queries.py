@@ -33,6 +33,7 @@ ANYTHING: dict[str, Any] = {
     "timestamptz": None,
     "json": "[]",
     "int4[]": [],
+    "text[]": [],
     "json[]": [],
 }
 
@@ -157,6 +158,8 @@ class Chat:
             "notify": True,
             "max_running": 0,
             "limits": None,
+            "models": None,
+            "with_reasoning": False,
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 
@@ -189,6 +192,7 @@ class Chat:
             "model_tag": "d20",
             "token_count": 2,
             "inference_time_ms": 40,
+            "tries": None,
             "first_seq": None,
             "last_seq": 3,
             "slice": None,

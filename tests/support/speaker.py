@@ -10,7 +10,7 @@ import orjson
 
 from chat_api import errors, events
 from chat_api.inference import CallPiece, End, Inference, Listener, Prompt, Usage
-from chat_api.settings import Settings
+from chat_api.inference.endpoint import Endpoint
 
 
 class Speech:
@@ -53,13 +53,13 @@ class Speech:
 
 
 class Speaker:
-    """All workers' model server. As a protocol of `chat_api.app.PROTOCOLS`, it makes their Inferences."""
+    """All workers' model server. In `connect.PROTOCOLS`, it makes their Inferences."""
 
     def __init__(self) -> None:
         self._speeches: asyncio.Queue[Speech] = asyncio.Queue()
 
-    def __call__(self, settings: Settings, session: aiohttp.ClientSession) -> Inference:
-        return _Inference(settings, session, self._speeches)
+    def __call__(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> Inference:
+        return _Inference(endpoint, session, self._speeches)
 
     async def speech(self) -> Speech:
         """The next request for an answer."""
@@ -69,9 +69,9 @@ class Speaker:
 
 class _Inference(Inference):
     def __init__(
-        self, settings: Settings, session: aiohttp.ClientSession, speeches: asyncio.Queue[Speech]
+        self, endpoint: Endpoint, session: aiohttp.ClientSession, speeches: asyncio.Queue[Speech]
     ) -> None:
-        super().__init__(settings, session)
+        super().__init__(endpoint, session)
         self._speeches = speeches
 
     async def stream(self, prompt: Prompt, listener: Listener) -> End:

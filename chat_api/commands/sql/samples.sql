@@ -153,6 +153,7 @@ usual (name, value) as (
     ('is_refused', 'false'),
     ('token_count', '6'),
     ('inference_time_ms', '100'),
+    ('tries', '[{"server":"near","outcome":"answered","milliseconds":100}]'),
     ('seconds', '15'),
     ('notification', 'many'),
     ('notify', 'true'),
@@ -160,6 +161,9 @@ usual (name, value) as (
     ('max_running', '0'),
     ('max_conversations', '0'),
     ('limits', null),
+    -- models: as in a service without MODELS_FILE
+    ('models', null),
+    ('with_reasoning', 'false'),
     -- journal: numbers beyond those of any answer
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),

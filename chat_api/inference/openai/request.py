@@ -11,11 +11,11 @@ import orjson
 
 from chat_api.inference.base import Prompt, Turn, asked_to_go_on
 from chat_api.inference.openai.overflow import is_overflow
-from chat_api.settings.types import NEEDED_PARAMETERS, split_names
+from chat_api.settings.types import NEEDED_PARAMETERS
 
 if TYPE_CHECKING:
     from chat_api.errors import Refusal
-    from chat_api.settings import Settings
+    from chat_api.settings.models import Model
 
 OTHER_LIMIT = "max_completion_tokens"  # OpenAI's newer name for max_tokens
 LIMITS = ("max_tokens", "max_output_tokens", "max_new_tokens", "num_predict")  # what servers call it within
@@ -30,33 +30,40 @@ _VALUE = re.compile(r"too (large|big|high)|at most|less than|greater than|maximu
 class Profile:
     """How a model is asked.
 
-    `omit` names the parameters that are left out, and `max_tokens_field` is the name of the limit. `add` is
-    added to every request, and replaces what is sent otherwise. `with_thinking` and `without_thinking` are
-    added where the prompt asks for it. `think_tags`: whether `<think>` at the beginning of the text begins
-    the model's thinking. `context_tokens` is the size of the model's context, if known. `go_on`: how an
+    `omit` names the parameters that are left out, `rename` gives others another name, and `max_tokens_field`
+    is the name of the limit. `add` is added to every request, and replaces what is sent otherwise.
+    `with_thinking` and `without_thinking` are added where the prompt asks for it. `think_tags`: whether
+    `<think>` at the beginning of the text begins the model's thinking. `thinking_field`: where an earlier
+    answer's goes back to it. `context_tokens` is the size of the model's context, if known. `go_on`: how an
     answer that was cut goes on. `ask`: the model is told to. `prefill`: the answer is the last message, and
     the server goes on with such a message by itself; `vllm`: it does if CONTINUES says so.
     """
 
     omit: frozenset[str] = frozenset()
+    rename: Mapping[str, str] = field(default_factory=dict)
     max_tokens_field: str = "max_tokens"
     add: Mapping[str, Any] = field(default_factory=dict)
     with_thinking: Mapping[str, Any] = field(default_factory=dict)
     without_thinking: Mapping[str, Any] = field(default_factory=dict)
     think_tags: bool = True
+    thinking_field: str | None = None
     context_tokens: int | None = None
     go_on: Literal["ask", "prefill", "vllm"] = "ask"
 
     @classmethod
-    def of(cls, settings: Settings) -> Profile:
-        """The profile that the settings give every model."""
+    def of(cls, model: Model) -> Profile:
+        """The profile that MODELS_FILE or the environment gives a model."""
         return cls(
-            omit=frozenset(split_names(settings.inference_omit)),
-            max_tokens_field=settings.inference_max_tokens_field,
-            add=orjson.loads(settings.inference_add),
-            think_tags=settings.inference_think_tags == "on",
-            context_tokens=settings.inference_context_tokens or None,
-            go_on=settings.inference_continue,
+            omit=frozenset(model.omit),
+            rename=model.rename,
+            max_tokens_field=model.max_tokens_field,
+            add=model.add,
+            with_thinking=model.thinking.on,
+            without_thinking=model.thinking.off,
+            think_tags=model.thinking.tags,
+            thinking_field=model.thinking.send_back,
+            context_tokens=model.context_tokens,
+            go_on=model.go_on,
         )
 
 
@@ -75,7 +82,7 @@ def payload(model: str, prompt: Prompt, profile: Profile) -> dict[str, Any]:
     turns = asked_to_go_on(prompt) if profile.go_on == "ask" else prompt.turns
     sent: dict[str, Any] = {
         "model": model,
-        "messages": [_message(turn) for turn in (*system, *turns)],
+        "messages": [_message(turn, profile.thinking_field) for turn in (*system, *turns)],
         "temperature": options.temperature,
         profile.max_tokens_field: options.max_tokens,
         "stream": True,
@@ -92,7 +99,9 @@ def payload(model: str, prompt: Prompt, profile: Profile) -> dict[str, Any]:
     sent |= profile.add
     if prompt.thinking_mode is not None:
         sent |= profile.with_thinking if prompt.thinking_mode else profile.without_thinking
-    return {name: value for name, value in sent.items() if name not in profile.omit}
+    rename, omit = profile.rename, profile.omit
+    named = {rename.get(name, name): value for name, value in sent.items() if name not in omit}
+    return {name: value for name, value in named.items() if name not in omit}  # refused by its new name
 
 
 def adapt(profile: Profile, sent: Mapping[str, Any], refusal: Refusal) -> Adapted | None:
@@ -129,8 +138,10 @@ def _spelt(name: str) -> str:
     return re.sub(r"[_-]", "", name).lower()
 
 
-def _message(turn: Turn) -> dict[str, Any]:
+def _message(turn: Turn, thinking_field: str | None) -> dict[str, Any]:
     message: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.reasoning and thinking_field is not None:
+        message[thinking_field] = turn.reasoning
     if turn.tool_calls:
         message["tool_calls"] = [
             {

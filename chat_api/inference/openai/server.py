@@ -13,13 +13,12 @@ import structlog
 from chat_api import errors
 from chat_api.bodies import MAX_CONTENT_CHARACTERS
 from chat_api.inference.base import End, Inference, Listener, Prompt, Room, read_object
+from chat_api.inference.endpoint import Endpoint
 from chat_api.inference.openai.answer import Answer
 from chat_api.inference.openai.contexts import MOST, Contexts, remember
 from chat_api.inference.openai.models import Models, is_missing
 from chat_api.inference.openai.overflow import is_overflow, length_in, shorter, size_of
 from chat_api.inference.openai.request import Profile, adapt, payload
-from chat_api.inference.upstream import Upstream
-from chat_api.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -34,24 +33,17 @@ class OpenAI(Inference):
 
     protocol = "openai"
 
-    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
-        super().__init__(settings, session)
-        key = settings.inference_api_key.get_secret_value()
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._models = Models(self._list, settings.inference_model)
-        self._profile = Profile.of(settings)
+    def __init__(self, endpoint: Endpoint, session: aiohttp.ClientSession) -> None:
+        super().__init__(endpoint, session)
+        self._models = Models(self._list, endpoint.served_as)
+        self._profile = Profile.of(endpoint.model)
         self._contexts = Contexts(
             self._profile.context_tokens,
-            2 * MAX_CONTENT_CHARACTERS + round(MOST * settings.default_max_tokens),
+            2 * MAX_CONTENT_CHARACTERS + round(MOST * self._settings.default_max_tokens),
         )
         self._list_due = 0.0
         self._learned: dict[str, Profile] = {}  # by the model's name
-        self._upstream = Upstream(
-            f"{self._url}/chat/completions",
-            self._headers,
-            settings.inference_connect_timeout,
-            log_messages=settings.log_inference_errors == "on",
-        )
+        self._upstream = self._connect_to(endpoint.url("/chat/completions"))
 
     async def stream(self, prompt: Prompt, listener: Listener) -> End:
         """Stream an answer from `/chat/completions`."""
@@ -94,7 +86,7 @@ class OpenAI(Inference):
         return Room(characters, in_steps=True)
 
     async def models(self) -> bytes:
-        """The server's models. The current one is INFERENCE_MODEL, else the first that chats."""
+        """The server's models. The current one is the operator's choice, else the first that chats."""
         current, names = await self._models.listed()
         return orjson.dumps({"current_model": current, "models": names})
 
@@ -177,7 +169,7 @@ class OpenAI(Inference):
 
     async def _list(self) -> list[dict[str, Any]]:
         """The models that have a name. Raises InferenceErrors."""
-        models = read_object(await self._list_models(self._headers)).get("data")
+        models = read_object(await self._list_models()).get("data")
         if not isinstance(models, list):
             raise errors.InferenceBroken
         named = [model for model in models if isinstance(model, dict) and isinstance(model.get("id"), str)]

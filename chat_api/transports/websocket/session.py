@@ -14,9 +14,8 @@ import structlog
 from chat_api import errors
 from chat_api.access.token_bucket import TokenBucket
 from chat_api.generation.queue import Waiting
-from chat_api.http.context import GENERATIONS, METRICS, REFUSALS, SETTINGS, VERIFIER
+from chat_api.http.context import GENERATIONS, INFERENCE, METRICS, REFUSALS, SETTINGS, VERIFIER
 from chat_api.settings.rate import PERIODS, Rate
-from chat_api.settings.types import most_tokens
 from chat_api.transports.websocket.commands import (
     KINDS,
     Asked,
@@ -57,7 +56,7 @@ class Session:
         self._commands = app[METRICS].socket_commands
         self._errors = app[METRICS].errors
         self._max_subscriptions = app[SETTINGS].max_subscriptions
-        self._max_tokens = most_tokens(app[SETTINGS].inference_protocol)
+        self._servers = app[INFERENCE]
         self._rate = TokenBucket(Rate(app[SETTINGS].commands_per_minute, PERIODS["minute"]))
         self._principal: Principal | None = None
         self._subscriptions: dict[UUID, Subscription] = {}
@@ -100,7 +99,7 @@ class Session:
         self._commands.labels(envelope.type if known else "unknown").inc()
         if seconds_to_wait:
             raise errors.RateLimited(seconds_to_wait)
-        return read_command(envelope.type, message, self._max_tokens)
+        return read_command(envelope.type, message, self._servers.catalogue.most_tokens)
 
     async def _refuse(self, ref: Ref | None, error: errors.ChatError) -> None:
         self._errors.labels(error.code).inc()
@@ -120,7 +119,7 @@ class Session:
         elif self._principal is None:
             raise errors.Unauthorized
         elif isinstance(command, Start):
-            await self._start(command, self._principal.user_id)
+            await self._start(command, self._principal)
         elif isinstance(command, Subscribe):
             await self._subscribe(command, self._principal.user_id)
         elif isinstance(command, Unsubscribe):
@@ -149,13 +148,18 @@ class Session:
         self._socket.end_in(principal.expires_at - time.time(), UNAUTHENTICATED)
         await self._say({"type": "ready", "user_id": str(principal.user_id)})
 
-    async def _start(self, command: Start, user_id: UUID) -> None:
+    async def _start(self, command: Start, who: Principal) -> None:
         conversation_id = command.conversation_id
         followed = self._subscriptions.get(conversation_id)
         subscription = followed or self._new_subscription(conversation_id)
         try:
             reading = await self._generations.start(
-                user_id, conversation_id, command, command.idempotency_key, self._address
+                who.user_id,
+                conversation_id,
+                command,
+                command.idempotency_key,
+                self._address,
+                is_admin=who.is_admin,
             )
             if isinstance(reading, Waiting):
                 await self._wait(command, reading, subscription, is_new=followed is None)

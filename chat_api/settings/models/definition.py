@@ -1,0 +1,216 @@
+"""What MODELS_FILE may say of a server and of a model. docs/models.md says the same to operators."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from chat_api.settings.types import (
+    Key,
+    Seconds,
+    TokenCount,
+    check_parameters,
+    http_url,
+    most_tokens,
+)
+
+DEFAULT = "default"  # the tag of a conversation that names no model
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9110 section 5.6.2: a token
+OWN_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
+
+Protocol = Literal["nanochat", "chat_web", "openai"]
+
+
+def _json(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError("must hold only what JSON has: no dates, no nan, no inf") from None
+    check_parameters(value)
+    return value
+
+
+def _names(value: tuple[str, ...]) -> tuple[str, ...]:
+    check_parameters(value)
+    return value
+
+
+def _renamed(value: dict[str, str]) -> dict[str, str]:
+    check_parameters([*value, *value.values()])
+    return value
+
+
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
+            raise ValueError(f"must hold HTTP headers, other than {', '.join(sorted(OWN_HEADERS))}")
+        if not (text.isascii() and text.isprintable()):
+            raise ValueError("must hold headers of printable ASCII")
+    return value
+
+
+def _header(value: str) -> str:
+    _headers({value: ""})
+    return value
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return value
+
+
+Url = Annotated[str, AfterValidator(http_url)]
+Parameters = Annotated[dict[str, Any], AfterValidator(_json)]
+Names = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_names)]
+Line = Annotated[str, AfterValidator(_one_line)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Instructions = Annotated[str, Field(max_length=100_000)]
+
+
+class Table(BaseModel):
+    """A table of the file: no unknown keys, and no text in a number's place."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Server(Table):
+    """A model server. A time-out that is left out is the environment's."""
+
+    url: Url
+    protocol: Protocol = "openai"
+    key: Annotated[Key, Field(strict=False)] = SecretStr("")
+    key_header: Annotated[str, AfterValidator(_header)] | None = None
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(default_factory=dict)
+    connect_timeout: Seconds | None = None
+    first_token_timeout: Seconds | None = None
+    token_timeout: Seconds | None = None
+    max_streams: Annotated[int, Field(ge=0, le=100_000)] = 0
+    wait_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 2
+    max_failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    rest_seconds: Seconds = 30
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers of a call, with the key if there is one."""
+        secret = self.key.get_secret_value()
+        if self.protocol == "chat_web" or (not secret and self.protocol != "nanochat"):
+            return dict(self.headers)
+        if self.protocol == "nanochat":
+            return {**self.headers, self.key_header or "X-Internal-API-Key": secret}
+        if self.key_header is None or self.key_header.lower() == "authorization":
+            return {**self.headers, "Authorization": f"Bearer {secret}"}
+        return {**self.headers, self.key_header: secret}
+
+
+class Thinking(Table):
+    """A model's thinking.
+
+    `on` and `off` are added to a request whose `thinking_mode` says so. `tags`: whether a tag such as
+    `<think>` at the beginning of the text begins it. `send_back`: the field of earlier answers in which the
+    model gets its thinking back; none: it doesn't.
+    """
+
+    on: Parameters = Field(default_factory=dict)
+    off: Parameters = Field(default_factory=dict)
+    tags: bool = True
+    send_back: Literal["reasoning_content", "reasoning"] | None = None
+    instructions: Instructions = ""
+
+
+class Price(Table):
+    """What a million tokens cost. `cached` is the price of prompt tokens that the server had computed before;
+    left out: that of others.
+    """
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    prompt: Amount
+    cached: Amount | None = None
+    completion: Amount
+
+
+class Model(Table):
+    """A model that conversations may be answered by."""
+
+    name: Annotated[Line, Field(max_length=100)] = ""
+    description: Annotated[Line, Field(max_length=500)] = ""
+    servers: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    order: Literal["listed", "least_busy"] = "listed"
+    served_as: str | dict[str, str] = ""
+    context_tokens: TokenCount | None = None
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    omit: Names = ()
+    rename: Annotated[dict[str, str], AfterValidator(_renamed)] = Field(default_factory=dict)
+    add: Parameters = Field(default_factory=dict)
+    thinking: Thinking = Field(default_factory=Thinking)
+    go_on: Literal["ask", "prefill", "vllm"] = Field("ask", alias="continue")
+    instructions: Instructions = ""
+    price: Price | None = None
+    who: Literal["everybody", "admins"] = "everybody"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The model for a conversation: by its `tag`, which may be `default`."""
+
+    tag: str
+    model: Model
+    has_tools: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All servers by name, and all models by tag. `default` is the tag of the model for `default`.
+
+    `is_open`: there is no file, so any tag is taken, and the one model's server says what it means.
+    """
+
+    servers: Mapping[str, Server]
+    models: Mapping[str, Model]
+    default: str
+    is_open: bool = False
+
+    def find(self, tag: str) -> str | None:
+        """The tag of the model that a conversation's tag means; None if it is gone."""
+        if self.is_open or tag in ("", DEFAULT):
+            return self.default
+        return tag if tag in self.models else None
+
+    def tags(self, *, is_admin: bool) -> list[str]:
+        """The models that somebody may use."""
+        return [tag for tag, model in self.models.items() if is_admin or model.who == "everybody"]
+
+    def may_use(self, tag: str, *, is_admin: bool) -> bool:
+        """Whether somebody may use the model that a conversation's tag means."""
+        found = self.find(tag)
+        return found is not None and (is_admin or self.models[found].who == "everybody")
+
+    def served_as(self, tag: str, server: str) -> str:
+        """What a server calls a model; "": whichever it serves by default."""
+        given = self.models[tag].served_as
+        name = given if isinstance(given, str) else given.get(server, "")
+        return name or ("" if tag == DEFAULT or self.is_open else tag)
+
+    def choose(self, tag: str) -> Chosen:
+        """The model that a conversation's tag means; the default if that is gone, see ModelServers.stream."""
+        found = self.find(tag) or self.default
+        return Chosen(tag, self.models[found], self.has_tools(found))
+
+    def has_tools(self, tag: str) -> bool:
+        """Whether all of a model's servers can be told of the caller's tools."""
+        return all(self.servers[name].protocol == "openai" for name in self.models[tag].servers)
+
+    @property
+    def sends_thinking_back(self) -> bool:
+        """Whether any model gets its thinking back."""
+        return any(model.thinking.send_back for model in self.models.values())
+
+    @property
+    def most_tokens(self) -> int:
+        """The largest `max_tokens` that any server may be asked for."""
+        return max(most_tokens(server.protocol) for server in self.servers.values())
