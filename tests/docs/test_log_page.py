@@ -87,6 +87,7 @@ def test_every_event_and_field_is_named_as_the_standard_says(code: dict[Event, s
         "exit_status",
         "close_code",
         "token_count",
+        "tries",
         "workers",
         "pid",
         "conversations",

@@ -48,7 +48,7 @@ def test_names_follow_prometheus_practices(page: dict[str, Family]) -> None:
         assert family.labels <= {
             "method", "route", "status", "code", "limit", "type", "transport", "reason", "source", "outcome",
             "query",
-            "error", "state", "version", "python", "pid",
+            "error", "state", "version", "python", "pid", "server", "model",
         }, "of bounded values: none may be an id, a path or a text"  # fmt: skip
 
 

@@ -113,8 +113,10 @@ async def test_an_answers_pace_is_told(chat: Chat, client: Client, model: ModelS
     call.finish("two", "three")
     await read_events(response)
     seen = await read(client)
-    assert seen["chat_time_per_token_seconds_count{}"] == 1
-    assert 0.05 <= seen["chat_time_per_token_seconds_sum{}"] < 1, "two gaps, of which one took 0.1 s"
+    assert seen["chat_time_per_token_seconds_count{model=default,server=inference}"] == 1
+    assert 0.05 <= seen["chat_time_per_token_seconds_sum{model=default,server=inference}"] < 1, (
+        "two gaps, of which one took 0.1 s"
+    )
     assert seen["chat_generation_duration_seconds_sum{}"] >= 0.1
 
 
