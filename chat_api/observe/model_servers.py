@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -44,6 +44,7 @@ class ModelServerMetrics:
             multiprocess_mode="livemax",
         )
         self._states: States = dict
+        self._shown: Set[str] = frozenset()  # the servers that the gauges have
 
     def expect(self, server: str, model: str, outcomes: Iterable[str]) -> None:
         """Start a server's and model's counts at 0, so that Prometheus sees their first increase."""
@@ -61,7 +62,13 @@ class ModelServerMetrics:
 
     def look(self) -> None:
         """Update the gauges."""
-        for server, (streams, waiting, state) in self._states().items():
+        states = self._states()
+        for server in self._shown - states.keys():
+            # Else a server that is in the file no more would keep its last figures, maybe an open breaker.
+            for gauge in (self._streams, self._waiting, self._state):
+                gauge.remove(server)
+        self._shown = states.keys()
+        for server, (streams, waiting, state) in states.items():
             self._streams.labels(server).set(streams)
             self._waiting.labels(server).set(waiting)
             self._state.labels(server).set(state)

@@ -64,6 +64,6 @@ class Breaker:
         self._is_trying = False
         self._rests_until = max(self._rests_until, asyncio.get_running_loop().time() + seconds)
 
-    def given_up(self) -> None:
-        """The try was stopped, and says nothing."""
+    def tried(self) -> None:
+        """The one try is over. If it neither succeeded nor failed (a stop, a refusal), another one is due."""
         self._is_trying = False

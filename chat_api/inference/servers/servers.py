@@ -108,8 +108,8 @@ class ModelServers:
                     server.breaker.failed()
             raise
         finally:
-            if is_only_try and outcome in (tries.STOPPED, tries.BUSY):
-                server.breaker.given_up()
+            if is_only_try:
+                server.breaker.tried()
             milliseconds = round((asyncio.get_running_loop().time() - began) * 1000)
             listener.tried(Try(server.name, outcome, milliseconds))
             self._count(tag, server.name, outcome, milliseconds)
