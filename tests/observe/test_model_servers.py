@@ -67,7 +67,7 @@ async def test_all_servers_are_there_from_the_beginning(begin: Begin) -> None:
     """Prometheus sees no increase in a series that starts with its first event."""
     seen = await figures((await begin()).client)
     for server in ("near", "spare"):
-        for outcome in ("answered", "busy", "stopped", "inference_timeout", "inference_unavailable"):
+        for outcome in ("answered", "busy", "stopped", "inference_timeout", "conversation_too_long"):
             assert seen[f"chat_server_tries_total{{small,{outcome},{server}}}"] == 0
         for gauge in ("streams", "waiting", "state"):
             assert seen[f"chat_server_{gauge}{{{server}}}"] == 0

@@ -166,6 +166,10 @@ async def test_workers_are_replaced_by_ones_that_have_the_new_file(
         assert not set(before) & set(await service.workers())
         assert {await ask(service, user) for _ in range(6)} == {"spare1 "}
         assert len(model.requests) == 1
+        async with service.session.get("/metrics") as response:
+            text = await response.text()
+        assert 'chat_server_state{server="spare"} 0.0' in text
+        assert 'chat_server_state{server="near"}' not in text
 
 
 async def test_workers_stay_if_the_file_is_bad_and_the_log_says_why(

@@ -18,6 +18,7 @@ OUTCOMES = (
     errors.InferenceUnavailable.code,
     errors.InferenceTimeout.code,
     errors.InferenceRejected.code,
+    errors.ConversationTooLong.code,
     errors.InferenceBroken.code,
     errors.InferenceInterrupted.code,
 )
