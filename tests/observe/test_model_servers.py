@@ -143,6 +143,24 @@ async def test_a_refusal_says_nothing_of_a_server_that_is_tried_again(begin: Beg
     assert await ask(chat) == "near1 "
 
 
+async def test_a_server_is_back_with_its_first_word(begin: Begin, servers: Servers) -> None:
+    """Long before its answer ends."""
+    servers["near"].script = lambda _: ("500", 0)
+    chat = await begin("max_failures = 1\nrest_seconds = 0.2")
+    await ask(chat)
+    await asyncio.sleep(0.2)
+    servers["near"].script = lambda _: ("cut, hangs", 1)
+    stream = await chat.send()
+    await read_events(stream, 2)
+    assert (await figures(chat.client))["chat_server_state{near}"] == 0
+    servers["near"].script = lambda _: (FINE, 1)
+    other = await open_chat(chat.client, chat.user)
+    assert await ask(other) == "near1 "
+    await chat.stop()
+    await read_events(stream)
+    assert (await figures(chat.client))["chat_server_state{near}"] == 0
+
+
 async def test_the_runbooks_query_lists_the_servers_that_were_asked(
     begin: Begin, servers: Servers, sql: Sql
 ) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chat_api.inference.base import Listener
 
 
 class State(IntEnum):
@@ -25,7 +29,7 @@ class Breaker:
         self._rest_seconds = rest_seconds
         self._failures = 0
         self._rests_until = 0.0  # by the loop's clock
-        self._is_trying = False
+        self._trying: Listener | None = None  # who hears the one try of a half-open breaker
 
     @property
     def state(self) -> State:
@@ -34,36 +38,39 @@ class Breaker:
             return State.OPEN
         if self._failures < self._max_failures:
             return State.CLOSED
-        return State.OPEN if self._is_trying else State.HALF_OPEN
+        if self._trying is None:
+            return State.HALF_OPEN
+        # The first word shows that the server is back: the whole answer may take minutes.
+        return State.CLOSED if self._trying.has_spoken else State.OPEN
 
     @property
     def is_open(self) -> bool:
         """Whether others are to be asked first."""
         return self.state is State.OPEN
 
-    def begin(self) -> bool:
+    def begin(self, listener: Listener) -> bool:
         """Note a try. Returns whether it is the one that shows whether the server is back."""
         if self.state is not State.HALF_OPEN:
             return False
-        self._is_trying = True
+        self._trying = listener
         return True
 
     def succeeded(self) -> None:
         """The server works."""
-        self._failures, self._rests_until, self._is_trying = 0, 0.0, False
+        self._failures, self._rests_until, self._trying = 0, 0.0, None
 
     def failed(self) -> None:
         """The server failed."""
         self._failures += 1
-        self._is_trying = False
+        self._trying = None
         if self._failures >= self._max_failures:
             self.rest(self._rest_seconds)
 
     def rest(self, seconds: float) -> None:
         """Ask others first for so long: as a 429 wants it."""
-        self._is_trying = False
+        self._trying = None
         self._rests_until = max(self._rests_until, asyncio.get_running_loop().time() + seconds)
 
     def tried(self) -> None:
         """The one try is over. If it neither succeeded nor failed (a stop, a refusal), another one is due."""
-        self._is_trying = False
+        self._trying = None

@@ -85,7 +85,7 @@ class ModelServers:
         server = client.server
         began = asyncio.get_running_loop().time()
         outcome = tries.STOPPED
-        is_only_try = server.breaker.begin()
+        is_only_try = server.breaker.begin(listener)
         try:
             if not await server.slots.take(server.server.wait_seconds):
                 outcome = tries.BUSY
