@@ -36,6 +36,7 @@
 --   inactive  that message is off the active path: switch to it (conversations.update), then call again.
 --   dequeued  the message `queued_id` doesn't wait any more.
 --   waiting  other messages wait for their turn.
+--   reserved  this key is that of another message, which waits.
 --   whole    there is no answer that was cut, so none that could go on.
 --   no_calls  no call waits for its result.
 --   no_such_call  the message whose calls wait has none with the id `unknown_call_id`.
@@ -123,6 +124,15 @@ obstacle as materialized (
     select
         case
             when cast(:queued_id as uuid) is not null then case when not exists (select from turn) then 'dequeued' end
+            when
+                exists (
+                    select from queued_messages as w
+                    where
+                        w.conversation_id = c.id
+                        and w.idempotency_key = :idempotency_key
+                        and (cast(:kind as varchar) <> 'send' or w.content <> cast(:content as text))
+                )
+                then 'reserved'
             when cast(:waits_its_turn as boolean)
                 then case
                     when
@@ -133,6 +143,7 @@ obstacle as materialized (
                         then 'waiting'
                 end
             when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
+            when coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid)) is null and n.id is null then null
             when n.id is null then 'no_message'
             when not n.is_active then 'inactive'
             when
@@ -149,6 +160,7 @@ obstacle as materialized (
         coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid), cast(:queued_id as uuid)) is not null
         or cast(:kind as varchar) = 'continue'
         or cast(:waits_its_turn as boolean)
+        or :idempotency_key is not null
 ),
 
 proposed as materialized (
@@ -949,7 +961,7 @@ select
         when n.call_message_id = d.id then 'existed'
         when u.id is not null then 'no_such_call'
         when cast(:kind as varchar) = 'results' and not coalesce(d.is_waiting, false) then 'no_calls'
-        when o.outcome in ('no_message', 'dequeued') then o.outcome
+        when o.outcome in ('no_message', 'dequeued', 'reserved') then o.outcome
         when n.id is not null or r.id is not null then 'running'
         when o.outcome is not null then o.outcome
         when v.limited_by = 'crowded' then 'crowded'
