@@ -32,7 +32,7 @@
 --   running  generation_id is still running in this conversation. `has_left`: its readers on its own worker have left;
 --            `is_read_elsewhere`: lately, another worker had a reader of it.
 --   nothing  there is no question to answer again.
---   no_message  this conversation has no message `parent_id` or `answer_id`.
+--   no_message  this conversation has no message `parent_id` or `answer_id`, or the question of this key was taken back.
 --   inactive  that message is off the active path: switch to it (conversations.update), then call again.
 --   dequeued  the message `queued_id` doesn't wait any more.
 --   waiting  other messages wait for their turn.
@@ -955,6 +955,7 @@ select
         s.user_message_id, case when not e.is_untried then e.user_message_id end, n.user_message_id, r.user_message_id
     ) as user_message_id,
     case
+        when e.id is not null and e.content is null then 'no_message'
         when not e.is_untried then 'existed'
         when s.id is not null then 'started'
         when n.idempotency_key = :idempotency_key then 'existed'
