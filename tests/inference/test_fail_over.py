@@ -19,10 +19,10 @@ from tests.support.reader import Seen, read_events, text_of
 from tests.support.unsteady_server import CUT, FINE, SILENT, UnsteadyServer
 
 ANSWERS = 500
-AT_ONCE = 20
+AT_ONCE = 12
 NAMES = "abc"
 SECONDS = 0.5  # of silence
-LONG = 2.0  # the same where many answers are written at once
+LONG = 1.2  # the same where many answers are written at once
 TIME_OUTS = ("inference_first_token_timeout", "inference_token_timeout")
 # What a try is called that ended so.
 OUTCOMES = {
