@@ -19,9 +19,11 @@ from tests.support.reader import Seen, read_events, text_of
 from tests.support.unsteady_server import CUT, FINE, SILENT, UnsteadyServer
 
 ANSWERS = 500
-AT_ONCE = 10
+AT_ONCE = 12
 NAMES = "abc"
-SECONDS = 0.4  # of silence
+SECONDS = 0.5  # of silence
+LONG = 1.2  # the same where many answers are written at once
+TIME_OUTS = ("inference_first_token_timeout", "inference_token_timeout")
 # What a try is called that ended so.
 OUTCOMES = {
     **dict.fromkeys(SILENT, "inference_interrupted"),
@@ -60,8 +62,8 @@ def begin(
         tables = [f'[servers.{name}]\nurl = "{each.url}"\n{server}' for name, each in servers.items()]
         path = tmp_path / "models.toml"
         path.write_text("\n".join([*tables, f"[models.default]\nservers = {json.dumps(list(NAMES))}", model]))
-        given = {"models_file": str(path), "inference_first_token_timeout": SECONDS, **update}
-        client = await start(settings.model_copy(update={"inference_token_timeout": SECONDS, **given}))
+        given = {"models_file": str(path), **dict.fromkeys(TIME_OUTS, SECONDS), **update}
+        client = await start(settings.model_copy(update=given))
         return await open_chat(client, user)
 
     return run
@@ -85,7 +87,7 @@ async def test_of_500_answers_each_has_one_servers_words_and_every_try_is_kept(
     plan = [{name: (chance.choice(fates), chance.randint(1, 9)) for name in NAMES} for _ in range(ANSWERS)]
     for name, server in servers.items():
         server.script = lambda asked, name=name: plan[int(asked["messages"][-1]["content"])][name]
-    chat: Chat = await begin("max_failures = 3\nrest_seconds = 0.2")
+    chat: Chat = await begin("max_failures = 3\nrest_seconds = 0.2", **dict.fromkeys(TIME_OUTS, LONG))
     turn = asyncio.Semaphore(AT_ONCE)
     given = 0
 
