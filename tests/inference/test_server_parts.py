@@ -50,15 +50,29 @@ async def test_who_comes_later_does_not_overtake_who_waits() -> None:
 
 async def test_a_try_that_is_stopped_leaves_the_next_one_to_show_whether_the_server_is_back() -> None:
     breaker = Breaker(1, 0.01)
-    breaker.begin()
+    listener = SimpleNamespace(has_spoken=False)
+    breaker.begin(cast("Listener", listener))
     breaker.failed()
     assert breaker.state is State.OPEN
     await asyncio.sleep(0.02)
     assert breaker.state is State.HALF_OPEN
-    assert breaker.begin()
+    assert breaker.begin(cast("Listener", listener))
     assert breaker.state is State.OPEN
-    breaker.given_up()
+    breaker.tried()
     assert breaker.state is State.HALF_OPEN
+
+
+async def test_while_one_try_shows_it_no_other_begins_and_its_first_word_lets_all_come() -> None:
+    breaker = Breaker(1, 0.01)
+    listener = SimpleNamespace(has_spoken=False)
+    breaker.failed()
+    await asyncio.sleep(0.02)
+    assert breaker.begin(cast("Listener", listener))
+    assert not breaker.begin(cast("Listener", listener))
+    listener.has_spoken = True
+    assert breaker.state is State.CLOSED
+    breaker.failed()
+    assert breaker.state is State.OPEN
 
 
 async def test_the_silence_after_a_late_first_word_is_the_shorter_one() -> None:
