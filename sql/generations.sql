@@ -33,10 +33,11 @@
 --            `is_read_elsewhere`: lately, another worker had a reader of it.
 --   nothing  there is no question to answer again.
 --   no_model  the conversation's model is none of `models` (tags; null: any goes). Nothing is stored.
---   no_message  this conversation has no message `parent_id` or `answer_id`.
+--   no_message  this conversation has no message `parent_id` or `answer_id`, or the question of this key was taken back.
 --   inactive  that message is off the active path: switch to it (conversations.update), then call again.
 --   dequeued  the message `queued_id` doesn't wait any more.
 --   waiting  other messages wait for their turn.
+--   reserved  this key is that of another message, which waits.
 --   whole    there is no answer that was cut, so none that could go on.
 --   no_calls  no call waits for its result.
 --   no_such_call  the message whose calls wait has none with the id `unknown_call_id`.
@@ -125,6 +126,15 @@ obstacle as materialized (
         case
             when coalesce(nullif(c.model_tag, ''), 'default') <> all(cast(:models as text[])) then 'no_model'
             when cast(:queued_id as uuid) is not null then case when not exists (select from turn) then 'dequeued' end
+            when
+                exists (
+                    select from queued_messages as w
+                    where
+                        w.conversation_id = c.id
+                        and w.idempotency_key = :idempotency_key
+                        and (cast(:kind as varchar) <> 'send' or w.content <> cast(:content as text))
+                )
+                then 'reserved'
             when cast(:waits_its_turn as boolean)
                 then case
                     when
@@ -135,8 +145,8 @@ obstacle as materialized (
                         then 'waiting'
                 end
             when n.id is null and cast(:kind as varchar) = 'continue' and cast(:answer_id as uuid) is null then 'whole'
-            when n.id is null and coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid)) is not null
-                then 'no_message'
+            when coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid)) is null and n.id is null then null
+            when n.id is null then 'no_message'
             when not n.is_active then 'inactive'
             when
                 cast(:kind as varchar) = 'continue'
@@ -152,6 +162,7 @@ obstacle as materialized (
         coalesce(cast(:parent_id as uuid), cast(:answer_id as uuid), cast(:queued_id as uuid)) is not null
         or cast(:kind as varchar) = 'continue'
         or cast(:waits_its_turn as boolean)
+        or :idempotency_key is not null
         or cast(:models as text[]) is not null
 ),
 
@@ -955,13 +966,14 @@ select
         s.user_message_id, case when not e.is_untried then e.user_message_id end, n.user_message_id, r.user_message_id
     ) as user_message_id,
     case
+        when e.id is not null and e.content is null then 'no_message'
         when not e.is_untried then 'existed'
         when s.id is not null then 'started'
         when n.idempotency_key = :idempotency_key then 'existed'
         when n.call_message_id = d.id then 'existed'
         when u.id is not null then 'no_such_call'
         when cast(:kind as varchar) = 'results' and not coalesce(d.is_waiting, false) then 'no_calls'
-        when o.outcome in ('no_message', 'no_model', 'dequeued') then o.outcome
+        when o.outcome in ('no_message', 'no_model', 'dequeued', 'reserved') then o.outcome
         when n.id is not null or r.id is not null then 'running'
         when o.outcome is not null then o.outcome
         when v.limited_by = 'crowded' then 'crowded'

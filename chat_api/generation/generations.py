@@ -232,5 +232,10 @@ class Generations:
 
     async def _begin_next(self, conversation_id: UUID) -> None:
         # A message that takes an answer's place comes before those that wait.
-        if not self.draining and not self._beginnings.is_under_way(conversation_id):
+        if self.draining or self._beginnings.is_under_way(conversation_id):
+            return
+        try:
             await self._queue.begin_next(conversation_id, self._start)
+        except Exception as error:  # what waits in other conversations has its turn all the same
+            reason = errors.describe(error)
+            logger.error("turn_failed", conversation_id=str(conversation_id), reason=reason, exc_info=error)

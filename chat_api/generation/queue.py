@@ -96,7 +96,7 @@ class Queue:
         """
         try:
             row = await self._database.row("queue.next", conversation_id=conversation_id)
-            if row is not None and await start(_turn(row)) is not None:
+            if row is not None and await _sent(row, start) is not None:
                 # Gone already, unless its key belongs to an answer that has begun otherwise.
                 await self._database.rows("queue.drop", id=row["id"])
         except LATER as error:
@@ -114,13 +114,20 @@ class Queue:
             raise errors.ConversationNotFound
 
 
-def _turn(row: asyncpg.Record) -> Request:
+async def _sent(row: asyncpg.Record, start: Callable[[Request], Awaitable[Reading | None]]) -> Reading | None:
+    try:
+        return await start(_turn(row, row["idempotency_key"]))
+    except errors.Invalid:  # its key began another message at the moment when this one began to wait
+        return await start(_turn(row, None))
+
+
+def _turn(row: asyncpg.Record, idempotency_key: str | None) -> Request:
     given = {**orjson.loads(row["request"]), "content": row["content"]}
     return Request(
         row["user_id"],
         row["conversation_id"],
         MessageCreate.model_validate(given),
-        row["idempotency_key"],
+        idempotency_key,
         queued_id=row["id"],
         is_admin=True,  # what the user may use was checked when the message came
     )

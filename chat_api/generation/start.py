@@ -56,6 +56,8 @@ async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg
                 "these calls have been answered already, with other results",
             )
         refuse_reused_key()
+    if outcome == "reserved":
+        refuse_reused_key()
     return row
 
 

@@ -93,6 +93,53 @@ async def test_its_key_finds_it_while_it_waits_and_later(chat: Chat, model: Mode
     assert await texts(chat) == ["Hi", "a", "Second", "b"]
 
 
+async def test_while_it_waits_its_key_is_for_no_other_message(chat: Chat, model: ModelServer) -> None:
+    _, call, _ = await chat.begin(model, "a")
+    await wait(chat, "Second", "k")
+    for response in (
+        await chat.send("Third", "k", when_running="supersede"),
+        await chat.send("Third", "k", when_running="supersede", parent_id=None),
+        await chat.regenerate("k", when_running="supersede"),
+        await chat.go_on("k", when_running="supersede"),
+    ):
+        body = await response.json()
+        assert (response.status, body["detail"][0]["type"]) == (422, "idempotency_key_reused")
+    call.finish()
+    (await model.call()).finish("b")
+    await until(lambda: all_said(chat, 4))
+    assert await texts(chat) == ["Hi", "a", "Second", "b"]
+
+
+async def test_one_whose_key_is_used_otherwise_is_sent_all_the_same(
+    chat: Chat, model: ModelServer, sql: Sql
+) -> None:
+    """Of two messages at the same moment, one may begin to wait when the other has begun with its key."""
+    _, call, _ = await chat.begin(model, "a")
+    await wait(chat, "Second", "k")
+    await sql.execute("update generations set idempotency_key = 'k'")
+    call.finish()
+    (await model.call()).finish("b")
+    await until(lambda: all_said(chat, 4))
+    assert await texts(chat) == ["Hi", "a", "Second", "b"]
+    assert await waiting(chat) == []
+
+
+async def test_one_that_cannot_be_sent_keeps_no_other_conversation_waiting(
+    chat: Chat, client: Client, user: dict[str, str], model: ModelServer, sql: Sql
+) -> None:
+    other = await open_chat(client, user)
+    for path, request in ((chat.path, '{"max_tokens": "?"}'), (other.path, "{}")):
+        await sql.execute(
+            "insert into queued_messages (conversation_id, content, request) values ($1, 'x', $2)",
+            path.rpartition("/")[2],
+            request,
+        )
+    model.say = ["b"]
+    await client.app[GENERATIONS].begin_due()
+    await until(lambda: all_said(other, 2))
+    assert await waiting(chat) == ["x"]
+
+
 async def test_ten_wait_at_most(chat: Chat, model: ModelServer) -> None:
     await chat.begin(model)
     for number in range(10):

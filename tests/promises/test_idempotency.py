@@ -94,6 +94,16 @@ async def test_a_key_for_another_message_is_refused(chat: Chat, model: ModelServ
     assert await chat.messages() == ANSWERED
 
 
+async def test_a_retry_of_what_was_taken_back_says_that_it_is_gone(chat: Chat, model: ModelServer) -> None:
+    model.say = ["a"]
+    said = await read_events(await chat.send(key="k"))
+    await (await chat.regenerate(key="again")).read()
+    await chat.take_back(said[0].data["user_message_id"])
+    for response in (await chat.send(key="k"), await chat.regenerate(key="again")):
+        assert (response.status, (await response.json())["code"]) == (404, "message_not_found")
+    assert await chat.messages() == []
+
+
 async def test_at_the_same_moment_too_a_key_for_another_message_is_refused(
     chat: Chat, model: ModelServer, sql: Sql
 ) -> None:

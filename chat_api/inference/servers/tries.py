@@ -29,9 +29,9 @@ def is_ill(error: errors.InferenceError) -> bool:
 
 
 def may_help(error: errors.InferenceError) -> bool:
-    """Whether another server may do better: not with messages that one has refused."""
+    """Whether another server may do better: not with messages that one has refused for what they say."""
     if isinstance(error, errors.ConversationTooLong):
-        return False
+        return True  # it may have a longer context
     return error.reason is None or not (
         (isinstance(error, errors.InferenceRejected) and refuses_messages(error.reason))
         or is_flagged(error.reason)
