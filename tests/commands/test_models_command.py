@@ -128,10 +128,11 @@ async def test_without_a_file_the_environments_server_is_checked(check: Check) -
     assert (key, row[:2], row[3]) == (("inference", "default"), ["tiny", "yes"], "fine")
 
 
-async def test_a_server_that_is_down_is_told_beside_one_that_works(check: Check) -> None:
+@pytest.mark.parametrize("url", [NOWHERE, "https://127.0.0.1:1/v1", "http://no..host/v1"])
+async def test_a_server_that_is_down_is_told_beside_one_that_works(check: Check, url: str) -> None:
     async with PickyServer() as near:
         done = await check(
-            server("near", f"{near.url}/v1") + server("down", NOWHERE) + model("default", "near", "down")
+            server("near", f"{near.url}/v1") + server("down", url) + model("default", "near", "down")
         )
     assert (done.status, done.err) == (1, "")
     rows = done.rows
