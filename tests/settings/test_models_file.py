@@ -319,7 +319,7 @@ def test_a_models_mistake_is_named_with_what_is_allowed(refused: Refused, line: 
         ('"http://a/ ?key=hunter2"', 'url = "http://a/ ?...": must be a URL such as http://host:8000'),
         ('["http://u:hunter2@a"]', "url: must be text in quotes"),
         ('{ u = "hunter2" }', "url: must be text in quotes"),
-        ('"http://a/models?key=hunter2"', 'url = "http://a/models?...": must end before /models, which is put'),
+        ('"http://a/models?key=hunter2"', 'url = "http://a/models?...": must end before /models'),
         ('"http://a/v1#x"', 'url = "http://a/v1#x": must have no fragment'),
     ],
 )  # fmt: skip
