@@ -10,6 +10,7 @@ from chat_api.commands.data.arguments import add_data_commands
 from chat_api.commands.dev import add_dev_command
 from chat_api.commands.errors import INTERRUPTED, MISUSED, FailedError, MisusedError, fail
 from chat_api.commands.migrate import add_migrate_command
+from chat_api.commands.models.arguments import add_models_command
 from chat_api.commands.serve import add_serve_command
 from chat_api.commands.sql.arguments import add_sql_command
 from chat_api.commands.standard_streams import open_closed_streams
@@ -43,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_dev_command(commands)
     add_serve_command(commands)
     add_migrate_command(commands)
+    add_models_command(commands)
     add_sql_command(commands)
     add_data_commands(commands)
     return parser

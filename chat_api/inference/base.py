@@ -279,7 +279,8 @@ class Inference(abc.ABC):
                 body = await read_answer(response, MAX_BODY_BYTES)
         except UnreadableAnswer as error:
             raise broken(str(error)) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        # UnicodeError: a bad host
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
             log.warning("inference_unavailable", reason=describe(error))
             raise errors.InferenceUnavailable from error
         return status, body

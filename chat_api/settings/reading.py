@@ -48,8 +48,9 @@ def contradicting_names() -> list[tuple[str, str]]:
 
 
 def variable(name: str) -> str:
-    """What the environment, or else `.env`, sets under this name; "" if neither does."""
-    environment, file = _variables()
+    """What the environment, or else `.env`, sets under this name; "" if none does. Raises SettingsError."""
+    with explained():
+        environment, file = _variables()
     return environment.get(name.lower()) or file.get(name.lower()) or ""
 
 

@@ -44,17 +44,20 @@ def split_names(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def check_parameters(names: Iterable[str]) -> None:
-    """Raise ValueError unless these are names of parameters that a request can do without."""
+def check_parameters(names: Iterable[str], how: str = "") -> None:
+    """Raise ValueError unless these are names of parameters that a request can do without.
+
+    `how` is what the sentence says of how they are written.
+    """
     for name in names:
         if not re.fullmatch(r"\w{1,64}", name, re.ASCII):
-            raise ValueError("must be names of parameters such as temperature, separated by commas")
+            raise ValueError(f"must be names of parameters such as temperature{how}")
         if name in NEEDED_PARAMETERS:
             raise ValueError(f"must not name {name}, which every request needs")
 
 
 def _parameters(value: str) -> str:
-    check_parameters(split_names(value))
+    check_parameters(split_names(value), ", separated by commas")
     return value
 
 
@@ -83,14 +86,22 @@ def http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def base_url(value: str) -> str:
+    """A URL below which a model server has its paths. Raises ValueError."""
+    path = urlsplit(http_url(value)).path.rstrip("/")
+    if "#" in value:
+        raise ValueError("must have no fragment: paths are put after it, such as /models")
+    for end in ("/chat/completions", "/models"):
+        if path.endswith(end):
+            raise ValueError(f"must end before {end}, which is put after it")
+    return value.rstrip("/")
+
+
 def _service_url(value: str) -> str:
-    url = urlsplit(http_url(value))
+    http_url(value)
     if "?" in value or "#" in value:
         raise ValueError("must have no query and no fragment: paths are put after it, such as /models")
-    for path in ("/chat/completions", "/models"):
-        if url.path.rstrip("/").endswith(path):
-            raise ValueError(f"must end before {path}, which is put after it")
-    return value.rstrip("/")
+    return base_url(value)
 
 
 def _database_url(value: str) -> str:

@@ -49,6 +49,8 @@ NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
         ["sql", "show", "--help"],
         ["sql", "check", "--help"],
         ["sql", "explain", "--help"],
+        ["models", "--help"],
+        ["models", "check", "--help"],
     ],
 )
 def test_every_command_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,6 +75,9 @@ def test_every_command_explains_itself(arguments: list[str], capsys: pytest.Capt
         ["migrate", "rollback", "--count", "-1"],
         ["migrate", "--wait", "-1"],
         ["migrate", "apply", "--wait", "soon"],
+        ["models"],
+        ["models", "load"],
+        ["models", "check", "near"],
         ["sql"],
         ["sql", "drop"],
         ["sql", "show"],

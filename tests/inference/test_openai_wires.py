@@ -69,6 +69,7 @@ EXPECTED = {
         end=End("tool_calls", Usage(55, 151, 128, 0), GPT),
     ),
     "openai-refusal": Expected("I can't help with that.", end=End("content_filter", Usage(), GPT)),
+    "azure": Expected("Good day.", end=End("stop", Usage(11, 3, 0, 0), "gpt-4.1-2025-04-14")),
     "azure-filter": Expected("Well,", end=End("content_filter", Usage(), "gpt-4.1")),
     "gemini-tools": Expected(
         "One moment. ",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,25 +14,45 @@ from chat_api.settings.types import (
     Key,
     Seconds,
     TokenCount,
+    base_url,
     check_parameters,
-    http_url,
     most_tokens,
 )
 
 DEFAULT = "default"  # the tag of a conversation that names no model
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9110 section 5.6.2: a token
+MAX_DEPTH = 100  # of what is added; orjson takes little more
 OWN_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
+
+BEARER = "Authorization"  # the header whose key has a word before it
 
 Protocol = Literal["nanochat", "chat_web", "openai"]
 
 
 def _json(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        raise ValueError("must hold only what JSON has: no dates, no nan, no inf") from None
     check_parameters(value)
+    _check_json(value, "", MAX_DEPTH)
     return value
+
+
+def _check_json(value: object, place: str, deeper: int) -> None:
+    match value:
+        case dict():
+            inner: list[tuple[str, object]] = [(f"{place}.{name}", each) for name, each in value.items()]
+        case list():
+            inner = [(f"{place}.{index}", each) for index, each in enumerate(value)]
+        case None | bool() | str():
+            return
+        case float() if math.isfinite(value):
+            return
+        case int() if -(2**63) <= value < 2**64:
+            return
+        case _:
+            raise ValueError(f"{place[1:]} is {value}; JSON has no dates, no nan, no inf, no larger integers")
+    if not deeper:
+        raise ValueError(f"must hold at most {MAX_DEPTH} tables and lists within each other")
+    for name, each in inner:
+        _check_json(each, name, deeper - 1)
 
 
 def _names(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,15 +67,17 @@ def _renamed(value: dict[str, str]) -> dict[str, str]:
 
 def _headers(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
-        if not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
-            raise ValueError(f"must hold HTTP headers, other than {', '.join(sorted(OWN_HEADERS))}")
+        _header(name)
         if not (text.isascii() and text.isprintable()):
-            raise ValueError("must hold headers of printable ASCII")
+            raise ValueError(f"{name} must be printable ASCII")
     return value
 
 
 def _header(value: str) -> str:
-    _headers({value: ""})
+    if not HEADER.fullmatch(value):
+        raise ValueError("must be of letters, digits and hyphens, as names of HTTP headers are")
+    if value.lower() in OWN_HEADERS:
+        raise ValueError(f"must not be one that every request has: {', '.join(sorted(OWN_HEADERS))}")
     return value
 
 
@@ -65,7 +87,7 @@ def _one_line(value: str) -> str:
     return value
 
 
-Url = Annotated[str, AfterValidator(http_url)]
+Url = Annotated[str, AfterValidator(base_url)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_json)]
 Names = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_names)]
 Line = Annotated[str, AfterValidator(_one_line)]
@@ -101,11 +123,17 @@ class Server(Table):
         secret = self.key.get_secret_value()
         if self.protocol == "chat_web" or (not secret and self.protocol != "nanochat"):
             return dict(self.headers)
+        name = self.name_of_key
+        return {**self.headers, name: f"Bearer {secret}" if name == BEARER else secret}
+
+    @property
+    def name_of_key(self) -> str:
+        """The header in which the key is sent."""
         if self.protocol == "nanochat":
-            return {**self.headers, self.key_header or "X-Internal-API-Key": secret}
-        if self.key_header is None or self.key_header.lower() == "authorization":
-            return {**self.headers, "Authorization": f"Bearer {secret}"}
-        return {**self.headers, self.key_header: secret}
+            return self.key_header or "X-Internal-API-Key"
+        if self.key_header is None or self.key_header.lower() == BEARER.lower():
+            return BEARER
+        return self.key_header
 
 
 class Thinking(Table):

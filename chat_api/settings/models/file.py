@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 from pydantic import SecretStr, ValidationError
 
-from chat_api.settings.models.definition import DEFAULT, Catalogue, Model, Price, Server, Table, Thinking
+from chat_api.settings.models.definition import DEFAULT, Catalogue, Model, Server, Thinking
+from chat_api.settings.models.sentences import dotted, listed, quoted, sentences
 from chat_api.settings.reading import SettingsError, variable
 from chat_api.settings.settings import Settings
 from chat_api.settings.types import split_names
@@ -31,9 +32,15 @@ REPLACED = (
     "inference_continue",
 )
 MAX_BYTES = 1_048_576
-VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*", re.ASCII)  # a name that may be quoted, since it is no key
-TABLES: dict[str, type[Table]] = {"servers": Server, "models": Model}
-INNER: dict[str, type[Table]] = {"thinking": Thinking, "price": Price}
+# A name that may be quoted, since it is no key that stands in its variable's place.
+VARIABLE = re.compile(r"[A-Z]{1,20}(_[A-Z]{1,20}|_[0-9]{1,2}){0,5}", re.ASCII)
+TABLES = ("servers", "models")
+EXAMPLES = {"servers": "near", "models": "default"}
+MAX_NAME = 100  # characters; those of a conversation's tag
+NO_VARIABLE = "must be the name of an environment variable that is set and holds the key, not the key itself"
+NO_SENDABLE_KEY = (
+    "what this variable holds must be printable ASCII without spaces around it, as HTTP headers are"
+)
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
@@ -72,23 +79,35 @@ def _from_environment(settings: Settings) -> Catalogue:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    data = b""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise SettingsError(f"MODELS_FILE {path}: must be at most {MAX_BYTES} bytes long")
         return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
-        raise SettingsError(f"MODELS_FILE {path}: can't be read: {error.strerror}") from None
+        reason = f"can't be read: {error.strerror}"
     except UnicodeDecodeError as error:
-        raise SettingsError(f"MODELS_FILE {path}: must be UTF-8 text: {error}") from None
+        reason = f"must be UTF-8 text, which line {_line(data[: error.start])} isn't"
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"MODELS_FILE {path}: is no TOML: {error}") from None
+        reason = f"is no TOML: {error}".replace("at end of document", f"at the end, line {_line(data)}")
+    except RecursionError:
+        reason = "has too many lists or tables within each other"
+    except ValueError:
+        reason = "can't be read: no path has such a character"  # NUL
+    raise SettingsError(f"MODELS_FILE {path}: {reason}")
+
+
+def _line(before: bytes) -> int:
+    """The number of the line that follows these bytes."""
+    return before.count(b"\n") + 1
 
 
 def _from_file(given: dict[str, Any], settings: Settings, problems: list[str]) -> Catalogue | None:
     """What the file says; `problems` gets a sentence for each value that can't be used."""
     problems += [
-        f"{name}: there is no such key here; there are {', '.join(TABLES)}"
+        f"{dotted(name)}: there is no such key here; there are {listed(TABLES)}"
         for name in given
         if name not in TABLES
     ]
@@ -97,10 +116,12 @@ def _from_file(given: dict[str, Any], settings: Settings, problems: list[str]) -
         for name, table in _tables(given, "servers", problems)
         if (server := _server(name, table, settings, problems)) is not None
     }
+    named = given.get("servers")
+    known = list(named) if isinstance(named, dict) else []  # with those that are wrong
     models = {
         tag: model
         for tag, table in _tables(given, "models", problems)
-        if (model := _model(tag, table, given.get("servers"), problems)) is not None
+        if (model := _model(tag, table, known, problems)) is not None
     }
     if problems or not models:
         return None
@@ -108,10 +129,12 @@ def _from_file(given: dict[str, Any], settings: Settings, problems: list[str]) -
     catalogue = Catalogue(servers, models, default)
     if settings.title_model and catalogue.find(settings.title_model) is None:
         problems.append(
-            f"models: has none for TITLE_MODEL={settings.title_model!r}; there are {', '.join(models)}"
+            f"models: there is none for TITLE_MODEL={quoted(settings.title_model)}; "
+            f"there are {listed(list(models))}"
         )
     if models[default].who != "everybody":
-        problems.append(f'models.{default}.who: must be "everybody", since this is the default model')
+        place, who = dotted("models", default, "who"), models[default].who
+        problems.append(f'{place} = "{who}": must be "everybody", since this is the default model')
     if settings.default_max_tokens > catalogue.most_tokens:
         problems.append(
             f"servers: none may be asked for DEFAULT_MAX_TOKENS={settings.default_max_tokens}; "
@@ -124,75 +147,59 @@ def _tables(given: Mapping[str, Any], name: str, problems: list[str]) -> Iterato
     one = name.removesuffix("s")
     tables = given.get(name)
     if not isinstance(tables, dict) or not tables:
-        problems.append(f"{name}: must have a table for each {one}, such as [{name}.default]")
+        problems.append(f"{name}: must have a table for each {one}, such as [{name}.{EXAMPLES[name]}]")
         return
     for each, table in tables.items():
-        if not isinstance(table, dict):
-            problems.append(f"{name}.{each}: must be a table, [{name}.{each}]")
-        elif not each or len(each) > 100 or not each.isprintable():
-            problems.append(f"{name}.{each!r}: a {one}'s name must be 1 to 100 printable characters long")
+        place = dotted(name, each)
+        if not each or len(each) > MAX_NAME or not each.isprintable():
+            problems.append(f"{place}: a {one}'s name must be 1 to {MAX_NAME} printable characters long")
+        elif not isinstance(table, dict):
+            problems.append(f"{place}: must be a table, [{place}]")
         else:
             yield each, table
 
 
 def _server(name: str, table: dict[str, Any], settings: Settings, problems: list[str]) -> Server | None:
+    place = dotted("servers", name)
     key = table.get("key")
     if key is None and table.get("protocol") == "nanochat":
         table = {**table, "key": settings.internal_api_key}
     elif isinstance(key, str):
         secret = variable(key)
-        if not secret:
-            named = f'"{key}" ' if VARIABLE.fullmatch(key) else ""
-            problems.append(
-                f"servers.{name}.key: {named}must be the name of an environment variable that is set "
-                "and holds the key"
-            )
+        shown = f" = {quoted(key)}" if VARIABLE.fullmatch(key) else ""
+        if not (secret and secret.isascii() and secret.isprintable() and secret == secret.strip()):
+            problems.append(f"{place}.key{shown}: {NO_SENDABLE_KEY if secret else NO_VARIABLE}")
             return None
         table = {**table, "key": SecretStr(secret)}
     try:
-        return Server(**table)
+        server = Server.model_validate(table)
     except ValidationError as error:
-        problems += _sentences(f"servers.{name}", Server, error)
-    return None
-
-
-def _model(tag: str, table: dict[str, Any], servers: object, problems: list[str]) -> Model | None:
-    try:
-        model = Model(**table)
-    except ValidationError as error:
-        problems += _sentences(f"models.{tag}", Model, error)
+        problems += sentences(place, Server, error)
         return None
-    known = list(servers) if isinstance(servers, dict) else []
-    named = model.served_as if isinstance(model.served_as, dict) else {}
-    for key, names, allowed in (("servers", model.servers, known), ("served_as", named, model.servers)):
-        for each in names:
-            if each not in allowed:
-                problems.append(f"models.{tag}.{key}: has {each!r}; must name {', '.join(allowed)} alone")
-    if len(set(model.servers)) < len(model.servers):
-        problems.append(f"models.{tag}.servers: must name each server once")
-    return model
+    if key is not None and server.name_of_key.lower() in map(str.lower, server.headers):
+        problems.append(f"{place}.headers: must not have {server.name_of_key}, in which the key is sent")
+    return server
 
 
-def _sentences(place: str, table: type[Table], error: ValidationError) -> Iterator[str]:
-    for problem in error.errors(include_url=False):
-        where = [str(part) for part in problem["loc"] if part not in ("str", "dict[str,str]")]
-        key = ".".join([place, *where])
-        if problem["type"] == "extra_forbidden":
-            inner = INNER.get(where[0], table) if len(where) > 1 else table
-            names = ", ".join(field.alias or name for name, field in inner.model_fields.items())
-            yield f"{key}: there is no such key here; there are {names}"
-        elif problem["type"] == "missing":
-            yield f"{key}: is missing"
-        else:
-            reason = str(problem["msg"]).removeprefix("Value error, ")
-            is_secret = where[0] in ("key", "headers")
-            value = "" if is_secret else " = " + re.sub("//[^/]*@", "//...@", _toml(problem["input"]))
-            yield f"{key}{value}: {reason[:1].lower()}{reason[1:]}"
-
-
-def _toml(value: object) -> str:
-    """A value about as the file has it."""
+def _model(tag: str, table: dict[str, Any], known: Sequence[str], problems: list[str]) -> Model | None:
+    place = dotted("models", tag)
     try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        return str(value)
+        model = Model.model_validate(table, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems += sentences(place, Model, error)
+        return None
+    if known:  # else it has been told that there is none
+        problems += [
+            f"{place}.servers: there is no server {quoted(each)}; there are {listed(known)}"
+            for each in model.servers
+            if each not in known
+        ]
+    if isinstance(model.served_as, dict):
+        problems += [
+            f"{place}.served_as: {quoted(each)} is none of its servers, which are {listed(model.servers)}"
+            for each in model.served_as
+            if each not in model.servers
+        ]
+    if len(set(model.servers)) < len(model.servers):
+        problems.append(f"{place}.servers: must name each server once")
+    return model
