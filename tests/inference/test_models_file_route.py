@@ -307,8 +307,7 @@ async def test_a_message_that_waits_is_answered_when_its_model_is_back(
     file.write()
     call.finish()
     await until(lambda: has_ended(chat))
-    assert client.server.app is not None
-    generations = client.server.app[GENERATIONS]
+    generations = client.app[GENERATIONS]
     await generations.begin_due()
     conversation = await chat.get()
     assert [each["content"] for each in conversation["queued"]] == ["Later"]

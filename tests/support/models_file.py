@@ -34,8 +34,7 @@ class ModelsFile:
             )
         )
         if self.client is not None:
-            assert self.client.server.app is not None
-            self.client.server.app[INFERENCE].reload()
+            self.client.app[INFERENCE].reload()
 
     def settings(self, settings: Settings, **update: Any) -> Settings:
         """Settings that name it. Writes it first."""

@@ -73,6 +73,7 @@ function complaint({ type, loc = [], msg }) {
   const most = /at most (\d+)/.exec(msg)?.[1];
   if (/too_long$/.test(type) && most) return `The ${name} is too long: at most ${most} characters.`;
   if (/too_short$/.test(type)) return `The ${name} is empty.`;
+  if (type === "model_unknown") return "This model isn't offered.";
   if (type === "missing") return `The ${name} is missing.`;
   return `${name}: ${String(msg).replace(/^Value error, /, "")}.`;
 }
