@@ -182,8 +182,8 @@ async def test_what_a_user_may_use_can_be_chosen_also_while_it_is_away(
     client: Client, user: Headers, admin: Headers
 ) -> None:
     for tag in ("deep", "kitchen", "default"):
-        chat = await open_chat(client, user, model_tag=tag)
-        assert (await chat.get())["model_tag"] == tag
+        assert (await (await open_chat(client, user, model_tag=tag)).get())["model_tag"] == tag
+    chat = await open_chat(client, user)
     assert (await (await chat.change(model_tag="nano")).json())["model_tag"] == "nano"
     assert (await (await chat.change(model_tag="")).json())["model_tag"] == "default"
     lab = await open_chat(client, admin, model_tag="lab")
@@ -257,6 +257,23 @@ async def test_a_retry_of_what_its_model_never_got_is_refused_when_that_is_gone(
     response = await chat.send("Hi", "k")
     assert (response.status, (await response.json())["code"]) == (409, "model_gone")
     assert await sql.fetchrow(STORED) == before
+
+
+async def test_results_that_their_model_never_got_are_refused_when_that_is_gone(
+    client: Client, user: Headers, file: ModelsFile, near: UnsteadyServer, sql: Sql
+) -> None:
+    file.models["old"] = {"servers": ["near"]}
+    file.write()
+    chat = await open_chat(client, user, model_tag="old")
+    near.answer_with(HEAD + CALL)
+    await read_events(await chat.send())
+    near.script = lambda _: ("503", 0)
+    path = f"{chat.path}/tool_results"
+    seen = await read_events(await client.post(path, json=REQUESTS["tool_results"], headers=user))
+    assert seen[-2].data["error"] == "inference_unavailable"
+    del file.models["old"]
+    file.write()
+    assert (await asked_in_vain(chat, sql, "tool_results", {}))["code"] == "model_gone"
 
 
 async def test_an_answer_that_was_given_is_found_by_its_key_though_its_model_is_gone(
