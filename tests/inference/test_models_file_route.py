@@ -40,8 +40,10 @@ CALL = (
     b'"arguments":"{}"}}]},"finish_reason":"tool_calls"}]}\n\ndata: [DONE]\n\n'
 )
 STORED = """
-    select (select count(*) from messages), (select count(*) from inactive_messages),
-        (select count(*) from generations), (select count(*) from queued_messages)
+    select (select json_agg(m order by id) from messages as m)::text,
+        (select json_agg(m order by id) from inactive_messages as m)::text,
+        (select json_agg(g order by id) from generations as g)::text,
+        (select json_agg(q order by id) from queued_messages as q)::text
 """
 
 
