@@ -628,7 +628,7 @@ renewed as (
         g.id = e.id
         and e.is_untried
         and g.status = 'failed'
-        and exists (select from question) -- not if the conversation's model is gone
+        and exists (select from question) -- there is none if the model is gone
         and not exists (select from running)
         and not exists (
             select from verdict as v
