@@ -71,7 +71,7 @@ _SEND = {
     "max_running": 0,
     "limits": None,
     "models": None,
-    "with_reasoning": False,
+    "with_reasoning": [],
 }
 _LIMITED = {
     **_SEND,

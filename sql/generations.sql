@@ -4,8 +4,8 @@
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
 -- conversation isn't this user's.
 -- `history`: [role, content, tool_calls, tool_call_id, position, reasoning] of each; the position of a new question is null.
--- Thinking is there only `with_reasoning`, for models that get it back. Earlier questions and results that the model server refused, and messages that say nothing, are left
--- out.
+-- Thinking is there, and takes of the budget, only if the conversation's model gets it back: if it is one of `with_reasoning`
+-- (tags). Earlier questions and results that the model server refused, and messages that say nothing, are left out.
 -- `results`: for the kind `results`, what the calls of the conversation's last message gave, as JSON:
 -- [{"tool_call_id","content"}]. They are stored in the order of the calls; `result_ids` has [tool_call_id, id] of each,
 -- and `history` ends with the calls. A call without a result is left without one for good. Each message's calls are
@@ -437,7 +437,12 @@ question as materialized (
         order by position desc
         limit 1
     ) as r on cast(:kind as varchar) <> 'send'
-    where e.is_untried
+    where
+        e.is_untried
+        and not exists (
+            select from obstacle as o
+            where o.outcome = 'no_model'
+        )
     union all
     (
         select
@@ -634,6 +639,7 @@ renewed as (
         g.id = e.id
         and e.is_untried
         and g.status = 'failed'
+        and exists (select from question) -- there is none if the model is gone
         and not exists (select from running)
         and not exists (
             select from verdict as v
@@ -861,7 +867,14 @@ recent as (
                 tool_calls,
                 tool_call_id,
                 position,
-                case when cast(:with_reasoning as boolean) then reasoning end as reasoning
+                case
+                    when
+                        (
+                            select coalesce(nullif(c.model_tag, ''), 'default')
+                            from conversation as c
+                        ) = any(cast(:with_reasoning as text[]))
+                        then reasoning
+                end as reasoning
             from messages
             where
                 conversation_id = :conversation_id
@@ -971,9 +984,10 @@ select
         when s.id is not null then 'started'
         when n.idempotency_key = :idempotency_key then 'existed'
         when n.call_message_id = d.id then 'existed'
+        when o.outcome = 'no_model' then o.outcome
         when u.id is not null then 'no_such_call'
         when cast(:kind as varchar) = 'results' and not coalesce(d.is_waiting, false) then 'no_calls'
-        when o.outcome in ('no_message', 'no_model', 'dequeued', 'reserved') then o.outcome
+        when o.outcome in ('no_message', 'dequeued', 'reserved') then o.outcome
         when n.id is not null or r.id is not null then 'running'
         when o.outcome is not null then o.outcome
         when v.limited_by = 'crowded' then 'crowded'

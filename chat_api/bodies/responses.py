@@ -213,13 +213,37 @@ class Stopped(ResponseBody):
     stopped: bool = Field(examples=[True])
 
 
+class ModelDetails(ResponseBody):
+    __doc__ = "A model that may answer."
+
+    tag: str = Field(description="the `model_tag` of conversations", examples=["d20"])
+    name: str = Field(description="for people", examples=["nanochat d20"])
+    description: str | None = Field(examples=["Quick, for short questions."])
+    context_tokens: int | None = Field(
+        description="the length of its context; null if it isn't set", examples=[32768]
+    )
+    thinking: bool = Field(
+        description="whether it can be told to think, by `thinking_mode`", examples=[False]
+    )
+    available: bool = Field(description="whether one of its servers answers just now", examples=[True])
+
+
 class Models(ResponseBody):
-    __doc__ = "The model server's own response. Servers add fields of their own."
+    __doc__ = (
+        "The models that the caller may use. Without `MODELS_FILE`, with fields of the model server's own."
+    )
 
     model_config = ConfigDict(extra="allow")
 
-    current_model: str | None = Field(None, examples=["d20"])
-    models: list[Any] = Field([], examples=[["d20", "d32"]])
+    current_model: str | None = Field(
+        None, description="which one answers in conversations of the tag `default`", examples=["d20"]
+    )
+    models: list[Any] = Field(
+        [], description="their tags, or what the server says", examples=[["d20", "d32"]]
+    )
+    details: list[ModelDetails] | None = Field(
+        None, description="the same models; left out where the server's list has no names alone"
+    )
 
 
 class Swapped(ResponseBody):

@@ -240,6 +240,9 @@ class RefusalFrame(_Answering):
     generation_id: UUID | None = Field(
         None, description="with `generation_running`: the answer being written", examples=[GENERATION]
     )
+    default_model: str | None = Field(
+        None, description="with `model_gone`: the tag of the model that answers by default", examples=["d20"]
+    )
 
 
 EVENT_FRAMES: tuple[type[BaseModel], ...] = (

@@ -21,6 +21,10 @@ SCHEMAS: dict[str, Schema] = {
                 "format": "uuid",
                 "description": "with `generation_running`: the answer being written",
             },
+            "default_model": {
+                "type": "string",
+                "description": "with `model_gone`: the tag of the model that answers by default",
+            },
         },
     },
     "ValidationError": {
@@ -66,6 +70,8 @@ def sample(kind: type[errors.ChatError]) -> errors.ChatError:
         return kind({"GET", "POST"})
     if issubclass(kind, errors.GenerationRunning):
         return kind(generation_id="01a2f3c4-9aab-7bcd-8ef0-112233445566")
+    if issubclass(kind, errors.ModelGone):
+        return kind(default_model="d20")
     return kind()
 
 

@@ -129,7 +129,7 @@ class Beginnings:
             "max_characters": self._room(None, asked, wanted["options"]).characters,
             "notify": self._relay.other_workers_live,
             "models": prompt.usable(self._inference.catalogue, asked, is_admin=request.is_admin),
-            "with_reasoning": self._inference.catalogue.sends_thinking_back,
+            "with_reasoning": self._inference.catalogue.with_thinking_back,
             **self._limits.parameters(request.user_id, request.address),
         }
         when_running = asked.when_running or settings.when_running

@@ -14,7 +14,7 @@ from chat_api.generation.history import History, Message
 from chat_api.generation.said import Words
 from chat_api.inference import Options, Prompt, ToolCall, Turn
 from chat_api.settings import Settings
-from chat_api.settings.models import DEFAULT, Catalogue, Chosen, Model
+from chat_api.settings.models import Catalogue, Chosen, Model
 
 NO_TOOLS = "This model server can't call tools."
 NOT_RUN = "This tool was not run."  # told to the model of a call that nobody answered
@@ -73,7 +73,7 @@ def build(
                 _add(turns, Turn(role, content, calls, reasoning=reasoning or ""))
     _close(turns, open_calls)
     if begun is not None and begun.content:
-        _add(turns, Turn("assistant", begun.content))
+        _add(turns, Turn("assistant", begun.content, reasoning=begun.reasoning))
     return Prompt(
         "\n\n".join(system),
         turns,
@@ -145,8 +145,9 @@ def usable(catalogue: Catalogue, asked: AnswerRequest, *, is_admin: bool) -> lis
         raise errors.NotSupported(NO_TOOLS)
     if catalogue.is_open:
         return None
-    tags = [tag for tag in catalogue.tags(is_admin=is_admin) if not asked.tools or tag in with_tools]
-    return [*tags, DEFAULT] if catalogue.default in tags else tags
+    return catalogue.tags_of(
+        [tag for tag in catalogue.tags(is_admin=is_admin) if not asked.tools or tag in with_tools]
+    )
 
 
 def refuse_model(catalogue: Catalogue, tag: str, *, is_admin: bool) -> NoReturn:
@@ -190,8 +191,16 @@ def _add(turns: list[Turn], turn: Turn) -> None:
     if last is None or last.role != turn.role or last.tool_calls:
         turns.append(turn)
     else:
-        texts = [text for text in (last.content, turn.content) if text]
-        turns[-1] = Turn(turn.role, "\n\n".join(texts), turn.tool_calls)
+        turns[-1] = Turn(
+            turn.role,
+            _joined(last.content, turn.content),
+            turn.tool_calls,
+            reasoning=_joined(last.reasoning, turn.reasoning),
+        )
+
+
+def _joined(*texts: str) -> str:
+    return "\n\n".join(text for text in texts if text)
 
 
 def title(content: str) -> str:

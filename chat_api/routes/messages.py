@@ -49,7 +49,9 @@ ANSWERS = [
 ]
 ERRORS: list[type[errors.ChatError]] = [
     *declare.DATABASE,
+    errors.Forbidden,
     errors.GenerationRunning,
+    errors.ModelGone,
     errors.RequestRepeated,
     errors.SendingTooFast,
     errors.AddressSendingTooFast,

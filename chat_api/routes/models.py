@@ -27,7 +27,8 @@ ERRORS: list[type[errors.ChatError]] = [
         "List the models",
         TAG,
         [Response(200, "The models.", Models)],
-        "The models, as the model server lists them.",
+        "The models that the caller may use. With `MODELS_FILE`, `available` says of each whether one of its "
+        "servers answers; that is asked every 15 seconds at most. Without it, the model server's own list.",
         errors=ERRORS,
     )
 )

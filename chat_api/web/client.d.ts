@@ -148,9 +148,27 @@ export interface ConversationDetail extends Conversation {
   queued: QueuedMessage[];
 }
 
+/** A model that may answer. */
+export interface ModelDetails {
+  /** The `model_tag` of conversations. */
+  tag: string;
+  /** For people. */
+  name: string;
+  description: string | null;
+  /** The length of its context; null if it isn't set. */
+  context_tokens: number | null;
+  /** Whether it can be told to think, by `thinking_mode`. */
+  thinking: boolean;
+  /** Whether one of its servers answers just now. */
+  available: boolean;
+}
+
 export interface Models {
+  /** Which one answers in conversations of the tag `default`. */
   current_model: string | null;
   models: unknown[];
+  /** The same models; left out where a model server's list has more than names. */
+  details?: ModelDetails[] | null;
   [more: string]: unknown;
 }
 

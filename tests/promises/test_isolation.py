@@ -102,7 +102,7 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 "notify": True,
                 "max_running": 9,
                 "models": None,
-                "with_reasoning": True,
+                "with_reasoning": ["default"],
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }
             nowhere: dict[str, Any] = {"parent_id": None, "is_root": False, "answer_id": None}

@@ -159,7 +159,7 @@ class Chat:
             "max_running": 0,
             "limits": None,
             "models": None,
-            "with_reasoning": False,
+            "with_reasoning": [],
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 

@@ -163,7 +163,7 @@ usual (name, value) as (
     ('limits', null),
     -- models: as in a service without MODELS_FILE
     ('models', null),
-    ('with_reasoning', 'false'),
+    ('with_reasoning', '{}'),
     -- journal: numbers beyond those of any answer
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),

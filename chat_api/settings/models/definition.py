@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -233,10 +233,14 @@ class Catalogue:
         """Whether all of a model's servers can be told of the caller's tools."""
         return all(self.servers[name].protocol == "openai" for name in self.models[tag].servers)
 
+    def tags_of(self, models: Collection[str]) -> list[str]:
+        """The tags of conversations that these models answer."""
+        return [*models, DEFAULT] if self.default in models else list(models)
+
     @property
-    def sends_thinking_back(self) -> bool:
-        """Whether any model gets its thinking back."""
-        return any(model.thinking.send_back for model in self.models.values())
+    def with_thinking_back(self) -> list[str]:
+        """The tags of conversations whose model gets its thinking back."""
+        return self.tags_of([tag for tag, model in self.models.items() if model.thinking.send_back])
 
     @property
     def most_tokens(self) -> int:

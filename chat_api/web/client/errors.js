@@ -10,16 +10,18 @@ export class ChatError extends Error {
    * @param {string} code
    * @param {string} message
    * @param {{status?: number, detail?: unknown, retryAfter?: number | null, generationId?: string | null,
-   *          cause?: unknown}} [more]
+   *          defaultModel?: string | null, cause?: unknown}} [more]
    */
-  constructor(code, message, { status = 0, detail = message, retryAfter = null, generationId = null, cause } = {}) {
+  constructor(code, message, more = {}) {
+    const { status = 0, detail = message, retryAfter = null, generationId = null, defaultModel = null, cause } = more;
     super(message, { cause });
     this.name = "ChatError";
     this.code = code;
     this.status = status; // 0: there was no HTTP response
     this.detail = detail; // for a 422: the list of fields and what is wrong with each
     this.retryAfter = retryAfter; // seconds; null: the server didn't say
-    this.generationId = generationId; // for a 409: the answer that is running already
+    this.generationId = generationId; // for `generation_running`: the answer that is running already
+    this.defaultModel = defaultModel; // for `model_gone`: the model that answers by default
   }
 }
 
@@ -51,8 +53,8 @@ export function foreign({ status }, retryAfter = null) {
 }
 
 /** The service's own error. */
-export function refused({ code, detail, status, retry_after, generation_id = null }) {
-  const more = { status, detail, retryAfter: retry_after, generationId: generation_id };
+export function refused({ code, detail, status, retry_after, generation_id = null, default_model = null }) {
+  const more = { status, detail, retryAfter: retry_after, generationId: generation_id, defaultModel: default_model };
   return new ChatError(code, sentence(detail), more);
 }
 
@@ -71,6 +73,7 @@ function complaint({ type, loc = [], msg }) {
   const most = /at most (\d+)/.exec(msg)?.[1];
   if (/too_long$/.test(type) && most) return `The ${name} is too long: at most ${most} characters.`;
   if (/too_short$/.test(type)) return `The ${name} is empty.`;
+  if (type === "model_unknown") return "This model isn't offered.";
   if (type === "missing") return `The ${name} is missing.`;
   return `${name}: ${String(msg).replace(/^Value error, /, "")}.`;
 }

@@ -167,7 +167,7 @@ addEventListener("hashchange", openAddress); // back, forward, or a typed addres
 chat.addEventListener("transport", ({ detail }) => {
   if (detail === "sse" && transport() === "ws") toast("WebSockets are blocked here. Server-sent events are used instead.");
 });
-document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && conversations.refresh());
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && (conversations.refresh(), models.refresh()));
 addEventListener("online", () => conversations.refresh());
 watchConnection(find("banner"), chat, signIn);
 

@@ -5,16 +5,23 @@ import { h } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import { openMenu } from "../ui/menu.js";
 import { toast } from "../ui/toast.js";
-import { nameOf, shortName } from "./model-name.js";
+import { learnNames, nameOf, shownName } from "./model-name.js";
+
+const FRESH_MS = 15_000; // the service looks no more often whether a model server answers
+const PATIENCE_MS = 400; // for a newer list, before the menu opens with the old one
+const AWAY = "Away: none of its servers answers just now.";
 
 export class ModelMenu {
   #button;
   #chat;
   #choose;
-  #models = { current: "", names: [] };
+  #current = "";
+  #models = [];
+  #canSwap = true;
+  #isOwnList = false;
+  #loadedAt = -FRESH_MS;
   #tag = "";
   #isNew = true;
-  #canSwap = true;
 
   /**
    * @param {HTMLElement} button
@@ -28,15 +35,27 @@ export class ModelMenu {
     button.addEventListener("click", () => this.#open());
   }
 
-  /** Ask the model server for its models. If that fails, the page has no menu. */
+  /** Ask for the models. Without any, the page has no menu. If this fails, what was known before is shown. */
   async load() {
+    let list;
     try {
-      const { current_model: current, models } = await this.#chat.models.list();
-      this.#models = { current: current ?? "", names: (models ?? []).map(nameOf).filter(Boolean) };
+      list = await this.#chat.models.list();
     } catch {
-      this.#models = { current: "", names: [] }; // answers will show what is wrong with the model server
+      return; // answers will show what is wrong with the model server
     }
+    const details = list.details ?? (list.models ?? []).map(nameOf).filter(Boolean).map(plain);
+    learnNames(details);
+    this.#current = list.current_model ?? "";
+    this.#models = details;
+    // An operator's own names and descriptions are no names of a server's that it could load.
+    this.#isOwnList = details.every(({ tag, name, description }) => name === tag && !description);
+    this.#loadedAt = performance.now();
     this.#show();
+  }
+
+  /** Ask again, if the list isn't new. */
+  async refresh() {
+    if (performance.now() - this.#loadedAt >= FRESH_MS) await this.load();
   }
 
   /** @param {string} tag the open conversation's @param {boolean} isNew whether it may still be changed */
@@ -46,34 +65,50 @@ export class ModelMenu {
     this.#show();
   }
 
-  get #name() {
-    return this.#tag && this.#tag !== "default" ? this.#tag : this.#models.current;
+  /** The tag of the model that answers here. */
+  get #chosen() {
+    return this.#tag && this.#tag !== "default" ? this.#tag : this.#current;
   }
 
   #show() {
-    this.#button.hidden = !this.#name;
-    const name = h("span", { text: shortName(this.#name) });
-    this.#button.replaceChildren(h("span", { class: "hidden", text: "Model: " }), name, icon("chevron"));
-    this.#button.title = this.#name;
+    const chosen = this.#chosen;
+    const isAway = this.#models.some(({ tag, available }) => tag === chosen && !available);
+    this.#button.hidden = !chosen;
+    this.#button.replaceChildren(
+      h("span", { class: "hidden", text: "Model: " }),
+      h("span", { text: shownName(chosen) }),
+      ...(isAway ? [h("em", { class: "away", text: " away" })] : []),
+      icon("chevron"),
+    );
+    this.#button.title = isAway ? `${shownName(chosen)}. ${AWAY}` : chosen;
   }
 
-  #open() {
-    const { current, names } = this.#models;
-    const choices = names.map((name) => ({
-      text: shortName(name),
-      checked: name === this.#name,
-      act: () => name !== this.#name && this.#choose(name === current ? "" : name),
+  async #open() {
+    if (this.#button.getAttribute("aria-expanded") === "true") return;
+    await Promise.race([this.refresh(), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
+    const chosen = this.#chosen;
+    const choices = this.#models.map(({ tag, description, available }) => ({
+      text: shownName(tag),
+      notes: [description, available ? "" : AWAY].filter(Boolean),
+      checked: tag === chosen,
+      disabled: !available,
+      act: () => tag !== chosen && this.#choose(tag === this.#current ? "" : tag),
     }));
     const hint = this.#isNew ? "Model for this conversation" : "Another model starts a new conversation";
-    const loads = names.filter((name) => name !== current && this.#canSwap);
-    const swaps = loads.map((name) => ({ text: `Load ${shortName(name)} on the server`, act: () => this.#swap(name) }));
+    const swaps = this.#loadable.map((tag) => ({ text: `Load ${shownName(tag)} on the server`, act: () => this.#swap(tag) }));
     openMenu(this.#button, [h("p", { class: "menu-hint", text: hint }), ...choices, ...(swaps.length ? [h("hr")] : []), ...swaps]);
   }
 
-  async #swap(name) {
+  /** The models that the server may be asked to load. */
+  get #loadable() {
+    if (!this.#canSwap || !this.#isOwnList) return [];
+    return this.#models.map(({ tag }) => tag).filter((tag) => tag !== this.#current);
+  }
+
+  async #swap(tag) {
     try {
-      await this.#chat.models.swap(name);
-      toast(`The server is loading ${shortName(name)}.`);
+      await this.#chat.models.swap(tag);
+      toast(`The server is loading ${shownName(tag)}.`);
       await this.load();
     } catch (error) {
       if (error.status === 501 || error.status === 403) this.#canSwap = false; // that won't change while the page is open
@@ -81,3 +116,6 @@ export class ModelMenu {
     }
   }
 }
+
+/** A model of which only the name is known. */
+const plain = (name) => ({ tag: name, name, description: null, available: true });

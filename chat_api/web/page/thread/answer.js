@@ -160,9 +160,9 @@ export class AnswerView extends MessageView {
     this.#explain(done.finish_reason);
   }
 
-  /** Show what went wrong, with a button to try again. @param {string} text @param {boolean} [bad] */
-  fail(text, bad = true) {
-    this.notify(text, { bad, offers: [{ text: "Try again", act: this.#again }, ...this.#rest] });
+  /** Show what went wrong, with what can be done, or a button to try again. @param {string} text @param {boolean} [bad] */
+  fail(text, bad = true, offers = [{ text: "Try again", act: this.#again }, ...this.#rest]) {
+    this.notify(text, { bad, offers });
   }
 
   get ending() {

@@ -4,6 +4,7 @@
 import { announce } from "../ui/announcer.js";
 import { toast } from "../ui/toast.js";
 import { dropEdit } from "./edits.js";
+import { otherModel } from "./other-model.js";
 
 /** A new key. It makes a question one message, however often it is tried. */
 export const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
@@ -26,12 +27,13 @@ export class Asking {
     const refused = (error) => {
       this.#thread.outbox.keep(content);
       this.#thread.messages.dropAnswer();
-      const act = () => {
+      const again = () => {
         if (this.#visit.turn.isBusy) return;
         this.#visit.turn.begin();
         this.#visit.delivery.deliver(question, this.#thread.messages.begin(), { key, refused });
       };
-      question.notify(error.message, { bad: true, offers: [{ text: "Send again", act }] });
+      const offers = this.#offers(error, again, refused) ?? [{ text: "Send again", act: again }];
+      question.notify(error.message, { bad: true, offers });
       announce(`Not sent. ${error.message}`);
     };
     this.#visit.delivery.deliver(question, this.#begin(), { key, refused });
@@ -53,8 +55,10 @@ export class Asking {
   regenerate(old) {
     this.#visit.turn.begin();
     if (old) this.#thread.messages.cutFrom(old);
-    const answer = this.#thread.chat.regenerate(this.#visit.id, old?.id ? { messageId: old.id } : {});
-    this.#visit.delivery.read(answer, this.#begin(), { about: old?.id });
+    const about = old?.id ?? undefined;
+    const answer = this.#thread.chat.regenerate(this.#visit.id, about ? { messageId: about } : {});
+    const again = () => this.#thread.regenerate(this.#answer(about));
+    this.#visit.delivery.read(answer, this.#begin(), { about, offers: (error) => this.#offersAbout(error, about, again) });
   }
 
   /** @param {import("./answer.js").AnswerView} old an answer that was cut */
@@ -63,7 +67,25 @@ export class Asking {
     this.#thread.messages.cutFrom(old);
     const view = this.#begin();
     view.hold(old);
-    this.#visit.delivery.read(this.#thread.chat.goOn(this.#visit.id, { messageId: old.id }), view, { about: old.id });
+    const about = old.id ?? undefined;
+    const again = () => this.#thread.goOn(this.#answer(about) ?? old);
+    const offers = (error) => this.#offersAbout(error, about, again);
+    this.#visit.delivery.read(this.#thread.chat.goOn(this.#visit.id, { messageId: about }), view, { about, offers });
+  }
+
+  /** The view of a stored answer. @param {string} [id] @returns {any} */
+  #answer(id) {
+    return id && this.#thread.messages.find(id);
+  }
+
+  #offers(error, again, failed) {
+    return otherModel(error, this.#thread, this.#visit, { again, failed });
+  }
+
+  /** The offers where a new answer was refused; a switch of models that fails is told in the same place. */
+  #offersAbout(error, about, again) {
+    const failed = (problem) => this.#thread.messages.fail(problem.message, { about });
+    return this.#offers(error, again, failed);
   }
 
   #begin() {
@@ -78,7 +100,11 @@ export class Asking {
     await this.#visit.settle(); // also tells that the conversation is gone
     announce(`Not sent. ${error.message}`);
     const question = this.#thread.messages.find(id);
-    if (question) return question.notify(error.message, { bad: true });
+    if (question) {
+      const failed = (problem) => question.notify(problem.message, { bad: true });
+      const offers = this.#offers(error, () => question.save(), failed);
+      return question.notify(error.message, { bad: true, offers });
+    }
     dropEdit(id);
     this.#thread.giveBack(conversation, content);
     toast(error.message);

@@ -52,10 +52,11 @@ export class Delivery {
    * @param {import("../../client.js").Answer} answer
    * @param {import("./answer.js").AnswerView} view
    * @param {{question?: any, stored?: () => void, refused?: (error: any) => void, parentId?: string | null,
-   *          about?: string}} [asked]
-   *   `question` and `refused` are given if it answers a question of this visit, `about` if another answer is in question
+   *          about?: string, offers?: (error: any) => any}} [asked]
+   *   `question` and `refused` are given if it answers a question of this visit, `about` if another answer is in question;
+   *   `offers`: what the reader can do about a refusal, if it isn't the usual
    */
-  async read(answer, view, { question, stored, refused, parentId, about } = {}) {
+  async read(answer, view, { question, stored, refused, parentId, about, offers } = {}) {
     const visit = this.#visit;
     visit.turn.begin(answer);
     const { failure, error } = await readInto(answer, view, (start) => {
@@ -71,7 +72,7 @@ export class Delivery {
       announceAnswer(view.shown, view.ending);
       await visit.settle(failure, about);
     } else if (answer.generationId !== null || !question) {
-      await visit.settle(error.code === "answer_gone" ? "" : error.message, about);
+      await visit.settle(error.code === "answer_gone" ? "" : error.message, about, offers?.(error));
     } else if (error.code === "generation_running" && parentId === undefined) {
       // Another tab was faster: its answer is shown, and the question returns to the message box.
       this.#thread.giveBack(visit.id, question.text);

@@ -92,12 +92,13 @@ export class Messages {
   /**
    * Show what went wrong with an answer, where it is, or would be.
    *
-   * @param {string} text @param {{bad?: boolean, about?: string}} [options] `about`: its id; left out: the last one
+   * @param {string} text @param {{bad?: boolean, about?: string, offers?: any}} [options] `about`: its id; left out: the
+   *   last one; `offers`: what the reader can do about it; left out: try again
    */
-  fail(text, { bad = true, about } = {}) {
+  fail(text, { bad = true, about, offers } = {}) {
     const named = about && this.find(about);
     const answer = named instanceof AnswerView ? named : (this.#answer ?? this.#add(new AnswerView(this.actions)));
-    answer.fail(text, bad);
+    answer.fail(text, bad, offers);
   }
 
   /** The answer to the last question, or to the last results of tool calls; null if there is none. */

@@ -1,13 +1,13 @@
 // What an answer's view says beside the answer, in words.
 
-import { shortName } from "../reader/model-name.js";
+import { shownName } from "../reader/model-name.js";
 
 const LONGEST_STATUS = 80; // characters
 
 /** The model, and what the answer took. */
 export function madeBy({ model_tag: model, token_count: tokens, inference_time_ms: milliseconds }) {
   const known = [
-    model && model !== "default" ? shortName(model) : "",
+    model && model !== "default" ? shownName(model) : "",
     tokens ? `${tokens} ${tokens === 1 ? "token" : "tokens"}` : "",
     milliseconds ? `${milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`}` : "",
   ];

@@ -72,6 +72,11 @@ export class QuestionView extends MessageView {
     if (isFocused) this.#editor.focus();
   }
 
+  /** Send the edit, if there is one. */
+  save() {
+    if (this.#editor) this.#save(this.#editor.text);
+  }
+
   /** Leave off editing: the message isn't shown any more. Returns the unsent edit; null: there is none. */
   abandon() {
     const unsent = this.#unsent;

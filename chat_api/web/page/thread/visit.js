@@ -122,8 +122,9 @@ export class Visit {
    * Show what is stored. If a new answer failed, the old one is back.
    *
    * @param {string} [failure] why @param {string} [about] the answer that is back; left out: the last one
+   * @param {any} [offers] what the reader can do about it
    */
-  async settle(failure = "", about) {
+  async settle(failure = "", about, offers) {
     const { id } = this;
     const isPast = () => this.isPast || id !== this.id || this.turn.isBusy;
     let conversation;
@@ -136,7 +137,7 @@ export class Visit {
     if (isPast()) return;
     this.#show(conversation);
     this.#goOn(conversation);
-    if (failure) this.#messages.fail(failure, { about });
+    if (failure) this.#messages.fail(failure, { about, offers });
   }
 
   /** Show an answer that has begun elsewhere. */

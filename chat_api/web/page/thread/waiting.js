@@ -2,6 +2,7 @@
 
 import { toast } from "../ui/toast.js";
 import { newKey } from "./asking.js";
+import { otherModel } from "./other-model.js";
 
 export class Waiting {
   #thread;
@@ -27,7 +28,8 @@ export class Waiting {
     } catch (error) {
       hide();
       this.#thread.giveBack(id, content);
-      toast(error.message);
+      const [offer] = otherModel(error, this.#thread, this.#visit, { again() {}, failed: ({ message }) => toast(message) }) ?? [];
+      toast(error.message, offer && { action: offer.text, act: offer.act, seconds: 15 });
       return;
     }
     hide();

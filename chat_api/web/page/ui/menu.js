@@ -4,7 +4,8 @@ import { h } from "./dom.js";
 
 /**
  * @param {HTMLElement} button
- * @param {({text: string, icon?: string, act: () => void, checked?: boolean, danger?: boolean} | Node)[]} entries
+ * @param {({text: string, icon?: string, act: () => void, checked?: boolean, danger?: boolean, disabled?: boolean,
+ *   notes?: string[]} | Node)[]} entries `disabled`: it is read, but can't be chosen; `notes`: what is said of it below
  */
 export function openMenu(button, entries) {
   const items = [];
@@ -14,23 +15,30 @@ export function openMenu(button, entries) {
       menu.append(entry);
       continue;
     }
-    const { text, icon, act, checked, danger } = entry;
+    const { text, icon, act, checked, danger, disabled = false, notes = [] } = entry;
+    const id = `${button.id}-${items.length}`;
+    const name = h("span", { id, text });
+    const below = notes.map((note, place) => h("small", { id: `${id}-${place}`, text: note }));
     const item = h("button", {
       type: "button",
       role: checked === undefined ? "menuitem" : "menuitemradio",
       "aria-checked": checked === undefined ? null : String(checked),
+      "aria-disabled": disabled && "true",
+      "aria-labelledby": notes.length > 0 && id,
+      "aria-describedby": notes.length > 0 && below.map((note) => note.id).join(" "),
       class: danger ? "danger" : "",
       icon: icon ?? (checked ? "check" : undefined),
       tabindex: "-1",
-      text,
       on: {
         click: () => {
+          if (disabled) return;
           menu.hidePopover();
           button.focus(); // before the action, which may move the focus
           act();
         },
       },
     });
+    item.append(notes.length ? h("span", { class: "menu-noted" }, name, ...below) : text);
     items.push(item);
     menu.append(item);
   }
