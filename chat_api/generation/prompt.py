@@ -153,10 +153,11 @@ def usable(catalogue: Catalogue, asked: AnswerRequest, *, is_admin: bool) -> lis
 def refuse_model(catalogue: Catalogue, tag: str, *, is_admin: bool) -> NoReturn:
     """Raise why a conversation's model isn't usable: ModelGone, Forbidden or NotSupported."""
     if catalogue.find(tag) is None:
+        default = catalogue.default
         raise errors.ModelGone(
             f'The model "{tag}" is no longer offered. Choose another one for this conversation, such as '
-            f'"{catalogue.default}".',
-            default_model=catalogue.default,
+            f'"{catalogue.models[default].name or default}".',
+            default_model=default,
         )
     if not catalogue.may_use(tag, is_admin=is_admin):
         raise errors.Forbidden("Only administrators may use this conversation's model.")

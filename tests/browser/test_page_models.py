@@ -15,7 +15,7 @@ from tests.support.models_file import ModelsFile
 from tests.support.processes import free_port
 
 AWAY = "Away: none of its servers answers just now."
-GONE = 'The model "old" is no longer offered. Choose another one for this conversation, such as "kitchen".'
+GONE = 'The model "old" is no longer offered. Choose another one for this conversation, such as "Kitchen 8B".'
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ async def test_a_conversation_whose_model_is_gone_says_so_and_stores_nothing(
         "status": 409,
         "code": "model_gone",
         "detail": 'The model "old" is no longer offered. Choose another one for this conversation, such as '
-        '"kitchen".',
+        '"Kitchen 8B".',
         "default_model": "kitchen",
     }
     assert len(near.requests) == 1
