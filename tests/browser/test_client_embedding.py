@@ -153,7 +153,9 @@ async def test_all_of_a_conversations_life(embedded: Embedded) -> None:
     rest = await embedded.call(f"chat.conversations.list({{ cursor: '{first['next_cursor']}' }})")
     assert {each["id"] for each in first["items"] + rest["items"]} == {made["id"], other}
     assert await embedded.call(f"chat.conversations.delete('{other}')") is None
-    assert await embedded.call("chat.models.list()") == {"current_model": "m1", "models": ["m1", "m2"]}
+    listed = await embedded.call("chat.models.list()")
+    assert (listed["current_model"], listed["models"]) == ("m1", ["m1", "m2"])
+    assert [each["tag"] for each in listed["details"]] == ["m1", "m2"]
 
 
 async def test_lines_end_as_the_standard_allows(page: Page, site: Site) -> None:

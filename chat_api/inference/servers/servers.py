@@ -107,6 +107,9 @@ class ModelServers:
                 elif tries.is_ill(error):
                     server.breaker.failed()
             raise
+        except Exception:
+            outcome = errors.ChatError.code  # a defect of this service; it is logged where the answer ends
+            raise
         finally:
             if is_only_try:
                 server.breaker.tried()
