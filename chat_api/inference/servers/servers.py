@@ -87,25 +87,18 @@ class ModelServers:
         outcome = tries.STOPPED
         is_only_try = server.breaker.begin(listener)
         try:
-            if not await server.slots.take(server.server.wait_seconds):
+            end = await _stream(tag, client, prompt, listener)
+            if end is None:
                 outcome = tries.BUSY
-                raise errors.InferenceUnavailable(ALL_TAKEN)
-            try:
-                listener.ask(server.name, tag)
-                async with limited(client.endpoint, listener):
-                    end = await client.inference.stream(prompt, listener)
-            finally:
-                server.slots.give_back()
-            outcome = tries.DONE if listener.has_spoken or end.reason != "stop" else tries.EMPTY
-            server.breaker.succeeded()
-            return end
+            else:
+                outcome = tries.DONE if listener.has_spoken or end.reason != "stop" else tries.EMPTY
+                server.breaker.succeeded()
         except errors.InferenceError as error:
-            if outcome != tries.BUSY:
-                outcome = error.code
-                if error.rest_seconds is not None:
-                    server.breaker.rest(error.rest_seconds)
-                elif tries.is_ill(error):
-                    server.breaker.failed()
+            outcome = error.code
+            if error.rest_seconds is not None:
+                server.breaker.rest(error.rest_seconds)
+            elif tries.is_ill(error):
+                server.breaker.failed()
             raise
         except Exception:
             outcome = errors.ChatError.code  # a defect of this service; it is logged where the answer ends
@@ -116,6 +109,9 @@ class ModelServers:
             milliseconds = round((asyncio.get_running_loop().time() - began) * 1000)
             listener.tried(Try(server.name, outcome, milliseconds))
             self._count(tag, server.name, outcome, milliseconds)
+        if end is None:
+            raise errors.InferenceUnavailable(ALL_TAKEN)
+        return end
 
     def _count(self, tag: str, server: str, outcome: str, milliseconds: int) -> None:
         self._metrics.servers.tried(server, tag, outcome)
@@ -178,3 +174,16 @@ class ModelServers:
             for served in self._served.values()
             for client in served.clients
         }
+
+
+async def _stream(tag: str, client: Client, prompt: Prompt, listener: Listener) -> End | None:
+    """The answer of one server; None if all its slots are taken."""
+    slots, wait_seconds = client.server.slots, client.server.server.wait_seconds
+    if not await slots.take(wait_seconds):
+        return None
+    try:
+        listener.ask(client.server.name, tag)
+        async with limited(client.endpoint, listener):
+            return await client.inference.stream(prompt, listener)
+    finally:
+        slots.give_back()
