@@ -306,6 +306,8 @@ export class ChatError extends Error {
   /** Seconds. */
   readonly retryAfter: number | null;
   readonly generationId: string | null;
+  /** Of `model_gone`: the model that answers by default. */
+  readonly defaultModel: string | null;
 }
 
 export class Answer implements AsyncIterable<AnswerEvent> {
