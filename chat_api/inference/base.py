@@ -219,8 +219,13 @@ class Inference(abc.ABC):
         Only connecting has a time-out here; the caller limits the rest.
         """
 
-    async def prepare(self) -> None:  # noqa: B027 - most servers tell nothing
-        """Learn what `room` needs, if it isn't known. Takes two seconds at most and raises nothing."""
+    @property
+    def is_unprepared(self) -> bool:
+        """Whether `prepare` would learn something. Most servers tell nothing."""
+        return False
+
+    async def prepare(self) -> None:  # noqa: B027 - as above
+        """Learn what `room` needs. Takes two seconds at most and raises nothing."""
 
     def room(self, model_tag: str | None, max_tokens: int, beside: int) -> Room:
         """The room for the conversation in a request to this model; None: the most of any model.

@@ -92,6 +92,11 @@ class TracedInference(Inference):
             span.set_attribute("gen_ai.response.finish_reasons", [end.reason])
             return end
 
+    @property
+    def is_unprepared(self) -> bool:
+        """Whether `prepare` would learn something."""
+        return self._inference.is_unprepared
+
     async def prepare(self) -> None:
         """Learn what `room` needs; the client session makes the span."""
         await self._inference.prepare()

@@ -88,10 +88,10 @@ class TestRoom:
         self, connect: Connect, server: PickyServer
     ) -> None:
         client = connect()
-        for _ in range(3):
-            await client.prepare()
-        assert server.lists == 1
-        await connect(inference_context_tokens=4096).prepare()
+        assert client.is_unprepared
+        await client.prepare()
+        assert not client.is_unprepared
+        assert not connect(inference_context_tokens=4096).is_unprepared
         assert server.lists == 1
 
     async def test_a_list_that_cant_be_had_changes_nothing(self, connect: Connect) -> None:

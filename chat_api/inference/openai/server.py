@@ -64,15 +64,17 @@ class OpenAI(Inference):
             model = await self._models.instead_of(model, prompt.model_tag, error)
         return await self._fitting(model, prompt, listener)
 
+    @property
+    def is_unprepared(self) -> bool:
+        """Whether the list is to be asked for, since nothing else tells the context's length."""
+        return self._profile.context_tokens is None and asyncio.get_running_loop().time() >= self._list_due
+
     async def prepare(self) -> None:
         """Ask for the list that tells how long the models' contexts are: at first, and every ten minutes.
 
         Messages that arrive meanwhile don't wait for it.
         """
-        now = asyncio.get_running_loop().time()
-        if self._profile.context_tokens is not None or now < self._list_due:
-            return
-        self._list_due = now + LIST_SECONDS
+        self._list_due = asyncio.get_running_loop().time() + LIST_SECONDS
         with suppress(errors.InferenceError, TimeoutError):
             async with asyncio.timeout(LIST_TIMEOUT):
                 await self._models.listed()

@@ -132,9 +132,10 @@ class ModelServers:
 
     async def prepare(self) -> None:
         """Learn what `room` needs, if it isn't known. Takes two seconds at most and raises nothing."""
-        await asyncio.gather(
-            *(client.inference.prepare() for served in self._served.values() for client in served.clients)
-        )
+        clients = (client for served in self._served.values() for client in served.clients)
+        unprepared = [client.inference for client in clients if client.inference.is_unprepared]
+        if unprepared:
+            await asyncio.gather(*(inference.prepare() for inference in unprepared))
 
     def room(self, model_tag: str | None, max_tokens: int, beside: int) -> Room:
         """The room for the conversation in a request to this model, on any of its servers.
