@@ -230,7 +230,7 @@ SERVER_MISTAKES = {
     'key_header = "x y"': 'key_header = "x y": must be of letters, digits and hyphens, as names of HTTP '
     "headers are",
     'key_header = "Host"': 'key_header = "Host": must not be one that every request has: accept, '
-    "accept-encoding, connection, content-length, content-type, host",
+    "accept-encoding, connection, content-length, content-type, host, transfer-encoding",
     "key = 3": "key: must be text in quotes",
     'headers = "hunter2"': "headers: must be a table, such as { name = value }",
     'headers = ["hunter2"]': "headers: must be a table, such as { name = value }",
@@ -353,6 +353,27 @@ def test_the_key_is_sent_in_one_header(refused: Refused, monkeypatch: pytest.Mon
     lines = 'key = "NEAR_KEY"\nheaders = { authorization = "Bearer hunter2" }\n'
     told = ["servers.a.headers: must not have Authorization, in which the key is sent"]
     assert refused(A + lines + M) == told
+
+
+@pytest.mark.parametrize("line", ['key = "NEAR_KEY"', 'headers = { authorization = "Bearer hunter2" }'])
+def test_a_urls_password_is_not_sent_beside_a_key(
+    refused: Refused, load: Load, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.setenv("NEAR_KEY", SECRET)
+    server = '[servers.a]\nurl = "http://u:hunter2@a/v1"\n'
+    told = "servers.a.url: must have no name and no password, which are sent in the header of Authorization"
+    assert refused(f"{server}{line}\n{M}") == [told]
+    other = 'key = "NEAR_KEY"\nkey_header = "X-Key"\n'
+    assert load(server + other + M).servers["a"].credentials == {"X-Key": SECRET}
+
+
+def test_a_urls_password_is_not_sent_beside_the_environments_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERENCE_SERVICE_URL", "http://u:hunter2@a/v1")
+    monkeypatch.setenv("INFERENCE_API_KEY", SECRET)
+    assert load_catalogue(load_settings()).servers["inference"].protocol == "nanochat"
+    monkeypatch.setenv("INFERENCE_PROTOCOL", "openai")
+    with pytest.raises(SettingsError, match=r"^INFERENCE_SERVICE_URL must have no name and no password"):
+        load_catalogue(load_settings())
 
 
 @pytest.mark.parametrize(

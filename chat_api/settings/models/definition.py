@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -22,7 +23,15 @@ from chat_api.settings.types import (
 DEFAULT = "default"  # the tag of a conversation that names no model
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)  # RFC 9110 section 5.6.2: a token
 MAX_DEPTH = 100  # of what is added; orjson takes little more
-OWN_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host"}
+OWN_HEADERS = {
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+}
 
 BEARER = "Authorization"  # the header whose key has a word before it
 
@@ -125,6 +134,12 @@ class Server(Table):
             return dict(self.headers)
         name = self.name_of_key
         return {**self.headers, name: f"Bearer {secret}" if name == BEARER else secret}
+
+    @property
+    def signs_in_twice(self) -> bool:
+        """Whether the URL has a name or a password, and a header has what HTTP would send for these."""
+        names = map(str.lower, self.credentials)
+        return "@" in urlsplit(self.url).netloc and BEARER.lower() in names
 
     @property
     def name_of_key(self) -> str:

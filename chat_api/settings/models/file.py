@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from pydantic import SecretStr, ValidationError
 
-from chat_api.settings.models.definition import DEFAULT, Catalogue, Model, Server, Thinking
+from chat_api.settings.models.definition import BEARER, DEFAULT, Catalogue, Model, Server, Thinking
 from chat_api.settings.models.sentences import dotted, listed, quoted, sentences
 from chat_api.settings.reading import SettingsError, variable
 from chat_api.settings.settings import Settings
@@ -38,6 +38,7 @@ TABLES = ("servers", "models")
 EXAMPLES = {"servers": "near", "models": "default"}
 MAX_NAME = 100  # characters; those of a conversation's tag
 NO_VARIABLE = "must be the name of an environment variable that is set and holds the key, not the key itself"
+SIGNS_IN_TWICE = "must have no name and no password, which are sent in the header"
 NO_SENDABLE_KEY = (
     "what this variable holds must be printable ASCII without spaces around it, as HTTP headers are"
 )
@@ -65,6 +66,8 @@ def _from_environment(settings: Settings) -> Catalogue:
         protocol=settings.inference_protocol,
         key=settings.inference_api_key if is_openai else settings.internal_api_key,
     )
+    if server.signs_in_twice:
+        raise SettingsError(f"INFERENCE_SERVICE_URL {SIGNS_IN_TWICE} of INFERENCE_API_KEY")
     model = Model(
         servers=(FROM_ENVIRONMENT,),
         served_as=settings.inference_model,
@@ -178,6 +181,8 @@ def _server(name: str, table: dict[str, Any], settings: Settings, problems: list
         return None
     if key is not None and server.name_of_key.lower() in map(str.lower, server.headers):
         problems.append(f"{place}.headers: must not have {server.name_of_key}, in which the key is sent")
+    if server.signs_in_twice:
+        problems.append(f"{place}.url: {SIGNS_IN_TWICE} of {BEARER}")
     return server
 
 
