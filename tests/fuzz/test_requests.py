@@ -18,6 +18,7 @@ from tests.support.model_server import ModelServer
 from tests.support.processes import Service, free_port
 
 HERE = Path(__file__).parent
+RUNS = 2  # the service's ids are random, so that one run may miss what comes after a rare request
 SECONDS = 300  # the limit on a busy machine; on two idle cores it takes a minute
 
 
@@ -65,14 +66,8 @@ async def test_requests_get_what_the_description_says(
     await sql.execute("create table users (id uuid primary key, email text)")  # for GET /api/admin/users
     model.say = ["Boil ", "milk ", "🫖."]
     port = free_port()
-    async with Service(quiet(settings), port=port) as service:
-        said = await schemathesis(tmp_path, port, auth.sign_in(is_admin=True))
-        seen = await answered(service)
-    (count,) = re.findall(r"(\d+) generated, \1 passed", said)
-    sys.stdout.write(f"\n{count} requests\n")
-    assert int(count) > 2000
     one, messages = "/api/conversations/{id}", "/api/conversations/{id}/messages"
-    assert {
+    wanted = {
         *(("GET", "/api/conversations", status) for status in (200, 401, 422)),
         *(("POST", "/api/conversations", status) for status in (201, 400, 401, 415, 422)),
         *(("GET", one, status) for status in (200, 404)),
@@ -88,7 +83,17 @@ async def test_requests_get_what_the_description_says(
         *(("POST", f"{one}/stop", status) for status in (200, 404)),
         ("POST", "/api/models/swap", 202),
         ("GET", "/api/admin/users", 200),
-    } - seen == set(), "what the requests were to reach"
+    }
+    async with Service(quiet(settings), port=port) as service:
+        for _ in range(RUNS):
+            said = await schemathesis(tmp_path, port, auth.sign_in(is_admin=True))
+            seen = await answered(service)
+            (count,) = re.findall(r"(\d+) generated, \1 passed", said)
+            sys.stdout.write(f"\n{count} requests; not reached: {sorted(wanted - seen)}\n")
+            assert int(count) > 2000
+            if wanted <= seen:
+                break
+    assert wanted - seen == set(), "what the requests were to reach"
     assert 405 in {status for _, _, status in seen}
 
 
