@@ -257,7 +257,7 @@ class Inference(abc.ABC):
             return
         for protocol, name in KNOWN_BY.items():
             if name in health and protocol != self.protocol:
-                log.error("inference_protocol_wrong", do=f"set INFERENCE_PROTOCOL={protocol}")
+                log.error("inference_protocol_wrong", do=told_to_speak(protocol))
 
     async def _call(self, method: str, url: str, payload: object = None) -> tuple[int, bytes]:
         """Make a call that isn't a stream. Returns the status and the body."""
@@ -284,6 +284,11 @@ class Inference(abc.ABC):
             log.warning("inference_unavailable", reason=describe(error))
             raise errors.InferenceUnavailable from error
         return status, body
+
+
+def told_to_speak(protocol: str) -> str:
+    """What an operator has to do where a server speaks another protocol."""
+    return f"set INFERENCE_PROTOCOL={protocol}, or the server's protocol in MODELS_FILE"
 
 
 class Unreadable(Exception):

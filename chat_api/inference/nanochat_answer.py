@@ -10,7 +10,7 @@ import structlog
 
 from chat_api import errors, events
 from chat_api.errors import describe
-from chat_api.inference.base import End, Listener, Unreadable, Usage, parse_object, read_count
+from chat_api.inference.base import End, Listener, Unreadable, Usage, parse_object, read_count, told_to_speak
 from chat_api.inference.event_parser import is_failing
 from chat_api.inference.extras import AnswerExtras
 from chat_api.inference.halves import Halves, parse_leniently
@@ -130,7 +130,7 @@ class NanochatAnswer:
         if "error" in (event.get("object"), event.get("type"), event.get("status")):
             raise errors.InferenceError
         if self._begins and isinstance(event.get("choices"), list):
-            raise Unreadable("these are events of OpenAI's protocol: set INFERENCE_PROTOCOL=openai")
+            raise Unreadable(f"these are events of OpenAI's protocol: {told_to_speak('openai')}")
         if not event or events.is_forged(event):
             self._listener.alive()
             self._understood = True

@@ -35,7 +35,9 @@ MESSAGES = re.compile(r"message|prompt|input|content", re.I)
 # A 403 is about the key, unless it says that the content was (OpenRouter's moderation).
 FLAGGED = re.compile(r"moderat|flagged|content.?(filter|policy)|inappropriate|data_inspection", re.I)
 WORDS = re.compile(r"\s*[\w`'(]")  # of a body that is no JSON; not HTML
-CHECK_KEY = "check INFERENCE_API_KEY (openai) or INTERNAL_API_KEY (nanochat)"
+CHECK_KEY = (
+    "check INFERENCE_API_KEY (openai), INTERNAL_API_KEY (nanochat), or the server's key in MODELS_FILE"
+)
 NAME = re.compile(r"[\w.\-\[\]]{1,64}", re.ASCII)  # of an error or a parameter, such as `messages[0].content`
 NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)
 

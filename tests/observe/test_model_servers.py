@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from chat_api.settings import Settings
 from tests.conftest import Start
@@ -180,3 +182,24 @@ async def test_the_runbooks_query_lists_the_servers_that_were_asked(
     assert near["last_failure"] is not None
     assert near["median_milliseconds"] >= 0
     assert spare["last_failure"] is None
+
+
+async def test_each_line_of_a_call_names_the_server(begin: Begin, servers: Servers) -> None:
+    """A key that is refused is one server's, in an answer and in a look at its list."""
+    servers["near"].script = lambda _: ("401", 0)
+    servers["spare"].script = lambda _: ("cut", 1)
+    chat = await begin()
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        assert await ask(chat) == "spare1 "
+        await servers["near"].__aexit__()
+        await (await chat.client.get("/api/models", headers=chat.user)).read()
+    told = [(line["event"], line["server"]) for line in lines if line["event"].startswith("inference_")]
+    assert told == [
+        ("inference_refused", "near"),
+        ("inference_try_failed", "near"),
+        ("inference_try_failed", "spare"),
+        ("inference_unavailable", "near"),
+    ]
+    assert "MODELS_FILE" in lines[[line["event"] for line in lines].index("inference_refused")]["do"]
+    assert [line["server"] for line in lines if line["event"] == "generation_ended"] == ["spare"]
+    assert not [line for line in lines if line["event"] == "request" and "server" in line]

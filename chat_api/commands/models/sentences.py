@@ -20,7 +20,7 @@ def sentence(error: errors.InferenceError, said: Notes, server: Server) -> str:
         parts.append(f"It says: {message}")
     for note in said:
         if note["event"] == "inference_protocol_wrong":
-            parts.append(f"It speaks the protocol {note['do'].partition('=')[2]}.")
+            parts.append(f"It speaks the protocol {note['do'].partition('=')[2].partition(',')[0]}.")
             break
     return " ".join(parts)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from chat_api import errors, events
 from chat_api.events import dump
-from chat_api.inference.base import CallPiece, End, Listener, Unreadable, Usage, parse_object
+from chat_api.inference.base import CallPiece, End, Listener, Unreadable, Usage, parse_object, told_to_speak
 from chat_api.inference.event_parser import is_done, is_failing
 from chat_api.inference.halves import Halves, mend, parse_leniently
 from chat_api.inference.openai.calls import Calls
@@ -138,7 +138,7 @@ class Answer:
         if not self.ended:
             raise_error_in(chunk)
             if choice is None and not self._understood and "token" in chunk:
-                raise broken("these are events of nanochat's own server: set INFERENCE_PROTOCOL=chat_web")
+                raise broken(f"these are events of nanochat's own server: {told_to_speak('chat_web')}")
         self._usage = read_usage(chunk, choice, self._usage)
         model = chunk.get("model")
         if type(model) is str and model:

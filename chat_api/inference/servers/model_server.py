@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from chat_api import errors
 from chat_api.inference.base import Inference
 from chat_api.inference.servers.breaker import Breaker
@@ -31,7 +33,8 @@ class ModelServer:
         loop = asyncio.get_running_loop()
         async with self._looking:
             if loop.time() - self._looked_at >= LOOK_SECONDS:
-                self._answers = await _answers(inference)
+                with structlog.contextvars.bound_contextvars(server=self.name):
+                    self._answers = await _answers(inference)
                 self._looked_at = loop.time()
         return self._answers and not self.breaker.is_open
 

@@ -87,7 +87,8 @@ class ModelServers:
         outcome = tries.STOPPED
         is_only_try = server.breaker.begin(listener)
         try:
-            end = await _stream(tag, client, prompt, listener)
+            with structlog.contextvars.bound_contextvars(server=server.name):
+                end = await _stream(tag, client, prompt, listener)
             if end is None:
                 outcome = tries.BUSY
             else:
@@ -133,7 +134,7 @@ class ModelServers:
     async def prepare(self) -> None:
         """Learn what `room` needs, if it isn't known. Takes two seconds at most and raises nothing."""
         await asyncio.gather(
-            *(client.inference.prepare() for served in self._served.values() for client in served.clients)
+            *(_prepare(client) for served in self._served.values() for client in served.clients)
         )
 
     def room(self, model_tag: str | None, max_tokens: int, beside: int) -> Room:
@@ -174,6 +175,11 @@ class ModelServers:
             for served in self._served.values()
             for client in served.clients
         }
+
+
+async def _prepare(client: Client) -> None:
+    with structlog.contextvars.bound_contextvars(server=client.server.name):
+        await client.inference.prepare()
 
 
 async def _stream(tag: str, client: Client, prompt: Prompt, listener: Listener) -> End | None:
