@@ -160,7 +160,7 @@ class _Said:
         return bool(self.words)
 
     def ask(self, server: str, model: str) -> None:
-        self.heard_at = asyncio.get_running_loop().time()
+        self.alive()
 
     def tried(self, done: Try) -> None:
         pass
@@ -170,6 +170,7 @@ class _Said:
         return len(self.words) > MAX_SAID
 
     def text(self, text: str, data: bytes) -> None:
+        self.alive()
         if self.is_too_much:
             return
         self.words += text
@@ -177,16 +178,16 @@ class _Said:
             self.time.reschedule(asyncio.get_running_loop().time())
 
     def reasoning(self, text: str, data: bytes) -> None:
-        pass
+        self.alive()
 
     def tool_call(self, piece: CallPiece, data: bytes) -> None:
-        pass
+        self.alive()
 
     def other(self, data: bytes) -> None:
-        pass
+        self.alive()
 
     def alive(self) -> None:
-        pass
+        self.heard_at = asyncio.get_running_loop().time()
 
 
 def one_line(text: str, max_characters: int) -> str:

@@ -382,6 +382,23 @@ async def test_the_model_is_the_one_that_is_named_and_its_thinking_is_no_title(
         chat = await open_chat(chat.client, user)
 
 
+async def test_a_model_that_goes_on_thinking_is_not_taken_for_silent(
+    start: Start, openai: Settings, user: dict[str, str], model: ModelServer
+) -> None:
+    time_outs = dict.fromkeys(("inference_first_token_timeout", "inference_token_timeout"), 1.0)
+    chat = await open_chat(await start(openai.model_copy(update=time_outs)), user)
+    response = await chat.send()
+    delta(await model.call(), "stop", content="Hello.")
+    await read_events(response)
+    call = await model.call()
+    for _ in range(4):
+        await asyncio.sleep(0.4)
+        delta(call, None, reasoning_content="They greet. ")
+    delta(call, "stop", content="Greetings")
+    await none_is_made()
+    assert await title(chat) == "Greetings"
+
+
 def delta(call: Call, reason: str | None, **said: str) -> None:
     call.send({"choices": [{"index": 0, "delta": said, "finish_reason": reason}]})
     if reason is not None:
