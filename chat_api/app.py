@@ -31,7 +31,7 @@ from chat_api.http.context import (
     VERIFIER,
 )
 from chat_api.http.cors import allow_origins
-from chat_api.inference.connect import connect, untraced
+from chat_api.inference.connect import connect, new_session, untraced
 from chat_api.inference.servers import ModelServers
 from chat_api.libraries.aiohttp import Router, move_below, use_router
 from chat_api.observe.metrics import Metrics
@@ -170,17 +170,7 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
         verifier = app[VERIFIER] = TokenVerifier(settings, session, metrics)
         stack.push_async_callback(verifier.close)
 
-        # Some model servers close a connection after a stream without announcing it, so none is used twice.
-        streaming = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Accept-Encoding": "identity"},
-                auto_decompress=False,
-                trace_configs=_watched(tracing),
-            )
-        )
-
+        streaming = await stack.enter_async_context(new_session(_watched(tracing)))
         around = tracing.inference if tracing else untraced
         inference = app[INFERENCE] = ModelServers(
             settings, lambda endpoint: around(connect(endpoint, streaming), endpoint), metrics

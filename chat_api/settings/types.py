@@ -144,9 +144,13 @@ def _rate(value: str) -> str:
     return value
 
 
+def is_sendable(key: str) -> bool:
+    """Whether a key can be the value of an HTTP header."""
+    return key.isascii() and key.isprintable() and key == key.strip()
+
+
 def _sendable(value: SecretStr) -> SecretStr:
-    secret = value.get_secret_value()
-    if not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
+    if not is_sendable(value.get_secret_value()):
         raise ValueError("must be printable ASCII without spaces around it, as HTTP headers are")
     return value
 

@@ -13,7 +13,7 @@ from chat_api.commands.models.notes import notes
 from chat_api.commands.models.sentences import no_answer, refused_parameters, sentence, too_late
 from chat_api.inference import CallPiece, Options, Prompt, Try, Turn
 from chat_api.inference.base import read_object
-from chat_api.inference.connect import connect
+from chat_api.inference.connect import connect, new_session
 from chat_api.inference.endpoint import Endpoint
 from chat_api.settings import Settings
 from chat_api.settings.models import DEFAULT, Catalogue, Model
@@ -98,12 +98,7 @@ class FirstToken:
 
 async def check_servers(catalogue: Catalogue, settings: Settings) -> Sequence[ServerCheck]:
     """Check all servers at once, and the models of each one after the other. Raises nothing of theirs."""
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity"},
-        auto_decompress=False,
-    ) as session:
+    async with new_session() as session:
         return await asyncio.gather(
             *(_check_server(name, catalogue, settings, session) for name in catalogue.servers)
         )
@@ -132,7 +127,7 @@ async def _check_list(name: str, endpoint: Endpoint, session: aiohttp.ClientSess
                 body = read_object(await connect(endpoint, session).models())
         except errors.InferenceError as error:
             if isinstance(error, errors.InferenceRejected) and error.reason is None:
-                return ListCheck(name)  # there is no such path, as at Azure's deployments
+                return ListCheck(name)  # no such path, as with Azure's deployments
             return ListCheck(name, error=sentence(error, said, endpoint.server))
         except TimeoutError:
             return ListCheck(name, error=too_late(endpoint))

@@ -16,11 +16,12 @@ from chat_api.settings.models import Model
 async def of_server(client: Client) -> bytes:
     """The models as the one server lists them, with details. Raises InferenceErrors."""
     body = await client.inference.models()
-    names = read_object(body).get("models")
+    listed = read_object(body)
+    names = listed.get("models")
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         return body
     details = [_detail(name, client.endpoint.model, is_available=True) for name in names]
-    return orjson.dumps({**read_object(body), "details": details})
+    return orjson.dumps({**listed, "details": details})
 
 
 async def of_file(default: str, usable: Sequence[Served]) -> bytes:

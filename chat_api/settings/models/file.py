@@ -15,7 +15,7 @@ from chat_api.settings.models.definition import BEARER, DEFAULT, Catalogue, Mode
 from chat_api.settings.models.sentences import dotted, listed, quoted, sentences
 from chat_api.settings.reading import SettingsError, variable
 from chat_api.settings.settings import Settings
-from chat_api.settings.types import split_names
+from chat_api.settings.types import is_sendable, split_names
 
 FROM_ENVIRONMENT = "inference"  # the name of the one server without a file
 # What a file says instead, so that these variables say nothing beside it.
@@ -170,7 +170,7 @@ def _server(name: str, table: dict[str, Any], settings: Settings, problems: list
     elif isinstance(key, str):
         secret = variable(key)
         shown = f" = {quoted(key)}" if VARIABLE.fullmatch(key) else ""
-        if not (secret and secret.isascii() and secret.isprintable() and secret == secret.strip()):
+        if not (secret and is_sendable(secret)):
             problems.append(f"{place}.key{shown}: {NO_SENDABLE_KEY if secret else NO_VARIABLE}")
             return None
         table = {**table, "key": SecretStr(secret)}
