@@ -45,7 +45,7 @@ class ModelServers:
                 self._metrics.servers.expect(client.server.name, tag, tries.OUTCOMES)
 
     def reload(self) -> None:
-        """Read MODELS_FILE anew. One that can't be used changes nothing, and is logged.
+        """Reread MODELS_FILE. A file that can't be used changes nothing, and is logged.
 
         Answers that are being written go on as they began.
         """
