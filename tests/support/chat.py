@@ -11,6 +11,7 @@ import asyncpg
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 
+from chat_api.http.context import GENERATIONS
 from tests.support.model_server import Call, ModelServer
 from tests.support.reader import Seen, read_events
 
@@ -111,6 +112,18 @@ async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
         while not (answer := await condition()):  # noqa: ASYNC110 - there is no event across processes
             await asyncio.sleep(0.01)
     return answer
+
+
+async def know_each_other(sql: Sql, *workers: Client, listening: bool = True) -> None:
+    """Wait until each worker listens and has learnt that another one lives: only then does it notify."""
+
+    async def know() -> bool:
+        query = "select count(*) from pg_stat_activity where datname = current_database() and query like $1"
+        listen = await sql.fetchval(query, 'LISTEN "chat_stop"%')
+        relays = [each.app[GENERATIONS]._relay for each in workers]
+        return listen == len(workers) * listening and all(each.other_workers_live for each in relays)
+
+    await until(know)
 
 
 async def somebody_waits(sql: Sql) -> None:

@@ -17,7 +17,7 @@ from chat_api.settings import Settings
 from chat_api.transports.websocket.socket import Socket
 from tests.conftest import Start
 from tests.support.auth_service import AuthService
-from tests.support.chat import Chat, Client, Sql, open_chat, until
+from tests.support.chat import Chat, Client, Sql, know_each_other, open_chat, until
 from tests.support.model_server import ModelServer
 from tests.support.reader import read_events
 from tests.support.tab import Frame, Tab, open_tab, words
@@ -55,14 +55,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 async def other(way: str, client: Client, start: Start, settings: Settings, sql: Sql) -> Client:
     """A second worker; each knows that the other one lives."""
     second: Client = await start(settings.model_copy(update={"worker_lease": 1.0}))
-
-    async def know() -> bool:
-        query = "select count(*) from pg_stat_activity where datname = current_database() and query like $1"
-        listen = await sql.fetchval(query, 'LISTEN "chat_stop"%')
-        relays = [each.app[GENERATIONS]._relay for each in (client, second)]
-        return listen == (2 if way == "notified" else 0) and all(each.other_workers_live for each in relays)
-
-    await until(know)
+    await know_each_other(sql, client, second, listening=way == "notified")
     return second
 
 

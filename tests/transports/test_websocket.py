@@ -20,7 +20,7 @@ from chat_api.relay.notifications import Notifications
 from chat_api.settings import Settings
 from chat_api.transports.websocket.socket import SOCKETS, framed
 from tests.support.auth_service import AuthService
-from tests.support.chat import Sql, somebody_waits, until
+from tests.support.chat import Sql, know_each_other, somebody_waits, until
 from tests.support.model_server import ModelServer
 from tests.support.reader import read_events, text_of
 from tests.support.tab import Tab, as_sse, open_tab, words
@@ -343,14 +343,6 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[watch.Watch]:
     return done
 
 
-async def two_workers_listen(sql: Sql) -> None:
-    async def listen() -> bool:
-        query = "select count(*) from pg_stat_activity where datname = current_database() and query like $1"
-        return bool(await sql.fetchval(query, 'LISTEN "chat_stop"%') == 2)
-
-    await until(listen)
-
-
 @pytest.mark.parametrize("way", ["notified", "polling"])
 async def test_answers_of_another_worker_come_too_running_or_begun_later(
     client: Client,
@@ -369,7 +361,7 @@ async def test_answers_of_another_worker_come_too_running_or_begun_later(
         monkeypatch.setattr(watch, "POLL_SECONDS", 60)
     other = await start(settings)
     if way == "notified":
-        await two_workers_listen(sql)
+        await know_each_other(sql, client, other)
     async with open_tab(client, user) as local, open_tab(other, user) as remote:
         await local.ask("send", conversation, content="hi")
         call = await model.call()
