@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from chat_api import __version__
+from chat_api.commands.budget.arguments import add_budget_command
 from chat_api.commands.data.arguments import add_data_commands
 from chat_api.commands.dev import add_dev_command
 from chat_api.commands.errors import INTERRUPTED, MISUSED, FailedError, MisusedError, fail
@@ -47,4 +48,5 @@ def make_parser() -> argparse.ArgumentParser:
     add_models_command(commands)
     add_sql_command(commands)
     add_data_commands(commands)
+    add_budget_command(commands)
     return parser

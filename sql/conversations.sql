@@ -555,6 +555,7 @@ with answers as materialized ( -- conversations.untitled
 )
 
 select
+    c.user_id,
     c.title,
     left(q.content, :max_characters) as question,
     left(a.content, :max_characters) as answer

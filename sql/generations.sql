@@ -1,4 +1,4 @@
--- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits, models, with_reasoning)^
+-- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits, models, with_reasoning, prices, max_tokens)^
 -- Starts an answer: everything that must happen before the model is called. Runs once per message sent, answer done again
 -- or continued, or results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
@@ -41,7 +41,8 @@
 --   whole    there is no answer that was cut, so none that could go on.
 --   no_calls  no call waits for its result.
 --   no_such_call  the message whose calls wait has none with the id `unknown_call_id`.
---   limited  by the limit that `limited_by` names; a null `seconds_to_wait` means that the wait is unknown.
+--   limited  by the limit that `limited_by` names; a null `seconds_to_wait` means that the wait is unknown. `budget`: of
+--            the limit `budget`, see chat_budget_state in sql/schema.sql.
 --   crowded  another answer started here at this very moment, so call again.
 -- A key whose attempt never reached the model (it failed with inference_unavailable and no text) starts anew, with the
 -- question that is stored. Its generation gets a new id. uq_generations_running may refuse that; then call again.
@@ -51,6 +52,10 @@
 -- each of `limits`, [{"name": "sends_per_user", "subject": "…", "every": "2 s", "period": "60 s"}, …]. A limit allows
 -- as many in a period as `every` fits into it (allowances_pkey); null: no limit. Only answers that start are counted.
 -- See chat_admit in sql/schema.sql.
+-- Budgets (table budgets) are held against what was used (spending, usage) and what running answers may use; see
+-- chat_afford. `prices`: what the tags of conversations mean, {"default": {"model": "…", "price": {…}}, …}, as usage.model_tag
+-- and usage.price; null: the tag is the model, and it has no price. `max_tokens`: of an answer that isn't asked for fewer
+-- or more. `billed`: for bring_in and usage.correct.
 with conversation as ( -- generations.start
     select
         id,
@@ -557,11 +562,150 @@ running as (
     where g.status = 'running'
 ),
 
+-- Newest first, each with the number of characters from it to the newest. One more than may be sent is read, which
+-- shows whether something is left out.
+recent as (
+    select
+        m.role,
+        m.content,
+        m.tool_calls,
+        m.tool_call_id,
+        m.position,
+        m.reasoning,
+        octet_length(m.content)
+        + coalesce(octet_length(cast(m.tool_calls as text)), 0)
+        + coalesce(octet_length(m.reasoning), 0) as bytes,
+        row_number() over (order by m.position desc nulls first) as place,
+        sum(
+            char_length(m.content)
+            + coalesce(char_length(cast(m.tool_calls as text)), 0)
+            + coalesce(char_length(m.reasoning), 0)
+        ) over (order by m.position desc nulls first) as characters,
+        count(*) filter (where m.role = 'user') over (
+            order by m.position desc nulls first
+            rows between unbounded preceding and 1 preceding
+        ) as newer_questions
+    from (
+        select
+            'user' as role,
+            content,
+            cast(null as json) as tool_calls,
+            cast(null as text) as tool_call_id,
+            position,
+            cast(null as text) as reasoning
+        from question
+        where position is null
+        union all
+        select
+            stored.role,
+            stored.content,
+            stored.tool_calls,
+            stored.tool_call_id,
+            stored.position,
+            stored.reasoning
+        from question as q
+        cross join lateral (
+            select
+                role,
+                content,
+                tool_calls,
+                tool_call_id,
+                position,
+                case
+                    when
+                        (
+                            select coalesce(nullif(c.model_tag, ''), 'default')
+                            from conversation as c
+                        ) = any(cast(:with_reasoning as text[]))
+                        then reasoning
+                end as reasoning
+            from messages
+            where
+                conversation_id = :conversation_id
+                and position <= case when q.last_position is null then 9223372036854775807 else q.last_position end -- noqa: ST02
+                and not (q.position is null and cast(:is_root as boolean))
+                and (content <> '' or tool_calls is not null or role = 'tool')
+                and (is_refused is not true or position between q.position and coalesce(q.after_position, q.position))
+            order by position desc
+            -- A message of calls comes before each group of results.
+            limit
+                cast(:max_messages as integer)
+                + case when q.position is null then 0 else 1 end
+                + case when cast(:kind as varchar) = 'continue' then 1 else 0 end
+                + 2 * q.results
+        ) as stored
+    ) as m
+),
+
+history as (
+    select
+        json_agg(json_build_array(role, content, tool_calls, tool_call_id, position, reasoning) order by place)
+        filter (where fits) as messages,
+        min(position) filter (where fits) as first_position,
+        sum(bytes) filter (where fits) as bytes,
+        bool_or(not fits) as is_cut
+    from (
+        select
+            role,
+            content,
+            tool_calls,
+            tool_call_id,
+            position,
+            reasoning,
+            bytes,
+            place,
+            newer_questions = 0 or (place <= :max_messages and characters <= :max_characters) as fits
+        from recent
+    ) as r
+),
+
+billed as (
+    select
+        case when b.billed is null then b.tag else b.billed ->> 'model' end as model_tag,
+        b.billed -> 'price' as price
+    from (
+        select
+            t.tag,
+            cast(:prices as json) -> t.tag as billed
+        from (
+            select coalesce(nullif(model_tag, ''), 'default') as tag
+            from conversation
+        ) as t
+    ) as b
+),
+
+-- Not called where there is no budget, or where the answer can't start anyway.
+afforded as materialized (
+    select
+        case when a.is_crowded then 'crowded' else 'budget' end as limited_by,
+        a.refused_by as budget
+    from conversation as c
+    left join earlier as e on true
+    cross join billed as b
+    cross join
+        lateral chat_afford(
+            :user_id, c.id, case when e.id is null then :idempotency_key end, b.model_tag
+        ) as a
+    where
+        exists (select from budgets)
+        and exists (select from question)
+        and (e.id is null or e.is_untried)
+        and not exists (select from running)
+        and (a.is_crowded or a.refused_by is not null)
+),
+
 -- Not called where nothing is limited, or where the answer can't start anyway.
 verdict as materialized (
     select
+        limited_by,
+        cast(null as double precision) as seconds_to_wait,
+        budget
+    from afforded
+    union all
+    select
         v.limited_by,
-        v.seconds_to_wait
+        v.seconds_to_wait,
+        null as budget
     from conversation as c
     left join earlier as e on true
     cross join
@@ -570,16 +714,34 @@ verdict as materialized (
         ) as v
     where
         (cast(:limits as json) is not null or cast(:max_running as integer) > 0)
+        and not exists (select from afforded)
         and exists (select from question)
         and (e.id is null or e.is_untried)
         and not exists (select from running)
+),
+
+-- What is asked with, and how much that is.
+weighed as (
+    select
+        w.options,
+        case
+            when w.options ->> 'max_tokens' is not null then cast(w.options ->> 'max_tokens' as integer)
+            when w.options #>> '{conversation,options,max_tokens}' is not null
+                then cast(w.options #>> '{conversation,options,max_tokens}' as integer)
+            else cast(:max_tokens as integer)
+        end as max_tokens,
+        (
+            select cast(ceil(h.bytes / 4) as integer)
+            from history as h
+        ) as prompt_estimate
+    from asked_with as w
 ),
 
 -- The update changes nothing. It only returns the generation that won, which this snapshot can't see.
 entered as (
     insert into generations as g (
         id, conversation_id, kind, user_message_id, call_message_id, idempotency_key, worker_id, holder_id, options,
-        parent_position
+        model_tag, price, prompt_estimate, max_tokens, parent_position
     )
     select
         p.id,
@@ -589,15 +751,20 @@ entered as (
         (select d.id from called as d),
         :idempotency_key,
         :worker_id,
-        case when :max_running > 0 then cast(:user_id as uuid) end,
+        :user_id,
         w.options,
+        b.model_tag,
+        b.price,
+        w.prompt_estimate,
+        w.max_tokens,
         case
             when cast(:kind as varchar) = 'continue' or cast(:answer_id as uuid) is not null then q.after_position
         end
     from conversation as c
     cross join proposed as p
     cross join question as q
-    cross join asked_with as w
+    cross join weighed as w
+    cross join billed as b
     where
         not exists (select from earlier)
         and not exists (select from running)
@@ -607,7 +774,16 @@ entered as (
         )
     on conflict (conversation_id) where status = 'running'
     do update set status = g.status
-    returning g.id, g.conversation_id, g.user_message_id, g.idempotency_key, g.call_message_id
+    returning
+        g.id,
+        g.conversation_id,
+        g.user_message_id,
+        g.idempotency_key,
+        g.call_message_id,
+        g.model_tag,
+        g.price,
+        g.prompt_estimate,
+        g.max_tokens
 ),
 
 -- The row of an attempt that never reached the model becomes that of the new attempt, so its key is never free.
@@ -618,8 +794,12 @@ renewed as (
         position = default,
         status = 'running',
         worker_id = :worker_id,
-        holder_id = case when :max_running > 0 then cast(:user_id as uuid) end,
+        holder_id = :user_id,
         options = w.options,
+        model_tag = b.model_tag,
+        price = b.price,
+        prompt_estimate = w.prompt_estimate,
+        max_tokens = w.max_tokens,
         started_at = default,
         finished_at = null,
         stop_requested_at = null,
@@ -634,7 +814,8 @@ renewed as (
         read_at = null
     from earlier as e
     cross join proposed as p
-    cross join asked_with as w
+    cross join weighed as w
+    cross join billed as b
     where
         g.id = e.id
         and e.is_untried
@@ -645,21 +826,29 @@ renewed as (
             select from verdict as v
             where v.limited_by is not null
         )
-    returning g.id, g.conversation_id, g.user_message_id
+    returning g.id, g.conversation_id, g.user_message_id, g.model_tag, g.price, g.prompt_estimate, g.max_tokens
 ),
 
 started as (
     select
         e.id,
         e.conversation_id,
-        e.user_message_id
+        e.user_message_id,
+        e.model_tag,
+        e.price,
+        e.prompt_estimate,
+        e.max_tokens
     from entered as e
     inner join proposed as p on e.id = p.id
     union all
     select
         id,
         conversation_id,
-        user_message_id
+        user_message_id,
+        model_tag,
+        price,
+        prompt_estimate,
+        max_tokens
     from renewed
 ),
 
@@ -821,98 +1010,6 @@ touched as (
     returning conversations.id, conversations.version
 ),
 
--- Newest first, each with the number of characters from it to the newest. One more than may be sent is read, which
--- shows whether something is left out.
-recent as (
-    select
-        m.role,
-        m.content,
-        m.tool_calls,
-        m.tool_call_id,
-        m.position,
-        m.reasoning,
-        row_number() over (order by m.position desc nulls first) as place,
-        sum(
-            char_length(m.content)
-            + coalesce(char_length(cast(m.tool_calls as text)), 0)
-            + coalesce(char_length(m.reasoning), 0)
-        ) over (order by m.position desc nulls first) as characters,
-        count(*) filter (where m.role = 'user') over (
-            order by m.position desc nulls first
-            rows between unbounded preceding and 1 preceding
-        ) as newer_questions
-    from (
-        select
-            'user' as role,
-            content,
-            cast(null as json) as tool_calls,
-            cast(null as text) as tool_call_id,
-            position,
-            cast(null as text) as reasoning
-        from question
-        where position is null
-        union all
-        select
-            stored.role,
-            stored.content,
-            stored.tool_calls,
-            stored.tool_call_id,
-            stored.position,
-            stored.reasoning
-        from question as q
-        cross join lateral (
-            select
-                role,
-                content,
-                tool_calls,
-                tool_call_id,
-                position,
-                case
-                    when
-                        (
-                            select coalesce(nullif(c.model_tag, ''), 'default')
-                            from conversation as c
-                        ) = any(cast(:with_reasoning as text[]))
-                        then reasoning
-                end as reasoning
-            from messages
-            where
-                conversation_id = :conversation_id
-                and position <= case when q.last_position is null then 9223372036854775807 else q.last_position end -- noqa: ST02
-                and not (q.position is null and cast(:is_root as boolean))
-                and (content <> '' or tool_calls is not null or role = 'tool')
-                and (is_refused is not true or position between q.position and coalesce(q.after_position, q.position))
-            order by position desc
-            -- A message of calls comes before each group of results.
-            limit
-                cast(:max_messages as integer)
-                + case when q.position is null then 0 else 1 end
-                + case when cast(:kind as varchar) = 'continue' then 1 else 0 end
-                + 2 * q.results
-        ) as stored
-    ) as m
-),
-
-history as (
-    select
-        json_agg(json_build_array(role, content, tool_calls, tool_call_id, position, reasoning) order by place)
-        filter (where fits) as messages,
-        min(position) filter (where fits) as first_position,
-        bool_or(not fits) as is_cut
-    from (
-        select
-            role,
-            content,
-            tool_calls,
-            tool_call_id,
-            position,
-            reasoning,
-            place,
-            newer_questions = 0 or (place <= :max_messages and characters <= :max_characters) as fits
-        from recent
-    ) as r
-),
-
 -- Counted only where something is left out, in the index, and no further than two pages of it.
 left_out as (
     select count(*) as messages
@@ -951,7 +1048,15 @@ begun as (
                     select cast(json_agg(json_build_array(r.tool_call_id, r.id) order by r.place) as text)
                     from results as r
                 )
-        end as result_ids
+        end as result_ids,
+        cast(
+            json_build_object(
+                'model', s.model_tag,
+                'price', s.price,
+                'prompt_estimate', s.prompt_estimate,
+                'max_tokens', s.max_tokens
+            ) as text
+        ) as billed
     from started as s
     inner join question as q on s.user_message_id = q.id
     left join earlier as e on true
@@ -997,6 +1102,8 @@ select
     end as outcome,
     v.limited_by,
     v.seconds_to_wait,
+    cast(v.budget as text) as budget,
+    s.billed,
     coalesce(r.has_left, false) as has_left,
     coalesce(r.is_read_elsewhere, false) as is_read_elsewhere,
     case
@@ -1411,7 +1518,7 @@ left join lateral (
     where id = s.message_id and conversation_id = s.conversation_id
 ) as m on true;
 
--- name: bring_in(generation_id, conversation_id, kind, question_id, question, results, call_message_id, after_id, idempotency_key, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, tries, last_seq, notify)^
+-- name: bring_in(generation_id, conversation_id, kind, question_id, question, results, call_message_id, after_id, idempotency_key, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, tries, billed, last_seq, notify)^
 -- Brings in what a worker still holds of an answer where the database has less. Two cases: interrupt_orphans ended the
 -- answer while its worker was paused or cut off; or a failover to a standby that lagged lost it, perhaps with its
 -- question. Runs rarely, only after finish ended nothing; safe to repeat. The caller has seen that what it holds of text,
@@ -1423,7 +1530,7 @@ left join lateral (
 -- What the answer comes after may have left the active path meanwhile, or the answer was to one that more was said after:
 -- then it is stored off the path, in inactive_messages.
 -- `results`: as JSON, in their order: [{"id","tool_call_id","content"}], or null. They are stored again if they were lost.
--- `call_message_id`, `after_id`: as start returned them.
+-- `call_message_id`, `after_id`, `billed`: as start returned them.
 -- `notify`: as in start. Primary keys; idx_messages_conversation_position. No row: the conversation is gone.
 with seen as materialized ( -- generations.bring_in
     select xmin as version
@@ -1434,6 +1541,7 @@ with seen as materialized ( -- generations.bring_in
 conversation as materialized (
     select
         id,
+        user_id,
         xmin as version
     from conversations
     where id = :conversation_id
@@ -1445,6 +1553,7 @@ conversation as materialized (
 fits as (
     select
         c.id,
+        c.user_id,
         g.parent_position,
         g.position as generation_position
     from conversation as c
@@ -1604,7 +1713,8 @@ question as materialized (
 ended as (
     insert into generations as g (
         id, conversation_id, kind, user_message_id, call_message_id, idempotency_key, worker_id, message_id, status,
-        finish_reason, error_code, token_count, inference_time_ms, last_seq, usage, tries, finished_at, position
+        finish_reason, error_code, token_count, inference_time_ms, last_seq, usage, tries, finished_at, position,
+        holder_id, model_tag, price, prompt_estimate, max_tokens
     )
     select
         :generation_id,
@@ -1630,7 +1740,12 @@ ended as (
         :usage,
         :tries,
         now(),
-        q.position + 1 -- before the generations of later questions
+        q.position + 1, -- before the generations of later questions
+        f.user_id,
+        cast(:billed as json) ->> 'model',
+        cast(:billed as json) -> 'price',
+        cast(cast(:billed as json) ->> 'prompt_estimate' as integer),
+        cast(cast(:billed as json) ->> 'max_tokens' as integer)
     from fits as f
     cross join question as q
     on conflict (id) do update
@@ -1935,9 +2050,20 @@ select
     e.message_id,
     case
         when e.id is not null and :notify then pg_notify('chat_journal', cast(e.id as text))
-    end as notified
+    end as notified,
+    -- Where the row was there, its trigger note_usage does this.
+    case
+        when e.id is not null and f.generation_position is null
+            then chat_use(
+                e.id, c.user_id, c.id, e.kind, cast(:billed as json) ->> 'model',
+                cast(:tries as json) -> -1 ->> 'server', e.status, :error_code, now(), :inference_time_ms,
+                cast(:billed as json) -> 'price', :usage, :token_count,
+                cast(cast(:billed as json) ->> 'prompt_estimate' as integer)
+            )
+    end as used
 from conversation as c
 left join seen as s on true
+left join fits as f on true
 left join ended as e on c.id = e.conversation_id
 where (select chat_for_everyone());
 

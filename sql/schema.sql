@@ -6,6 +6,32 @@
 -- what was applied. Where the auth service's table users is in the same database, conversations also has the
 -- foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
 
+create function chat_note_usage() returns trigger
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    run generations := case when tg_op = 'DELETE' then old else new end;
+    whose uuid := run.holder_id;
+    model varchar := run.model_tag;
+begin
+    if whose is null or model is null then
+        select coalesce(whose, c.user_id), coalesce(model, nullif(c.model_tag, '')) into whose, model
+        from conversations as c
+        where c.id = run.conversation_id;
+    end if;
+    perform chat_use(
+        run.id, whose, run.conversation_id, run.kind, coalesce(model, run.model_tag, 'default'),
+        run.tries -> -1 ->> 'server', case when tg_op = 'DELETE' then 'stopped' else run.status end, run.error_code,
+        run.started_at, run.inference_time_ms, run.price, run.usage, run.token_count, run.prompt_estimate
+    );
+    return null;
+end
+$$;
+
+comment on function chat_note_usage() is
+'Notes in usage what an answer used, when it ends.';
+
 create function chat_uuid7() returns uuid
     language sql parallel safe
     as $$
@@ -188,6 +214,10 @@ create table generations (
     parent_position bigint,
     own_message_id uuid,
     tries json,
+    model_tag varchar(100),
+    price json,
+    prompt_estimate integer,
+    max_tokens integer,
     constraint ck_generations_finish_reason
         check (finish_reason::text = any (array['stop'::varchar, 'length'::varchar, 'tool_calls'::varchar,
             'content_filter'::varchar, 'stopped'::varchar, 'interrupted'::varchar, 'error'::varchar]::text[])),
@@ -232,7 +262,7 @@ comment on column generations.inference_time_ms is
 comment on column generations.last_seq is
 'Number of the last event that readers received; 0 before the first.';
 comment on column generations.holder_id is
-'The user, where the number of answers at once was limited (MAX_ANSWERS_PER_USER) when this one started; else null.';
+'The user who asked. Null for answers of older releases.';
 comment on column generations."position" is
 'Order of start within the conversation. Rows from before this column have negative numbers.';
 comment on column generations.usage is
@@ -254,6 +284,14 @@ comment on column generations.tries is
 'The model servers that were asked, in order, as JSON: [{"server","outcome","milliseconds"}]. outcome: answered, busy '
 '(all of its slots were taken), stopped (by the caller or the service) or an error code. Null: none was asked, or the '
 'worker died before it stored them.';
+comment on column generations.model_tag is
+'The model that was asked, as usage.model_tag. Null for answers of older releases.';
+comment on column generations.price is
+'The model''s price when it was asked, as usage.price; null: it had none.';
+comment on column generations.prompt_estimate is
+'About how many tokens the model had to read: a quarter of the bytes of the messages that it was sent.';
+comment on column generations.max_tokens is
+'The most tokens that the model was asked for. Budgets reserve this and prompt_estimate while it runs.';
 
 create index idx_generations_conversation_position on generations using btree (conversation_id, "position" desc);
 
@@ -270,6 +308,18 @@ create unique index uq_generations_idempotency_key on generations using btree (c
 
 create unique index uq_generations_running on generations using btree (conversation_id)
     where status::text = 'running'::text;
+
+create trigger note_usage after update of status,
+    finished_at on generations for each row when ((((new.status)::text <> 'running'::text) and (((old.status)::text = 'running'::text) or (((old.error_code)::text = 'worker_lost'::text) and (new.finished_at <> old.finished_at))))) execute function chat_note_usage();
+
+comment on trigger note_usage on generations is
+'An answer has ended.';
+
+create trigger note_usage_of_deleted after delete on generations for each row when (((old.status)::text = 'running'::text)) execute function chat_note_usage();
+
+comment on trigger note_usage_of_deleted on generations is
+'An answer was deleted with its conversation while it was being written. What its worker knows of it comes later, by '
+'usage.correct.';
 
 create table journal (
     generation_id uuid not null,
@@ -318,8 +368,14 @@ insert into service_rights (object, privilege, columns) values
 ('allowances', 'delete', '{}'),
 ('allowances', 'select', '{}'),
 ('allowances', 'update', '{full_at}'),
+('budgets', 'delete', '{}'),
+('budgets', 'insert', '{}'),
+('budgets', 'select', '{}'),
+('budgets', 'update', '{amount}'),
 ('chat_activate(uuid, uuid)', 'execute', '{}'),
 ('chat_admit(uuid,uuid,varchar,integer,json)', 'execute', '{}'),
+('chat_afford(uuid, uuid, varchar, varchar)', 'execute', '{}'),
+('chat_budget_states(uuid)', 'execute', '{}'),
 ('chat_copy(uuid, uuid, uuid, uuid[])', 'execute', '{}'),
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
@@ -327,6 +383,8 @@ insert into service_rights (object, privilege, columns) values
 ('chat_position', 'update', '{}'),
 ('chat_sees_platform_users()', 'execute', '{}'),
 ('chat_take_back(uuid, uuid)', 'execute', '{}'),
+('chat_use(uuid,uuid,uuid,varchar,varchar,varchar,varchar,varchar,timestamptz,integer,json,json,integer,integer)',
+    'execute', '{}'),
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
@@ -335,10 +393,10 @@ insert into service_rights (object, privilege, columns) values
 ('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version}'),
 ('generations', 'delete', '{}'),
 ('generations', 'insert',
-    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries}'),
+    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens}'),
 ('generations', 'select', '{}'),
 ('generations', 'update',
-    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries}'),
+    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries,model_tag,price,prompt_estimate,max_tokens}'),
 ('inactive_messages', 'delete', '{}'),
 ('inactive_messages', 'insert', '{}'),
 ('inactive_messages', 'select', '{}'),
@@ -356,6 +414,10 @@ insert into service_rights (object, privilege, columns) values
 ('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key}'),
 ('queued_messages', 'select', '{}'),
 ('queued_messages', 'update', '{position}'),
+('spending', 'delete', '{}'),
+('spending', 'select', '{}'),
+('usage', 'select', '{}'),
+('usage', 'update', '{user_id,conversation_id}'),
 ('workers', 'delete', '{}'),
 ('workers', 'insert', '{id,lease_until,lease,steady_since}'),
 ('workers', 'select', '{}'),
@@ -447,6 +509,177 @@ create index idx_queued_messages_conversation on queued_messages using btree (co
 create unique index uq_queued_messages_idempotency_key on queued_messages using btree (conversation_id,
     idempotency_key)
     where idempotency_key is not null;
+
+create table usage (
+    id uuid not null,
+    user_id uuid,
+    conversation_id uuid,
+    kind varchar(10) not null,
+    model_tag varchar(100) not null,
+    server varchar(200),
+    status varchar(12) not null,
+    error_code varchar(50),
+    started_at timestamptz not null,
+    ended_at timestamptz default now() not null,
+    day date default (now() at time zone 'utc'::text) not null,
+    prompt_tokens integer not null,
+    cached_tokens integer not null,
+    reasoning_tokens integer not null,
+    completion_tokens integer not null,
+    is_estimated boolean not null,
+    milliseconds integer not null,
+    cost numeric,
+    currency varchar(3),
+    price json,
+    constraint ck_usage_cost check ((cost is null) = (currency is null)),
+    constraint ck_usage_kind
+        check (kind::text = any (array['send'::varchar, 'regenerate'::varchar, 'results'::varchar,
+            'continue'::varchar, 'title'::varchar]::text[])),
+    constraint ck_usage_status
+        check (status::text = any (array['completed'::varchar, 'stopped'::varchar, 'failed'::varchar,
+            'interrupted'::varchar]::text[])),
+    constraint usage_pkey primary key (id)
+)
+with (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_analyze_scale_factor='0.02');
+
+comment on table usage is
+'What each run of a model used: one row for each, written by the statement that ends it. No foreign keys: it outlives '
+'conversations, and what is erased of a user leaves the numbers.';
+comment on column usage.id is
+'The id of the answer (generations.id), which may be gone by now. A title has an id of its own.';
+comment on column usage.user_id is
+'Who asked. Null: the user was erased.';
+comment on column usage.conversation_id is
+'Where it was asked; that conversation may be gone. Null: the user was erased.';
+comment on column usage.kind is
+'As generations.kind; or title, for a conversation''s title that a model made.';
+comment on column usage.model_tag is
+'The model that was asked, by its tag in MODELS_FILE. Without such a file: the conversation''s model_tag.';
+comment on column usage.server is
+'The model server that was asked last, by its name in MODELS_FILE. Null: none was, or its worker died.';
+comment on column usage.status is
+'How it ended, as generations.status. stopped also where its conversation was deleted meanwhile.';
+comment on column usage.error_code is
+'Why it failed or was cut, as generations.error_code.';
+comment on column usage.started_at is
+'When it was asked for.';
+comment on column usage.ended_at is
+'When it ended.';
+comment on column usage.day is
+'The day on which it ended, in UTC. Budgets and reports go by it.';
+comment on column usage.prompt_tokens is
+'Tokens that the model read, cached_tokens included.';
+comment on column usage.cached_tokens is
+'Those of prompt_tokens that the model server had computed before; 0 where it doesn''t say.';
+comment on column usage.reasoning_tokens is
+'Those of completion_tokens that are thinking; 0 where the model server doesn''t say.';
+comment on column usage.completion_tokens is
+'Tokens that the model generated, thinking included.';
+comment on column usage.is_estimated is
+'Whether the model server didn''t say prompt_tokens or completion_tokens. Then the prompt is estimated as a token for '
+'four bytes, and the completion is what the stream had: usually a token a piece.';
+comment on column usage.milliseconds is
+'Milliseconds from the call of the model server to the end; 0 where its worker died.';
+comment on column usage.cost is
+'What it cost by the model''s price at that time. Null: the model had none.';
+comment on column usage.currency is
+'The currency of cost, by ISO 4217.';
+comment on column usage.price is
+'The price by which cost was computed: what a million tokens cost, {"currency","prompt","cached","completion"}.';
+
+create index idx_usage_day on usage using btree (day, model_tag);
+
+create index idx_usage_user_day on usage using btree (user_id, day) where user_id is not null;
+
+create table budgets (
+    id uuid default chat_uuid7() not null,
+    scope varchar(10) not null,
+    user_id uuid,
+    model_tag varchar(100),
+    period varchar(5) not null,
+    unit varchar(7) not null,
+    currency varchar(3),
+    amount numeric,
+    constraint ck_budgets_amount check (amount >= 0::numeric and amount < 'Infinity'::numeric),
+    constraint ck_budgets_exception check (amount is not null or scope::text = 'user'::text),
+    constraint ck_budgets_period
+        check (period::text = any (array['day'::varchar, 'week'::varchar, 'month'::varchar]::text[])),
+    constraint ck_budgets_scope
+        check ((scope::text = any (array['everybody'::varchar, 'each'::varchar,
+            'user'::varchar]::text[])) and (scope::text = 'user'::text) = (user_id is not null)),
+    constraint ck_budgets_unit
+        check ((unit::text = any (array['tokens'::varchar, 'cost'::varchar,
+            'answers'::varchar]::text[])) and (unit::text = 'cost'::text) = (currency is not null)),
+    constraint budgets_pkey primary key (id)
+);
+
+comment on table budgets is
+'What may be used: of tokens, money or answers, in a calendar day, week or month (UTC). Whoever has used that much '
+'gets no further answer until the next one begins. A change counts at once, with what was used before.';
+comment on column budgets.scope is
+'Whose budget it is: everybody, all users together; each, every user by itself; user, the one user in user_id, in '
+'place of a budget of the same model, period and unit for each.';
+comment on column budgets.user_id is
+'The user, for the scope user.';
+comment on column budgets.model_tag is
+'The model, as usage.model_tag; null: all models together.';
+comment on column budgets.period is
+'day, week (it begins on Monday) or month.';
+comment on column budgets.unit is
+'tokens (of prompts and completions), cost (in currency) or answers (those that failed without a word aren''t '
+'counted).';
+comment on column budgets.currency is
+'For the unit cost: by ISO 4217. What costs something in another currency isn''t counted.';
+comment on column budgets.amount is
+'How much. Null, for the scope user: no limit.';
+
+create unique index uq_budgets_subject on budgets using btree (user_id, scope, model_tag, period, unit,
+    currency) nulls not distinct;
+
+create table spending (
+    user_id uuid,
+    model_tag varchar(100),
+    period varchar(5) not null,
+    unit varchar(7) not null,
+    currency varchar(3),
+    began date not null,
+    spent numeric not null
+)
+with (fillfactor='50', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='500');
+
+comment on table spending is
+'The sums of usage that budgets are held against. May be emptied at any time: what is missing is summed up from usage '
+'again.';
+comment on column spending.user_id is
+'Whose usage; null: everybody''s.';
+comment on column spending.model_tag is
+'Of which model, as usage.model_tag; null: of all.';
+comment on column spending.period is
+'As budgets.period.';
+comment on column spending.unit is
+'As budgets.unit.';
+comment on column spending.currency is
+'As budgets.currency.';
+comment on column spending.began is
+'The first day of the period that spent is about. Another one: spent means nothing now.';
+comment on column spending.spent is
+'What was used since then. What running answers may use isn''t in it.';
+
+create unique index uq_spending_subject on spending using btree (user_id, model_tag, period, unit,
+    currency) nulls not distinct;
+
+create type chat_budget as (
+	scope varchar,
+	user_id uuid,
+	model_tag varchar,
+	period varchar,
+	unit varchar,
+	currency varchar,
+	amount numeric
+);
+
+comment on type chat_budget is
+'A budget that a user is held against: as a row of budgets, but user_id is null only for everybody''s.';
 
 create function chat_activate(conversation uuid, message uuid) returns varchar
     language plpgsql
@@ -624,6 +857,135 @@ comment on function chat_admit(whose uuid, conversation uuid, key varchar, max_r
 revoke all on function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
     out limited_by varchar, out seconds_to_wait double precision) from public;
 
+create function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
+    out is_crowded boolean) returns record
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    budget chat_budget;
+    spent numeric;
+    reserved numeric;
+    is_alone boolean;
+begin
+    is_crowded := false;
+    -- The first round serves the common refusal, which then waits for nothing and writes nothing.
+    foreach is_alone in array array[false, true] loop
+        if is_alone then
+            -- As generations.finish does, before it locks a sum: otherwise the two could deadlock.
+            perform from conversations where id = conversation for no key update;
+        end if;
+        for budget in select * from chat_budgets(whose, model) loop
+            if is_alone then
+                spent := chat_spend(budget, 0);
+                if exists (
+                    select from generations
+                    where conversation_id = conversation and (status = 'running' or idempotency_key = key)
+                ) then
+                    is_crowded := true;
+                    return;
+                end if;
+            else
+                spent := chat_spent(budget);
+            end if;
+            reserved := chat_reserved(budget);
+            if spent + (case when is_alone then reserved else 0 end) >= budget.amount then
+                refused_by := chat_budget_state(budget, spent, reserved);
+                return;
+            end if;
+        end loop;
+    end loop;
+end
+$$;
+
+comment on function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
+    out is_crowded boolean) is
+'Whether all budgets that a new answer is held against have something left, beside what running answers may use; '
+'called by generations.start. Their sums stay locked until its end, so that no two answers take the same rest. '
+'refused_by: the budget that has nothing left. is_crowded: another answer has just started in this conversation, or '
+'with this key.';
+
+revoke all on function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
+    out is_crowded boolean) from public;
+
+create function chat_amount(used usage, budget chat_budget) returns numeric
+    language sql immutable parallel safe
+    as $$
+    select case
+        when used.model_tag <> budget.model_tag then 0
+        when budget.unit = 'tokens' then used.prompt_tokens::bigint + used.completion_tokens
+        when budget.unit = 'cost' then case when used.currency = budget.currency then used.cost else 0 end
+        when used.kind = 'title' or (used.status = 'failed' and used.completion_tokens = 0) then 0
+        else 1
+    end
+$$;
+
+comment on function chat_amount(used usage, budget chat_budget) is
+'How much of a budget a run has used.';
+
+create function chat_budget_state(budget chat_budget, spent numeric, reserved numeric) returns json
+    language sql stable
+    as $$
+    select json_build_object(
+        'scope', budget.scope,
+        'model', budget.model_tag,
+        'period', budget.period,
+        'unit', budget.unit,
+        'currency', budget.currency,
+        'amount', budget.amount,
+        'spent', spent,
+        'reserved', reserved,
+        'left', greatest(budget.amount - spent - reserved, 0),
+        'begins_anew', to_char(e.at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+        'seconds', ceil(extract(epoch from e.at - now() at time zone 'utc'))
+    )
+    from (select chat_period(budget.period) + ('1 ' || budget.period)::interval as at) as e
+$$;
+
+comment on function chat_budget_state(budget chat_budget, spent numeric, reserved numeric) is
+'A budget as clients see it: how much is left of it, and when its next period begins.';
+
+create function chat_budget_states(whose uuid) returns setof json
+    language sql stable security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+    select chat_budget_state(b, chat_spent(b), chat_reserved(b)) from chat_budgets(whose, null) as b
+$$;
+
+comment on function chat_budget_states(whose uuid) is
+'The budgets that a user''s answers are held against, and what is left of each.';
+
+revoke all on function chat_budget_states(whose uuid) from public;
+
+create function chat_budgets(whose uuid, model varchar) returns setof chat_budget
+    language sql stable
+    as $$
+    select
+        b.scope, case when b.scope <> 'everybody' then whose end, b.model_tag, b.period, b.unit, b.currency, b.amount
+    from budgets as b
+    where
+        (b.user_id is null or b.user_id = whose)
+        and (b.model_tag is null or model is null or b.model_tag = model)
+        and not (
+            b.scope = 'each'
+            and exists (
+                select from budgets as own
+                where
+                    own.user_id = whose
+                    and own.period = b.period
+                    and own.unit = b.unit
+                    and own.model_tag is not distinct from b.model_tag
+                    and own.currency is not distinct from b.currency
+            )
+        )
+        and b.amount is not null
+    order by b.scope <> 'everybody', b.model_tag, b.period, b.unit, b.currency
+$$;
+
+comment on function chat_budgets(whose uuid, model varchar) is
+'The budgets that a user''s answer by this model is held against: everybody''s, the user''s own, and those for each '
+'user of which the user has no other. A null model: those of all models.';
+
 create function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) returns uuid
     language plpgsql
     as $$
@@ -668,6 +1030,19 @@ $$;
 comment on function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) is
 'Copies messages of one conversation of a user to the end of another, in the order of their positions. Returns the '
 'other.';
+
+create function chat_cost(price json, prompt bigint, cached bigint, completion bigint) returns numeric
+    language sql immutable parallel safe
+    as $$
+    select (
+        greatest(prompt - cached, 0) * (price ->> 'prompt')::numeric
+        + least(cached, prompt) * coalesce(price ->> 'cached', price ->> 'prompt')::numeric
+        + completion * (price ->> 'completion')::numeric
+    ) / 1000000
+$$;
+
+comment on function chat_cost(price json, prompt bigint, cached bigint, completion bigint) is
+'What so many tokens cost at a price (usage.price). Null: there is no price.';
 
 create function chat_for_everyone() returns boolean
     language sql
@@ -736,6 +1111,15 @@ $$;
 comment on function chat_missing_rights(service_role name) is
 'The statements that grant a role what it lacks to run the service; no row: nothing is missing. Changes nothing.';
 
+create function chat_period(period varchar) returns date
+    language sql stable
+    as $$
+    select date_trunc(period, now() at time zone 'utc')::date
+$$;
+
+comment on function chat_period(period varchar) is
+'The first day of the current day, week or month, in UTC.';
+
 create function chat_platform_users(max_rows integer, before_login_at timestamptz,
     before_id uuid) returns table(id uuid, email text, name text, provider text, created_at timestamptz,
     last_login_at timestamptz)
@@ -786,6 +1170,30 @@ $_$;
 comment on function chat_platform_users(max_rows integer, before_login_at timestamptz, before_id uuid) is
 'The platform''s users, the last signed in first, as far as this role may read them; a column that is missing, or not '
 'granted, is null. No row where chat_sees_platform_users() says no. It continues after the given user.';
+
+create function chat_reserved(budget chat_budget, out reserved numeric) returns numeric
+    language sql stable
+    as $$
+    select coalesce(
+        sum(
+            case budget.unit
+                when 'tokens' then coalesce(g.prompt_estimate, 0)::bigint + coalesce(g.max_tokens, 0)
+                when 'answers' then 1
+                when 'cost' then chat_cost(g.price, g.prompt_estimate, 0, g.max_tokens)
+            end
+        ),
+        0
+    )
+    from generations as g
+    where
+        g.status = 'running'
+        and (budget.user_id is null or g.holder_id = budget.user_id)
+        and (budget.model_tag is null or g.model_tag = budget.model_tag)
+        and (budget.currency is null or g.price ->> 'currency' = budget.currency)
+$$;
+
+comment on function chat_reserved(budget chat_budget, out reserved numeric) is
+'What running answers may use of a budget.';
 
 create function chat_revoke(service_role name) returns void
     language plpgsql
@@ -849,6 +1257,66 @@ $$;
 comment on function chat_service_roles() is
 'The roles that run the service: those that may insert into workers, and the one that the setting chat.service_role '
 'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
+
+create function chat_spend(budget chat_budget, added numeric) returns numeric
+    language plpgsql
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    since constant date := chat_period(budget.period);
+    total numeric;
+begin
+    update spending as s
+    set spent = s.spent + added
+    where
+        s.user_id is not distinct from budget.user_id
+        and s.model_tag is not distinct from budget.model_tag
+        and s.period = budget.period
+        and s.unit = budget.unit
+        and s.currency is not distinct from budget.currency
+        and s.began = since
+    returning s.spent into total;
+    if total is null then
+        insert into spending as s (user_id, model_tag, period, unit, currency, began, spent)
+        values (
+            budget.user_id, budget.model_tag, budget.period, budget.unit, budget.currency, since,
+            chat_used(budget)
+        )
+        on conflict (user_id, model_tag, period, unit, currency) do update
+        set
+            began = since,
+            -- Another statement has made it meanwhile: it hasn't seen what is added here.
+            spent = case when s.began = since then s.spent + added else excluded.spent end
+        returning s.spent into total;
+    end if;
+    return total;
+end
+$$;
+
+comment on function chat_spend(budget chat_budget, added numeric) is
+'Adds to the sum that a budget is held against, and returns the sum.';
+
+create function chat_spent(budget chat_budget) returns numeric
+    language sql stable
+    as $$
+    select coalesce(
+        (
+            select s.spent
+            from spending as s
+            where
+                s.user_id is not distinct from budget.user_id
+                and s.model_tag is not distinct from budget.model_tag
+                and s.period = budget.period
+                and s.unit = budget.unit
+                and s.currency is not distinct from budget.currency
+                and s.began = chat_period(budget.period)
+        ),
+        chat_used(budget)
+    )
+$$;
+
+comment on function chat_spent(budget chat_budget) is
+'As chat_used, but from the sum in spending where there is one.';
 
 create function chat_take_back(conversation uuid, message uuid) returns varchar
     language plpgsql
@@ -943,6 +1411,119 @@ comment on function chat_take_back(conversation uuid, message uuid) is
 'Deletes a message and all that comes after it, in every version, with the events that late readers would get of it. '
 'If it was on the active path, its newest other version takes its place. The caller has locked the conversation''s '
 'row. Returns deleted, no_message or running, as chat_activate does.';
+
+create function chat_tokens(counted json, kind text) returns integer
+    language sql immutable parallel safe
+    as $$
+    select case
+        when json_typeof(counted -> kind) = 'number'
+            then least(greatest((counted ->> kind)::numeric, 0), 2147483647)::integer
+    end
+$$;
+
+comment on function chat_tokens(counted json, kind text) is
+'One number of generations.usage; null: the model server didn''t say.';
+
+create function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar, server varchar,
+    status varchar, error varchar, began timestamptz, took integer, price json, counted json, said integer,
+    prompt_estimate integer) returns void
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    used usage;
+    known usage;
+    budget chat_budget;
+begin
+    used.id := run;
+    used.user_id := whose;
+    used.conversation_id := conversation;
+    used.kind := kind;
+    used.model_tag := model;
+    used.server := left(server, 200);
+    used.status := status;
+    used.error_code := error;
+    used.started_at := began;
+    used.milliseconds := took;
+    used.price := price;
+    -- Of a run that failed before the model said anything, nobody knows that it read the prompt.
+    used.prompt_tokens := coalesce(
+        chat_tokens(counted, 'prompt_tokens'),
+        case when status = 'failed' and said = 0 then 0 else prompt_estimate end,
+        0
+    );
+    used.cached_tokens := coalesce(chat_tokens(counted, 'cached_tokens'), 0);
+    used.reasoning_tokens := coalesce(chat_tokens(counted, 'reasoning_tokens'), 0);
+    used.completion_tokens := coalesce(chat_tokens(counted, 'completion_tokens'), said, 0);
+    used.is_estimated :=
+        chat_tokens(counted, 'prompt_tokens') is null or chat_tokens(counted, 'completion_tokens') is null;
+    used.cost := chat_cost(price, used.prompt_tokens, used.cached_tokens, used.completion_tokens);
+    used.currency := case when used.cost is not null then price ->> 'currency' end;
+
+    insert into usage (
+        id, user_id, conversation_id, kind, model_tag, server, status, error_code, started_at, prompt_tokens,
+        cached_tokens, reasoning_tokens, completion_tokens, is_estimated, milliseconds, cost, currency, price
+    )
+    values (
+        used.id, used.user_id, used.conversation_id, used.kind, used.model_tag, used.server, used.status,
+        used.error_code, used.started_at, used.prompt_tokens, used.cached_tokens, used.reasoning_tokens,
+        used.completion_tokens, used.is_estimated, used.milliseconds, used.cost, used.currency, used.price
+    )
+    on conflict (id) do nothing;
+    if not found then
+        select u.* into known from usage as u where u.id = run for update;
+        update usage as u
+        set
+            server = coalesce(used.server, u.server),
+            status = used.status,
+            error_code = used.error_code,
+            prompt_tokens = used.prompt_tokens,
+            cached_tokens = used.cached_tokens,
+            reasoning_tokens = used.reasoning_tokens,
+            completion_tokens = used.completion_tokens,
+            is_estimated = used.is_estimated,
+            milliseconds = used.milliseconds,
+            cost = used.cost,
+            currency = used.currency
+        where u.id = run;
+    end if;
+
+    for budget in select * from chat_budgets(whose, model) loop
+        perform chat_spend(budget, chat_amount(used, budget) - coalesce(chat_amount(known, budget), 0));
+    end loop;
+end
+$$;
+
+comment on function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar, server varchar,
+    status varchar, error varchar, began timestamptz, took integer, price json, counted json, said integer,
+    prompt_estimate integer) is
+'Notes what a run used, once for each id; a second call corrects the first. The tokens are taken from what the model '
+'server counted (generations.usage), else from the tokens that it said and the estimate of its prompt.';
+
+revoke all on function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar,
+    server varchar, status varchar, error varchar, began timestamptz, took integer, price json, counted json,
+    said integer, prompt_estimate integer) from public;
+
+create function chat_used(budget chat_budget) returns numeric
+    language sql stable
+    as $$
+    select case
+        when budget.user_id is null
+            then (
+                select coalesce(sum(chat_amount(u, budget)), 0)
+                from usage as u
+                where u.day >= chat_period(budget.period)
+            )
+        else (
+            select coalesce(sum(chat_amount(u, budget)), 0)
+            from usage as u
+            where u.user_id = budget.user_id and u.day >= chat_period(budget.period)
+        )
+    end
+$$;
+
+comment on function chat_used(budget chat_budget) is
+'How much of a budget was used in the current period, summed up from usage.';
 
 create function chat_uuid7_at(at timestamptz) returns uuid
     language sql stable parallel safe

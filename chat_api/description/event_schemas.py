@@ -5,6 +5,7 @@ The API's description quotes `__doc__`. It is assigned, because python -OO drops
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -242,6 +243,11 @@ class RefusalFrame(_Answering):
     )
     default_model: str | None = Field(
         None, description="with `model_gone`: the tag of the model that answers by default", examples=["d20"]
+    )
+    begins_anew: datetime | None = Field(
+        None,
+        description="with `budget_exhausted`: when the budget's next period begins",
+        examples=["2026-12-01T00:00:00Z"],
     )
 
 

@@ -25,6 +25,11 @@ SCHEMAS: dict[str, Schema] = {
                 "type": "string",
                 "description": "with `model_gone`: the tag of the model that answers by default",
             },
+            "begins_anew": {
+                "type": "string",
+                "format": "date-time",
+                "description": "with `budget_exhausted`: when the budget's next period begins",
+            },
         },
     },
     "ValidationError": {

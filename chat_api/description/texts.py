@@ -33,6 +33,7 @@ TAGS = {
     "Streams": "Attach to an answer that is being written, or stop it.",
     "WebSocket": "All of a user's conversations over one connection.",
     "Models": "Which models there are, and which one answers.",
+    "Usage": "What was used, and what is left of budgets.",
     "Administration": "For administrators.",
     "Operations": "For those who run the service.",
     "Description": "This description.",

@@ -30,6 +30,7 @@ ChatError 500
         AddressSendingTooFast 429
         TooManySignInFailures 429
         TooManyAnswers 429
+        BudgetExhausted 429
         TooManyConversations 429
         TooManySubscriptions 429
     NotSupported 501
@@ -87,6 +88,7 @@ from chat_api.errors.callers import (
 )
 from chat_api.errors.limits import (
     AddressSendingTooFast,
+    BudgetExhausted,
     LimitReached,
     RateLimited,
     SendingTooFast,
@@ -129,6 +131,7 @@ __all__ = [
     "AuthUnavailable",
     "BadRequest",
     "BodyTooLarge",
+    "BudgetExhausted",
     "ChatError",
     "ConversationChanged",
     "ConversationNotFound",

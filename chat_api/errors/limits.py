@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from chat_api.errors.base import ChatError
+
+RESERVED_RETRY_SECONDS = 5
 
 
 class LimitReached(ChatError):
@@ -43,6 +47,30 @@ class TooManySignInFailures(_Paced):
 class TooManyAnswers(LimitReached):
     sentence = "Too many answers are being written for you at once. Wait for one, or stop one."
     code, retry_after, limit = "too_many_answers", 5, "max_answers_per_user"
+
+
+class BudgetExhausted(LimitReached):
+    """`state`: the budget, as chat_budget_state makes it."""
+
+    sentence = "Your budget is used up."
+    code = "budget_exhausted"
+
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        if state is None:
+            super().__init__()
+            return
+        is_spent = state["spent"] >= state["amount"]
+        begins_anew = state["begins_anew"]
+        whose = "The budget of all users" if state["scope"] == "everybody" else "Your budget"
+        of = "" if state["model"] is None else f" for the model {state['model']}"
+        self.retry_after = max(1, int(state["seconds"])) if is_spent else RESERVED_RETRY_SECONDS
+        super().__init__(
+            f"{whose}{of} is used up for this {state['period']}. It begins anew at {begins_anew}."
+            if is_spent
+            else f"Answers that are being written may use all that is left of it: {whose.lower()}{of}. "
+            "Try again when they have ended.",
+            begins_anew=begins_anew,
+        )
 
 
 class TooManyConversations(LimitReached):

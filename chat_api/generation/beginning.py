@@ -130,6 +130,8 @@ class Beginnings:
             "notify": self._relay.other_workers_live,
             "models": prompt.usable(self._inference.catalogue, asked, is_admin=request.is_admin),
             "with_reasoning": self._inference.catalogue.with_thinking_back,
+            "prices": self._inference.catalogue.prices,
+            "max_tokens": settings.default_max_tokens,
             **self._limits.parameters(request.user_id, request.address),
         }
         when_running = asked.when_running or settings.when_running

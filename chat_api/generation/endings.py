@@ -40,6 +40,9 @@ class Question:
     after_id: UUID  # the message that the answer comes after: the question, or the last of its tools' results
     call_message_id: UUID | None = None  # the message whose calls the results are of
     results: str | None = None  # as JSON, as generations.bring_in takes them; None if they were stored before
+    billed: str | None = (
+        None  # as generations.start returns it: the model, its price, what the prompt is about
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class Endings:
             "error_code": ending.error_code,
             "is_refused": ending.is_refused,
             **ending.words.columns(),
-            "usage": None if ending.usage is None else orjson.dumps(asdict(ending.usage)).decode(),
+            "usage": _counted(ending.usage),
             "model_tag": ending.model_tag,
             "token_count": ending.token_count,
             "inference_time_ms": ending.inference_time_ms,
@@ -165,8 +168,10 @@ class Endings:
             results=question.results,
             call_message_id=question.call_message_id,
             idempotency_key=question.idempotency_key,
+            billed=question.billed,
         )
         if row is None:
+            await self._correct(log, ending)
             logger.info("generation_discarded", reason="its conversation was deleted, or lost by a failover")
             return Stored(None, ending.finish_reason)
         if row["is_late"]:
@@ -176,6 +181,21 @@ class Endings:
             return Stored(row["message_id"], ending.finish_reason)
         logger.error("generation_taken_over", reason="its question was asked again meanwhile")
         return stored
+
+    async def _correct(self, log: Log, ending: Ending) -> None:
+        """Say what an answer used whose conversation is gone: the deletion didn't know."""
+        await self._database.row(
+            "usage.correct",
+            generation_id=log.generation_id,
+            tries=_tries(ending.tries),
+            usage=_counted(ending.usage),
+            token_count=ending.token_count,
+            milliseconds=ending.inference_time_ms,
+        )
+
+
+def _counted(usage: Usage | None) -> str | None:
+    return None if usage is None else orjson.dumps(asdict(usage)).decode()
 
 
 def _tries(tries: Sequence[Try]) -> str | None:

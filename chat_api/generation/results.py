@@ -49,6 +49,7 @@ class Results:
             after_id=row["after_id"],
             call_message_id=row["call_message_id"],
             results=self._json(results),
+            billed=row["billed"],
         )
 
     @staticmethod

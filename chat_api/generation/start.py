@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
 
+import orjson
+
 from chat_api import errors
 from chat_api.postgres.failures import was_deadlock
 
@@ -106,6 +108,8 @@ async def _asked(database: Database, parameters: Mapping[str, object]) -> asyncp
 
 def refuse_limited(row: asyncpg.Record) -> NoReturn:
     """Raise LimitReached, by what a row says of the limit."""
+    if row["limited_by"] == "budget":
+        raise errors.BudgetExhausted(orjson.loads(row["budget"]))
     if row["limited_by"] == errors.TooManyAnswers.limit:
         raise errors.TooManyAnswers
     by_user = row["limited_by"] == errors.SendingTooFast.limit

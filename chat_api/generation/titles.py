@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import orjson
 import structlog
 
 from chat_api import errors
 from chat_api.errors import describe
 from chat_api.generation import prompt
-from chat_api.inference import CallPiece, Options, Prompt, Turn
+from chat_api.inference import CallPiece, Options, Prompt, Turn, Usage
 from chat_api.inference.openai.thinking import ThinkTags
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from chat_api.inference import Try
     from chat_api.inference.servers import ModelServers
     from chat_api.observe.metrics import Metrics
@@ -33,6 +38,7 @@ OPTIONS = Options(temperature=0.2, max_tokens=500, top_k=None)  # most of the to
 MAX_SAID = 4000  # characters, with thinking that a server leaves in the text
 SECONDS = 30.0  # for what the model says
 AT_ONCE = 2  # titles that are being made: answers need the model server more
+BYTES_A_TOKEN = 4  # as generations.start estimates a prompt
 MOST = 100  # titles that are being made, or wait for that
 MARKS = "*_` "  # Markdown's emphasis, at both ends
 QUOTES = {
@@ -115,7 +121,7 @@ class Titles:
         # Cut like the question, the title that was made of it is the same.
         if row is None or row["title"] != prompt.title(row["question"])[:limit]:
             return "kept"
-        made = one_line(await self._said(row["question"], row["answer"]), limit)
+        made = one_line(await self._said(conversation_id, row), limit)
         if not made:
             return "empty"
         stored = await self._database.row(
@@ -123,22 +129,49 @@ class Titles:
         )
         return "kept" if stored is None else "made"
 
-    async def _said(self, question: str, answer: str) -> str:
-        """What the model says; "" if it was cut, so that it is no title.
+    async def _said(self, conversation_id: UUID, row: asyncpg.Record) -> str:
+        """What the model says; "" if it was cut, so that it is no title. What it used is noted in any case.
 
-        Raises InferenceErrors, TimeoutError.
+        Raises InferenceErrors, TimeoutError, DatabaseUnavailable.
         """
-        shown = f"Question:\n{question}\n\nAnswer:\n{answer}\n\nThe title:"
+        shown = f"Question:\n{row['question']}\n\nAnswer:\n{row['answer']}\n\nThe title:"
         turns = [Turn("user", shown)]
         asked = Prompt(INSTRUCTIONS, turns, self._settings.title_model, OPTIONS, thinking_mode=False)
         said = _Said()
+        began = asyncio.get_running_loop().time()
+        status, error_code, usage = "interrupted", None, Usage()
         try:
             async with asyncio.timeout(SECONDS) as said.time:
                 end = await self._inference.stream(asked, said)
+            status, usage = "completed", end.usage
         except TimeoutError:
             if said.is_too_much:
+                status = "stopped"
                 return ""
+            status, error_code = "failed", errors.InferenceTimeout.code
             raise
+        except errors.ChatError as error:
+            status, error_code = "failed", error.code
+            raise
+        finally:
+            read = len((INSTRUCTIONS + shown).encode())
+            await self._database.row(
+                "usage.add_title",
+                user_id=row["user_id"],
+                conversation_id=conversation_id,
+                server=said.server,
+                status=status,
+                error_code=error_code,
+                milliseconds=round((asyncio.get_running_loop().time() - began) * 1000),
+                usage=orjson.dumps(asdict(usage)).decode(),
+                token_count=said.pieces,
+                billed=orjson.dumps(
+                    {
+                        **self._inference.catalogue.billed(asked.model_tag),
+                        "prompt_estimate": math.ceil(read / BYTES_A_TOKEN),
+                    }
+                ).decode(),
+            )
         return said.words if end.reason == "stop" else ""
 
     def _count(self, conversation_id: UUID, outcome: str, reason: str | None = None) -> None:
@@ -152,6 +185,8 @@ class _Said:
 
     def __init__(self) -> None:
         self.words = ""
+        self.pieces = 0
+        self.server: str | None = None  # which was asked last
         self.time: asyncio.Timeout
         self.heard_at = 0.0
 
@@ -160,6 +195,7 @@ class _Said:
         return bool(self.words)
 
     def ask(self, server: str, model: str) -> None:
+        self.server = server
         self.alive()
 
     def tried(self, done: Try) -> None:
@@ -171,6 +207,7 @@ class _Said:
 
     def text(self, text: str, data: bytes) -> None:
         self.alive()
+        self.pieces += 1
         if self.is_too_much:
             return
         self.words += text
@@ -179,6 +216,7 @@ class _Said:
 
     def reasoning(self, text: str, data: bytes) -> None:
         self.alive()
+        self.pieces += 1
 
     def tool_call(self, piece: CallPiece, data: bytes) -> None:
         self.alive()

@@ -22,7 +22,7 @@ class Query:
 
 # Too many words here cost a repetition, and a word too few what a repetition does.
 _WRITES = re.compile(
-    r"\b(insert|update|delete|merge|truncate|nextval|set_config|pg_notify|chat_admit)\b", re.I
+    r"\b(insert|update|delete|merge|truncate|nextval|set_config|pg_notify|chat_admit|chat_use)\b", re.I
 )
 _COMMENTS = re.compile(r"--.*")
 

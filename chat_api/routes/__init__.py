@@ -15,6 +15,7 @@ from chat_api.routes import (
     models,
     socket,
     streams,
+    usage,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ TABLES: list[web.RouteTableDef] = [
     streams.routes,
     socket.routes,
     models.routes,
+    usage.routes,
     admin.routes,
     FILES,
 ]

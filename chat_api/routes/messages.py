@@ -56,6 +56,7 @@ ERRORS: list[type[errors.ChatError]] = [
     errors.SendingTooFast,
     errors.AddressSendingTooFast,
     errors.TooManyAnswers,
+    errors.BudgetExhausted,
     errors.Draining,
     errors.NotSupported,
     # for an answer that isn't streamed and failed before anything was said

@@ -31,6 +31,7 @@ ANYTHING: dict[str, Any] = {
     "int8": 1,
     "float8": 1.0,
     "timestamptz": None,
+    "date": None,
     "json": "[]",
     "int4[]": [],
     "text[]": [],
@@ -160,6 +161,8 @@ class Chat:
             "limits": None,
             "models": None,
             "with_reasoning": [],
+            "prices": None,
+            "max_tokens": 512,
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 

@@ -85,10 +85,11 @@ def data_command(options: argparse.Namespace) -> int:
 
 
 def _add_user(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("user_id", type=_uuid, metavar="UUID", help="the user's id in the auth service")
+    parser.add_argument("user_id", type=user_id, metavar="UUID", help="the user's id in the auth service")
 
 
-def _uuid(text: str) -> UUID:
+def user_id(text: str) -> UUID:
+    """Parse a user's id. Raises argparse's ArgumentTypeError."""
     try:
         return UUID(text)
     except ValueError:

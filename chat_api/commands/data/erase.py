@@ -13,6 +13,7 @@ STOP_SECONDS = 10
 
 _LOOK_SECONDS = 0.1
 _ROWS = 100  # conversations, with all their messages
+_USAGE_ROWS = 5000
 
 
 @dataclass(slots=True)
@@ -37,7 +38,10 @@ def erase(session: Queries, user_id: UUID) -> Amount:
     while True:
         batch = session.row("users.delete", user_id=user_id, max_rows=_ROWS)
         if not batch["conversations"]:
-            return amount
+            break
         amount.conversations += batch["conversations"]
         amount.messages += batch["messages"]
         amount.generations += batch["generations"]
+    while session.row("usage.forget", user_id=user_id, max_rows=_USAGE_ROWS)["forgotten"] == _USAGE_ROWS:
+        pass
+    return amount

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from chat_api.settings.types import (
@@ -256,6 +257,19 @@ class Catalogue:
     def with_thinking_back(self) -> list[str]:
         """The tags of conversations whose model gets its thinking back."""
         return self.tags_of([tag for tag, model in self.models.items() if model.thinking.send_back])
+
+    def billed(self, tag: str) -> dict[str, Any]:
+        """Under which tag the model for a conversation's tag is billed, and its price if it has one."""
+        found = tag if self.is_open else self.find(tag) or self.default
+        price = None if self.is_open else self.models[found].price
+        return {"model": found} if price is None else {"model": found, "price": price.model_dump()}
+
+    @property
+    def prices(self) -> str | None:
+        """As `generations.start` takes them: `billed` of each tag. None: a tag is its own model."""
+        if self.is_open:
+            return None
+        return orjson.dumps({tag: self.billed(tag) for tag in [*self.models, DEFAULT]}).decode()
 
     @property
     def most_tokens(self) -> int:

@@ -1,0 +1,1 @@
+"""`chat-api budget`: what may be used of tokens, money and answers."""

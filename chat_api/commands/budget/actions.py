@@ -1,0 +1,86 @@
+"""What `chat-api budget` does. Each action returns an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from chat_api.commands.budget.arguments import UNLIMITED
+from chat_api.commands.data.queries import session
+from chat_api.commands.errors import FailedError, MisusedError
+from chat_api.settings import load_settings
+
+
+def _set(options: argparse.Namespace) -> int:
+    unit = next(each for each in ("tokens", "cost", "answers") if getattr(options, each) is not None)
+    amount = getattr(options, unit)
+    if (unit == "cost") != (options.currency is not None):
+        raise MisusedError("--cost needs --currency, and nothing else does: --cost 20 --currency EUR")
+    if amount == UNLIMITED and options.user is None:
+        raise MisusedError(f"`{UNLIMITED}` needs --user: otherwise, remove the budget")
+    budget = {
+        "scope": "user" if options.user else "everybody" if options.everybody else "each",
+        "user_id": options.user,
+        "model_tag": options.model,
+        "period": options.period,
+        "unit": unit,
+        "currency": options.currency,
+        "amount": None if amount == UNLIMITED else amount,
+    }
+    with session(load_settings().database_url) as db:
+        row = db.row("budgets.put", **budget)
+    if options.json:
+        _print_json({"id": row["id"], **budget})
+    else:
+        sys.stdout.write(f"{'set' if row['is_new'] else 'changed'}: {_in_words(budget)}\n")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    with session(load_settings().database_url) as db:
+        rows = db.rows("budgets.list")
+    if options.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        spent = "" if row["spent"] is None else f"; {_number(row['spent'])} used"
+        sys.stdout.write(f"{row['id']}  {_in_words(row)}{spent}\n")
+    if not rows:
+        sys.stdout.write("there are no budgets\n")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    with session(load_settings().database_url) as db:
+        removed = db.rows("budgets.remove", id=options.id)
+    if not removed:
+        raise FailedError(f"there is no budget {options.id}: `chat-api budget list` lists them")
+    sys.stdout.write(f"removed {options.id}\n")
+    return 0
+
+
+def _in_words(budget: dict[str, Any]) -> str:
+    """Such as: user 7b0e…: 20 EUR a month for qwen."""
+    whose = {"everybody": "everybody together", "each": "each user"}.get(
+        budget["scope"], f"user {budget['user_id']}"
+    )
+    amount = UNLIMITED if budget["amount"] is None else _number(budget["amount"])
+    model = "" if budget["model_tag"] is None else f" of the model {budget['model_tag']}"
+    return f"{whose}: {amount} {budget['currency'] or budget['unit']} a {budget['period']}{model}"
+
+
+def _number(amount: Decimal) -> str:
+    return f"{amount.normalize():f}"
+
+
+def _print_json(value: Any) -> None:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    sys.stdout.write(orjson.dumps(value, default=float, option=options).decode())
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {"set": _set, "list": _list, "remove": _remove}

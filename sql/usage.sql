@@ -1,0 +1,117 @@
+-- name: of_user(user_id, first_day, last_day)^
+-- What a user's answers and titles used from one day to another, by day, model and currency, and what is left of each budget
+-- that they are held against, both as JSON. A null `first_day`: this month's first; a null `last_day`: today, in UTC. Runs
+-- when a client asks for it. idx_usage_user_day, no other days; `budgets` is small; uq_spending_subject. `answers`: those that
+-- failed without a word aren't counted. The budgets are as chat_budget_state in sql/schema.sql makes them.
+with asked as ( -- usage.of_user
+    select
+        coalesce(cast(:first_day as date), chat_period('month')) as first_day,
+        coalesce(cast(:last_day as date), chat_period('day')) as last_day
+)
+
+select
+    a.first_day,
+    a.last_day,
+    (
+        select
+            cast(
+                coalesce(
+                    json_agg(
+                        json_build_object(
+                            'day', d.day,
+                            'model', d.model_tag,
+                            'answers', d.answers,
+                            'prompt_tokens', d.prompt_tokens,
+                            'cached_tokens', d.cached_tokens,
+                            'reasoning_tokens', d.reasoning_tokens,
+                            'completion_tokens', d.completion_tokens,
+                            'is_estimated', d.is_estimated,
+                            'cost', d.cost,
+                            'currency', d.currency
+                        )
+                        order by d.day, d.model_tag, d.currency
+                    ), '[]'
+                ) as text
+            )
+        from (
+            select
+                u.day,
+                u.model_tag,
+                u.currency,
+                count(*) filter (
+                    where u.kind <> 'title' and (u.status <> 'failed' or u.completion_tokens > 0)
+                ) as answers,
+                sum(u.prompt_tokens) as prompt_tokens,
+                sum(u.cached_tokens) as cached_tokens,
+                sum(u.reasoning_tokens) as reasoning_tokens,
+                sum(u.completion_tokens) as completion_tokens,
+                bool_or(u.is_estimated) as is_estimated,
+                trim_scale(sum(u.cost)) as cost
+            from usage as u
+            where u.user_id = :user_id and u.day between a.first_day and a.last_day
+            group by u.day, u.model_tag, u.currency
+        ) as d
+    ) as days,
+    (
+        select cast(coalesce(json_agg(s.state), '[]') as text)
+        from chat_budget_states(:user_id) as s (state)
+    ) as budgets
+from asked as a
+where (select chat_for_user(:user_id, null));
+
+-- name: add_title(user_id, conversation_id, server, status, error_code, milliseconds, usage, token_count, billed)^
+-- Notes what the model used that made a conversation's title, or failed to. Runs once per title, where TITLE_MODEL is set.
+-- Primary key.
+select -- usage.add_title
+    chat_use(
+        chat_uuid7(), :user_id, :conversation_id, 'title', cast(:billed as json) ->> 'model', :server, :status,
+        :error_code, now() - make_interval(secs => cast(:milliseconds as integer) / 1000.0), :milliseconds,
+        cast(:billed as json) -> 'price', :usage, :token_count,
+        cast(cast(:billed as json) ->> 'prompt_estimate' as integer)
+    ) as used;
+
+-- name: correct(generation_id, tries, usage, token_count, milliseconds)^
+-- Notes what an answer used whose conversation was deleted while it was being written: the deletion noted it before its
+-- worker knew. Runs only then. Primary key. No row: the deletion was longer ago than the answer, or a failover lost it.
+select -- usage.correct
+    chat_use(
+        u.id, u.user_id, u.conversation_id, u.kind, u.model_tag, cast(:tries as json) -> -1 ->> 'server', u.status,
+        u.error_code, u.started_at, :milliseconds, u.price, :usage, :token_count, u.prompt_tokens
+    ) as used
+from usage as u
+where u.id = :generation_id and (select chat_for_everyone());
+
+-- name: forget(user_id, max_rows)^
+-- Erases a user from up to `max_rows` rows of usage, whose numbers stay, and the user's own budgets. Runs by hand
+-- (`chat-api user erase`), repeated until `forgotten` is less. idx_usage_user_day.
+with batch as materialized ( -- usage.forget
+    select id
+    from usage
+    where user_id = :user_id
+    limit :max_rows -- noqa: AM09
+    for update
+),
+
+forgotten as (
+    update usage as u
+    set
+        user_id = null,
+        conversation_id = null
+    from batch as b
+    where u.id = b.id
+    returning u.id
+),
+
+budgeted as (
+    delete from budgets
+    where user_id = :user_id
+),
+
+summed as (
+    delete from spending
+    where user_id = :user_id
+)
+
+select count(*) as forgotten
+from forgotten
+where (select chat_for_everyone());
