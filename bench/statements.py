@@ -72,6 +72,8 @@ _SEND = {
     "limits": None,
     "models": None,
     "with_reasoning": [],
+    "prices": None,
+    "max_tokens": 512,
 }
 _LIMITED = {
     **_SEND,

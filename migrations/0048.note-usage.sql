@@ -43,15 +43,12 @@ $$;
 comment on function chat_note_usage() is
 'Notes in usage what an answer used, when it ends.';
 
--- What a sweep has ended may get another end: see generations.bring_in.
+-- Also when what a sweep has ended gets another end: see generations.bring_in.
 drop trigger if exists note_usage on generations;
 create trigger note_usage
 after update of status, finished_at on generations
 for each row
-when (
-    new.status <> 'running'
-    and (old.status = 'running' or (old.error_code = 'worker_lost' and new.finished_at <> old.finished_at))
-)
+when (new.status <> 'running')
 execute function chat_note_usage();
 
 comment on trigger note_usage on generations is

@@ -2,35 +2,10 @@
 -- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
--- then the other functions. Left out are owners, and the tables in which yoyo, the migration library, records
--- what was applied. Where the auth service's table users is in the same database, conversations also has the
--- foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
-
-create function chat_note_usage() returns trigger
-    language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    as $$
-declare
-    run generations := case when tg_op = 'DELETE' then old else new end;
-    whose uuid := run.holder_id;
-    model varchar := run.model_tag;
-begin
-    if whose is null or model is null then
-        select coalesce(whose, c.user_id), coalesce(model, nullif(c.model_tag, '')) into whose, model
-        from conversations as c
-        where c.id = run.conversation_id;
-    end if;
-    perform chat_use(
-        run.id, whose, run.conversation_id, run.kind, coalesce(model, run.model_tag, 'default'),
-        run.tries -> -1 ->> 'server', case when tg_op = 'DELETE' then 'stopped' else run.status end, run.error_code,
-        run.started_at, run.inference_time_ms, run.price, run.usage, run.token_count, run.prompt_estimate
-    );
-    return null;
-end
-$$;
-
-comment on function chat_note_usage() is
-'Notes in usage what an answer used, when it ends.';
+-- then the other functions, and the triggers. Left out are owners, and the tables in which yoyo, the migration
+-- library, records what was applied. Where the auth service's table users is in the same database,
+-- conversations also has the foreign key conversations_user_id_fkey. The rows of service_rights are what
+-- chat_grant(role) grants.
 
 create function chat_uuid7() returns uuid
     language sql parallel safe
@@ -308,18 +283,6 @@ create unique index uq_generations_idempotency_key on generations using btree (c
 
 create unique index uq_generations_running on generations using btree (conversation_id)
     where status::text = 'running'::text;
-
-create trigger note_usage after update of status,
-    finished_at on generations for each row when ((((new.status)::text <> 'running'::text) and (((old.status)::text = 'running'::text) or (((old.error_code)::text = 'worker_lost'::text) and (new.finished_at <> old.finished_at))))) execute function chat_note_usage();
-
-comment on trigger note_usage on generations is
-'An answer has ended.';
-
-create trigger note_usage_of_deleted after delete on generations for each row when (((old.status)::text = 'running'::text)) execute function chat_note_usage();
-
-comment on trigger note_usage_of_deleted on generations is
-'An answer was deleted with its conversation while it was being written. What its worker knows of it comes later, by '
-'usage.correct.';
 
 create table journal (
     generation_id uuid not null,
@@ -626,8 +589,7 @@ comment on column budgets.model_tag is
 comment on column budgets.period is
 'day, week (it begins on Monday) or month.';
 comment on column budgets.unit is
-'tokens (of prompts and completions), cost (in currency) or answers (those that failed without a word aren''t '
-'counted).';
+'tokens (of prompts and completions), cost (in currency) or answers (not those that failed without a word).';
 comment on column budgets.currency is
 'For the unit cost: by ISO 4217. What costs something in another currency isn''t counted.';
 comment on column budgets.amount is
@@ -848,6 +810,7 @@ end
 $$;
 
 comment on function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
+    
     out limited_by varchar, out seconds_to_wait double precision) is
 'Takes what a new answer costs from the limits, exactly, whatever runs at the same moment; called by '
 'generations.start. limited_by: null: it was taken. Otherwise nothing was taken: it names the limit, or is crowded: '
@@ -856,106 +819,6 @@ comment on function chat_admit(whose uuid, conversation uuid, key varchar, max_r
 
 revoke all on function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
     out limited_by varchar, out seconds_to_wait double precision) from public;
-
-create function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
-    out is_crowded boolean) returns record
-    language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    as $$
-declare
-    budget chat_budget;
-    spent numeric;
-    reserved numeric;
-    is_alone boolean;
-begin
-    is_crowded := false;
-    -- The first round serves the common refusal, which then waits for nothing and writes nothing.
-    foreach is_alone in array array[false, true] loop
-        if is_alone then
-            -- As generations.finish does, before it locks a sum: otherwise the two could deadlock.
-            perform from conversations where id = conversation for no key update;
-        end if;
-        for budget in select * from chat_budgets(whose, model) loop
-            if is_alone then
-                spent := chat_spend(budget, 0);
-                if exists (
-                    select from generations
-                    where conversation_id = conversation and (status = 'running' or idempotency_key = key)
-                ) then
-                    is_crowded := true;
-                    return;
-                end if;
-            else
-                spent := chat_spent(budget);
-            end if;
-            reserved := chat_reserved(budget);
-            if spent + (case when is_alone then reserved else 0 end) >= budget.amount then
-                refused_by := chat_budget_state(budget, spent, reserved);
-                return;
-            end if;
-        end loop;
-    end loop;
-end
-$$;
-
-comment on function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
-    out is_crowded boolean) is
-'Whether all budgets that a new answer is held against have something left, beside what running answers may use; '
-'called by generations.start. Their sums stay locked until its end, so that no two answers take the same rest. '
-'refused_by: the budget that has nothing left. is_crowded: another answer has just started in this conversation, or '
-'with this key.';
-
-revoke all on function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
-    out is_crowded boolean) from public;
-
-create function chat_amount(used usage, budget chat_budget) returns numeric
-    language sql immutable parallel safe
-    as $$
-    select case
-        when used.model_tag <> budget.model_tag then 0
-        when budget.unit = 'tokens' then used.prompt_tokens::bigint + used.completion_tokens
-        when budget.unit = 'cost' then case when used.currency = budget.currency then used.cost else 0 end
-        when used.kind = 'title' or (used.status = 'failed' and used.completion_tokens = 0) then 0
-        else 1
-    end
-$$;
-
-comment on function chat_amount(used usage, budget chat_budget) is
-'How much of a budget a run has used.';
-
-create function chat_budget_state(budget chat_budget, spent numeric, reserved numeric) returns json
-    language sql stable
-    as $$
-    select json_build_object(
-        'scope', budget.scope,
-        'model', budget.model_tag,
-        'period', budget.period,
-        'unit', budget.unit,
-        'currency', budget.currency,
-        'amount', budget.amount,
-        'spent', spent,
-        'reserved', reserved,
-        'left', greatest(budget.amount - spent - reserved, 0),
-        'begins_anew', to_char(e.at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-        'seconds', ceil(extract(epoch from e.at - now() at time zone 'utc'))
-    )
-    from (select chat_period(budget.period) + ('1 ' || budget.period)::interval as at) as e
-$$;
-
-comment on function chat_budget_state(budget chat_budget, spent numeric, reserved numeric) is
-'A budget as clients see it: how much is left of it, and when its next period begins.';
-
-create function chat_budget_states(whose uuid) returns setof json
-    language sql stable security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    as $$
-    select chat_budget_state(b, chat_spent(b), chat_reserved(b)) from chat_budgets(whose, null) as b
-$$;
-
-comment on function chat_budget_states(whose uuid) is
-'The budgets that a user''s answers are held against, and what is left of each.';
-
-revoke all on function chat_budget_states(whose uuid) from public;
 
 create function chat_budgets(whose uuid, model varchar) returns setof chat_budget
     language sql stable
@@ -986,131 +849,6 @@ comment on function chat_budgets(whose uuid, model varchar) is
 'The budgets that a user''s answer by this model is held against: everybody''s, the user''s own, and those for each '
 'user of which the user has no other. A null model: those of all models.';
 
-create function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) returns uuid
-    language plpgsql
-    as $$
-declare
-    said json;
-begin
-    select json_agg(m order by m.position) into said
-    from (
-        select
-            role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, position, reasoning,
-            tool_calls, tool_call_id, is_refused
-        from messages
-        where id = any(message_ids) and conversation_id = source
-        union all
-        select
-            role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, position, reasoning,
-            tool_calls, tool_call_id, is_refused
-        from inactive_messages
-        where id = any(message_ids) and conversation_id = source
-    ) as m;
-
-    -- Row-level security lets a statement see and write what belongs to one conversation: up to here, to the other one.
-    perform chat_for_user(whose, target);
-    insert into messages (
-        conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, reasoning,
-        tool_calls, tool_call_id, is_refused
-    )
-    select
-        target, m.role, m.content, m.token_count, m.model_tag, m.inference_time_ms, m.created_at, m.finish_reason,
-        m.reasoning, m.tool_calls, m.tool_call_id, m.is_refused
-    from json_to_recordset(said) as m (
-        role varchar(20), content text, token_count integer, model_tag varchar(100), inference_time_ms integer,
-        created_at timestamptz, finish_reason varchar(20), position bigint, reasoning text, tool_calls json,
-        tool_call_id text, is_refused boolean
-    )
-    order by m.position;
-    perform chat_for_user(whose, source);
-    return target;
-end
-$$;
-
-comment on function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) is
-'Copies messages of one conversation of a user to the end of another, in the order of their positions. Returns the '
-'other.';
-
-create function chat_cost(price json, prompt bigint, cached bigint, completion bigint) returns numeric
-    language sql immutable parallel safe
-    as $$
-    select (
-        greatest(prompt - cached, 0) * (price ->> 'prompt')::numeric
-        + least(cached, prompt) * coalesce(price ->> 'cached', price ->> 'prompt')::numeric
-        + completion * (price ->> 'completion')::numeric
-    ) / 1000000
-$$;
-
-comment on function chat_cost(price json, prompt bigint, cached bigint, completion bigint) is
-'What so many tokens cost at a price (usage.price). Null: there is no price.';
-
-create function chat_for_everyone() returns boolean
-    language sql
-    as $$
-    select set_config('chat.user_id', '*', true) is not null
-$$;
-
-comment on function chat_for_everyone() is
-'Says that this statement works for all users at once, as clean-up does. Returns true. Used like chat_for_user.';
-
-create function chat_for_user(user_id uuid, conversation_id uuid) returns boolean
-    language sql
-    as $$
-    select set_config('chat.user_id', coalesce(user_id::text, ''), true) is not null
-        and set_config('chat.conversation_id', coalesce(conversation_id::text, ''), true) is not null
-$$;
-
-comment on function chat_for_user(user_id uuid, conversation_id uuid) is
-'Says for whom this statement works: a user, and the conversation that it is about, or null. Returns true. It belongs, '
-'as (select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL evaluates first.';
-
-create function chat_grant(service_role name) returns setof text
-    language plpgsql
-    as $$
-declare
-    missing text;
-begin
-    for missing in select chat_missing_rights(service_role) loop
-        execute missing;
-        return next missing;
-    end loop;
-end
-$$;
-
-comment on function chat_grant(service_role name) is
-'Grants a role what it lacks to run the service, and returns the statements that did so. For the owner of the tables.';
-
-create function chat_missing_rights(service_role name) returns setof text
-    language sql stable
-    as $$
-    select format('grant usage on schema %I to %I', current_schema(), service_role)
-    where not has_schema_privilege(service_role, current_schema(), 'usage')
-    union all
-    select case
-        when privilege = 'execute'
-            then format('grant execute on function %s to %I', object::regprocedure, service_role)
-        else format(
-            'grant %s%s on %s to %I',
-            privilege,
-            (select ' (' || string_agg(quote_ident(name), ', ') || ')' from unnest(columns) as c (name)),
-            object::regclass,
-            service_role
-        )
-    end
-    from service_rights
-    where case
-        when privilege = 'execute' then not has_function_privilege(service_role, object, privilege)
-        when columns = '{}' then not has_table_privilege(service_role, object, privilege)
-        else exists (
-            select from unnest(columns) as c (name)
-            where not has_column_privilege(service_role, object, name, privilege)
-        )
-    end
-$$;
-
-comment on function chat_missing_rights(service_role name) is
-'The statements that grant a role what it lacks to run the service; no row: nothing is missing. Changes nothing.';
-
 create function chat_period(period varchar) returns date
     language sql stable
     as $$
@@ -1120,143 +858,41 @@ $$;
 comment on function chat_period(period varchar) is
 'The first day of the current day, week or month, in UTC.';
 
-create function chat_platform_users(max_rows integer, before_login_at timestamptz,
-    before_id uuid) returns table(id uuid, email text, name text, provider text, created_at timestamptz,
-    last_login_at timestamptz)
-    language plpgsql stable
-    as $_$
-declare
-    wanted text;
-begin
-    if not chat_sees_platform_users() then
-        return;
-    end if;
-    select string_agg(
-        format(
-            'cast(%s as %s) as %I',
-            case
-                when has_column_privilege(a.attrelid, a.attnum, 'select') then format('u.%I', w.attname)
-                else 'null'
-            end,
-            w.type,
-            w.attname
-        ),
-        ', ' order by w.place
-    ) into strict wanted
-    from (values
-        (1, 'id', 'uuid'),
-        (2, 'email', 'text'),
-        (3, 'name', 'text'),
-        (4, 'provider', 'text'),
-        (5, 'created_at', 'timestamptz'),
-        (6, 'last_login_at', 'timestamptz')
-    ) as w (place, attname, type)
-    left join pg_attribute as a
-        on a.attrelid = to_regclass('users') and a.attname = w.attname and a.attnum > 0 and not a.attisdropped
-        -- Any type can be read as text, but not as a time.
-        and (w.type <> 'timestamptz' or a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype));
-    return query execute format(
-        'select o.id, o.email, o.name, o.provider, o.created_at, o.last_login_at'
-        ' from (select %s from %s as u) as o'
-        ' where $3 is null or (coalesce(o.last_login_at, ''epoch''), o.id) < ($2, $3)'
-        ' order by coalesce(o.last_login_at, ''epoch'') desc, o.id desc'
-        ' limit $1',
-        wanted,
-        to_regclass('users')
-    ) using max_rows, before_login_at, before_id;
-end
-$_$;
+create function chat_amount(used usage, budget chat_budget) returns numeric
+    language sql immutable parallel safe
+    as $$
+    select case
+        when used.model_tag <> budget.model_tag then 0
+        when budget.unit = 'tokens' then used.prompt_tokens::bigint + used.completion_tokens
+        when budget.unit = 'cost' then case when used.currency = budget.currency then used.cost else 0 end
+        when used.kind = 'title' or (used.status = 'failed' and used.completion_tokens = 0) then 0
+        else 1
+    end
+$$;
 
-comment on function chat_platform_users(max_rows integer, before_login_at timestamptz, before_id uuid) is
-'The platform''s users, the last signed in first, as far as this role may read them; a column that is missing, or not '
-'granted, is null. No row where chat_sees_platform_users() says no. It continues after the given user.';
+comment on function chat_amount(used usage, budget chat_budget) is
+'How much of a budget a run has used.';
 
-create function chat_reserved(budget chat_budget, out reserved numeric) returns numeric
+create function chat_used(budget chat_budget) returns numeric
     language sql stable
     as $$
-    select coalesce(
-        sum(
-            case budget.unit
-                when 'tokens' then coalesce(g.prompt_estimate, 0)::bigint + coalesce(g.max_tokens, 0)
-                when 'answers' then 1
-                when 'cost' then chat_cost(g.price, g.prompt_estimate, 0, g.max_tokens)
-            end
-        ),
-        0
-    )
-    from generations as g
-    where
-        g.status = 'running'
-        and (budget.user_id is null or g.holder_id = budget.user_id)
-        and (budget.model_tag is null or g.model_tag = budget.model_tag)
-        and (budget.currency is null or g.price ->> 'currency' = budget.currency)
+    select case
+        when budget.user_id is null
+            then (
+                select coalesce(sum(chat_amount(u, budget)), 0)
+                from usage as u
+                where u.day >= chat_period(budget.period)
+            )
+        else (
+            select coalesce(sum(chat_amount(u, budget)), 0)
+            from usage as u
+            where u.user_id = budget.user_id and u.day >= chat_period(budget.period)
+        )
+    end
 $$;
 
-comment on function chat_reserved(budget chat_budget, out reserved numeric) is
-'What running answers may use of a budget.';
-
-create function chat_revoke(service_role name) returns void
-    language plpgsql
-    as $$
-declare
-    held record;
-begin
-    for held in select object, privilege, columns from service_rights loop
-        if held.privilege = 'execute' then
-            execute format('revoke execute on function %s from %I', held.object::regprocedure, service_role);
-        else
-            execute format(
-                'revoke %s%s on %s from %I',
-                held.privilege,
-                (select ' (' || string_agg(quote_ident(name), ', ') || ')' from unnest(held.columns) as c (name)),
-                held.object::regclass,
-                service_role
-            );
-        end if;
-    end loop;
-    execute format('revoke usage on schema %I from %I', current_schema(), service_role);
-end
-$$;
-
-comment on function chat_revoke(service_role name) is
-'Revokes from a role what chat_grant granted. For the owner of the tables.';
-
-create function chat_sees_platform_users() returns boolean
-    language sql stable
-    as $$
-    select exists (
-        select from pg_attribute
-        where attrelid = to_regclass('users') and attname = 'id' and atttypid = 'uuid'::regtype
-            and attnum > 0 and not attisdropped and has_column_privilege(attrelid, attnum, 'select')
-    )
-$$;
-
-comment on function chat_sees_platform_users() is
-'Whether the platform''s table users is in this database, with ids that this role may read.';
-
-create function chat_service_roles() returns setof name
-    language sql stable
-    as $$
-    select rolname from pg_roles where oid in (
-        select acl.grantee
-        from pg_class as c
-        cross join lateral aclexplode(c.relacl) as acl
-        where c.oid = 'workers'::regclass and acl.privilege_type = 'INSERT' and acl.grantee <> c.relowner
-        union all
-        select acl.grantee
-        from pg_class as c
-        inner join pg_attribute as a on a.attrelid = c.oid
-        cross join lateral aclexplode(a.attacl) as acl
-        where c.oid = 'workers'::regclass and acl.privilege_type = 'INSERT' and acl.grantee <> c.relowner
-    )
-    union
-    select current_setting('chat.service_role', true)::name
-    where current_setting('chat.service_role', true) <> ''
-$$;
-
-comment on function chat_service_roles() is
-'The roles that run the service: those that may insert into workers, and the one that the setting chat.service_role '
-'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
+comment on function chat_used(budget chat_budget) is
+'How much of a budget was used in the current period, summed up from usage.';
 
 create function chat_spend(budget chat_budget, added numeric) returns numeric
     language plpgsql
@@ -1317,6 +953,475 @@ $$;
 
 comment on function chat_spent(budget chat_budget) is
 'As chat_used, but from the sum in spending where there is one.';
+
+create function chat_cost(price json, prompt bigint, cached bigint, completion bigint) returns numeric
+    language sql immutable parallel safe
+    as $$
+    select (
+        greatest(prompt - cached, 0) * (price ->> 'prompt')::numeric
+        + least(cached, prompt) * coalesce(price ->> 'cached', price ->> 'prompt')::numeric
+        + completion * (price ->> 'completion')::numeric
+    ) / 1000000
+$$;
+
+comment on function chat_cost(price json, prompt bigint, cached bigint, completion bigint) is
+'What so many tokens cost at a price (usage.price). Null: there is no price.';
+
+create function chat_reserved(budget chat_budget, out reserved numeric) returns numeric
+    language sql stable
+    as $$
+    select coalesce(
+        sum(
+            case budget.unit
+                when 'tokens' then coalesce(g.prompt_estimate, 0)::bigint + coalesce(g.max_tokens, 0)
+                when 'answers' then 1
+                when 'cost' then chat_cost(g.price, g.prompt_estimate, 0, g.max_tokens)
+            end
+        ),
+        0
+    )
+    from generations as g
+    where
+        g.status = 'running'
+        and (budget.user_id is null or g.holder_id = budget.user_id)
+        and (budget.model_tag is null or g.model_tag = budget.model_tag)
+        and (budget.currency is null or g.price ->> 'currency' = budget.currency)
+$$;
+
+comment on function chat_reserved(budget chat_budget, out reserved numeric) is
+'What running answers may use of a budget.';
+
+create function chat_budget_state(budget chat_budget, spent numeric, reserved numeric) returns json
+    language sql stable
+    as $$
+    select json_build_object(
+        'scope', budget.scope,
+        'model', budget.model_tag,
+        'period', budget.period,
+        'unit', budget.unit,
+        'currency', budget.currency,
+        'amount', budget.amount,
+        'spent', spent,
+        'reserved', reserved,
+        'left', greatest(budget.amount - spent - reserved, 0),
+        'begins_anew', to_char(e.at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+        'seconds', ceil(extract(epoch from e.at - now() at time zone 'utc'))
+    )
+    from (select chat_period(budget.period) + ('1 ' || budget.period)::interval as at) as e
+$$;
+
+comment on function chat_budget_state(budget chat_budget, spent numeric, reserved numeric) is
+'A budget as clients see it: how much is left of it, and when its next period begins.';
+
+create function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
+    out is_crowded boolean) returns record
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    budget chat_budget;
+    spent numeric;
+    reserved numeric;
+    is_alone boolean;
+begin
+    is_crowded := false;
+    -- The first round serves the common refusal, which then waits for nothing and writes nothing.
+    foreach is_alone in array array[false, true] loop
+        if is_alone then
+            -- As generations.finish does, before it locks a sum: otherwise the two could deadlock.
+            perform from conversations where id = conversation for no key update;
+        end if;
+        for budget in select * from chat_budgets(whose, model) loop
+            if is_alone then
+                spent := chat_spend(budget, 0);
+                if exists (
+                    select from generations
+                    where conversation_id = conversation and (status = 'running' or idempotency_key = key)
+                ) then
+                    is_crowded := true;
+                    return;
+                end if;
+            else
+                spent := chat_spent(budget);
+            end if;
+            reserved := chat_reserved(budget);
+            if spent + (case when is_alone then reserved else 0 end) >= budget.amount then
+                refused_by := chat_budget_state(budget, spent, reserved);
+                return;
+            end if;
+        end loop;
+    end loop;
+end
+$$;
+
+comment on function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
+    
+    out is_crowded boolean) is
+'Whether all budgets that a new answer is held against have something left, beside what running answers may use; '
+'called by generations.start. Their sums stay locked until its end, so that no two answers take the same rest. '
+'refused_by: the budget that has nothing left. is_crowded: another answer has just started in this conversation, or '
+'with this key.';
+
+revoke all on function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
+    out is_crowded boolean) from public;
+
+create function chat_budget_states(whose uuid) returns setof json
+    language sql stable security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+    select chat_budget_state(b, chat_spent(b), chat_reserved(b)) from chat_budgets(whose, null) as b
+$$;
+
+comment on function chat_budget_states(whose uuid) is
+'The budgets that a user''s answers are held against, and what is left of each.';
+
+revoke all on function chat_budget_states(whose uuid) from public;
+
+create function chat_for_user(user_id uuid, conversation_id uuid) returns boolean
+    language sql
+    as $$
+    select set_config('chat.user_id', coalesce(user_id::text, ''), true) is not null
+        and set_config('chat.conversation_id', coalesce(conversation_id::text, ''), true) is not null
+$$;
+
+comment on function chat_for_user(user_id uuid, conversation_id uuid) is
+'Says for whom this statement works: a user, and the conversation that it is about, or null. Returns true. It belongs, '
+'as (select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL evaluates first.';
+
+create function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) returns uuid
+    language plpgsql
+    as $$
+declare
+    said json;
+begin
+    select json_agg(m order by m.position) into said
+    from (
+        select
+            role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, position, reasoning,
+            tool_calls, tool_call_id, is_refused
+        from messages
+        where id = any(message_ids) and conversation_id = source
+        union all
+        select
+            role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, position, reasoning,
+            tool_calls, tool_call_id, is_refused
+        from inactive_messages
+        where id = any(message_ids) and conversation_id = source
+    ) as m;
+
+    -- Row-level security lets a statement see and write what belongs to one conversation: up to here, to the other one.
+    perform chat_for_user(whose, target);
+    insert into messages (
+        conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason, reasoning,
+        tool_calls, tool_call_id, is_refused
+    )
+    select
+        target, m.role, m.content, m.token_count, m.model_tag, m.inference_time_ms, m.created_at, m.finish_reason,
+        m.reasoning, m.tool_calls, m.tool_call_id, m.is_refused
+    from json_to_recordset(said) as m (
+        role varchar(20), content text, token_count integer, model_tag varchar(100), inference_time_ms integer,
+        created_at timestamptz, finish_reason varchar(20), position bigint, reasoning text, tool_calls json,
+        tool_call_id text, is_refused boolean
+    )
+    order by m.position;
+    perform chat_for_user(whose, source);
+    return target;
+end
+$$;
+
+comment on function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) is
+'Copies messages of one conversation of a user to the end of another, in the order of their positions. Returns the '
+'other.';
+
+create function chat_for_everyone() returns boolean
+    language sql
+    as $$
+    select set_config('chat.user_id', '*', true) is not null
+$$;
+
+comment on function chat_for_everyone() is
+'Says that this statement works for all users at once, as clean-up does. Returns true. Used like chat_for_user.';
+
+create function chat_missing_rights(service_role name) returns setof text
+    language sql stable
+    as $$
+    select format('grant usage on schema %I to %I', current_schema(), service_role)
+    where not has_schema_privilege(service_role, current_schema(), 'usage')
+    union all
+    select case
+        when privilege = 'execute'
+            then format('grant execute on function %s to %I', object::regprocedure, service_role)
+        else format(
+            'grant %s%s on %s to %I',
+            privilege,
+            (select ' (' || string_agg(quote_ident(name), ', ') || ')' from unnest(columns) as c (name)),
+            object::regclass,
+            service_role
+        )
+    end
+    from service_rights
+    where case
+        when privilege = 'execute' then not has_function_privilege(service_role, object, privilege)
+        when columns = '{}' then not has_table_privilege(service_role, object, privilege)
+        else exists (
+            select from unnest(columns) as c (name)
+            where not has_column_privilege(service_role, object, name, privilege)
+        )
+    end
+$$;
+
+comment on function chat_missing_rights(service_role name) is
+'The statements that grant a role what it lacks to run the service; no row: nothing is missing. Changes nothing.';
+
+create function chat_grant(service_role name) returns setof text
+    language plpgsql
+    as $$
+declare
+    missing text;
+begin
+    for missing in select chat_missing_rights(service_role) loop
+        execute missing;
+        return next missing;
+    end loop;
+end
+$$;
+
+comment on function chat_grant(service_role name) is
+'Grants a role what it lacks to run the service, and returns the statements that did so. For the owner of the tables.';
+
+create function chat_tokens(counted json, kind text) returns integer
+    language sql immutable parallel safe
+    as $$
+    select case
+        when json_typeof(counted -> kind) = 'number'
+            then least(greatest((counted ->> kind)::numeric, 0), 2147483647)::integer
+    end
+$$;
+
+comment on function chat_tokens(counted json, kind text) is
+'One number of generations.usage; null: the model server didn''t say.';
+
+create function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar, server varchar,
+    status varchar, error varchar, began timestamptz, took integer, price json, counted json, said integer,
+    prompt_estimate integer) returns void
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    used usage;
+    known usage;
+    budget chat_budget;
+begin
+    used.id := run;
+    used.user_id := whose;
+    used.conversation_id := conversation;
+    used.kind := kind;
+    used.model_tag := model;
+    used.server := left(server, 200);
+    used.status := status;
+    used.error_code := error;
+    used.started_at := began;
+    used.milliseconds := took;
+    used.price := price;
+    -- Of a run that failed before the model said anything, nobody knows that it read the prompt.
+    used.prompt_tokens := coalesce(
+        chat_tokens(counted, 'prompt_tokens'),
+        case when status = 'failed' and said = 0 then 0 else prompt_estimate end,
+        0
+    );
+    used.cached_tokens := coalesce(chat_tokens(counted, 'cached_tokens'), 0);
+    used.reasoning_tokens := coalesce(chat_tokens(counted, 'reasoning_tokens'), 0);
+    used.completion_tokens := coalesce(chat_tokens(counted, 'completion_tokens'), said, 0);
+    used.is_estimated :=
+        chat_tokens(counted, 'prompt_tokens') is null or chat_tokens(counted, 'completion_tokens') is null;
+    used.cost := chat_cost(price, used.prompt_tokens, used.cached_tokens, used.completion_tokens);
+    used.currency := case when used.cost is not null then price ->> 'currency' end;
+
+    insert into usage (
+        id, user_id, conversation_id, kind, model_tag, server, status, error_code, started_at, prompt_tokens,
+        cached_tokens, reasoning_tokens, completion_tokens, is_estimated, milliseconds, cost, currency, price
+    )
+    values (
+        used.id, used.user_id, used.conversation_id, used.kind, used.model_tag, used.server, used.status,
+        used.error_code, used.started_at, used.prompt_tokens, used.cached_tokens, used.reasoning_tokens,
+        used.completion_tokens, used.is_estimated, used.milliseconds, used.cost, used.currency, used.price
+    )
+    on conflict (id) do nothing;
+    if not found then
+        select u.* into known from usage as u where u.id = run for update;
+        update usage as u
+        set
+            server = coalesce(used.server, u.server),
+            status = used.status,
+            error_code = used.error_code,
+            prompt_tokens = used.prompt_tokens,
+            cached_tokens = used.cached_tokens,
+            reasoning_tokens = used.reasoning_tokens,
+            completion_tokens = used.completion_tokens,
+            is_estimated = used.is_estimated,
+            milliseconds = used.milliseconds,
+            cost = used.cost,
+            currency = used.currency
+        where u.id = run;
+    end if;
+
+    for budget in select * from chat_budgets(whose, model) loop
+        perform chat_spend(budget, chat_amount(used, budget) - coalesce(chat_amount(known, budget), 0));
+    end loop;
+end
+$$;
+
+comment on function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar, server varchar,
+    
+    status varchar, error varchar, began timestamptz, took integer, price json, counted json, said integer,
+    
+    prompt_estimate integer) is
+'Notes what a run used, once for each id; a second call corrects the first. The tokens are taken from what the model '
+'server counted (generations.usage), else from the tokens that it said and the estimate of its prompt.';
+
+revoke all on function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar,
+    server varchar, status varchar, error varchar, began timestamptz, took integer, price json, counted json,
+    said integer, prompt_estimate integer) from public;
+
+create function chat_note_usage() returns trigger
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    run generations := case when tg_op = 'DELETE' then old else new end;
+    whose uuid := run.holder_id;
+    model varchar := run.model_tag;
+begin
+    if whose is null or model is null then
+        select coalesce(whose, c.user_id), coalesce(model, nullif(c.model_tag, '')) into whose, model
+        from conversations as c
+        where c.id = run.conversation_id;
+    end if;
+    perform chat_use(
+        run.id, whose, run.conversation_id, run.kind, coalesce(model, run.model_tag, 'default'),
+        run.tries -> -1 ->> 'server', case when tg_op = 'DELETE' then 'stopped' else run.status end, run.error_code,
+        run.started_at, run.inference_time_ms, run.price, run.usage, run.token_count, run.prompt_estimate
+    );
+    return null;
+end
+$$;
+
+comment on function chat_note_usage() is
+'Notes in usage what an answer used, when it ends.';
+
+create function chat_sees_platform_users() returns boolean
+    language sql stable
+    as $$
+    select exists (
+        select from pg_attribute
+        where attrelid = to_regclass('users') and attname = 'id' and atttypid = 'uuid'::regtype
+            and attnum > 0 and not attisdropped and has_column_privilege(attrelid, attnum, 'select')
+    )
+$$;
+
+comment on function chat_sees_platform_users() is
+'Whether the platform''s table users is in this database, with ids that this role may read.';
+
+create function chat_platform_users(max_rows integer, before_login_at timestamptz,
+    before_id uuid) returns table(id uuid, email text, name text, provider text, created_at timestamptz,
+    last_login_at timestamptz)
+    language plpgsql stable
+    as $_$
+declare
+    wanted text;
+begin
+    if not chat_sees_platform_users() then
+        return;
+    end if;
+    select string_agg(
+        format(
+            'cast(%s as %s) as %I',
+            case
+                when has_column_privilege(a.attrelid, a.attnum, 'select') then format('u.%I', w.attname)
+                else 'null'
+            end,
+            w.type,
+            w.attname
+        ),
+        ', ' order by w.place
+    ) into strict wanted
+    from (values
+        (1, 'id', 'uuid'),
+        (2, 'email', 'text'),
+        (3, 'name', 'text'),
+        (4, 'provider', 'text'),
+        (5, 'created_at', 'timestamptz'),
+        (6, 'last_login_at', 'timestamptz')
+    ) as w (place, attname, type)
+    left join pg_attribute as a
+        on a.attrelid = to_regclass('users') and a.attname = w.attname and a.attnum > 0 and not a.attisdropped
+        -- Any type can be read as text, but not as a time.
+        and (w.type <> 'timestamptz' or a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype));
+    return query execute format(
+        'select o.id, o.email, o.name, o.provider, o.created_at, o.last_login_at'
+        ' from (select %s from %s as u) as o'
+        ' where $3 is null or (coalesce(o.last_login_at, ''epoch''), o.id) < ($2, $3)'
+        ' order by coalesce(o.last_login_at, ''epoch'') desc, o.id desc'
+        ' limit $1',
+        wanted,
+        to_regclass('users')
+    ) using max_rows, before_login_at, before_id;
+end
+$_$;
+
+comment on function chat_platform_users(max_rows integer, before_login_at timestamptz, before_id uuid) is
+'The platform''s users, the last signed in first, as far as this role may read them; a column that is missing, or not '
+'granted, is null. No row where chat_sees_platform_users() says no. It continues after the given user.';
+
+create function chat_revoke(service_role name) returns void
+    language plpgsql
+    as $$
+declare
+    held record;
+begin
+    for held in select object, privilege, columns from service_rights loop
+        if held.privilege = 'execute' then
+            execute format('revoke execute on function %s from %I', held.object::regprocedure, service_role);
+        else
+            execute format(
+                'revoke %s%s on %s from %I',
+                held.privilege,
+                (select ' (' || string_agg(quote_ident(name), ', ') || ')' from unnest(held.columns) as c (name)),
+                held.object::regclass,
+                service_role
+            );
+        end if;
+    end loop;
+    execute format('revoke usage on schema %I from %I', current_schema(), service_role);
+end
+$$;
+
+comment on function chat_revoke(service_role name) is
+'Revokes from a role what chat_grant granted. For the owner of the tables.';
+
+create function chat_service_roles() returns setof name
+    language sql stable
+    as $$
+    select rolname from pg_roles where oid in (
+        select acl.grantee
+        from pg_class as c
+        cross join lateral aclexplode(c.relacl) as acl
+        where c.oid = 'workers'::regclass and acl.privilege_type = 'INSERT' and acl.grantee <> c.relowner
+        union all
+        select acl.grantee
+        from pg_class as c
+        inner join pg_attribute as a on a.attrelid = c.oid
+        cross join lateral aclexplode(a.attacl) as acl
+        where c.oid = 'workers'::regclass and acl.privilege_type = 'INSERT' and acl.grantee <> c.relowner
+    )
+    union
+    select current_setting('chat.service_role', true)::name
+    where current_setting('chat.service_role', true) <> ''
+$$;
+
+comment on function chat_service_roles() is
+'The roles that run the service: those that may insert into workers, and the one that the setting chat.service_role '
+'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
 
 create function chat_take_back(conversation uuid, message uuid) returns varchar
     language plpgsql
@@ -1412,119 +1517,6 @@ comment on function chat_take_back(conversation uuid, message uuid) is
 'If it was on the active path, its newest other version takes its place. The caller has locked the conversation''s '
 'row. Returns deleted, no_message or running, as chat_activate does.';
 
-create function chat_tokens(counted json, kind text) returns integer
-    language sql immutable parallel safe
-    as $$
-    select case
-        when json_typeof(counted -> kind) = 'number'
-            then least(greatest((counted ->> kind)::numeric, 0), 2147483647)::integer
-    end
-$$;
-
-comment on function chat_tokens(counted json, kind text) is
-'One number of generations.usage; null: the model server didn''t say.';
-
-create function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar, server varchar,
-    status varchar, error varchar, began timestamptz, took integer, price json, counted json, said integer,
-    prompt_estimate integer) returns void
-    language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    as $$
-declare
-    used usage;
-    known usage;
-    budget chat_budget;
-begin
-    used.id := run;
-    used.user_id := whose;
-    used.conversation_id := conversation;
-    used.kind := kind;
-    used.model_tag := model;
-    used.server := left(server, 200);
-    used.status := status;
-    used.error_code := error;
-    used.started_at := began;
-    used.milliseconds := took;
-    used.price := price;
-    -- Of a run that failed before the model said anything, nobody knows that it read the prompt.
-    used.prompt_tokens := coalesce(
-        chat_tokens(counted, 'prompt_tokens'),
-        case when status = 'failed' and said = 0 then 0 else prompt_estimate end,
-        0
-    );
-    used.cached_tokens := coalesce(chat_tokens(counted, 'cached_tokens'), 0);
-    used.reasoning_tokens := coalesce(chat_tokens(counted, 'reasoning_tokens'), 0);
-    used.completion_tokens := coalesce(chat_tokens(counted, 'completion_tokens'), said, 0);
-    used.is_estimated :=
-        chat_tokens(counted, 'prompt_tokens') is null or chat_tokens(counted, 'completion_tokens') is null;
-    used.cost := chat_cost(price, used.prompt_tokens, used.cached_tokens, used.completion_tokens);
-    used.currency := case when used.cost is not null then price ->> 'currency' end;
-
-    insert into usage (
-        id, user_id, conversation_id, kind, model_tag, server, status, error_code, started_at, prompt_tokens,
-        cached_tokens, reasoning_tokens, completion_tokens, is_estimated, milliseconds, cost, currency, price
-    )
-    values (
-        used.id, used.user_id, used.conversation_id, used.kind, used.model_tag, used.server, used.status,
-        used.error_code, used.started_at, used.prompt_tokens, used.cached_tokens, used.reasoning_tokens,
-        used.completion_tokens, used.is_estimated, used.milliseconds, used.cost, used.currency, used.price
-    )
-    on conflict (id) do nothing;
-    if not found then
-        select u.* into known from usage as u where u.id = run for update;
-        update usage as u
-        set
-            server = coalesce(used.server, u.server),
-            status = used.status,
-            error_code = used.error_code,
-            prompt_tokens = used.prompt_tokens,
-            cached_tokens = used.cached_tokens,
-            reasoning_tokens = used.reasoning_tokens,
-            completion_tokens = used.completion_tokens,
-            is_estimated = used.is_estimated,
-            milliseconds = used.milliseconds,
-            cost = used.cost,
-            currency = used.currency
-        where u.id = run;
-    end if;
-
-    for budget in select * from chat_budgets(whose, model) loop
-        perform chat_spend(budget, chat_amount(used, budget) - coalesce(chat_amount(known, budget), 0));
-    end loop;
-end
-$$;
-
-comment on function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar, server varchar,
-    status varchar, error varchar, began timestamptz, took integer, price json, counted json, said integer,
-    prompt_estimate integer) is
-'Notes what a run used, once for each id; a second call corrects the first. The tokens are taken from what the model '
-'server counted (generations.usage), else from the tokens that it said and the estimate of its prompt.';
-
-revoke all on function chat_use(run uuid, whose uuid, conversation uuid, kind varchar, model varchar,
-    server varchar, status varchar, error varchar, began timestamptz, took integer, price json, counted json,
-    said integer, prompt_estimate integer) from public;
-
-create function chat_used(budget chat_budget) returns numeric
-    language sql stable
-    as $$
-    select case
-        when budget.user_id is null
-            then (
-                select coalesce(sum(chat_amount(u, budget)), 0)
-                from usage as u
-                where u.day >= chat_period(budget.period)
-            )
-        else (
-            select coalesce(sum(chat_amount(u, budget)), 0)
-            from usage as u
-            where u.user_id = budget.user_id and u.day >= chat_period(budget.period)
-        )
-    end
-$$;
-
-comment on function chat_used(budget chat_budget) is
-'How much of a budget was used in the current period, summed up from usage.';
-
 create function chat_uuid7_at(at timestamptz) returns uuid
     language sql stable parallel safe
     as $$
@@ -1551,3 +1543,18 @@ create view live_workers as
 comment on view live_workers is
 'The workers whose lease holds. is_steady: the database has served this one for a whole lease without a gap, so that a '
 'worker that isn''t here is dead.';
+
+create trigger note_usage after update of status, finished_at on generations
+    for each row when (new.status::text <> 'running'::text)
+    execute function chat_note_usage();
+
+comment on trigger note_usage on generations is
+'An answer has ended.';
+
+create trigger note_usage_of_deleted after delete on generations
+    for each row when (old.status::text = 'running'::text)
+    execute function chat_note_usage();
+
+comment on trigger note_usage_of_deleted on generations is
+'An answer was deleted with its conversation while it was being written. What its worker knows of it comes later, by '
+'usage.correct.';

@@ -20,9 +20,10 @@ HEAD = """\
 -- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
--- then the other functions. Left out are owners, and the tables in which yoyo, the migration library, records
--- what was applied. Where the auth service's table users is in the same database, conversations also has the
--- foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
+-- then the other functions, and the triggers. Left out are owners, and the tables in which yoyo, the migration
+-- library, records what was applied. Where the auth service's table users is in the same database,
+-- conversations also has the foreign key conversations_user_id_fkey. The rows of service_rights are what
+-- chat_grant(role) grants.
 """
 WIDTH = 120
 
@@ -54,6 +55,11 @@ class Statement:
         found = re.search(r"\bpublic\.(\w+)", self.text)
         return found[1] if found else self.text.partition("\n")[0]
 
+    @property
+    def is_of_trigger(self) -> bool:
+        """Whether it makes a trigger, which needs its table and its function, or adds to one."""
+        return self.kind == "TRIGGER" or self.text.startswith("COMMENT ON TRIGGER")
+
 
 def written_out(dsn: str) -> str:
     """Return the text of sql/schema.sql for this database, a newly migrated one on PostgreSQL 18."""
@@ -83,7 +89,7 @@ def _tables(connection: psycopg.Connection) -> list[str]:
 
 
 def _definitions(connection: psycopg.Connection) -> list[tuple[str, str]]:
-    """Pair each constraint, index and view as pg_dump writes it with its form without extra parentheses."""
+    """Pair what pg_dump writes with its form without extra parentheses: constraints, indexes and the like."""
     connection.execute("set search_path to ''")  # as pg_dump does: names are qualified
     return connection.execute(
         "select pg_get_constraintdef(oid), pg_get_constraintdef(oid, true) from pg_constraint"
@@ -91,7 +97,9 @@ def _definitions(connection: psycopg.Connection) -> list[tuple[str, str]]:
         " union select pg_get_indexdef(oid), pg_get_indexdef(oid, 0, true) from pg_class"
         " where relkind in ('i', 'I') and relnamespace = 'public'::regnamespace"
         " union select rtrim(pg_get_viewdef(oid), ';'), rtrim(pg_get_viewdef(oid, true), ';') from pg_class"
-        " where relkind = 'v' and relnamespace = 'public'::regnamespace order by 1"
+        " where relkind = 'v' and relnamespace = 'public'::regnamespace"
+        " union select pg_get_triggerdef(oid), pg_get_triggerdef(oid, true) from pg_trigger"
+        " where not tgisinternal order by 1"
     ).fetchall()
 
 
@@ -107,17 +115,42 @@ def _in_order(statements: list[Statement], tables: list[str]) -> list[Statement]
         else:
             rest.append(each)
     used = {
-        name for each in rest if each.subject in made for name in re.findall(r"\bpublic\.(\w+)", each.text)
+        name
+        for each in rest
+        if each.subject in made and not each.is_of_trigger
+        for name in re.findall(r"\bpublic\.(\w+)", each.text)
     }
-    subjects = dict.fromkeys(each.subject for each in rest)
+    subjects = _by_use(rest)
 
     def place(each: Statement) -> tuple[int, int, bool]:
         subject = each.subject
+        if each.is_of_trigger:
+            return 3, 0, False
         if subject in made:
             return 1, tables.index(subject), each.kind == "TABLE DATA"
-        return (0 if subject in used else 2), list(subjects).index(subject), False
+        return (0 if subject in used else 2), subjects.index(subject), False
 
     return sorted(rest, key=place)
+
+
+def _by_use(statements: list[Statement]) -> list[str]:
+    """Order the subjects so that each comes after those that it uses."""
+    texts: dict[str, str] = {}
+    for each in statements:
+        if each.kind != "COMMENT":
+            texts[each.subject] = texts.get(each.subject, "") + each.text
+    ordered: dict[str, None] = {}
+
+    def add(subject: str, users: frozenset[str]) -> None:
+        for name in re.findall(r"\bchat_\w+", texts.get(subject, "")):
+            if name in texts and name not in users and name not in ordered:
+                add(name, users | {name})
+        ordered[subject] = None
+
+    for each in statements:
+        if each.subject not in ordered:
+            add(each.subject, frozenset({each.subject}))
+    return list(ordered)
 
 
 def _laid_out(statements: list[Statement]) -> Iterator[str]:
@@ -141,11 +174,13 @@ def _formatted(statement: Statement) -> str:
     remark = _REMARK.fullmatch(text)
     if remark:
         pieces = _filled(re.findall(r"\S+\s*", remark[2]), WIDTH - 3)
-        return "\n".join([f"{_lines(remark[1])} is", *(f"'{each}'" for each in pieces)]) + ";"
+        return "\n".join([*_broken(f"{_lines(remark[1])} is"), *(f"'{each}'" for each in pieces)]) + ";"
     if statement.kind == "TABLE DATA":
         first, *rows = text.removesuffix(";").splitlines()
         values = ",\n".join(sorted(row.strip().removesuffix(",") for row in rows))
         text = f"{first}\n{values};"
+    if statement.kind == "TRIGGER":
+        text = re.sub(r" (?=FOR EACH ROW|EXECUTE FUNCTION)", "\n    ", text)
     body = _BODY.search(text)
     if body:  # a function's body stays as its migration has it
         return f"{_lines(text[: body.start()])} {body[0]}{_lines(text[body.end() :])}"

@@ -46,6 +46,8 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
+# These write the caller's own, or (usage.of_user) have a row for everybody: tests/http/test_usage.py.
+OWN = ("budgets.put", "conversations.create", "usage.add_title", "usage.of_user")
 
 
 def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UUID]) -> list[dict[str, Any]]:
@@ -103,6 +105,8 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 "max_running": 9,
                 "models": None,
                 "with_reasoning": ["default"],
+                "prices": None,
+                "max_tokens": 9,
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }
             nowhere: dict[str, Any] = {"parent_id": None, "is_root": False, "answer_id": None}
@@ -146,10 +150,12 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             return [{"user_id": user_id}]
         case "users.delete":
             return [{"user_id": user_id, "max_rows": 9}]
+        case "usage.forget":
+            return [{"user_id": user_id, "max_rows": 9}]
     raise AssertionError(f"{name} takes a user's id: say here how a stranger would call it")
 
 
-@pytest.mark.parametrize("name", [name for name in QUERIES if name != "conversations.create"])
+@pytest.mark.parametrize("name", [name for name in QUERIES if name not in OWN])
 async def test_a_stranger_gets_no_row_and_changes_none(sql: Connection, name: str) -> None:
     chat, generation_id, messages = await a_life(sql)
     before = await dump(sql)
@@ -363,6 +369,7 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/conversations"),
         ("GET", "/api/models"),
         ("POST", "/api/models/swap"),
+        ("GET", "/api/usage"),
         ("GET", "/api/admin/users"),  # for administrators alone: tests/http/test_admin.py
     }
 

@@ -43,6 +43,7 @@ async def bring_in(
         "token_count": 4,
         "inference_time_ms": 40,
         "tries": None,
+        "billed": '{"model":"default","prompt_estimate":7,"max_tokens":512}',
         "last_seq": 6,
         "notify": False,
     }

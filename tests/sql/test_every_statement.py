@@ -225,7 +225,9 @@ def test_no_statement_is_written_or_built_in_python(checkout: Path) -> None:
     assert found == []
 
 
-WALLED = re.compile(r"\b(conversations|(inactive_|queued_)?messages|generations|journal)\b")
+WALLED = re.compile(
+    r"\b(conversations|(inactive_|queued_)?messages|generations|journal|chat_spent|(?<!:)usage)\b"
+)
 
 
 def test_every_query_says_for_whom_it_works(checkout: Path) -> None:
@@ -233,8 +235,9 @@ def test_every_query_says_for_whom_it_works(checkout: Path) -> None:
     for name, _, _, statement in statements(checkout):
         said = re.findall(r"\(select (chat_for_\w+)\(", statement)
         if WALLED.search(re.sub("--.*|'.*?'", "", statement)):
-            # The queries of users.sql are about all conversations of one user at once.
-            taken = "user_id" in load_queries()[name].parameters and not name.startswith("users.")
+            # The queries of users.sql, and this one, are about all conversations of one user at once.
+            of_many = name.startswith("users.") or name == "usage.forget"
+            taken = "user_id" in load_queries()[name].parameters and not of_many
             assert said == ["chat_for_user" if taken else "chat_for_everyone"], name
         else:
             assert said == [], name

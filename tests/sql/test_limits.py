@@ -185,6 +185,8 @@ async def test_it_counts_with_its_owners_rights_and_eyes(
         " on conversations, messages, inactive_messages, queued_messages, generations"
         f" to {role};"
         f"grant usage on schema public to {role};"
+        f"grant select on budgets to {role};"
+        f"grant execute on function chat_afford(uuid, uuid, varchar, varchar) to {role};"
         f"grant update on chat_position to {role};"
         f"grant execute on function chat_admit(uuid, uuid, varchar, integer, json) to {role};"
         "alter table generations enable row level security;"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -32,10 +33,23 @@ ANYTHING: dict[str, Any] = {
     "float8": 1.0,
     "timestamptz": None,
     "date": None,
+    "numeric": Decimal(1),
     "json": "[]",
     "int4[]": [],
     "text[]": [],
     "json[]": [],
+}
+
+
+# Where a constraint wants another value.
+OF_ITS_KIND: dict[str, Any] = {
+    "budgets.put.scope": "each",
+    "budgets.put.user_id": None,
+    "budgets.put.period": "day",
+    "budgets.put.unit": "tokens",
+    "budgets.put.currency": None,
+    "usage.add_title.status": "failed",
+    "usage.add_title.billed": '{"model": "default"}',
 }
 
 
@@ -52,6 +66,7 @@ TABLES = {
     "queued_messages": "id",
     "generations": "id",
     "journal": "generation_id, next_seq",
+    "usage": "id",
 }
 
 
@@ -69,7 +84,12 @@ async def call_with_anything(connection: Connection, name: str) -> None:
     """Run a query with parameters that match nothing."""
     statement = await connection.prepare(load_queries()[name].text)
     assert len(statement.get_parameters()) == len(load_queries()[name].parameters), name
-    await statement.fetch(*(ANYTHING[kind.name] for kind in statement.get_parameters()))
+    names = load_queries()[name].parameters
+    kinds = [kind.name for kind in statement.get_parameters()]
+    given = [
+        OF_ITS_KIND.get(f"{name}.{each}", ANYTHING[kind]) for each, kind in zip(names, kinds, strict=True)
+    ]
+    await statement.fetch(*given)
 
 
 async def one(connection: Connection, name: str, **parameters: Any) -> asyncpg.Record | None:

@@ -164,6 +164,22 @@ usual (name, value) as (
     -- models: as in a service without MODELS_FILE
     ('models', null),
     ('with_reasoning', '{}'),
+    ('prices', null),
+    ('max_tokens', '512'),
+    -- usage, and budgets that no service has
+    ('billed', '{"model": "default", "prompt_estimate": 9}'),
+    ('server', 'near'),
+    ('milliseconds', '100'),
+    ('first_day', null),
+    ('last_day', null),
+    ('scope', 'each'),
+    ('budgets.put.user_id', null),
+    ('budgets.put.model_tag', null),
+    ('period', 'day'),
+    ('unit', 'tokens'),
+    ('currency', null),
+    ('amount', '1000000000'),
+    ('budgets.remove.id', '00000000-0000-0000-0000-000000000000'),
     -- journal: numbers beyond those of any answer
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),
