@@ -249,7 +249,7 @@ create or replace function chat_amount(used usage, budget chat_budget) returns n
 language sql immutable parallel safe
 as $$
     select case
-        when used.model_tag <> budget.model_tag then 0
+        when used.id is null or used.model_tag <> budget.model_tag then 0
         when budget.unit = 'tokens' then used.prompt_tokens::bigint + used.completion_tokens
         when budget.unit = 'cost' then case when used.currency = budget.currency then used.cost else 0 end
         when used.kind = 'title' or (used.status = 'failed' and used.completion_tokens = 0) then 0
@@ -258,7 +258,7 @@ as $$
 $$;
 
 comment on function chat_amount(usage, chat_budget) is
-'How much of a budget a run has used.';
+'How much of a budget a run has used; 0 of no run.';
 
 create or replace function chat_used(budget chat_budget) returns numeric
 language sql stable
@@ -541,7 +541,7 @@ begin
     end if;
 
     for budget in select * from chat_budgets(whose, model) loop
-        perform chat_spend(budget, chat_amount(used, budget) - coalesce(chat_amount(known, budget), 0));
+        perform chat_spend(budget, chat_amount(used, budget) - chat_amount(known, budget));
     end loop;
 end
 $$;

@@ -731,7 +731,7 @@ weighed as (
             else cast(:max_tokens as integer)
         end as max_tokens,
         (
-            select cast(ceil(h.bytes / 4) as integer)
+            select cast((h.bytes + 3) / 4 as integer)
             from history as h
         ) as prompt_estimate
     from asked_with as w

@@ -2,8 +2,8 @@
 -- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
--- then the other functions, and the triggers. Left out are owners, and the tables in which yoyo, the migration
--- library, records what was applied. Where the auth service's table users is in the same database,
+-- then the other functions, and the triggers. Left out are owners, and the tables in which the migration
+-- library, yoyo, records what was applied. Where the auth service's table users is in the same database,
 -- conversations also has the foreign key conversations_user_id_fkey. The rows of service_rights are what
 -- chat_grant(role) grants.
 
@@ -862,7 +862,7 @@ create function chat_amount(used usage, budget chat_budget) returns numeric
     language sql immutable parallel safe
     as $$
     select case
-        when used.model_tag <> budget.model_tag then 0
+        when used.id is null or used.model_tag <> budget.model_tag then 0
         when budget.unit = 'tokens' then used.prompt_tokens::bigint + used.completion_tokens
         when budget.unit = 'cost' then case when used.currency = budget.currency then used.cost else 0 end
         when used.kind = 'title' or (used.status = 'failed' and used.completion_tokens = 0) then 0
@@ -871,7 +871,7 @@ create function chat_amount(used usage, budget chat_budget) returns numeric
 $$;
 
 comment on function chat_amount(used usage, budget chat_budget) is
-'How much of a budget a run has used.';
+'How much of a budget a run has used; 0 of no run.';
 
 create function chat_used(budget chat_budget) returns numeric
     language sql stable
@@ -1266,7 +1266,7 @@ begin
     end if;
 
     for budget in select * from chat_budgets(whose, model) loop
-        perform chat_spend(budget, chat_amount(used, budget) - coalesce(chat_amount(known, budget), 0));
+        perform chat_spend(budget, chat_amount(used, budget) - chat_amount(known, budget));
     end loop;
 end
 $$;
