@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Literal
 
 from aiohttp import web
@@ -23,17 +23,17 @@ class UsageQuery(Body):
     __doc__ = f"Which days, in UTC: {MOST_DAYS} at most."
 
     from_: date | None = Field(
-        None, alias="from", description="the first day; this month's, unless you give it"
+        None, alias="from", description="the first day; that of the last day's month, unless you give it"
     )
     to: date | None = Field(None, description="the last day; today, unless you give it")
 
     @model_validator(mode="after")
     def _require_order(self) -> UsageQuery:
-        if self.from_ is not None and self.to is not None:
-            if self.to < self.from_:
-                raise ValueError("from must not be after to")
-            if (self.to - self.from_).days >= MOST_DAYS:
-                raise ValueError(f"from and to must be within {MOST_DAYS} days")
+        last = datetime.now(UTC).date() if self.to is None else self.to
+        if self.from_ is not None and self.to is not None and last < self.from_:
+            raise ValueError("from must not be after to")
+        if self.from_ is not None and (last - self.from_).days >= MOST_DAYS:
+            raise ValueError(f"from and to must be within {MOST_DAYS} days")
         return self
 
 
