@@ -148,7 +148,11 @@ async def test_the_tables_are_set_as_it_says(sql: Connection) -> None:
         "conversations": "0.05",
     }
     assert options["messages"]["autovacuum_freeze_min_age"] == "0"
-    assert {table for table in options if "fillfactor" in options[table]} == {"allowances", "workers"}
+    assert {table for table in options if "fillfactor" in options[table]} == {
+        "allowances",
+        "spending",
+        "workers",
+    }
 
 
 async def test_a_lease_is_renewed_in_its_page_and_seldomer_than_it_ticks(sql: Connection) -> None:

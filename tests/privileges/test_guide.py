@@ -70,7 +70,7 @@ def test_its_statements_and_commands_work_in_their_order(
         printed += done.stdout
     assert f"{len(load_queries())} queries fit" in printed
     assert f"{len(load_queries())} queries fit" in text
-    assert (printed.count(" | t\n"), printed.count(" | f\n")) == (6, 6)
+    assert (printed.count(" | t\n"), printed.count(" | f\n")) == (7, 7)
 
 
 def test_its_table_names_every_table_that_the_service_may_touch(checkout: Path, owner_url: str) -> None:

@@ -21,7 +21,15 @@ from tests.support.queries import Chat, Connection, dump, opened, run
 
 pytestmark = pytest.mark.usefixtures("wall")
 
-WALLED = ("conversations", "messages", "inactive_messages", "queued_messages", "generations", "journal")
+WALLED = (
+    "conversations",
+    "messages",
+    "inactive_messages",
+    "queued_messages",
+    "generations",
+    "journal",
+    "usage",
+)
 
 # Each statement returns or reports how many rows it saw or changed.
 FORGETFUL = [

@@ -150,7 +150,7 @@ def does_the_same(
     assert looks_first_for_whom(plan)
     plans = list(nodes(plan))
     scanned = [node for node in plans if node["Node Type"] == "Seq Scan" and node["Actual Loops"]]
-    assert {node["Relation Name"] for node in scanned} <= {"workers"}
+    assert {node["Relation Name"] for node in scanned} <= {"workers", "budgets"}
     assert indexes - {node.get("Index Name") for node in plans} == set()
     if case not in SHOWS_ALL:
         read = [node["Actual Rows"] * node["Actual Loops"] for node in plans if "Scan" in node["Node Type"]]

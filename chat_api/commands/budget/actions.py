@@ -17,8 +17,8 @@ from chat_api.settings import load_settings
 
 
 def _set(options: argparse.Namespace) -> int:
-    unit = next(each for each in ("tokens", "cost", "answers") if getattr(options, each) is not None)
-    amount = getattr(options, unit)
+    given = {"tokens": options.tokens, "cost": options.cost, "answers": options.answers}
+    unit, amount = next((unit, amount) for unit, amount in given.items() if amount is not None)
     if (unit == "cost") != (options.currency is not None):
         raise MisusedError("--cost needs --currency, and nothing else does: --cost 20 --currency EUR")
     if amount == UNLIMITED and options.user is None:
