@@ -49,6 +49,7 @@ ChatError 500
         RequestRepeated 503
         DatabaseUnavailable 503
             DatabaseNotMigrated 503
+            QueryBroken 503
         Draining 503
         InferenceUnavailable 503
         InferenceTimeout 503
@@ -113,6 +114,7 @@ from chat_api.errors.neighbours import (
     InferenceTimeout,
     InferenceUnavailable,
     NotSupported,
+    QueryBroken,
     Refusal,
     RequestRepeated,
     Unavailable,
@@ -158,6 +160,7 @@ __all__ = [
     "NotSupported",
     "NothingToContinue",
     "NothingToRegenerate",
+    "QueryBroken",
     "QueueFull",
     "RateLimited",
     "Refusal",
