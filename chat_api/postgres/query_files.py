@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def read_blocks(path: Path, problems: list[str]) -> Iterator[Block]:
             problems.append(f"{place_of(path, number)}: there is SQL before the first line `-- name: …`")
             break
     first: dict[str, int] = {}
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in itertools.pairwise([*starts, len(lines)]):
         place = place_of(path, start + 1)
         if (header := _HEADER.fullmatch(lines[start].rstrip())) is None:
             problems.append(f"{place}: a query begins with a line such as `-- name: stop(id, user_id)^`")
