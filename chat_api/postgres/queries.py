@@ -59,7 +59,7 @@ def load_queries(own: str = "") -> dict[str, Query]:
     Raises:
         SettingsError: a file can't be used. The text has a line for each problem, with its place.
     """
-    return {**_packaged(), **_own(Path(own))} if own else _packaged()
+    return {**read_packaged(), **_own(Path(own))} if own else read_packaged()
 
 
 def outdated(queries: dict[str, Query]) -> list[str]:
@@ -69,12 +69,13 @@ def outdated(queries: dict[str, Query]) -> list[str]:
         for name, query in queries.items()
         if query.block is not None
         and query.is_own
-        and query.block.copied not in (None, _packaged()[name].fingerprint)
+        and query.block.copied not in (None, read_packaged()[name].fingerprint)
     ]
 
 
 @cache
-def _packaged() -> dict[str, Query]:
+def read_packaged() -> dict[str, Query]:
+    """The queries of `sql/`, read once."""
     problems: list[str] = []
     queries = {
         name: query for path in query_files() for name, query in _queries(path, problems, is_own=False)
@@ -98,7 +99,7 @@ def _own(folder: Path) -> dict[str, Query]:
         for name, query in _queries(path, problems, is_own=True)
     }
     for name, query in queries.items():
-        if (packaged := _packaged().get(name)) is None:
+        if (packaged := read_packaged().get(name)) is None:
             problems.append(f"{query.place_at()}: there is no query {name}; `chat-api sql list` shows all")
         elif set(query.parameters) != set(packaged.parameters):
             problems.append(

@@ -44,7 +44,11 @@ def check(settings: Settings) -> list[Finding]:
             schema = read_schema(connection)
         # One of these queries reads the migrations' table, so from here on it is known not to be locked.
         refused = list(_refused(connection, catalog, rights))
-        states = [] if rights and not rights.sees_migrations else migration_status(database_url)
+        states = (
+            []
+            if rights and not rights.sees_migrations
+            else migration_status(database_url, settings.migrations_dir)
+        )
     pending = [state.id for state in states if state.applied_at is None]
     newer = newer_migrations(state.id for state in states)
     return [
