@@ -179,7 +179,7 @@ def _newest_first(names: list[str], applied: dict[str, datetime]) -> list[str]:
     """Put a DBA's own among the release's, whose order is that of their numbers."""
     own = [name for name in names if is_local(name)]
     release = [name for name in names if not is_local(name)]
-    return list(heapq.merge(own, release, key=applied.__getitem__, reverse=True))
+    return list(heapq.merge(own, release, key=lambda name: applied[name], reverse=True))
 
 
 def grant_rights(database_url: str, service_role: str) -> list[str]:

@@ -215,12 +215,13 @@ def test_check_compares_parameters_and_columns(
 
 def test_check_tells_once_that_a_release_changed_what_was_copied(file: Path, run: Run) -> None:
     now = load_queries()[STOP].fingerprint
+    mark = f"`-- copy of: {now}` below its first line"
     edit(file, f"-- copy of: {now}", "-- copy of: 0123456789ab")
     status, text = run("check")
     assert status == 1
     assert text.splitlines() == [
         f"query {STOP} has changed in this release since the own one was copied ({file}:1)",
-        f"    chat-api sql diff {STOP}; take over what is new, then write `-- copy of: {now}` below its first line",
+        f"    chat-api sql diff {STOP}; take over what is new, then write {mark}",
     ]
     edit(file, "-- copy of: 0123456789ab", f"-- copy of: {now}")
     assert run("check")[0] == 0
@@ -276,7 +277,7 @@ def refused(folder: Path) -> list[str]:
         ("-- name: stop(id, other)\nselect :id;", "unused declared parameter in query stop: ['other']"),
         (
             "-- name: stop(conversation_id, user_id)\nselect :conversation_id, :user_id;",
-            "generations.stop must take (conversation_id, generation_id, user_id) as the packaged one does, not (",
+            "generations.stop must take (conversation_id, generation_id, user_id) as the packaged one does, ",
         ),
     ],
 )
