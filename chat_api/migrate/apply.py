@@ -112,7 +112,7 @@ def apply_migrations(
         return []
     done: list[str] = []
     with _turn(database_url, service_role, local) as (migrations, holders):
-        for name in sorted(migrations.to_apply(), key=is_local):
+        for name in migrations.to_apply():
             deadline = time.monotonic() + wait_seconds
             while not _applied_now(migrations, name, holders, deadline, warn):
                 time.sleep(PAUSE_SECONDS)
@@ -221,7 +221,7 @@ def _turn(database_url: str, service_role: str = "", local: str = "") -> Iterato
         # This session idles while it holds the lock, and its role may have a time-out for that.
         connection.execute("set idle_session_timeout = 0")
         sessions = partial(open_session, dsn, service_role)
-        folders = [migrations_dir(), *([Path(local)] if local else [])]
+        folders = [migrations_dir(), *([Path(local)] if local else [])]  # in this order they are applied
         with (
             locked_migrations(folders, sessions) as migrations,
             watch_holders(dsn) as holders,
