@@ -106,7 +106,9 @@ class Failures:
             return errors.QueryBroken()
         if isinstance(error, (*NOT_MIGRATED, WrongEncoding)):
             self._counter.labels("not_migrated").inc()
-            do = ENCODING_REMEDY if isinstance(error, WrongEncoding) else "chat-api migrate"
+            do = "chat-api migrate; if nothing is pending, `chat-api sql check` names the line"
+            if isinstance(error, WrongEncoding):
+                do = ENCODING_REMEDY
             log.error("database_not_migrated", database=database, query=name, reason=reason, do=do)
             return errors.DatabaseNotMigrated()
         if isinstance(error, asyncpg.InsufficientPrivilegeError):

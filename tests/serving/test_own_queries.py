@@ -135,7 +135,9 @@ breaks = pytest.mark.parametrize("spoil", BREAKS, ids=lambda spoil: spoil.__name
 
 
 @breaks
-@either
+@pytest.mark.parametrize(
+    "options", [SINGLE, SEVERAL, ["--allow-newer-schema"]], ids=["one process", "workers", "newer allowed"]
+)
 async def test_one_that_does_not_fit_stops_the_start_and_is_named_with_its_line(
     settings: Settings, file: Path, options: list[str], spoil: Callable[[Path], str]
 ) -> None:
