@@ -27,7 +27,7 @@ def add_migrate_command(commands: Any) -> None:
         description="Bring the schema of DATABASE_URL up to date, as the role that owns it. If SERVICE_ROLE "
         "is set, give that role the rights that the service needs. It is safe to run several at once, and "
         "to run it while this release or the previous one is serving. A database that a later release has "
-        "migrated is left alone.",
+        "migrated is left alone. Your own migrations in MIGRATIONS_DIR come after the release's.",
         epilog="docs/operations/upgrades-and-backups.md explains how to replace a release with the next one.",
     )
     parser.set_defaults(command=migrate_command, action=_apply)
@@ -59,7 +59,8 @@ def add_migrate_command(commands: Any) -> None:
         "rollback",
         help="roll back the newest migrations (by default, one)",
         description="Roll back the newest migrations. Conversations and messages stay; the first lines of "
-        "each .rollback.sql say what is lost. Stop the newer release's servers first.",
+        "each .rollback.sql say what is lost. Stop the newer release's servers first. Your own migrations in "
+        "MIGRATIONS_DIR are among them, by the time at which they were applied.",
     )
     rollback.add_argument(
         "--count",
@@ -110,6 +111,7 @@ def _apply(settings: Settings, options: argparse.Namespace) -> int:
     done = apply_migrations(
         settings.database_url,
         role,
+        local=settings.migrations_dir,
         wait_seconds=options.wait,
         allow_newer=options.allow_newer_schema,
         warn=warn,
@@ -126,7 +128,10 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> int:
     from chat_api.migrate.apply import rollback_migrations  # noqa: PLC0415
 
     if not rollback_migrations(
-        settings.database_url, options.count, on_done=lambda name: _say(f"rolled back {name}")
+        settings.database_url,
+        options.count,
+        local=settings.migrations_dir,
+        on_done=lambda name: _say(f"rolled back {name}"),
     ):
         _say("nothing to roll back")
     return 0
@@ -135,7 +140,7 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> int:
 def _status(settings: Settings, options: argparse.Namespace) -> int:
     from chat_api.migrate.report import as_json, as_text, read_report  # noqa: PLC0415
 
-    report = read_report(settings.database_url)
+    report = read_report(settings.database_url, settings.migrations_dir)
     if options.json:
         text = orjson.dumps(as_json(report), option=orjson.OPT_INDENT_2).decode()
         sys.stdout.write(f"{text}\n")

@@ -9,13 +9,13 @@ from typing import Any, Literal, TypeVar
 from aiohttp import web
 from pydantic import BaseModel
 
-from chat_api.errors import ChatError, DatabaseNotMigrated, DatabaseUnavailable
+from chat_api.errors import ChatError, DatabaseNotMigrated, DatabaseUnavailable, QueryBroken
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Route = TypeVar("_Route", bound=Handler)
 
 EVENT_STREAM = "text/event-stream"
-DATABASE: tuple[type[ChatError], ...] = (DatabaseUnavailable, DatabaseNotMigrated)
+DATABASE: tuple[type[ChatError], ...] = (DatabaseUnavailable, DatabaseNotMigrated, QueryBroken)
 EVENT_ID = {
     "type": "string",
     "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}:[0-9]{1,9}$",

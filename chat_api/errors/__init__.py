@@ -50,6 +50,7 @@ ChatError 500
         RequestRepeated 503
         DatabaseUnavailable 503
             DatabaseNotMigrated 503
+            QueryBroken 503
         Draining 503
         InferenceUnavailable 503
         InferenceTimeout 503
@@ -115,6 +116,7 @@ from chat_api.errors.neighbours import (
     InferenceTimeout,
     InferenceUnavailable,
     NotSupported,
+    QueryBroken,
     Refusal,
     RequestRepeated,
     Unavailable,
@@ -161,6 +163,7 @@ __all__ = [
     "NotSupported",
     "NothingToContinue",
     "NothingToRegenerate",
+    "QueryBroken",
     "QueueFull",
     "RateLimited",
     "Refusal",

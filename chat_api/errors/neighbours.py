@@ -108,6 +108,11 @@ class DatabaseNotMigrated(DatabaseUnavailable):
     code = "database_not_migrated"
 
 
+class QueryBroken(DatabaseUnavailable):
+    sentence = "A query that the operator has changed doesn't fit the database. Tell the operator."
+    code = "query_broken"
+
+
 class Draining(Unavailable):
     sentence = "This server is being restarted. Try again in a few seconds."
     code = "draining"

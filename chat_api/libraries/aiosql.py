@@ -5,22 +5,21 @@ A release that changes it fails tests/sql/test_every_statement.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import aiosql
 
 
-def read_queries(path: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Read the queries of a file. Yields each one's name, its text with $1, $2 … and their names, in order.
+def read_query(name: str, source: str) -> tuple[str, tuple[str, ...]]:
+    """Read a query from its lines in a file. Returns its text with $1, $2 … and their names, in order.
 
-    The attribute `sql` and the suffix `_cursor` are documented, the order of the parameters isn't.
-    `__signature__` has the parameters after `self`, in the order in which the text first names them, which is
-    the order of their numbers.
+    The attribute `sql` is documented, the order of the parameters isn't. `__signature__` has the parameters
+    after `self`, in the order in which the text first names them, which is the order of their numbers.
+
+    Raises:
+        ValueError: aiosql can't read it. The text is its sentence.
     """
-    loaded = aiosql.from_path(path, "asyncpg")
-    for name in loaded.available_queries:
-        if name.endswith("_cursor"):  # aiosql adds one for each multi-row query
-            continue
-        function = getattr(loaded, name)
-        yield name, function.sql, tuple(function.__signature__.parameters)[1:]
+    try:
+        loaded = aiosql.from_str(source, "asyncpg")
+    except aiosql.SQLParseException as error:
+        raise ValueError(str(error)) from error
+    function = getattr(loaded, name)
+    return function.sql, tuple(function.__signature__.parameters)[1:]

@@ -12,7 +12,7 @@ import glob
 import logging
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,12 +36,13 @@ logging.getLogger("yoyo").addHandler(logging.NullHandler())
 
 
 class Migrations:
-    """The migrations of a folder, by their ids, and the database that records which are applied."""
+    """The migrations of some folders, by their ids, and the database that records which are applied."""
 
-    def __init__(self, folder: Path, backend: _Backend) -> None:
+    def __init__(self, folders: Sequence[Path], backend: _Backend) -> None:
         self._backend = backend
-        # yoyo takes a glob pattern, and would run Python files too.
-        self._all = read_migrations(glob.escape(str(folder))).filter(Migration.is_raw_sql)
+        # yoyo takes glob patterns, and would run Python files too.
+        patterns = [glob.escape(str(folder)) for folder in folders]
+        self._all = read_migrations(*patterns).filter(Migration.is_raw_sql)
         self._by_id = {migration.id: migration for migration in self._all}
 
     @property
@@ -68,8 +69,8 @@ class Migrations:
 
 
 @contextmanager
-def locked_migrations(folder: Path, open_session: OpenSession) -> Iterator[Migrations]:
-    """Yield the migrations of a folder, locked against yoyo's own command line.
+def locked_migrations(folders: Sequence[Path], open_session: OpenSession) -> Iterator[Migrations]:
+    """Yield the migrations of some folders, locked against yoyo's own command line.
 
     That lock is a table row, which outlives a killed process, so a lock that is found here is removed.
     Callers must therefore keep others out by a lock of their own.
@@ -78,7 +79,7 @@ def locked_migrations(folder: Path, open_session: OpenSession) -> Iterator[Migra
         backend.make_lock_table()
         backend.break_lock()
         with backend.lock():
-            yield Migrations(folder, backend)
+            yield Migrations(folders, backend)
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types

@@ -9,6 +9,7 @@ module adds:
 - A killed process can leave a statement running on the server. The next process waits until that has ended.
 - When a migration doesn't get a lock, the holder is reported. On request the migration is tried again.
 - Migrations that a later release applied are recognised as such (`newer_schema`).
+- A DBA's own migrations come from another folder (`local`), and are applied after the release's.
 - Every failure becomes a single SessionError.
 
 Advisory locks belong to sessions, so migrations must bypass a pooler in transaction mode.
@@ -16,12 +17,14 @@ Advisory locks belong to sessions, so migrations must bypass a pooler in transac
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -30,6 +33,7 @@ from psycopg import sql
 from chat_api.folders import migration_ids, migrations_dir
 from chat_api.libraries.yoyo import Migrations, locked_migrations
 from chat_api.migrate.errors import LockHeldError, NewerSchemaError, explain_errors
+from chat_api.migrate.local import ROLLBACK, can_go_back, is_local, local_migrations
 from chat_api.migrate.lock_holders import Holders, watch_holders
 from chat_api.migrate.newer_schema import explain_newer, newer_migrations
 from chat_api.migrate.session import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, open_session
@@ -61,9 +65,12 @@ def known_migrations() -> list[str]:
     return known
 
 
-def migration_status(database_url: str) -> list[MigrationState]:
-    """The known migrations in order, then all others that the database has recorded. Changes nothing."""
-    known = known_migrations()
+def migration_status(database_url: str, local: str = "") -> list[MigrationState]:
+    """The release's migrations in order, those of the folder `local`, then all others that were applied.
+
+    Changes nothing.
+    """
+    known = known_migrations() + local_migrations(local)
     with (
         explain_errors("cannot read the state of the database"),
         connected(parse_dsn(database_url)) as connection,
@@ -77,12 +84,13 @@ def apply_migrations(
     database_url: str,
     service_role: str = "",
     *,
+    local: str = "",
     wait_seconds: float = 0,
     allow_newer: bool = False,
     warn: Callable[[str], None] = lambda _: None,
     on_done: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
-    """Apply the pending migrations, in order. Returns the ids that this call applied.
+    """Apply the pending migrations, in order, then those of the folder `local`. Returns the applied ids.
 
     Blocks. Migrations applied before a failure stay applied, and the next call continues from there. If a
     migration doesn't get a lock within its own lock_timeout, it is tried again for up to `wait_seconds`.
@@ -92,17 +100,18 @@ def apply_migrations(
 
     Raises:
         ValueError: the URL isn't valid (see `parse_dsn`).
+        SettingsError: a file of `local` is in the way.
         NewerSchemaError: a later release has migrated the database, and `allow_newer` isn't set.
         SessionError: any other failure. Its text is the sentence to show.
     """
-    states = migration_status(database_url)
+    states = migration_status(database_url, local)
     if not allow_newer and (newer := newer_migrations(state.id for state in states)):
         raise NewerSchemaError(explain_newer(newer))
     # The usual case at a server's start. It takes no lock and writes nothing, so it needs no right to.
     if all(state.applied_at for state in states):
         return []
     done: list[str] = []
-    with _turn(database_url, service_role) as (migrations, holders):
+    with _turn(database_url, service_role, local) as (migrations, holders):
         for name in migrations.to_apply():
             deadline = time.monotonic() + wait_seconds
             while not _applied_now(migrations, name, holders, deadline, warn):
@@ -132,30 +141,45 @@ def _applied_now(
 
 
 def rollback_migrations(
-    database_url: str, count: int = 1, *, on_done: Callable[[str], None] = lambda _: None
+    database_url: str, count: int = 1, *, local: str = "", on_done: Callable[[str], None] = lambda _: None
 ) -> list[str]:
     """Roll back the last `count` applied migrations, newest first. Returns their ids.
+
+    One of the folder `local` is as old as its application: what was applied after it goes before it. Without
+    its file it stays.
 
     Blocks. `on_done` is called with each id as soon as it is rolled back. These stay rolled back if a later
     one fails. Conversations and messages stay; the first lines of each rollback file say what is lost.
 
     Raises:
         ValueError: the URL isn't valid, or `count` is less than 1.
+        SettingsError: a file of `local` is in the way.
         NewerSchemaError: a later release's migrations are applied.
         SessionError: any other failure. Its text is the sentence to show.
     """
     if count < 1:
         raise ValueError("the number of migrations to roll back must be 1 or more")
     done: list[str] = []
-    with _turn(database_url) as (migrations, holders):
-        if newer := newer_migrations(_applied(migrations.connection)):
+    local_migrations(local)
+    with _turn(database_url, local=local) as (migrations, holders):
+        applied = _applied(migrations.connection)
+        if newer := newer_migrations(applied):
             raise NewerSchemaError(explain_newer(newer))
-        for name in migrations.to_roll_back()[:count]:
+        for name in _newest_first(migrations.to_roll_back(), applied)[:count]:
+            if is_local(name) and not can_go_back(local, name):
+                raise SessionError(f"{name} can't be rolled back: write {Path(local) / name}{ROLLBACK} first")
             with explain_errors(f"rolling back migration {name} failed", holders):
                 migrations.roll_back(name)
             done.append(name)
             on_done(name)
     return done
+
+
+def _newest_first(names: list[str], applied: dict[str, datetime]) -> list[str]:
+    """Put a DBA's own among the release's, whose order is that of their numbers."""
+    own = [name for name in names if is_local(name)]
+    release = [name for name in names if not is_local(name)]
+    return list(heapq.merge(own, release, key=lambda name: applied[name], reverse=True))
 
 
 def grant_rights(database_url: str, service_role: str) -> list[str]:
@@ -184,7 +208,7 @@ def grant_rights(database_url: str, service_role: str) -> list[str]:
 
 
 @contextmanager
-def _turn(database_url: str, service_role: str = "") -> Iterator[tuple[Migrations, Holders]]:
+def _turn(database_url: str, service_role: str = "", local: str = "") -> Iterator[tuple[Migrations, Holders]]:
     """Be the only process that migrates this database. Yields the migrations and the lock holders."""
     dsn = parse_dsn(database_url)
     with explain_errors("cannot migrate the database"), connected(dsn) as connection:
@@ -197,8 +221,9 @@ def _turn(database_url: str, service_role: str = "") -> Iterator[tuple[Migration
         # This session idles while it holds the lock, and its role may have a time-out for that.
         connection.execute("set idle_session_timeout = 0")
         sessions = partial(open_session, dsn, service_role)
+        folders = [migrations_dir(), *([Path(local)] if local else [])]  # in this order they are applied
         with (
-            locked_migrations(migrations_dir(), sessions) as migrations,
+            locked_migrations(folders, sessions) as migrations,
             watch_holders(dsn) as holders,
         ):
             yield migrations, holders

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from chat_api.folders import migrations_dir
+from chat_api.migrate.local import ROLLBACK
+from chat_api.migrate.session import LOCK_TIMEOUT
 
 HINDERS = {
     "row exclusive": "blocks neither reading nor writing, except of the rows that it changes",
@@ -62,7 +65,7 @@ class Demands:
 
     locks: tuple[TableLock, ...] | None
     """Empty if it locks no existing table; None if its file doesn't say."""
-    lock_timeout: str | None
+    lock_timeout: str
     """When it stops waiting for a lock, in PostgreSQL's notation: 5s."""
     statement_timeout: str | None
     transactional: bool
@@ -71,15 +74,19 @@ class Demands:
     """What becomes of the data when it is rolled back, where its rollback file says so."""
 
 
-def read_demands(migration: str) -> Demands:
-    """The demands of the migration with that id. Raises ValueError if a line is malformed."""
-    text = (migrations_dir() / f"{migration}.sql").read_text()
-    rollback = migrations_dir() / f"{migration}.rollback.sql"
+def read_demands(migration: str, folder: Path | None = None) -> Demands:
+    """The demands of the migration with that id, of the release or of a DBA's own in `folder`.
+
+    Raises ValueError if a line is malformed.
+    """
+    folder = folder or migrations_dir()
+    text = (folder / f"{migration}.sql").read_text()
+    rollback = folder / f"{migration}{ROLLBACK}"
     going_back = _GOING_BACK.search(rollback.read_text()) if rollback.is_file() else None
     lines = _LOCKS.findall(text)
     return Demands(
         locks=tuple(_lock(migration, line) for line in lines if line != "nothing") if lines else None,
-        lock_timeout=_timeout("lock_timeout", text),
+        lock_timeout=_timeout("lock_timeout", text) or LOCK_TIMEOUT,
         statement_timeout=_timeout("statement_timeout", text),
         transactional="-- transactional: false\n" not in text,
         going_back=going_back[1] if going_back else None,

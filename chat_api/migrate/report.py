@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from chat_api.folders import migration_ids
 from chat_api.migrate.apply import MigrationState, migration_status
 from chat_api.migrate.demands import Demands, TableLock, read_demands
 from chat_api.migrate.errors import explain_errors
+from chat_api.migrate.local import is_local, local_migrations
 from chat_api.migrate.newer_schema import newer_migrations
 from chat_api.postgres.session import connected
+from chat_api.settings import SettingsError
 from chat_api.settings.database_url import parse_dsn
 
-State = Literal["applied", "pending", "newer", "foreign"]
-"""newer: a later release of this service applied it. foreign: it is another program's, in the same table."""
+State = Literal["applied", "pending", "newer", "gone", "foreign"]
+"""newer: a later release of this service applied it. gone: it is a DBA's own, and its file isn't there.
+foreign: it is another program's, in the same table.
+"""
 
 # Sizes don't include indexes. Row counts are the planner's estimates, -1 before the first analyze.
 _SIZES = """
@@ -58,14 +63,14 @@ class Report:
         return [entry.id for entry in self.entries if entry.state == state]
 
 
-def read_report(database_url: str) -> Report:
-    """Read the report; changes nothing. Raises ValueError, SessionError as `migration_status` does."""
-    states = migration_status(database_url)
-    pending = {state.id: read_demands(state.id) for state in states if state.applied_at is None}
+def read_report(database_url: str, local: str = "") -> Report:
+    """Read the report; changes nothing. Raises ValueError, SessionError, SettingsError."""
+    states = migration_status(database_url, local)
+    pending = {state.id: _demands(state.id, local) for state in states if state.applied_at is None}
     locks = {name: demands.locks or () for name, demands in pending.items()}
     sizes = _sizes(database_url, {lock.table for each in locks.values() for lock in each})
     newer = newer_migrations(state.id for state in states)
-    known = migration_ids()
+    known = migration_ids() + local_migrations(local)
     return Report(
         parse_dsn(database_url).redacted(),
         tuple(
@@ -86,7 +91,18 @@ def _state(state: MigrationState, known: list[str], newer: list[str]) -> State:
         return "pending"
     if state.id in newer:
         return "newer"
-    return "applied" if state.id in known else "foreign"
+    if state.id in known:
+        return "applied"
+    return "gone" if is_local(state.id) else "foreign"
+
+
+def _demands(name: str, local: str) -> Demands:
+    if not is_local(name):
+        return read_demands(name)
+    try:
+        return read_demands(name, Path(local))
+    except ValueError as error:
+        raise SettingsError(f"MIGRATIONS_DIR: {error}") from error
 
 
 def _sizes(database_url: str, tables: Iterable[str]) -> dict[str, Size]:
@@ -106,6 +122,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "database": report.database,
         "pending": report.of("pending"),
         "newer": report.of("newer"),
+        "gone": report.of("gone"),
         "migrations": [
             {
                 "id": entry.id,
@@ -132,7 +149,12 @@ def _as_json(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> dic
 
 def as_text(report: Report) -> Iterator[str]:
     """The report for people: one line per migration, and indented ones for what a pending one demands."""
-    words = {"applied": "applied", "newer": "by a later release", "foreign": "another program's, applied"}
+    words = {
+        "applied": "applied",
+        "newer": "by a later release",
+        "gone": "its file isn't in MIGRATIONS_DIR; applied",
+        "foreign": "another program's, applied",
+    }
     for entry in report.entries:
         if entry.applied_at is None:
             yield f"{entry.id:<40} pending"
@@ -152,7 +174,7 @@ def _in_words(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> It
     if locks:
         undone = "is undone" if demands.transactional else "can be run again"
         yield (
-            f"gives up after waiting {demands.lock_timeout or 'without end'} for a lock, or when a statement "
+            f"gives up after waiting {demands.lock_timeout} for a lock, or when a statement "
             f"takes {demands.statement_timeout or 'no limit'}; then it {undone}"
         )
     if demands.going_back:

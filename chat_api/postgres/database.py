@@ -14,8 +14,11 @@ import structlog
 from chat_api.libraries.asyncpg import Connection
 from chat_api.postgres.connections import Connections, Kept
 from chat_api.postgres.connector import Connector
+from chat_api.postgres.encoding import WrongEncoding
 from chat_api.postgres.failures import CONSTRAINTS, ERRORS, LOST, UNREACHABLE, Failures, refuses_writes
-from chat_api.postgres.queries import Query, load_queries
+from chat_api.postgres.own_queries import Misfit, find_misfits
+from chat_api.postgres.queries import Query, load_queries, outdated
+from chat_api.settings import SettingsError
 from chat_api.settings.database_url import parse_dsn
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 1
 """How much later the server cancels a statement than the worker itself does."""
+
+CHECK_SECONDS = 5
+"""How long the check of a DBA's own queries may take."""
 
 Fetch = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -51,7 +57,8 @@ class Database:
     ) -> None:
         """`around` is entered around each statement, with the query's name: for tracing."""
         self._around = around
-        self._queries = load_queries()
+        self._own = settings.sql_dir
+        self._queries = load_queries(self._own)
         self._metrics = metrics
         self._took = {name: metrics.statement_duration.labels(name) for name in self._queries}
         dsn = parse_dsn(settings.database_url)
@@ -72,9 +79,65 @@ class Database:
         self._sessions: set[Connection] = set()
 
     async def open(self) -> None:
-        """Say what of the URL is left aside; connects to nothing yet."""
+        """Say what of the URL is left aside, and check a DBA's own queries; without any, connect to nothing.
+
+        A database that is away delays this by CHECK_SECONDS at most. Raises SettingsError.
+        """
         for option, reason in self._ignored:
             log.warning("database_option_ignored", database=self.address, option=option, reason=reason)
+        own = [name for name, query in self._queries.items() if query.is_own]
+        if own and await self.check():
+            self._tell_own()
+        elif own:
+            log.warning("own_queries_unchecked", database=self.address, queries=own)
+
+    async def check(self) -> bool:
+        """Check a DBA's own queries on the database. Returns whether it answered. Raises SettingsError."""
+        return await self._fit(self._queries)
+
+    async def reread(self) -> None:
+        """Read a DBA's own queries anew, and use them if they all fit.
+
+        Queries that can't be used, or can't be checked now, change nothing, and are logged.
+        """
+        reason = "SQL_DIR: the database can't be reached to check the queries"
+        try:
+            queries = load_queries(self._own)
+            if await self._fit(queries):
+                self._queries = queries
+                self._tell_own()
+                return
+        except SettingsError as error:
+            reason = str(error)
+        do = "correct that and send SIGHUP again; the queries of before stay"
+        log.error("own_queries_refused", reason=reason, do=do)
+
+    async def misfits(self) -> list[Misfit]:
+        """The own queries that don't fit the database or the packaged ones; errors pass unchanged."""
+        return await self._misfits(self._queries)
+
+    async def _misfits(self, queries: dict[str, Query]) -> list[Misfit]:
+        if not any(query.is_own for query in queries.values()):
+            return []
+        async with asyncio.timeout(CHECK_SECONDS), self.session() as session:
+            return await find_misfits(session, queries)
+
+    async def _fit(self, queries: dict[str, Query]) -> bool:
+        """Whether the database answered. Raises SettingsError."""
+        try:
+            misfits = await self._misfits(queries)
+        except (*UNREACHABLE, WrongEncoding):
+            return False
+        if misfits:
+            raise SettingsError("\n".join(map(str, misfits)))
+        return True
+
+    def _tell_own(self) -> None:
+        own = [name for name, query in self._queries.items() if query.is_own]
+        log.info("own_queries", queries=own)
+        for name in outdated(self._queries):
+            place, do = self._queries[name].place_at(), f"chat-api sql diff {name}"
+            log.warning("own_query_outdated", query=name, place=place, do=do)
 
     async def close(self) -> None:
         """Close every connection; one that is still busy gets two seconds."""
@@ -122,7 +185,7 @@ class Database:
             try:
                 return await self._execute(name, query, arguments, fetch)
             except ERRORS as error:
-                if (seen := self._failures.tell(name, error)) is None:
+                if (seen := self._failures.tell(name, query, error)) is None:
                     raise
                 raise seen from error
 

@@ -10,9 +10,11 @@ import structlog
 from chat_api import errors
 from chat_api.errors import describe
 from chat_api.postgres.encoding import ENCODING_REMEDY, WrongEncoding
+from chat_api.postgres.queries import MEND
 
 if TYPE_CHECKING:
     from chat_api.observe.metrics import Metrics
+    from chat_api.postgres.queries import Query
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +78,7 @@ class Failures:
         self._database = database
         self._counter = metrics.database_errors
 
-    def tell(self, name: str, error: Exception) -> errors.ChatError | None:
+    def tell(self, name: str, query: Query, error: Exception) -> errors.ChatError | None:
         """Log and count what a query failed with. Returns what callers see; None: the error itself.
 
         An error that callers see itself has no values in it any more.
@@ -96,9 +98,17 @@ class Failures:
             self._counter.labels("unavailable").inc()
             log.warning("database_unavailable", database=database, query=name, reason=reason)
             return errors.DatabaseUnavailable()
+        if query.is_own and isinstance(error, asyncpg.SyntaxOrAccessError):
+            self._counter.labels("failed").inc()
+            place = query.place_at(int(error.position or 0))
+            do = f"{MEND}; then send SIGHUP, or restart"
+            log.error("own_query_failed", database=database, query=name, place=place, reason=reason, do=do)
+            return errors.QueryBroken()
         if isinstance(error, (*NOT_MIGRATED, WrongEncoding)):
             self._counter.labels("not_migrated").inc()
-            do = ENCODING_REMEDY if isinstance(error, WrongEncoding) else "chat-api migrate"
+            do = "chat-api migrate; if nothing is pending, `chat-api sql check` names the line"
+            if isinstance(error, WrongEncoding):
+                do = ENCODING_REMEDY
             log.error("database_not_migrated", database=database, query=name, reason=reason, do=do)
             return errors.DatabaseNotMigrated()
         if isinstance(error, asyncpg.InsufficientPrivilegeError):

@@ -26,14 +26,20 @@ AGAIN_SECONDS = 2
 
 
 class SchemaGuard:
-    """Checks the schema at the start. If the database doesn't respond then, checks again until it does."""
+    """Checks the schema, and a DBA's own queries, at the start.
+
+    If the database doesn't respond then, checks again until it does.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._checked = False
 
     async def check(self) -> None:
-        """Check the schema at the start. Raises ServeError if the database is newer, or isn't UTF8."""
+        """Check the schema at the start.
+
+        Raises ServeError if the database is newer, or isn't UTF8, and SettingsError if own queries don't fit.
+        """
         try:
             async with asyncio.timeout(FIRST_SECONDS):
                 self._checked = await self._look()
@@ -62,10 +68,13 @@ class SchemaGuard:
         await asyncio.Event().wait()
 
     async def _look(self) -> bool:
-        """Check the schema. Returns whether the database responded. Raises ServeError if it doesn't fit."""
+        """Check the schema. Returns whether the database responded.
+
+        Raises ServeError if it doesn't fit, and SettingsError if a DBA's own queries don't fit it.
+        """
         database = Database(self._settings, Metrics())
-        await database.open()
         try:
+            await database.check()
             rows = await database.rows("maintenance.applied_migrations")
         except DatabaseNotMigrated as error:
             if isinstance(error.__cause__, WrongEncoding):

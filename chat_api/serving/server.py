@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import gc
-import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
@@ -14,11 +13,12 @@ import structlog
 from aiohttp import web
 
 from chat_api.app import create_app
-from chat_api.http.context import GENERATIONS, INFERENCE
+from chat_api.http.context import GENERATIONS
 from chat_api.libraries.aiohttp import close_idle_connections
 from chat_api.serving import listeners
 from chat_api.serving.connection import Runner
 from chat_api.serving.deadline import END_SECONDS, Deadline
+from chat_api.serving.files import Files
 from chat_api.serving.listeners import ServeError
 from chat_api.serving.schema_guard import SchemaGuard
 from chat_api.serving.signals import is_terminal, signalled
@@ -108,8 +108,9 @@ async def serve_on(
         handler_cancellation=False,
     )
     await runner.setup()
-    if settings.models_file and not is_terminal():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app[INFERENCE].reload)
+    files = Files(app) if settings.models_file or settings.sql_dir else None
+    if files is not None and not is_terminal():
+        files.open()
     try:
         for listener in sockets:
             await web.SockSite(runner, listener, backlog=listeners.BACKLOG).start()
@@ -127,6 +128,8 @@ async def serve_on(
             close_idle_connections(runner.server)
         await app[GENERATIONS].drain()
     finally:
+        if files is not None:
+            await files.close()
         await runner.cleanup()
 
 

@@ -53,14 +53,14 @@ def main(number: str, *descriptors: str) -> int:
     try:
         settings = load_settings()
         load_catalogue(settings)
-    except SettingsError as error:
-        sys.stderr.write(f"chat-api: {error}\n")
+        configure_logging(settings)
+        name_files_by(number)
+        lifeline, *listeners = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
+        with lifeline:
+            run(work(settings, lifeline, listeners))
+    except SettingsError as error:  # among them a DBA's own query that doesn't fit the database
+        sys.stderr.writelines(f"chat-api: {line}\n" for line in str(error).splitlines())
         return 2
-    configure_logging(settings)
-    name_files_by(number)
-    lifeline, *listeners = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
-    with lifeline:
-        run(work(settings, lifeline, listeners))
     return 0
 
 

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from chat_api.settings.errors import SettingsError
+
 if TYPE_CHECKING:
     from chat_api.settings.reading import (
-        SettingsError,
         contradicting_names,
         explained,
         given_settings,

@@ -23,6 +23,16 @@ class NeighbourSettings(SourcedSettings):
         "postgresql+asyncpg://localhost/samosachaat",
         description="the database; `postgresql://` too, and SQLAlchemy's query options are understood",
     )
+    sql_dir: str = Field(
+        "",
+        description="folder of a DBA's own queries, which win by name over the packaged ones, see "
+        "docs/operations/own-sql.md; empty: none",
+    )
+    migrations_dir: str = Field(
+        "",
+        description="folder of a DBA's own migrations, `local-NNNN.name.sql`, which `chat-api migrate` "
+        "applies after the release's; empty: none",
+    )
     auth_service_url: ServiceUrl = Field("http://auth:8001", description="the auth service")
     models_file: str = Field(
         "",

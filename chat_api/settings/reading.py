@@ -10,12 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
+from chat_api.settings.errors import SettingsError
 from chat_api.settings.platform_names import PLATFORM_NAMES, Variables, contradictions, written_name
 from chat_api.settings.settings import Settings
-
-
-class SettingsError(Exception):
-    """Settings that can't be used. The text names each variable, its value and what is allowed."""
 
 
 def load_settings(**overrides: Any) -> Settings:

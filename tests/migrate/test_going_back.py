@@ -96,7 +96,7 @@ async def connected(database_url: str) -> AsyncIterator[Connection]:
 def apply_one(database_url: str, name: str) -> None:
     """Apply this migration, and none that comes after it."""
     with locked_migrations(
-        migrations_dir(), partial(open_session, parse_dsn(database_url), "")
+        [migrations_dir()], partial(open_session, parse_dsn(database_url), "")
     ) as migrations:
         migrations.apply(name)
 

@@ -32,7 +32,7 @@ MORE = {
 @asynccontextmanager
 async def opened(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     queries = {**database_module.load_queries(), **MORE}
-    monkeypatch.setattr(database_module, "load_queries", lambda: queries)
+    monkeypatch.setattr(database_module, "load_queries", lambda _: queries)
     database = Database(settings.model_copy(update={"database_pool_max": CONNECTIONS}), Metrics())
     await database.open()
     try:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from chat_api.settings import Settings
 from tests.support.model_server import ModelServer
-from tests.support.processes import Service, environment, open_conversation, until
+from tests.support.processes import Service, environment, open_conversation
 from tests.support.reader import read_events, text_of
+from tests.support.service_log import has_line, logged
 from tests.support.unsteady_server import FINE, UnsteadyServer
 
 BAD = '[servers.near]\nurl = "nonsense"\n[models.default]\nservers = ["near"]\n'
@@ -57,30 +56,9 @@ async def ask(service: Service, user: dict[str, str]) -> str:
         return text_of(await read_events(stream))
 
 
-def lines(log: Path, event: str) -> list[dict[str, Any]]:
-    """What the log has of an event."""
-    whole = [line for line in log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
-    return [line for line in map(json.loads, whole) if line["event"] == event]
-
-
-async def logged(log: Path, event: str, times: int = 1) -> dict[str, Any]:
-    """Wait until the log has an event so many times, and return its last line."""
-
-    async def found() -> bool:
-        return len(lines(log, event)) == times
-
-    await until(found)
-    return lines(log, event)[-1]
-
-
 def change(file: Path, text: str) -> None:
     """Edit the file."""
     file.write_text(text)
-
-
-def has_line(log: Path, text: str) -> bool:
-    """Whether the log has this line."""
-    return text in log.read_text().splitlines()
 
 
 def good(model: ModelServer) -> str:

@@ -23,7 +23,7 @@ REFUSED = 1
 def _export(options: argparse.Namespace) -> int:
     if options.json and options.output is None:
         raise MisusedError("--json needs --output FILE: without it, the output is JSON Lines anyway")
-    with session(load_settings().database_url) as db:
+    with session(load_settings()) as db:
         if options.output is None:
             amount = export(db, options.user_id, sys.stdout.buffer.write)
             if amount == Amount():
@@ -36,9 +36,10 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _delete(options: argparse.Namespace) -> int:
-    url = load_settings().database_url
-    with session(url) as db:
-        if not options.yes and not _confirmed(db, options, parse_dsn(url).redacted()):
+    settings = load_settings()
+    with session(settings) as db:
+        where = parse_dsn(settings.database_url).redacted()
+        if not options.yes and not _confirmed(db, options, where):
             return REFUSED
         amount = erase(db, options.user_id)
     _report(options, amount, f"deleted {_in_words(amount)} of {options.user_id}")
@@ -63,7 +64,7 @@ def _retention(options: argparse.Namespace) -> int:
     days = settings.retention_days if options.days is None else options.days
     kept = settings.generation_days if options.generation_days is None else options.generation_days
     favourites = (options.favourites or settings.retention_favourites) == "delete"
-    with session(settings.database_url) as db:
+    with session(settings) as db:
         due = db.row("retention.due", days=days, favourites=favourites, generation_days=kept)
     if options.json:
         _print_json({"retention_days": days, "generation_days": kept, **due})

@@ -10,7 +10,8 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from chat_api.commands.session import connected
-from chat_api.postgres.queries import load_queries
+from chat_api.postgres.queries import Query, load_queries
+from chat_api.settings import Settings
 
 APPLICATION = "chat-api user"
 """The application name that pg_stat_activity shows."""
@@ -21,8 +22,9 @@ _ROWS = 100  # fetched at once; few, because a row may hold an answer of 200,000
 class Queries:
     """Runs named queries. `session` turns a failure of the database into a FailedError."""
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], queries: dict[str, Query]) -> None:
         self._connection = connection
+        self._queries = queries
 
     def row(self, name: str, **parameters: Any) -> DictRow:
         """Run a query that returns exactly one row. Returns that row."""
@@ -32,7 +34,7 @@ class Queries:
     def rows(self, name: str, **parameters: Any) -> list[DictRow]:
         """Run a query that returns few rows. Returns them all."""
         cursor = psycopg.RawCursor(self._connection, row_factory=dict_row)
-        return cursor.execute(*_statement(name, parameters)).fetchall()
+        return cursor.execute(*self._statement(name, parameters)).fetchall()
 
     def stream(self, name: str, **parameters: Any) -> Iterator[DictRow]:
         """Run a query that may return any number of rows. Yields them, all from one snapshot."""
@@ -40,21 +42,22 @@ class Queries:
             cursor = psycopg.RawServerCursor(self._connection, "rows", row_factory=dict_row)
             with cursor:
                 cursor.itersize = _ROWS
-                yield from cursor.execute(*_statement(name, parameters))
+                yield from cursor.execute(*self._statement(name, parameters))
+
+    def _statement(self, name: str, parameters: dict[str, Any]) -> tuple[bytes, list[Any]]:
+        query = self._queries[name]
+        return query.text.encode(), [parameters[parameter] for parameter in query.parameters]
 
 
 @contextmanager
-def session(database_url: str) -> Iterator[Queries]:
+def session(settings: Settings) -> Iterator[Queries]:
     """Open a session whose times are in UTC.
 
     Raises:
+        SettingsError: a file of SQL_DIR can't be used.
         FailedError: the database can't be reached, or refuses a statement within the block.
     """
-    with connected(database_url, APPLICATION) as connection:
+    queries = load_queries(settings.sql_dir)
+    with connected(settings.database_url, APPLICATION) as connection:
         connection.execute("set timezone to 'UTC'")
-        yield Queries(connection)
-
-
-def _statement(name: str, parameters: dict[str, Any]) -> tuple[bytes, list[Any]]:
-    query = load_queries()[name]
-    return query.text.encode(), [parameters[parameter] for parameter in query.parameters]
+        yield Queries(connection, queries)

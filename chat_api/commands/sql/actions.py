@@ -10,15 +10,22 @@ from chat_api.commands.sql import report
 from chat_api.commands.sql.catalog import find, read_catalog
 from chat_api.commands.sql.check import check
 from chat_api.commands.sql.explain import explain
+from chat_api.commands.sql.own import copy, differences
 from chat_api.commands.sql.samples import parse_given
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
+from chat_api.settings.reading import variable
 
 DIFFERENT = 1
 
 
+def _own() -> str:
+    """SQL_DIR alone, for what needs no other setting."""
+    return variable("SQL_DIR")
+
+
 def _list(options: argparse.Namespace) -> int:
-    queries = list(read_catalog().values())
+    queries = list(read_catalog(_own()).values())
     if options.json:
         report.print_json([report.about(query) for query in queries])
     else:
@@ -27,7 +34,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    query = find(options.name)
+    query = find(options.name, _own())
     if options.json:
         report.print_json({**report.about(query), "comment": query.comment, "sql": query.statement})
     else:
@@ -35,11 +42,29 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
+def _diff(options: argparse.Namespace) -> int:
+    found = differences(_own(), options.name)
+    if options.json:
+        report.print_json(found)
+    else:
+        report.print_differences(found)
+    return DIFFERENT if any(found.values()) else 0
+
+
+def _copy(options: argparse.Namespace) -> int:
+    query = copy(options.name, _own())
+    if options.json:
+        report.print_json(report.about(query))
+    else:
+        report.print_copy(query)
+    return 0
+
+
 def _check(options: argparse.Namespace) -> int:
-    url = load_settings().database_url
-    database = parse_dsn(url).redacted()
+    settings = load_settings()
+    database = parse_dsn(settings.database_url).redacted()
     queries = len(read_catalog())
-    findings = check(url)
+    findings = check(settings)
     if options.json:
         found = [asdict(finding) for finding in findings]
         report.print_json({"ok": not found, "database": database, "queries": queries, "findings": found})
@@ -49,9 +74,10 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    query = find(options.name)
+    settings = load_settings()
+    query = find(options.name, settings.sql_dir)
     explained = explain(
-        load_settings().database_url,
+        settings.database_url,
         query,
         parse_given(query, options.param),
         seconds=options.timeout,
@@ -76,6 +102,8 @@ def _explain(options: argparse.Namespace) -> int:
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "show": _show,
+    "diff": _diff,
+    "copy": _copy,
     "check": _check,
     "explain": _explain,
 }

@@ -15,7 +15,7 @@ def add_sql_command(commands: Any) -> None:
     """Add `sql` to argparse's subparsers. Its option `action` is a name in ACTIONS."""
     parser = commands.add_parser(
         "sql",
-        help="for DBAs: list, show, check and explain the queries",
+        help="for DBAs: list, show, change, check and explain the queries",
         description="Show the named queries that the service sends, and check whether the database fits "
         "them.",
         epilog="sql/README.md explains how to read a query, and how to run one with psql.",
@@ -36,11 +36,25 @@ def add_sql_command(commands: Any) -> None:
     )
     show.add_argument("name", metavar="NAME", help="name of a query, such as generations.stop")
 
+    diff = _action(actions, "diff", "show what your own queries change; exit status 1 if anything")
+    diff.description = (
+        "Show the unified diff from the packaged query to the one in SQL_DIR, or of all that are there."
+    )
+    diff.add_argument("name", metavar="NAME", nargs="?", help="name of a query; without it, all own ones")
+
+    copy = _action(actions, "copy", "copy a packaged query to SQL_DIR, to change it there")
+    copy.description = (
+        "Append a packaged query to the file of its name in SQL_DIR. From then on it is used instead. A line "
+        "in its comment says of what it is a copy, so that `check` can say when a release changes that."
+    )
+    copy.add_argument("name", metavar="NAME", help="name of a query, such as generations.stop")
+
     check = _action(actions, "check", "check whether the database fits the queries; exit status 1 if not")
     check.description = (
         "Prepare every query against DATABASE_URL, and compare columns, indexes and constraints with those "
-        "that the migrations make. Changes nothing. Prints a line for each difference. If there is any, the "
-        "exit status is 1."
+        "that the migrations make, and the parameters and columns of your own queries in SQL_DIR with those "
+        "of the packaged ones. Changes nothing. Prints a line for each difference. If there is any, the exit "
+        "status is 1."
     )
 
     explain = _action(actions, "explain", "show a query's plan and buffers on the real data")

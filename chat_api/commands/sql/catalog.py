@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from chat_api.commands.errors import UnknownQueryError
-from chat_api.folders import query_files, sql_dir
+from chat_api.folders import sql_dir
+from chat_api.postgres.queries import Query, load_queries
+from chat_api.postgres.query_files import Block, place_of
 
 RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}
 """aiosql's sign after a query's name, and what the service takes from the result."""
@@ -17,13 +19,6 @@ RETURNS = {"^": "one row or none", "!": "nothing", "": "all rows"}
 _PACKAGE = Path(__file__).resolve().parents[2]
 # These modules name queries, or parts of their names, without calling any.
 _NO_CALLERS = ("dev/", "commands/sql/")
-
-_BLOCK = re.compile(
-    r"^-- name: (?P<name>\w+)\((?P<parameters>[\w, ]*)\)(?P<sign>[\^!]?)\n"
-    r"(?P<comment>(?:--[^\n]*\n)*)"
-    r"(?P<statement>(?:(?!^-- name: ).*\n?)*)",
-    re.MULTILINE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
-    """A query of `sql/`."""
+    """A query of `sql/`, or a DBA's own in its place."""
 
     name: str
     """`<file>.<name>`, as pg_stat_statements shows it."""
@@ -55,6 +50,8 @@ class NamedQuery:
     callers: tuple[str, ...]
     """Modules of chat_api, without the prefix `chat_api.`."""
     usage: Usage
+    sent: Query
+    """What the service sends."""
 
     @property
     def description(self) -> str:
@@ -64,35 +61,31 @@ class NamedQuery:
     @property
     def place(self) -> str:
         """File and line, in the notation of editors and grep."""
-        return self.place_of(self.line)
-
-    def place_of(self, line: int) -> str:
-        """A line of its file. The path is relative if the file is below the current folder."""
-        here = Path.cwd()
-        path = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
-        return f"{path}:{line}"
-
-    @property
-    def lines(self) -> list[int]:
-        """The numbers of the lines that the service sends. aiosql leaves comment lines out."""
-        first = self.line + self.text.removesuffix(self.statement).count("\n")
-        numbered = enumerate(self.statement.splitlines(), first)
-        return [number for number, line in numbered if not line.lstrip().startswith("--")]
+        return place_of(self.path, self.line)
 
 
-def read_catalog() -> dict[str, NamedQuery]:
-    """Read all queries. Returns them by name, in the order of the files."""
+def read_catalog(own: str = "") -> dict[str, NamedQuery]:
+    """Read all queries, those of the folder `own` before the packaged ones. Returns them by name, in order.
+
+    Raises:
+        SettingsError: a file can't be used.
+    """
     callers, table = _callers(), _table()
-    return {query.name: query for path in query_files() for query in _queries(path, callers, table)}
+    return {
+        name: _named(query, query.block, callers, table)
+        for name, query in load_queries(own).items()
+        if query.block is not None
+    }
 
 
-def find(name: str) -> NamedQuery:
-    """Find the query of that name.
+def find(name: str, own: str = "") -> NamedQuery:
+    """Find the query of that name, in the folder `own` first.
 
     Raises:
         UnknownQueryError: there is none. The text is the sentence to show.
+        SettingsError: a file can't be used.
     """
-    catalog = read_catalog()
+    catalog = read_catalog(own)
     if name in catalog:
         return catalog[name]
     # `stop`, `generation.stop` and `stpo` all mean generations.stop.
@@ -109,24 +102,22 @@ def _close(name: str, names: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
 
 
-def _queries(
-    path: Path, callers: dict[str, tuple[str, ...]], table: dict[str, Usage]
-) -> Iterator[NamedQuery]:
-    source = path.read_text()
-    for block in _BLOCK.finditer(source):
-        name = f"{path.stem}.{block['name']}"
-        yield NamedQuery(
-            name=name,
-            path=path,
-            line=source.count("\n", 0, block.start()) + 1,
-            text=block[0].rstrip(),
-            comment=" ".join(line.removeprefix("--").strip() for line in block["comment"].splitlines()),
-            statement=block["statement"].rstrip(),
-            returns=RETURNS[block["sign"]],
-            parameters=tuple(re.findall(r"\w+", block["parameters"])),
-            callers=callers.get(name, ()),
-            usage=table.get(name, Usage()),
-        )
+def _named(
+    query: Query, block: Block, callers: dict[str, tuple[str, ...]], table: dict[str, Usage]
+) -> NamedQuery:
+    return NamedQuery(
+        name=block.name,
+        path=block.path,
+        line=block.line,
+        text=block.text,
+        comment=block.words,
+        statement=block.statement,
+        returns=RETURNS[block.sign],
+        parameters=block.parameters,
+        callers=callers.get(block.name, ()),
+        usage=table.get(block.name, Usage()),
+        sent=query,
+    )
 
 
 def _callers() -> dict[str, tuple[str, ...]]:

@@ -11,11 +11,13 @@ from psycopg import errors
 
 from chat_api.commands.session import connected
 from chat_api.commands.sql.catalog import NamedQuery, read_catalog
+from chat_api.commands.sql.own import check_own
 from chat_api.commands.sql.rights import Rights, read_rights
 from chat_api.commands.sql.schema import Finding, compare, read_schema
 from chat_api.migrate.apply import migration_status
 from chat_api.migrate.newer_schema import newer_migrations
-from chat_api.postgres.queries import Query, load_queries
+from chat_api.postgres.queries import Query
+from chat_api.settings import Settings
 from chat_api.settings.database_url import Dsn, parse_dsn
 
 LOCK_TIMEOUT = "5s"
@@ -24,13 +26,15 @@ LOCK_TIMEOUT = "5s"
 _PREPARE = "prepare checked as "
 
 
-def check(database_url: str) -> list[Finding]:
-    """Find how the database differs from what this release needs. Changes nothing.
+def check(settings: Settings) -> list[Finding]:
+    """Find how the database differs from what this release, and a DBA's own queries, need. Changes nothing.
 
     Raises:
         FailedError: the database can't be reached or read.
+        SettingsError: a file of SQL_DIR or MIGRATIONS_DIR can't be used.
     """
-    catalog = read_catalog()
+    database_url = settings.database_url
+    catalog = read_catalog(settings.sql_dir)
     with connected(database_url) as connection:
         address = list(_pooler(connection, parse_dsn(database_url)))
         rights = read_rights(connection)
@@ -40,7 +44,11 @@ def check(database_url: str) -> list[Finding]:
             schema = read_schema(connection)
         # One of these queries reads the migrations' table, so from here on it is known not to be locked.
         refused = list(_refused(connection, catalog, rights))
-        states = [] if rights and not rights.sees_migrations else migration_status(database_url)
+        states = (
+            []
+            if rights and not rights.sees_migrations
+            else migration_status(database_url, settings.migrations_dir)
+        )
     pending = [state.id for state in states if state.applied_at is None]
     newer = newer_migrations(state.id for state in states)
     return [
@@ -49,6 +57,7 @@ def check(database_url: str) -> list[Finding]:
         *(Finding("migration", name, "is from a later release: use that one", None) for name in newer),
         *compare(schema, catalog),
         *refused,
+        *check_own(settings, catalog, {finding.name for finding in refused}),
     ]
 
 
@@ -78,16 +87,16 @@ def _refused(
     connection: psycopg.Connection[Any], catalog: dict[str, NamedQuery], rights: Rights | None
 ) -> Iterator[Finding]:
     """The queries that this database refuses, or refuses to this role."""
-    for name, query in load_queries().items():
+    for name, query in catalog.items():
         with _impatient(connection):
             try:
-                _prepare(connection, query)
+                _prepare(connection, query.sent)
             except errors.LockNotAvailable:
                 raise  # says nothing about the query
             except psycopg.Error as error:
                 lacks_right = isinstance(error, errors.InsufficientPrivilege)
                 remedy = rights.remedy if rights and lacks_right else None
-                yield Finding("query", name, _in_one_line(error, catalog[name]), remedy)
+                yield Finding("query", name, _in_one_line(error, query.sent), remedy)
 
 
 def _prepare(connection: psycopg.Connection[Any], query: Query) -> None:
@@ -102,10 +111,10 @@ def _prepare(connection: psycopg.Connection[Any], query: Query) -> None:
         connection.execute("deallocate checked")
 
 
-def _in_one_line(error: psycopg.Error, query: NamedQuery) -> str:
+def _in_one_line(error: psycopg.Error, query: Query) -> str:
     """The server's message, with the line of the file that it refers to."""
     message = " ".join((error.diag.message_primary or str(error)).split())
-    if not error.diag.statement_position:
-        return message
-    before = f"{_PREPARE}{load_queries()[query.name].text}"[: int(error.diag.statement_position) - 1]
-    return f"{message} ({query.place_of(query.lines[before.count(chr(10))])})"
+    position = int(error.diag.statement_position or 0) - len(_PREPARE)
+    if position > 0:
+        return f"{message} ({query.place_at(position)})"
+    return f"{message} ({query.place_at()})" if query.is_own else message

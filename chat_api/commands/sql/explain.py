@@ -14,7 +14,6 @@ from chat_api.commands.errors import FailedError, ParameterError
 from chat_api.commands.session import connected
 from chat_api.commands.sql.catalog import NamedQuery
 from chat_api.commands.sql.samples import Samples, draw
-from chat_api.postgres.queries import load_queries
 
 LOCK_SECONDS = 2
 """How long to wait for a row that the service is writing."""
@@ -61,7 +60,7 @@ def explain(
         }.items():
             connection.execute(set_local.format(sql.Identifier(setting), sql.Literal(value)))
         samples = draw(connection, query, given)
-        connection.execute(f"prepare explained as {load_queries()[query.name].text}".encode())
+        connection.execute(f"prepare explained as {query.sent.text}".encode())
         try:
             with connection.transaction():  # a savepoint: after a failure, it can still deallocate
                 plan = _executed(connection, query, samples, "json" if as_json else "text")
@@ -72,7 +71,7 @@ def explain(
 
 def _executed(connection: psycopg.Connection[Any], query: NamedQuery, samples: Samples, form: str) -> Any:
     # In the order in which the statement first uses them, which may differ from that of its first line.
-    values = [samples.values[name].value for name in load_queries()[query.name].parameters]
+    values = [samples.values[name].value for name in query.sent.parameters]
     arguments = (
         sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
     )

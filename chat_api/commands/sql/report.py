@@ -25,6 +25,7 @@ def about(query: NamedQuery) -> dict[str, Any]:
         "name": query.name,
         "file": str(query.path),
         "line": query.line,
+        "own": query.sent.is_own,
         "description": query.description,
         "parameters": query.parameters,
         "returns": query.returns,
@@ -38,9 +39,10 @@ def print_list(queries: list[NamedQuery]) -> None:
     names = max((len(query.name) for query in queries), default=0)
     places = max((len(query.place) for query in queries), default=0)
     for query in queries:
-        sys.stdout.write(
-            f"{query.name:<{names}}  {query.place:<{places}}  {_callers(query)}: {query.usage.how_often}\n"
-        )
+        about = f"{_callers(query)}: {query.usage.how_often}"
+        if query.sent.is_own:
+            about = f"own, in place of the packaged one; {about}"
+        sys.stdout.write(f"{query.name:<{names}}  {query.place:<{places}}  {about}\n")
         sys.stdout.write(f"    {query.description}\n")
 
 
@@ -55,6 +57,16 @@ def print_query(query: NamedQuery) -> None:
         f"-- Run it{how}:\n"
         f'--   chat-api sql show {query.name} | psql "$DATABASE_URL"{variables}\n'
     )
+
+
+def print_differences(differences: dict[str, str]) -> None:
+    """Print the unified diffs, as `diff -u` does."""
+    sys.stdout.write("".join(differences.values()))
+
+
+def print_copy(query: NamedQuery) -> None:
+    """Say where the copy is."""
+    sys.stdout.write(f"{query.place}: edit it there, then `chat-api sql check`, and send SIGHUP\n")
 
 
 def print_findings(findings: list[Finding], queries: int, database: str) -> None:

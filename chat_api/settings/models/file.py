@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 from pydantic import SecretStr, ValidationError
 
+from chat_api.settings.errors import SettingsError
 from chat_api.settings.models.definition import BEARER, DEFAULT, Catalogue, Model, Server, Thinking
 from chat_api.settings.models.sentences import dotted, listed, quoted, sentences
-from chat_api.settings.reading import SettingsError, variable
+from chat_api.settings.reading import variable
 from chat_api.settings.settings import Settings
 from chat_api.settings.types import is_sendable, split_names
 
