@@ -16,7 +16,7 @@ drop view if exists chat_report.running_answers;
 do $$
 begin
     if to_regnamespace('chat_report') is not null and not exists (
-        select from pg_class where relnamespace = 'chat_report'::regnamespace
+        select from pg_class where relnamespace = to_regnamespace('chat_report')
     ) then
         drop schema chat_report;
     end if;

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.queries import Chat, Connection, kill_workers, run, tick
 
-# View → version and columns: a promise to the reports that DBAs write. A column may be added at the end. If one
-# goes or changes its meaning, the version counts up, here and in the view's comment, and CHANGELOG.md says
-# so.
+# View → version and columns: a promise to the reports that DBAs write. A column may be added at the end. If
+# one goes or changes its meaning, the version counts up, here and in the view's comment, and CHANGELOG.md
+# says so.
 PROMISED = {
     "conversation_sizes": (
         1,

@@ -207,14 +207,15 @@ async def test_there_back_and_to_the_end_under_traffic_nothing_is_lost(
 async def test_views_of_messages_read_the_table_of_that_name(
     psql: Psql, sql: Connection, checkout: Path
 ) -> None:
-    """A view keeps to its table through a renaming: it would read the old one, and prevent that it is dropped."""
+    """A view keeps to its table through a renaming: it would read the old one, which then can't go."""
     await fill_history(sql)
     await sql.execute(
         "create view mine with (security_barrier = true) as select m.id, m.content from messages as m"
     )
     reads = (
         "select distinct d.refobjid::regclass::text from pg_depend as d inner join pg_rewrite as r"
-        " on r.oid = d.objid where d.classid = 'pg_rewrite'::regclass and d.refobjid::regclass::text ~ '^messages'"
+        " on r.oid = d.objid where d.classid = 'pg_rewrite'::regclass"
+        " and d.refobjid::regclass::text ~ '^messages'"
     )
     await psql("1-prepare")
     for step in ("2-copy", "3-swap", "swap-back", "3-swap", "4-finish"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class NamedQuery:
 def read_catalog() -> dict[str, NamedQuery]:
     """Read all queries. Returns them by name, in the order of the files."""
     callers, table = _callers(), _table()
-    return {query.name: query for path in query_files() for query in _queries(path, callers, table)}
+    return {query.name: query for path in query_files() for query in read_queries(path, callers, table)}
 
 
 def find(name: str) -> NamedQuery:
@@ -109,9 +109,10 @@ def _close(name: str, names: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
 
 
-def _queries(
-    path: Path, callers: dict[str, tuple[str, ...]], table: dict[str, Usage]
+def read_queries(
+    path: Path, callers: Mapping[str, tuple[str, ...]], table: Mapping[str, Usage]
 ) -> Iterator[NamedQuery]:
+    """Read the queries of one file, in their order."""
     source = path.read_text()
     for block in _BLOCK.finditer(source):
         name = f"{path.stem}.{block['name']}"
