@@ -157,7 +157,6 @@ async def test_an_index_that_was_read_is_none(sql: Connection) -> None:
         ("create index twin on journal (generation_id, next_seq)", "twin"),  # of a unique one
         ("alter table messages add constraint twin unique (id)", "twin"),
         ("create index a on messages (role); create index b on messages (role)", "b"),
-        ("create index a on messages (id) where id is null; create index b on messages (id) where id is null", "b"),
     ],
 )  # fmt: skip
 async def test_an_index_that_does_what_another_does_is_wrong(

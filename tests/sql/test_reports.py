@@ -198,7 +198,7 @@ async def failed(sql: Connection, chat: Chat, days_ago: int, code: str | None, c
         " 'failed', now(), $3"
         " from generate_series(0, $4) as n"
         " cross join (select (date_trunc('day', now() at time zone 'utc') - make_interval(days => $2))"
-        " at time zone 'utc' as day)",
+        " at time zone 'utc' as day) as d",
         chat.id,
         days_ago,
         code,
