@@ -419,8 +419,8 @@ having not exists (select from found)
 order by subject;
 
 -- name: index_density()
--- An estimate of how full the pages of large b-trees are, from the number of rows and the width of their columns: what a
--- freshly built index would take (at 90 %), in proportion to what this one takes. Columns of varying width need the
+-- An estimate of how full the pages of large b-trees are, from the number of rows and the width of their columns: what
+-- full pages would take, in proportion to what this index takes (a freshly built one: 90 %). Columns of varying width need the
 -- planner's statistics, which only a role that may read the table sees. Less than half: the index is rebuilt with profit.
 -- The journal's index is of yesterday's busiest hour, and fills again.
 with indexes as (
@@ -442,7 +442,7 @@ with indexes as (
     where
         coalesce(whole.relname, t.relname) = any(string_to_array(current_setting('chat.tables'), ' '))
         and c.relkind = 'i'
-        and t.relpersistence = 'p'
+        and (t.relpersistence = 'p' or (t.relpersistence = 'u' and not pg_is_in_recovery()))
         and m.amname = 'btree'
         and i.indisvalid
         and pg_relation_size(c.oid) >= 16 * 1024 * 1024
@@ -476,7 +476,7 @@ densities as (
         i.bytes,
         case
             when e.bytes is not null
-                then least(round((100 * i.reltuples * e.bytes / 0.9 * 8192 / 8152 / i.bytes)::numeric), 100)
+                then least(round((100 * i.reltuples * e.bytes * 8192 / 8152 / i.bytes)::numeric), 100)
         end as percent
     from indexes as i
     inner join entries as e on i.oid = e.oid
@@ -530,7 +530,7 @@ with densities as (
     where
         coalesce(whole.relname, t.relname) = any(string_to_array(current_setting('chat.tables'), ' '))
         and c.relkind = 'i'
-        and t.relpersistence = 'p'
+        and (t.relpersistence = 'p' or (t.relpersistence = 'u' and not pg_is_in_recovery()))
         and m.amname = 'btree'
         and i.indisvalid
         and pg_relation_size(c.oid) >= 16 * 1024 * 1024
