@@ -206,12 +206,13 @@ async def failed(sql: Connection, chat: Chat, days_ago: int, code: str | None, c
     )
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/St_Johns"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12"])
 async def test_failures_are_counted_by_day_of_utc_model_and_code(sql: Connection, zone: str) -> None:
     await sql.execute(f"set timezone = '{zone}'")
     chat, other = await Chat().open(sql), await Chat().open(sql)
     await sql.execute("update conversations set model_tag = 'big' where id = $1", other.id)
     await failed(sql, chat, 40, "worker_lost", 2)
+    await failed(sql, chat, 0, "worker_lost", 1)
     await failed(sql, chat, 1, "inference_failed", 3)
     await failed(sql, other, 1, "inference_failed", 4)
     await failed(sql, chat, 1, "answer_empty", 5)
@@ -221,6 +222,7 @@ async def test_failures_are_counted_by_day_of_utc_model_and_code(sql: Connection
         " from chat_report.failures order by 1, 2, 3"
     )
     assert [tuple(row) for row in rows] == [
+        (0, "default", "worker_lost", 1),
         (1, "big", "inference_failed", 4),
         (1, "default", "answer_empty", 5),
         (1, "default", "inference_failed", 3),
@@ -280,11 +282,11 @@ async def test_a_users_conversations_are_measured_without_reading_the_others(sql
 
 async def test_versions_count_as_inactive_messages(sql: Connection) -> None:
     chat = await Chat().open(sql)
-    for kind in ("send", "regenerate", "regenerate"):
+    for kind in ("send", "regenerate", "regenerate", "regenerate"):
         await chat.finish(sql, await chat.begin(sql, kind=kind))
     row = await sql.fetchrow("select * from chat_report.conversation_sizes")
     assert row is not None
-    assert (row["messages"], row["inactive_messages"]) == (2, 2)
+    assert (row["messages"], row["inactive_messages"]) == (2, 3)
 
 
 async def test_every_table_of_the_service_is_watched_and_no_other(sql: Connection) -> None:
