@@ -193,7 +193,7 @@ async def failed(sql: Connection, chat: Chat, days_ago: int, code: str | None, c
     await sql.execute(
         "insert into generations (id, conversation_id, kind, user_message_id, worker_id, status, finished_at,"
         " error_code)"
-        " select (left(chat_uuid7_at(day + n * (interval '1 day' - interval '1 ms') / greatest($4, 1))::text, 18)"
+        " select (left(chat_uuid7_at(day + n * interval '86399.999 s' / greatest($4, 1))::text, 18)"
         " || substr(gen_random_uuid()::text, 19))::uuid, $1, 'send', gen_random_uuid(), gen_random_uuid(),"
         " 'failed', now(), $3"
         " from generate_series(0, $4) as n"
