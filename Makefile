@@ -45,7 +45,7 @@ test-pg15: $(VENV)/test-installed ## run the tests of schema and queries on Debi
 		--deselect tests/sql/test_buffers.py \
 		--ignore tests/migrate/test_backup.py --ignore tests/migrate/test_rolling.py \
 		tests/migrate tests/sql tests/settings/test_database_url.py \
-		tests/commands/test_sql_command.py tests/http/test_conversations.py \
+		$(addprefix tests/commands/test_sql_,command.py health.py describe.py) tests/http/test_conversations.py \
 		$(addprefix tests/answers/test_,send.py attach.py stop.py regenerate.py) $(ARGS)
 
 # `make test` leaves this folder out. Each file limits its own time.

@@ -20,8 +20,8 @@ HEAD = """\
 -- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
--- then the other functions, and the triggers. Left out are owners, and the tables in which the migration
--- library, yoyo, records what was applied. Where the auth service's table users is in the same database,
+-- then the other functions, the views and the triggers. Left out are owners, and the tables in which the
+-- migration library, yoyo, records what was applied. Where the auth service's table users is in the same database,
 -- conversations also has the foreign key conversations_user_id_fkey. The rows of service_rights are what
 -- chat_grant(role) grants.
 """
@@ -52,8 +52,10 @@ class Statement:
     @property
     def subject(self) -> str:
         """The table, function or other object that it makes or adds to."""
-        found = re.search(r"\bpublic\.(\w+)", self.text)
-        return found[1] if found else self.text.partition("\n")[0]
+        found = re.search(r"\b(public|chat_report)\.(\w+)", self.text)
+        if found is None:
+            return self.text.partition("\n")[0]
+        return found[2] if found[1] == "public" else found[0]
 
     @property
     def is_of_trigger(self) -> bool:
@@ -97,7 +99,7 @@ def _definitions(connection: psycopg.Connection) -> list[tuple[str, str]]:
         " union select pg_get_indexdef(oid), pg_get_indexdef(oid, 0, true) from pg_class"
         " where relkind in ('i', 'I') and relnamespace = 'public'::regnamespace"
         " union select rtrim(pg_get_viewdef(oid), ';'), rtrim(pg_get_viewdef(oid, true), ';') from pg_class"
-        " where relkind = 'v' and relnamespace = 'public'::regnamespace"
+        " where relkind = 'v' and relnamespace in ('public'::regnamespace, 'chat_report'::regnamespace)"
         " union select pg_get_triggerdef(oid), pg_get_triggerdef(oid, true) from pg_trigger"
         " where not tgisinternal order by 1"
     ).fetchall()

@@ -581,7 +581,7 @@ async def test_values_that_the_data_refuses_are_told(run: Run, configured: str, 
 async def test_explaining_without_the_table_points_to_check(
     run: Run, configured: str, sql: Connection
 ) -> None:
-    await sql.execute("drop table journal")
+    await sql.execute("drop table journal cascade")
     status, text = run("explain", "journal.prune")
     assert status == 1
     assert text == (

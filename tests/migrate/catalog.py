@@ -11,7 +11,7 @@ QUERIES = {
             pg_get_expr(adbin, adrelid), col_description(pg_class.oid, attnum)
         from pg_attribute inner join pg_class on pg_class.oid = attrelid
         left join pg_attrdef on adrelid = attrelid and adnum = attnum
-        where relkind = 'r' and attnum > 0 and not attisdropped
+        where relkind in ('r', 'v') and attnum > 0 and not attisdropped
     """,
     "constraints": """
         select relname, conname, contype::text, convalidated, pg_get_constraintdef(pg_constraint.oid)
@@ -51,14 +51,20 @@ QUERIES = {
         select proname, pg_get_functiondef(oid), obj_description(oid, 'pg_proc'), proacl from pg_proc
         where pronamespace = current_schema()::regnamespace
     """,
+    "schemas": """
+        select nspname, nspacl, obj_description(oid, 'pg_namespace') from pg_namespace where nspname !~ '^pg_'
+    """,
 }
 
 
 def catalog(connection: psycopg.Connection[Any]) -> dict[str, set[tuple[Any, ...]]]:
     """The schema, by kind of object."""
-    ours = "relnamespace = current_schema()::regnamespace and relname <> 'users' and relname !~ 'yoyo'"
+    ours = (
+        "relnamespace in (current_schema()::regnamespace, to_regnamespace('chat_report'))"
+        " and relname <> 'users' and relname !~ 'yoyo'"
+    )
     found = {}
     for kind, query in QUERIES.items():
-        limit = "" if kind == "functions" else f"{'and' if 'where' in query else 'where'} {ours}"
+        limit = "" if kind in ("functions", "schemas") else f"{'and' if 'where' in query else 'where'} {ours}"
         found[kind] = {tuple(map(str, row)) for row in connection.execute(query + limit)}
     return found

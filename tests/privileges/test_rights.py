@@ -115,7 +115,7 @@ FORBIDDEN = [
     "alter table conversations add column mine integer",
     "alter table messages disable row level security",
     "alter function chat_uuid7() rename to mine",
-    "drop table journal",
+    "drop table journal cascade",
     "drop function chat_uuid7() cascade",
     "drop index idx_generations_worker",
     "create index mine on messages (role)",

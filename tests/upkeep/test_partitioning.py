@@ -204,6 +204,36 @@ async def test_there_back_and_to_the_end_under_traffic_nothing_is_lost(
     assert await left(sql) == {f"messages_p{n}" for n in range(8)}
 
 
+async def test_views_of_messages_read_the_table_of_that_name(
+    psql: Psql, sql: Connection, checkout: Path
+) -> None:
+    """A view keeps to its table through a renaming: it would read the old one, which then can't go."""
+    await fill_history(sql)
+    await sql.execute(
+        "create view mine with (security_barrier = true) as select m.id, m.content from messages as m"
+    )
+    reads = (
+        "select distinct d.refobjid::regclass::text from pg_depend as d inner join pg_rewrite as r"
+        " on r.oid = d.objid where d.classid = 'pg_rewrite'::regclass"
+        " and d.refobjid::regclass::text ~ '^messages'"
+    )
+    await psql("1-prepare")
+    for step in ("2-copy", "3-swap", "swap-back", "3-swap", "4-finish"):
+        await psql(step)
+        assert [row[0] for row in await sql.fetch(reads)] == ["messages"], step
+        assert await sql.fetchval("select sum(messages) from chat_report.conversation_sizes") == 400
+        assert await sql.fetchval("select count(*) from mine") == 400
+    assert await sql.fetchval("select reloptions from pg_class where relname = 'mine'") == [
+        "security_barrier=true"
+    ]
+    parts = "select table_name from chat_report.table_health where partition_of = 'messages'"
+    assert {row["table_name"] for row in await sql.fetch(parts)} == PIECES
+    comments = "select count(col_description('messages'::regclass, attnum)) = count(*) from pg_attribute"
+    assert await sql.fetchval(
+        f"{comments} where attrelid = 'messages'::regclass and attnum > 0 and not attisdropped"
+    )
+
+
 async def left(sql: Connection) -> set[str]:
     """The scripts' own objects that are left."""
     rows = await sql.fetch(

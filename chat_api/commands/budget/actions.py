@@ -32,7 +32,7 @@ def _set(options: argparse.Namespace) -> int:
         "currency": options.currency,
         "amount": None if amount == UNLIMITED else amount,
     }
-    with session(load_settings().database_url) as db:
+    with session(load_settings()) as db:
         row = db.row("budgets.put", **budget)
     if options.json:
         _print_json({"id": row["id"], **budget})
@@ -42,7 +42,7 @@ def _set(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    with session(load_settings().database_url) as db:
+    with session(load_settings()) as db:
         rows = db.rows("budgets.list")
     if options.json:
         _print_json(rows)
@@ -56,7 +56,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    with session(load_settings().database_url) as db:
+    with session(load_settings()) as db:
         removed = db.rows("budgets.remove", id=options.id)
     if not removed:
         raise FailedError(f"there is no budget {options.id}: `chat-api budget list` lists them")

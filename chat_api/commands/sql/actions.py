@@ -9,7 +9,9 @@ from dataclasses import asdict
 from chat_api.commands.sql import report
 from chat_api.commands.sql.catalog import find, read_catalog
 from chat_api.commands.sql.check import check
+from chat_api.commands.sql.describe import as_markdown, as_mermaid, as_objects, describe
 from chat_api.commands.sql.explain import explain
+from chat_api.commands.sql.health import examine
 from chat_api.commands.sql.own import copy, differences
 from chat_api.commands.sql.samples import parse_given
 from chat_api.settings import load_settings
@@ -99,6 +101,27 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _health(options: argparse.Namespace) -> int:
+    url = load_settings().database_url
+    signs = examine(url)
+    is_well = all(sign.status != "wrong" for sign in signs)
+    if options.json:
+        database = parse_dsn(url).redacted()
+        report.print_json({"ok": is_well, "database": database, "checks": [asdict(sign) for sign in signs]})
+    else:
+        report.print_signs(signs)
+    return 0 if is_well else DIFFERENT
+
+
+def _describe(options: argparse.Namespace) -> int:
+    relations = describe(load_settings().database_url)
+    if options.json:
+        report.print_json(as_objects(relations))
+    else:
+        report.print_lines(as_mermaid(relations) if options.mermaid else as_markdown(relations))
+    return 0
+
+
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "show": _show,
@@ -106,4 +129,6 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "copy": _copy,
     "check": _check,
     "explain": _explain,
+    "health": _health,
+    "describe": _describe,
 }

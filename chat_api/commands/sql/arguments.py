@@ -15,9 +15,9 @@ def add_sql_command(commands: Any) -> None:
     """Add `sql` to argparse's subparsers. Its option `action` is a name in ACTIONS."""
     parser = commands.add_parser(
         "sql",
-        help="for DBAs: list, show, change, check and explain the queries",
-        description="Show the named queries that the service sends, and check whether the database fits "
-        "them.",
+        help="for DBAs: the queries, and the state of the database",
+        description="Show and change the named queries that the service sends, check whether the database "
+        "fits them, and look at its state.",
         epilog="sql/README.md explains how to read a query, and how to run one with psql.",
     )
     parser.set_defaults(command=sql_command)
@@ -82,6 +82,27 @@ def add_sql_command(commands: Any) -> None:
         "--generic",
         action="store_true",
         help="show the generic plan, which PostgreSQL may switch to after five executions",
+    )
+
+    health = _action(
+        actions, "health", "look for what slows the database down; exit status 1 if something is wrong"
+    )
+    health.description = (
+        "Look at DATABASE_URL for unused, duplicate, half-built and sparse indexes, dead rows, old "
+        "transactions, forgotten replication slots, WAL and the lag of standbys. Changes nothing. Prints a "
+        "line for each, with what to do below it: ok, note (worth knowing), wrong, or unseen (this role or "
+        "server can't tell). If anything is wrong, the exit status is 1."
+    )
+
+    describe = _action(actions, "describe", "write the data dictionary: each table, view and column")
+    describe.description = (
+        "Write what each table, view and column of DATABASE_URL is for, from the comments in the database, "
+        "as Markdown. Needs no right on any table."
+    )
+    describe.add_argument(
+        "--mermaid",
+        action="store_true",
+        help="write a diagram of the tables and their foreign keys (Mermaid)",
     )
 
 

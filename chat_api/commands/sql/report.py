@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 
 from chat_api.commands.sql.catalog import NamedQuery
 from chat_api.commands.sql.explain import Explained
+from chat_api.commands.sql.health import Sign
 from chat_api.commands.sql.schema import Finding
 
 
@@ -89,6 +91,20 @@ def print_plan(query: NamedQuery, explained: Explained) -> None:
         sys.stdout.write(f"-- {explained.samples.note}\n")
     for line in explained.plan:
         sys.stdout.write(f"{line}\n")
+
+
+def print_signs(signs: list[Sign]) -> None:
+    """Print a line per sign, and below it what to do."""
+    for sign in signs:
+        about = f"{sign.check} {sign.subject}" if sign.subject else f"{sign.check}:"
+        sys.stdout.write(f"{sign.status:<6} {about} {sign.finding}\n")
+        if sign.remedy:
+            sys.stdout.write(f"    {sign.remedy}\n")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 def _callers(query: NamedQuery) -> str:

@@ -24,6 +24,35 @@ alter table messages_unpartitioned rename to messages;
 alter index messages_unpartitioned_pkey rename to messages_pkey;
 alter index idx_messages_unpartitioned_conversation_position rename to idx_messages_conversation_position;
 
+-- A view reads the table that it was made with, whatever that is called later: those of the same owner, such as the
+-- reports, are made again to read this one.
+do $$
+declare
+    statement text;
+begin
+    for statement in
+        select format(
+            'create or replace view %s%s as %s',
+            v.oid::regclass,
+            ' with (' || array_to_string(v.reloptions, ', ') || ')',
+            regexp_replace(pg_get_viewdef(v.oid), '\mmessages_partitioned\M', 'messages', 'g')
+        )
+        from pg_class as v
+        where
+            v.relkind = 'v'
+            and pg_has_role(v.relowner, 'usage')
+            and v.oid in (
+                select r.ev_class
+                from pg_depend as d
+                inner join pg_rewrite as r on d.objid = r.oid
+                where d.classid = 'pg_rewrite'::regclass and d.refobjid = 'messages_partitioned'::regclass
+            )
+    loop
+        execute statement;
+    end loop;
+end
+$$;
+
 create trigger messages_follow_insert after insert on messages
 referencing new table as come
 for each statement execute function messages_follow('messages_partitioned');

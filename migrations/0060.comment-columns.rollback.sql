@@ -1,0 +1,46 @@
+-- Loses the comments alone.
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+comment on column conversations.id is null;
+comment on column conversations.created_at is null;
+comment on column conversations.is_favorited is null;
+comment on column messages.id is null;
+comment on column messages.conversation_id is null;
+comment on column messages.role is null;
+comment on column messages.created_at is null;
+comment on column workers.started_at is null;
+comment on column generations.id is null;
+comment on column generations.conversation_id is null;
+comment on column generations.status is null;
+comment on column generations.token_count is null;
+comment on column generations.started_at is null;
+comment on column generations.finished_at is null;
+comment on column service_rights.privilege is null;
+comment on column live_workers.id is null;
+comment on column live_workers.started_at is null;
+comment on column live_workers.lease_until is null;
+comment on column live_workers.lease is null;
+comment on column live_workers.steady_since is null;
+comment on column live_workers.is_steady is null;
+comment on column inactive_messages.id is null;
+comment on column inactive_messages.conversation_id is null;
+comment on column inactive_messages.role is null;
+comment on column inactive_messages.content is null;
+comment on column inactive_messages.token_count is null;
+comment on column inactive_messages.model_tag is null;
+comment on column inactive_messages.inference_time_ms is null;
+comment on column inactive_messages.created_at is null;
+comment on column inactive_messages.finish_reason is null;
+comment on column inactive_messages.position is null;
+comment on column inactive_messages.reasoning is null;
+comment on column inactive_messages.tool_calls is null;
+comment on column inactive_messages.tool_call_id is null;
+comment on column inactive_messages.usage is null;
+comment on column inactive_messages.is_refused is null;
+comment on column queued_messages.id is null;
+comment on column queued_messages.conversation_id is null;
+comment on column queued_messages.content is null;
+comment on column queued_messages.position is null;
+comment on column queued_messages.created_at is null;
