@@ -98,38 +98,40 @@ where (select chat_for_everyone());
 -- those off the active path too (`is_active`), by those that wait for their turn, and by the records of its answers, all
 -- oldest first. Runs by hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows
 -- that died since. idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
--- idx_queued_messages_conversation, idx_generations_conversation_position; sorted one conversation at a time.
-select l.line -- users.export
-from conversations as c
+-- idx_inactive_messages_parent, idx_queued_messages_conversation, idx_generations_conversation_position. Only the ids of
+-- the conversations are sorted. All else comes in the order of the indexes, and nested loops and the append keep it, so
+-- that nothing is held. Run it with enable_sort off, as the command does: otherwise PostgreSQL may sort a conversation.
+with owned as materialized ( -- users.export
+    select id
+    from conversations
+    where user_id = :user_id
+    order by created_at, id
+)
+
+select l.line
+from owned as c
 cross join
-    lateral (
-        select
-            0 as part,
-            cast(0 as bigint) as position,
-            c.id,
-            cast(row_to_json(o) as text) as line
+    lateral ( -- noqa: ST05
+        select cast(row_to_json(o) as text) as line
         from (
             select
                 'conversation' as type,
-                c.id,
-                c.user_id,
-                coalesce(c.title, 'New conversation') as title,
-                coalesce(c.model_tag, 'default') as model_tag,
-                c.is_favorited,
-                c.created_at,
-                c.updated_at,
-                c.version,
-                c.instructions,
-                c.options
+                id,
+                user_id,
+                coalesce(title, 'New conversation') as title,
+                coalesce(model_tag, 'default') as model_tag,
+                is_favorited,
+                created_at,
+                updated_at,
+                version,
+                instructions,
+                options
+            from conversations
+            where id = c.id
         ) as o
         union all
-        select
-            1 as part,
-            m.position,
-            m.id,
-            cast(row_to_json(o) as text) as line
+        select cast(row_to_json(o) as text) as line
         from (
-            -- Each with the position of the message that it comes after; 0: none.
             select
                 id,
                 conversation_id,
@@ -145,7 +147,8 @@ cross join
                 tool_call_id,
                 usage,
                 position,
-                coalesce(parent_position, lag(position) over (order by position), 0) as parent_position,
+                lag(position) over (order by position) as previous_position,
+                parent_position,
                 true as is_active
             from messages
             where conversation_id = c.id
@@ -165,33 +168,13 @@ cross join
                 tool_call_id,
                 usage,
                 position,
+                lag(position) over (order by position) as previous_position, -- as above, so that it is read in order
                 parent_position,
                 false as is_active
             from inactive_messages
             where conversation_id = c.id
+            order by position -- noqa: RF02
         ) as m
-        left join (
-            select
-                v.parent_position,
-                array_agg(v.id order by v.position) as ids
-            from (
-                select
-                    id,
-                    position,
-                    parent_position
-                from messages
-                where conversation_id = c.id and parent_position is not null
-                union all
-                select
-                    id,
-                    position,
-                    parent_position
-                from inactive_messages
-                where conversation_id = c.id
-            ) as v
-            group by v.parent_position
-            having count(*) > 1
-        ) as s on m.parent_position = s.parent_position
         cross join
             lateral (
                 select
@@ -213,69 +196,98 @@ cross join
                         (
                             select p.id
                             from messages as p
-                            where p.conversation_id = c.id and p.position = m.parent_position
+                            where
+                                p.conversation_id = c.id
+                                and p.position = coalesce(m.parent_position, m.previous_position)
                         ),
                         (
                             select p.id
                             from inactive_messages as p
-                            where p.conversation_id = c.id and p.position = m.parent_position
+                            where
+                                p.conversation_id = c.id
+                                and p.position = coalesce(m.parent_position, m.previous_position)
                         )
                     ) as parent_id,
-                    case
-                        when s.ids is not null
-                            then json_build_object('index', array_position(s.ids, m.id) - 1, 'ids', s.ids)
-                    end as siblings,
+                    (
+                        select
+                            case
+                                when count(*) > 1
+                                    then json_build_object(
+                                        'index',
+                                        array_position(array_agg(v.id order by v.position), m.id) - 1,
+                                        'ids',
+                                        array_agg(v.id order by v.position)
+                                    )
+                            end
+                        from (
+                            -- On the active path, the message after the parent is the only one that comes after it.
+                            (
+                                select
+                                    id,
+                                    position,
+                                    parent_position
+                                from messages
+                                where
+                                    conversation_id = c.id
+                                    and m.parent_position is not null
+                                    and position > case
+                                        when m.parent_position = 0 then -9223372036854775808 else m.parent_position
+                                    end
+                                order by position
+                                limit 1
+                            )
+                            union all
+                            select
+                                id,
+                                position,
+                                parent_position
+                            from inactive_messages
+                            where conversation_id = c.id and parent_position = m.parent_position
+                        ) as v
+                        where v.parent_position = m.parent_position
+                    ) as siblings,
                     m.is_active
             ) as o
         union all
-        select
-            2 as part,
-            q.position,
-            q.id,
-            cast(row_to_json(o) as text) as line
-        from queued_messages as q
-        cross join
-            lateral (
-                select
-                    'queued_message' as type,
-                    q.id,
-                    q.conversation_id,
-                    q.content,
-                    q.request,
-                    q.created_at
-            ) as o
-        where q.conversation_id = c.id
+        select cast(row_to_json(o) as text) as line
+        from (
+            select
+                'queued_message' as type,
+                id,
+                conversation_id,
+                content,
+                request,
+                created_at
+            from queued_messages
+            where conversation_id = c.id
+            order by position
+        ) as o
         union all
-        select
-            3 as part,
-            g.position,
-            g.id,
-            cast(row_to_json(o) as text) as line
-        from generations as g
-        cross join
-            lateral (
-                select
-                    'generation' as type,
-                    g.id,
-                    g.conversation_id,
-                    g.kind,
-                    g.user_message_id,
-                    coalesce(g.own_message_id, g.message_id) as message_id,
-                    g.idempotency_key,
-                    g.status,
-                    g.finish_reason,
-                    g.error_code,
-                    g.token_count,
-                    g.inference_time_ms,
-                    g.usage,
-                    g.options,
-                    g.started_at,
-                    g.finished_at
-            ) as o
-        where g.conversation_id = c.id
+        select cast(row_to_json(o) as text) as line
+        from (
+            select
+                'generation' as type,
+                id,
+                conversation_id,
+                kind,
+                user_message_id,
+                coalesce(own_message_id, message_id) as message_id,
+                idempotency_key,
+                status,
+                finish_reason,
+                error_code,
+                token_count,
+                inference_time_ms,
+                usage,
+                options,
+                started_at,
+                finished_at
+            from generations
+            where conversation_id = c.id
+            order by position
+        ) as o
     ) as l
-where c.user_id = :user_id and (select chat_for_everyone())
-order by c.created_at, c.id, l.part, l.position, l.id;
+where (select chat_for_everyone());
 
 -- name: page(max_rows, before_login_at, before_id)^
 -- The next `max_rows` users of the platform, the last signed in first, each with what is stored of them, for
