@@ -34,7 +34,7 @@ select pg_catalog.setval('public.chat_position', 1, false);
 
 create table conversations (
     id uuid default chat_uuid7() not null,
-    user_id uuid not null,
+    user_id uuid,
     title varchar(500) default 'New conversation'::varchar,
     model_tag varchar(100) default 'default'::varchar,
     created_at timestamptz default now() not null,
@@ -51,7 +51,8 @@ with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000')
 comment on table conversations is
 'One chat of one user. Its messages and generations go with it.';
 comment on column conversations.user_id is
-'The owner''s id in the auth service. A foreign key only where that service keeps users in this database.';
+'The owner''s id in the auth service. A foreign key only where that service keeps users in this database. Null: it was '
+'deleted, and its rows are removed in pieces (retention.clear).';
 comment on column conversations.title is
 'Null reads as the default: an earlier service may write nulls. The first message replaces a placeholder title.';
 comment on column conversations.model_tag is
@@ -321,11 +322,13 @@ insert into service_rights (object, privilege, columns) values
 ('chat_activate(uuid, uuid)', 'execute', '{}'),
 ('chat_admit(uuid,uuid,varchar,integer,json)', 'execute', '{}'),
 ('chat_copy(uuid, uuid, uuid, uuid[])', 'execute', '{}'),
+('chat_delete(uuid)', 'execute', '{}'),
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
 ('chat_platform_users(integer, timestamptz, uuid)', 'execute', '{}'),
 ('chat_position', 'update', '{}'),
 ('chat_sees_platform_users()', 'execute', '{}'),
+('chat_set_aside(uuid)', 'execute', '{}'),
 ('chat_take_back(uuid, uuid)', 'execute', '{}'),
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
@@ -669,6 +672,36 @@ comment on function chat_copy(whose uuid, source uuid, target uuid, message_ids 
 'Copies messages of one conversation of a user to the end of another, in the order of their positions. Returns the '
 'other.';
 
+create function chat_delete(conversation uuid) returns varchar
+    language plpgsql
+    as $$
+begin
+    if (
+        select count(*) <= 1000
+        from (
+            select from (select from messages where conversation_id = conversation limit 1001) as m
+            union all
+            select from (select from inactive_messages where conversation_id = conversation limit 1001) as i
+            union all
+            select from (select from generations where conversation_id = conversation limit 1001) as g
+        ) as r
+    ) then
+        delete from conversations where id = conversation;
+        return 'deleted';
+    end if;
+    -- Not deleted: a worker brings in an answer whose row a failover lost, as long as there is the conversation.
+    update generations set stop_requested_at = coalesce(stop_requested_at, now())
+    where conversation_id = conversation and status = 'running';
+    delete from queued_messages where conversation_id = conversation;
+    perform chat_set_aside(conversation);
+    return 'set aside';
+end
+$$;
+
+comment on function chat_delete(conversation uuid) is
+'Deletes a conversation whose row the caller has locked for update. Up to 1,000 rows go at once (deleted). A larger '
+'one loses its owner and what waits for its turn, its answer is stopped, and its rows go in pieces (set aside).';
+
 create function chat_for_everyone() returns boolean
     language sql
     as $$
@@ -849,6 +882,22 @@ $$;
 comment on function chat_service_roles() is
 'The roles that run the service: those that may insert into workers, and the one that the setting chat.service_role '
 'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
+
+create function chat_set_aside(conversation uuid) returns void
+    language sql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+    update conversations
+    set user_id = null
+    where
+        id = conversation
+        and current_setting('chat.user_id', true) in ('*', cast(user_id as text))
+$$;
+
+comment on function chat_set_aside(conversation uuid) is
+'Takes a conversation away from its owner, for whom the statement works (or for all): nobody finds it any more.';
+
+revoke all on function chat_set_aside(conversation uuid) from public;
 
 create function chat_take_back(conversation uuid, message uuid) returns varchar
     language plpgsql

@@ -1,12 +1,37 @@
--- name: count(user_id)^
--- How much is stored of a user. Runs by hand (`chat-api user delete`), before the command asks whether to go on.
--- idx_conversations_user_updated, then one entry per message (idx_messages_conversation_position) and per record
--- (idx_generations_conversation_position).
-select -- users.count
+-- name: count(user_id, before_updated_at, before_id, max_rows)^
+-- How much is stored of a user, `max_rows` conversations at a time, newest first, from the given place (nulls: from the
+-- top). Runs by hand (`chat-api user delete`), before the command asks whether to go on. idx_conversations_user_updated,
+-- then one entry per message (idx_messages_conversation_position, idx_inactive_messages_position) and per record
+-- (idx_generations_conversation_position). `last_id` and `last_updated_at`: where to continue, null if there were none.
+with piece as materialized ( -- users.count
+    select
+        id,
+        updated_at
+    from conversations
+    where
+        user_id = :user_id
+        and (updated_at, id) < (
+            case
+                when cast(:before_updated_at as timestamptz) is null then cast('infinity' as timestamptz)
+                else :before_updated_at
+            end,
+            case
+                when cast(:before_id as uuid) is null
+                    then cast('ffffffff-ffff-ffff-ffff-ffffffffffff' as uuid)
+                else :before_id
+            end
+        )
+    order by updated_at desc, id desc
+    limit :max_rows
+)
+
+select
     count(*) as conversations,
     cast(coalesce(sum(m.messages + i.messages), 0) as bigint) as messages,
-    cast(coalesce(sum(g.generations), 0) as bigint) as generations
-from conversations as c
+    cast(coalesce(sum(g.generations), 0) as bigint) as generations,
+    (array_agg(c.id order by c.updated_at, c.id))[1] as last_id,
+    min(c.updated_at) as last_updated_at
+from piece as c
 cross join
     lateral (
         select count(*) as messages
@@ -25,7 +50,7 @@ cross join
         from generations
         where conversation_id = c.id
     ) as g
-where c.user_id = :user_id and (select chat_for_everyone());
+where (select chat_for_everyone());
 
 -- name: stop_answers(user_id)
 -- Asks the workers to stop all answers to a user, before the user's data is deleted. Runs by hand, so rarely; safe to
@@ -48,7 +73,8 @@ where (select chat_for_everyone());
 -- Deletes up to `max_rows` of a user's conversations with everything that belongs to them, journal slices included, and
 -- returns how much that was. Runs by hand, repeated until no conversation is left. A worker that is still writing an
 -- answer there is notified, or finds the row missing, and stores nothing. A message that is being stored is waited for,
--- and deleted as well. idx_conversations_user_updated, then the cascade as in conversations.delete.
+-- and deleted as well. Of a conversation of more than 1,000 rows, retention.clear removes the rows: see chat_delete in
+-- sql/schema.sql. idx_conversations_user_updated, journal_pkey, and an entry of an index per row of each conversation.
 with batch as materialized ( -- users.delete
     select id
     from conversations
@@ -62,31 +88,31 @@ answers as materialized (
     select
         g.id,
         g.status
-    from generations as g
-    inner join batch as b on g.conversation_id = b.id
+    from batch as b
+    inner join generations as g on b.id = g.conversation_id
 ),
 
+-- By an array, because there are few of these in a large table, which the planner would otherwise read in whole.
 forgotten as (
     delete from journal
-    where generation_id in (select id from answers)
+    where generation_id = any(array(select a.id from answers as a))
 ),
 
-deleted as (
-    delete from conversations
-    where id in (select id from batch)
-    returning id
+deleted as materialized (
+    select chat_delete(id) as outcome
+    from batch
 )
 
 select
-    (select count(*) from deleted) as conversations,
+    (select count(d.outcome) from deleted as d) as conversations,
     (
         select count(*)
-        from messages as m
-        where m.conversation_id in (select b.id from batch as b)
+        from batch as b
+        inner join messages as m on b.id = m.conversation_id
     ) + (
         select count(*)
-        from inactive_messages as m
-        where m.conversation_id in (select b.id from batch as b)
+        from batch as b
+        inner join inactive_messages as m on b.id = m.conversation_id
     ) as messages,
     count(a.id) as generations,
     count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as notified

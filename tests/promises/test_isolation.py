@@ -142,7 +142,9 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             return [{**common, "idempotency_key": key} for key in (None, "k", "q")]
         case "queue.clear":
             return [the_conversation]
-        case "users.count" | "users.stop_answers" | "users.export":
+        case "users.count":
+            return [{"user_id": user_id, "before_updated_at": None, "before_id": None, "max_rows": 9}]
+        case "users.stop_answers" | "users.export":
             return [{"user_id": user_id}]
         case "users.delete":
             return [{"user_id": user_id, "max_rows": 9}]

@@ -36,7 +36,16 @@ async def forget(sql: Connection, **changes: Any) -> tuple[int, UUID | None]:
 async def due(sql: Connection, **changes: Any) -> asyncpg.Record:
     """What would be deleted."""
     row = await one(
-        sql, "retention.due", **{"days": 30, "favourites": False, "generation_days": 30, **changes}
+        sql,
+        "retention.due",
+        **{
+            "first_block": 0,
+            "blocks": ALL,
+            "days": 30,
+            "favourites": False,
+            "generation_days": 30,
+            **changes,
+        },
     )
     assert row is not None
     return row

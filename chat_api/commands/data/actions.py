@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from chat_api.commands.data.erase import Amount, erase
+from chat_api.commands.data.erase import Amount, count, erase
 from chat_api.commands.data.export import export, whole_file
 from chat_api.commands.data.queries import Queries, session
 from chat_api.commands.errors import MisusedError
@@ -18,6 +18,7 @@ from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
 
 REFUSED = 1
+_BLOCKS = 1000  # 8 MB of the table
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -48,7 +49,7 @@ def _delete(options: argparse.Namespace) -> int:
 def _confirmed(db: Queries, options: argparse.Namespace, where: str) -> bool:
     if not sys.stdin.isatty():
         raise MisusedError("there is no terminal on which to ask: give --yes")
-    stored = Amount(**db.row("users.count", user_id=options.user_id))
+    stored = count(db, options.user_id)
     # To stderr, which a person sees even if standard output goes to a program.
     sys.stderr.write(f"Delete {_in_words(stored)} of {options.user_id} in {where} for good? [y/N] ")
     sys.stderr.flush()
@@ -64,7 +65,7 @@ def _retention(options: argparse.Namespace) -> int:
     kept = settings.generation_days if options.generation_days is None else options.generation_days
     favourites = (options.favourites or settings.retention_favourites) == "delete"
     with session(settings.database_url) as db:
-        due = db.row("retention.due", days=days, favourites=favourites, generation_days=kept)
+        due = _due(db, days=days, favourites=favourites, generation_days=kept)
     if options.json:
         _print_json({"retention_days": days, "generation_days": kept, **due})
         return 0
@@ -84,6 +85,19 @@ def _retention(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write("GENERATION_DAYS is 0: answer records are kept as long as their conversations\n")
     return 0
+
+
+def _due(db: Queries, **settings: Any) -> dict[str, Any]:
+    """What is due in the whole table, which is read in parts, so that no statement takes long."""
+    names = ("conversations", "messages", "favourites", "generations")
+    due: dict[str, Any] = {**dict.fromkeys(names, 0), "oldest": None}
+    block: int | None = 0
+    while block is not None:
+        part = db.row("retention.due", first_block=block, blocks=_BLOCKS, **settings)
+        block = part.pop("next_block")
+        oldest = min(filter(None, (due["oldest"], part.pop("oldest"))), default=None)
+        due = {name: due[name] + number for name, number in part.items()} | {"oldest": oldest}
+    return due
 
 
 def _report(options: argparse.Namespace, amount: Amount, sentence: str) -> None:

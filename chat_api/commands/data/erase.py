@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from chat_api.commands.data.queries import Queries
@@ -13,6 +14,7 @@ STOP_SECONDS = 10
 
 _LOOK_SECONDS = 0.1
 _ROWS = 100  # conversations, with all their messages
+_CLEAR_ROWS = 1000  # of one that is too large for that
 
 
 @dataclass(slots=True)
@@ -37,7 +39,25 @@ def erase(session: Queries, user_id: UUID) -> Amount:
     while True:
         batch = session.row("users.delete", user_id=user_id, max_rows=_ROWS)
         if not batch["conversations"]:
-            return amount
+            break
         amount.conversations += batch["conversations"]
         amount.messages += batch["messages"]
         amount.generations += batch["generations"]
+    # What was too much for one statement. If this is interrupted, the service goes on with it.
+    while session.rows("retention.clear", max_rows=_CLEAR_ROWS):
+        pass
+    return amount
+
+
+def count(session: Queries, user_id: UUID) -> Amount:
+    """Count what is stored about a user, in pieces that are bounded as those of `erase` are."""
+    amount = Amount()
+    place: dict[str, Any] = {"before_updated_at": None, "before_id": None}
+    while True:
+        piece = session.row("users.count", user_id=user_id, max_rows=_ROWS, **place)
+        if not piece["conversations"]:
+            return amount
+        amount.conversations += piece["conversations"]
+        amount.messages += piece["messages"]
+        amount.generations += piece["generations"]
+        place = {"before_updated_at": piece["last_updated_at"], "before_id": piece["last_id"]}
