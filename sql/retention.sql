@@ -1,7 +1,8 @@
 -- name: sweep(first_block, blocks, days, favourites, max_rows)^
 -- Deletes conversations in which nothing was said for `days` days, with everything that belongs to them. One worker
 -- runs it, one part of the table at a time, where RETENTION_DAYS is set. Favourites are deleted only where `favourites`
--- is true; a conversation with a running answer, or one that is locked at this moment, stays. Large ones are set aside
+-- is true; a conversation with a running answer, or on legal hold, or one that is
+-- locked at this moment, stays. Large ones are set aside
 -- for retention.clear: see chat_delete in sql/schema.sql. No index: the pages from first_block on are read in physical
 -- order, because an index on updated_at would cost each answer two entries. Returns how many were deleted, and where to
 -- continue: at the same page when it may hold more, null after the last page.
@@ -17,6 +18,14 @@ with due as materialized ( -- retention.sweep
         and not exists (
             select from generations as g
             where g.conversation_id = c.id and g.status = 'running'
+        )
+        and not exists (
+            select from legal_hold as h
+            where h.conversation_id = c.id
+        )
+        and not exists (
+            select from legal_hold as h
+            where h.user_id = c.user_id
         )
     limit :max_rows -- noqa: AM09
     -- Storing a message takes this lock. If one was stored since this statement started, the row's new version is
@@ -37,7 +46,7 @@ select
     end as next_block
 from (
     select
-        count(*) as gone,
+        count(case when outcome <> 'held' then 1 end) as gone,
         :first_block + cast(:blocks as bigint) as behind
     from swept
 ) as s
@@ -45,22 +54,23 @@ where (select chat_for_everyone());
 
 -- name: forget(after, days, max_rows)^
 -- Deletes the records of answers that ended more than `days` days ago, with their idempotency keys, oldest first, in
--- small batches. One worker runs it, once an hour, where GENERATION_DAYS is set. What was said stays in messages. Walks
+-- small batches; those of conversations on legal hold stay. One worker runs it, once an hour, where GENERATION_DAYS is set. What was said stays in messages. Walks
 -- generations_pkey from `after` on (the nil UUID: from the start of the index). Returns how many were deleted, and the
 -- id of the last one.
 with forgotten as ( -- retention.forget
     delete from generations
     where
         id in (
-            select id
-            from generations
+            select g.id
+            from generations as g
             where
-                id >= :after
-                and id < chat_uuid7_at(now() - make_interval(days => greatest(cast(:days as integer), 1)))
-                and finished_at < now() - make_interval(days => greatest(cast(:days as integer), 1))
-            order by id
+                g.id >= :after
+                and g.id < chat_uuid7_at(now() - make_interval(days => greatest(cast(:days as integer), 1)))
+                and g.finished_at < now() - make_interval(days => greatest(cast(:days as integer), 1))
+                and case when exists (select from legal_hold) then not chat_is_held(g.conversation_id) else true end
+            order by g.id
             limit :max_rows
-            for update skip locked
+            for update of g skip locked
         )
     returning id
 )
@@ -195,7 +205,7 @@ where (select chat_for_everyone());
 -- conversations; deletes nothing. Runs by hand (`chat-api retention`), before RETENTION_DAYS is set or lowered, one part
 -- after the other, as sweep does: no statement takes long. Reads one entry of idx_messages_conversation_position and
 -- idx_inactive_messages_position per message that would be deleted, and of idx_generations_conversation_position per
--- record. 0 days: never delete. `next_block`: where to continue; null after the last page.
+-- record. What is on legal hold isn't due. 0 days: never delete. `next_block`: where to continue; null after the last page.
 with piece as materialized ( -- retention.due
     select
         c.id,
@@ -207,6 +217,7 @@ with piece as materialized ( -- retention.due
             select from generations as g
             where g.conversation_id = c.id and g.status = 'running'
         ) as is_idle,
+        case when exists (select from legal_hold) then chat_is_held(c.id) else false end as is_held,
         cast(:favourites as boolean) or not c.is_favorited as goes
     from conversations as c
     where
@@ -215,10 +226,10 @@ with piece as materialized ( -- retention.due
 )
 
 select
-    count(*) filter (where p.is_idle and p.goes) as conversations,
+    count(*) filter (where p.is_idle and p.goes and not p.is_held) as conversations,
     cast(coalesce(sum(m.messages + i.messages), 0) as bigint) as messages,
-    count(*) filter (where p.is_idle and not p.goes) as favourites,
-    min(p.updated_at) filter (where p.is_idle and p.goes) as oldest,
+    count(*) filter (where p.is_idle and not p.goes and not p.is_held) as favourites,
+    min(p.updated_at) filter (where p.is_idle and p.goes and not p.is_held) as oldest,
     cast(coalesce(sum(g.generations), 0) as bigint) as generations,
     case
         when
@@ -231,13 +242,13 @@ cross join
     lateral (
         select count(*) as messages
         from messages
-        where conversation_id = p.id and p.is_idle and p.goes
+        where conversation_id = p.id and p.is_idle and p.goes and not p.is_held
     ) as m
 cross join
     lateral (
         select count(*) as messages
         from inactive_messages
-        where conversation_id = p.id and p.is_idle and p.goes
+        where conversation_id = p.id and p.is_idle and p.goes and not p.is_held
     ) as i
 cross join
     lateral (
@@ -245,6 +256,7 @@ cross join
         from generations
         where
             conversation_id = p.id
+            and not p.is_held
             and cast(:generation_days as integer) > 0
             and finished_at < now() - make_interval(days => cast(:generation_days as integer))
             and id < chat_uuid7_at(now() - make_interval(days => cast(:generation_days as integer)))

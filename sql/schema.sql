@@ -325,6 +325,7 @@ insert into service_rights (object, privilege, columns) values
 ('chat_delete(uuid)', 'execute', '{}'),
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
+('chat_is_held(uuid)', 'execute', '{}'),
 ('chat_platform_users(integer, timestamptz, uuid)', 'execute', '{}'),
 ('chat_position', 'update', '{}'),
 ('chat_sees_platform_users()', 'execute', '{}'),
@@ -349,6 +350,7 @@ insert into service_rights (object, privilege, columns) values
 ('journal', 'insert', '{}'),
 ('journal', 'select', '{}'),
 ('journal', 'update', '{first_seq}'),
+('legal_hold', 'select', '{}'),
 ('live_workers', 'select', '{}'),
 ('messages', 'delete', '{}'),
 ('messages', 'insert',
@@ -450,6 +452,37 @@ create index idx_queued_messages_conversation on queued_messages using btree (co
 create unique index uq_queued_messages_idempotency_key on queued_messages using btree (conversation_id,
     idempotency_key)
     where idempotency_key is not null;
+
+create table legal_hold (
+    id uuid default chat_uuid7() not null,
+    user_id uuid,
+    conversation_id uuid,
+    since timestamptz default now() not null,
+    reason text not null,
+    held_by text default current_user not null,
+    constraint ck_legal_hold_reason check (reason <> ''::text),
+    constraint ck_legal_hold_subject check (num_nonnulls(user_id, conversation_id) = 1),
+    constraint legal_hold_pkey primary key (id)
+);
+
+comment on table legal_hold is
+'What is kept until the hold is lifted (the row deleted): no retention, no user and no erasure deletes it. Only the '
+'owner of the tables sets and lifts holds; the service reads them.';
+comment on column legal_hold.user_id is
+'All conversations of this user, later ones too. No foreign key: the hold outlives the account.';
+comment on column legal_hold.conversation_id is
+'This conversation alone. Either this or user_id.';
+comment on column legal_hold.since is
+'When it was set.';
+comment on column legal_hold.reason is
+'Why, as a file number. The service shows it to nobody.';
+comment on column legal_hold.held_by is
+'Who set it; by default the database role.';
+
+create unique index uq_legal_hold_conversation on legal_hold using btree (conversation_id)
+    where conversation_id is not null;
+
+create unique index uq_legal_hold_user on legal_hold using btree (user_id) where user_id is not null;
 
 create function chat_activate(conversation uuid, message uuid) returns varchar
     language plpgsql
@@ -676,6 +709,9 @@ create function chat_delete(conversation uuid) returns varchar
     language plpgsql
     as $$
 begin
+    if chat_is_held(conversation) then
+        return 'held';
+    end if;
     if (
         select count(*) <= 1000
         from (
@@ -699,8 +735,9 @@ end
 $$;
 
 comment on function chat_delete(conversation uuid) is
-'Deletes a conversation whose row the caller has locked for update. Up to 1,000 rows go at once (deleted). A larger '
-'one loses its owner and what waits for its turn, its answer is stopped, and its rows go in pieces (set aside).';
+'Deletes a conversation whose row the caller has locked for update, unless it is on legal hold (held). Up to 1,000 '
+'rows go at once (deleted). A larger one loses its owner and what waits for its turn, its answer is stopped, and its '
+'rows go in pieces (set aside).';
 
 create function chat_for_everyone() returns boolean
     language sql
@@ -737,6 +774,20 @@ $$;
 
 comment on function chat_grant(service_role name) is
 'Grants a role what it lacks to run the service, and returns the statements that did so. For the owner of the tables.';
+
+create function chat_is_held(conversation uuid) returns boolean
+    language sql stable
+    as $$
+    select exists (
+        select from legal_hold as h
+        where
+            h.conversation_id = conversation
+            or h.user_id = (select c.user_id from conversations as c where c.id = conversation)
+    )
+$$;
+
+comment on function chat_is_held(conversation uuid) is
+'Whether a conversation, or all of its owner, is on legal hold.';
 
 create function chat_missing_rights(service_role name) returns setof text
     language sql stable

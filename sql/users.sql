@@ -74,11 +74,14 @@ where (select chat_for_everyone());
 -- returns how much that was. Runs by hand, repeated until no conversation is left. A worker that is still writing an
 -- answer there is notified, or finds the row missing, and stores nothing. A message that is being stored is waited for,
 -- and deleted as well. Of a conversation of more than 1,000 rows, retention.clear removes the rows: see chat_delete in
--- sql/schema.sql. idx_conversations_user_updated, journal_pkey, and an entry of an index per row of each conversation.
+-- sql/schema.sql. What is on legal hold stays; `held`: how many conversations that is, once no other is left.
+-- idx_conversations_user_updated, journal_pkey, and an entry of an index per row of each conversation.
 with batch as materialized ( -- users.delete
     select id
     from conversations
-    where user_id = :user_id
+    where
+        user_id = :user_id
+        and case when exists (select from legal_hold) then not chat_is_held(id) else true end
     order by updated_at desc, id desc
     limit :max_rows
     for update
@@ -104,7 +107,7 @@ deleted as materialized (
 )
 
 select
-    (select count(d.outcome) from deleted as d) as conversations,
+    (select count(case when d.outcome <> 'held' then 1 end) from deleted as d) as conversations,
     (
         select count(*)
         from batch as b
@@ -115,6 +118,14 @@ select
         inner join inactive_messages as m on b.id = m.conversation_id
     ) as messages,
     count(a.id) as generations,
+    case
+        when not exists (select from batch)
+            then (
+                select count(*)
+                from conversations as c
+                where c.user_id = :user_id
+            )
+    end as held,
     count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as notified
 from answers as a
 where (select chat_for_everyone());

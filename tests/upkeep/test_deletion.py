@@ -218,7 +218,7 @@ async def test_erasing_goes_on_where_it_was_interrupted(
             with pytest.raises(KeyboardInterrupt):
                 erase(db, chat.user_id)
         assert (await counts(sql))["conversations"] == 1
-        assert erase(db, chat.user_id) == Amount()
+        assert erase(db, chat.user_id) == (Amount(), 0)
     assert await counts(sql) == {}
 
 

@@ -255,7 +255,7 @@ async def test_what_would_go_is_what_goes(sql: Connection, favourites: bool) -> 
 
 async def test_nothing_is_due_where_retention_is_off(sql: Connection) -> None:
     await idle(sql, 4000)
-    assert tuple(await due(sql, days=0, generation_days=0)) == (0, 0, 0, None, 0)
+    assert tuple(await due(sql, days=0, generation_days=0)) == (0, 0, 0, None, 0, None)
 
 
 # the service

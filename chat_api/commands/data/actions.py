@@ -41,8 +41,9 @@ def _delete(options: argparse.Namespace) -> int:
     with session(url) as db:
         if not options.yes and not _confirmed(db, options, parse_dsn(url).redacted()):
             return REFUSED
-        amount = erase(db, options.user_id)
-    _report(options, amount, f"deleted {_in_words(amount)} of {options.user_id}")
+        amount, held = erase(db, options.user_id)
+    kept = f"; {_number(held, 'conversation')} on legal hold stayed" if held else ""
+    _report(options, amount, f"deleted {_in_words(amount)} of {options.user_id}{kept}", held=held)
     return 0
 
 
@@ -100,9 +101,9 @@ def _due(db: Queries, **settings: Any) -> dict[str, Any]:
     return due
 
 
-def _report(options: argparse.Namespace, amount: Amount, sentence: str) -> None:
+def _report(options: argparse.Namespace, amount: Amount, sentence: str, **more: int) -> None:
     if options.json:
-        _print_json({"user_id": options.user_id, **asdict(amount)})
+        _print_json({"user_id": options.user_id, **asdict(amount), **more})
     else:
         sys.stdout.write(f"{sentence}\n")
 

@@ -26,8 +26,10 @@ class Amount:
     generations: int = 0
 
 
-def erase(session: Queries, user_id: UUID) -> Amount:
-    """Delete everything about a user, in batches that are committed one by one. Returns how much was deleted.
+def erase(session: Queries, user_id: UUID) -> tuple[Amount, int]:
+    """Delete everything about a user that isn't on legal hold, in batches that are committed one by one.
+
+    Returns how much was deleted, and how many conversations are held.
 
     If this is interrupted, it may be run again. It ends when a batch finds nothing more, so it also deletes
     what the user sends meanwhile.
@@ -46,7 +48,7 @@ def erase(session: Queries, user_id: UUID) -> Amount:
     # What was too much for one statement. If this is interrupted, the service goes on with it.
     while session.rows("retention.clear", max_rows=_CLEAR_ROWS):
         pass
-    return amount
+    return amount, batch["held"]
 
 
 def count(session: Queries, user_id: UUID) -> Amount:
