@@ -130,10 +130,10 @@ select
 from answers as a
 where (select chat_for_everyone());
 
--- name: export(user_id)
+-- name: export(user_id, conversation_id)
 -- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages,
 -- those off the active path too (`is_active`), by those that wait for their turn, and by the records of its answers, all
--- oldest first. Runs by hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows
+-- oldest first; of one conversation only, if `conversation_id` isn't null. Runs by hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows
 -- that died since. idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
 -- idx_inactive_messages_parent, idx_queued_messages_conversation, idx_generations_conversation_position. Only the ids of
 -- the conversations are sorted. All else comes in the order of the indexes, and nested loops and the append keep it, so
@@ -141,7 +141,9 @@ where (select chat_for_everyone());
 with owned as materialized ( -- users.export
     select id
     from conversations
-    where user_id = :user_id
+    where
+        user_id = :user_id
+        and case when cast(:conversation_id as uuid) is null then true else id = :conversation_id end
     order by created_at, id
 )
 
@@ -153,6 +155,7 @@ cross join
         from (
             select
                 'conversation' as type,
+                2 as format,
                 id,
                 user_id,
                 coalesce(title, 'New conversation') as title,
@@ -183,6 +186,7 @@ cross join
                 tool_calls,
                 tool_call_id,
                 usage,
+                is_refused,
                 position,
                 lag(position) over (order by position) as previous_position,
                 parent_position,
@@ -204,6 +208,7 @@ cross join
                 tool_calls,
                 tool_call_id,
                 usage,
+                is_refused,
                 position,
                 lag(position) over (order by position) as previous_position, -- as above, so that it is read in order
                 parent_position,
@@ -283,7 +288,8 @@ cross join
                         ) as v
                         where v.parent_position = m.parent_position
                     ) as siblings,
-                    m.is_active
+                    m.is_active,
+                    m.is_refused
             ) as o
         union all
         select cast(row_to_json(o) as text) as line
@@ -294,7 +300,8 @@ cross join
                 conversation_id,
                 content,
                 request,
-                created_at
+                created_at,
+                idempotency_key
             from queued_messages
             where conversation_id = c.id
             order by position
@@ -318,12 +325,281 @@ cross join
                 usage,
                 options,
                 started_at,
-                finished_at
+                finished_at,
+                call_message_id,
+                case when own_message_id is not null then message_id end as retry_message_id,
+                last_seq,
+                tries
             from generations
             where conversation_id = c.id
             order by position
         ) as o
     ) as l
+where (select chat_for_everyone());
+
+-- name: bring_back(user_id, line)^
+-- Adds what a line of an export is of: a conversation, one of its messages, or the record of an answer. Runs by hand
+-- (`chat-api user import`), once per line, a transaction per conversation. Messages and records come in the order of the
+-- lines: they get new positions. An answer that was being written is stored as interrupted. Primary keys.
+-- `outcome`:
+--   added  it wasn't there.
+--   there  the user has this conversation already; nothing was added.
+--   another_user  somebody else has it, or it was deleted and its rows aren't yet.
+--   taken  another row has this id.
+--   no_parent  the message that it comes after isn't there.
+with line as materialized ( -- users.bring_back
+    select
+        l.type,
+        l.id,
+        l.conversation_id,
+        l.title,
+        l.model_tag,
+        l.is_favorited,
+        l.created_at,
+        l.updated_at,
+        l.version,
+        l.instructions,
+        l.options,
+        l.role,
+        l.content,
+        l.token_count,
+        l.inference_time_ms,
+        l.finish_reason,
+        l.reasoning,
+        l.tool_calls,
+        l.tool_call_id,
+        l.usage,
+        l.parent_id,
+        l.siblings,
+        l.is_active,
+        l.is_refused,
+        l.request,
+        l.idempotency_key,
+        l.kind,
+        l.user_message_id,
+        l.message_id,
+        l.status,
+        l.error_code,
+        l.started_at,
+        l.finished_at,
+        l.call_message_id,
+        l.retry_message_id,
+        l.last_seq,
+        l.tries
+    from json_to_record(
+        case when json_typeof(cast(:line as json)) = 'object' then cast(:line as json) end
+    ) as l (
+        type text, id uuid, conversation_id uuid, title varchar,
+        model_tag varchar, is_favorited boolean, created_at timestamptz, updated_at timestamptz,
+        version integer, instructions varchar, options json, role varchar,
+        content text, token_count integer, inference_time_ms integer, finish_reason varchar,
+        reasoning text, tool_calls json, tool_call_id text, usage json,
+        parent_id uuid, siblings json, is_active boolean, is_refused boolean,
+        request json, idempotency_key varchar, kind varchar, user_message_id uuid,
+        message_id uuid, status varchar, error_code varchar, started_at timestamptz,
+        finished_at timestamptz, call_message_id uuid, retry_message_id uuid, last_seq integer,
+        tries json
+    )
+),
+
+conversation as (
+    insert into conversations (
+        id, user_id, title, model_tag, is_favorited, created_at, updated_at, version, instructions, options
+    )
+    select
+        id,
+        :user_id,
+        title,
+        model_tag,
+        is_favorited,
+        created_at,
+        updated_at,
+        version,
+        instructions,
+        options
+    from line
+    where type = 'conversation'
+    on conflict do nothing
+    returning id
+),
+
+-- A message, with the position of the one that it comes after; 0: none.
+said as materialized (
+    select
+        l.id,
+        l.conversation_id,
+        l.role,
+        l.content,
+        l.token_count,
+        l.model_tag,
+        l.inference_time_ms,
+        l.created_at,
+        l.finish_reason,
+        l.reasoning,
+        l.tool_calls,
+        l.tool_call_id,
+        l.usage,
+        l.is_refused,
+        l.siblings,
+        l.is_active,
+        case
+            when l.parent_id is null then 0
+            else coalesce(
+                (
+                    select p.position
+                    from messages as p
+                    where p.id = l.parent_id and p.conversation_id = l.conversation_id
+                ),
+                (
+                    select p.position
+                    from inactive_messages as p
+                    where p.id = l.parent_id and p.conversation_id = l.conversation_id
+                )
+            )
+        end as parent_position,
+        exists (
+            select from messages as m
+            where m.id = l.id
+        )
+        or exists (
+            select from inactive_messages as m
+            where m.id = l.id
+        ) as is_taken
+    from line as l
+    where l.type = 'message'
+),
+
+active as (
+    insert into messages (
+        id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason,
+        reasoning, tool_calls, tool_call_id, usage, is_refused, parent_position
+    )
+    select
+        id,
+        conversation_id,
+        role,
+        content,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        created_at,
+        finish_reason,
+        reasoning,
+        tool_calls,
+        tool_call_id,
+        usage,
+        is_refused,
+        case when siblings is not null then parent_position end
+    from said
+    where is_active and not is_taken and parent_position is not null
+    returning id
+),
+
+inactive as (
+    insert into inactive_messages (
+        id, conversation_id, role, content, token_count, model_tag, inference_time_ms, created_at, finish_reason,
+        position, reasoning, tool_calls, tool_call_id, usage, is_refused, parent_position
+    )
+    select
+        id,
+        conversation_id,
+        role,
+        content,
+        token_count,
+        model_tag,
+        inference_time_ms,
+        created_at,
+        finish_reason,
+        nextval('chat_position'),
+        reasoning,
+        tool_calls,
+        tool_call_id,
+        usage,
+        is_refused,
+        parent_position
+    from said
+    where not is_active and not is_taken and parent_position is not null
+    returning id
+),
+
+queued as (
+    insert into queued_messages (id, conversation_id, content, request, created_at, idempotency_key)
+    select
+        id,
+        conversation_id,
+        content,
+        request,
+        created_at,
+        idempotency_key
+    from line
+    where type = 'queued_message'
+    on conflict do nothing
+    returning id
+),
+
+record as (
+    insert into generations (
+        id, conversation_id, kind, user_message_id, message_id, own_message_id, idempotency_key, status, finish_reason,
+        error_code, token_count, inference_time_ms, usage, options, started_at, finished_at, call_message_id, last_seq,
+        tries
+    )
+    select
+        id,
+        conversation_id,
+        kind,
+        user_message_id,
+        coalesce(retry_message_id, message_id),
+        case when retry_message_id is not null then message_id end,
+        idempotency_key,
+        case when status = 'running' then 'interrupted' else status end,
+        case when status = 'running' then 'interrupted' else finish_reason end,
+        error_code,
+        token_count,
+        inference_time_ms,
+        usage,
+        options,
+        started_at,
+        case when status = 'running' then now() else finished_at end,
+        call_message_id,
+        last_seq,
+        tries
+    from line
+    where type = 'generation'
+    on conflict do nothing
+    returning id
+)
+
+select
+    case
+        when
+            exists (
+                select from conversation
+                union all
+                select from active
+                union all
+                select from inactive
+                union all
+                select from queued
+                union all
+                select from record
+            )
+            then 'added'
+        when l.type = 'conversation'
+            then
+                case
+                    when exists (
+                        select from conversations as c
+                        where c.id = l.id and c.user_id = :user_id
+                    ) then 'there'
+                    else 'another_user'
+                end
+        when exists (
+            select from said as s
+            where s.parent_position is null
+        ) then 'no_parent'
+        else 'taken'
+    end as outcome
+from line as l
 where (select chat_for_everyone());
 
 -- name: page(max_rows, before_login_at, before_id)^

@@ -54,7 +54,9 @@ def full(postgres: Postgres, template: str) -> Iterator[Connection]:
 def test_an_export_of_much_holds_nothing_but_the_ids_of_conversations(full: Connection, mode: str) -> None:
     with full.transaction(force_rollback=True):
         full.execute("set local enable_sort = off")  # as the command does
-        with prepared(full, "users.export", {"user_id": str(USER)}, mode) as statement:
+        with prepared(
+            full, "users.export", {"user_id": str(USER), "conversation_id": None}, mode
+        ) as statement:
             nodes = executed(full, statement)
     assert sum(node["Actual Rows"] for node in nodes[:1]) == 2001 + 55_000 + 8_000 + 58_000
     assert {node["Temp Written Blocks"] for node in nodes} == {0}

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from chat_api.commands.data.bring_back import bring_back
 from chat_api.commands.data.erase import Amount, count, erase
 from chat_api.commands.data.export import export, whole_file
 from chat_api.commands.data.queries import Queries, session
@@ -26,13 +27,22 @@ def _export(options: argparse.Namespace) -> int:
         raise MisusedError("--json needs --output FILE: without it, the output is JSON Lines anyway")
     with session(load_settings().database_url) as db:
         if options.output is None:
-            amount = export(db, options.user_id, sys.stdout.buffer.write)
+            amount = export(db, options.user_id, sys.stdout.buffer.write, options.conversation)
             if amount == Amount():
                 sys.stderr.write(f"chat-api: nothing is stored about {options.user_id}\n")
             return 0
         with whole_file(options.output) as file:
-            amount = export(db, options.user_id, file.write)
+            amount = export(db, options.user_id, file.write, options.conversation)
     _report(options, amount, f"exported {_in_words(amount)} of {options.user_id} to {options.output}")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    with options.file.open("rb") as file, session(load_settings().database_url) as db:
+        done = bring_back(db, options.user_id, file)
+    there = f"; {_number(done.there, 'conversation')} were there already" if done.there else ""
+    sentence = f"imported {_in_words(done.added)} of {options.user_id}{there}"
+    _report(options, done.added, sentence, already_there=done.there)
     return 0
 
 
@@ -125,6 +135,7 @@ def _print_json(value: Any) -> None:
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "export": _export,
+    "import": _import,
     "delete": _delete,
     "retention": _retention,
 }

@@ -34,6 +34,12 @@ class Queries:
         cursor = psycopg.RawCursor(self._connection, row_factory=dict_row)
         return cursor.execute(*_statement(name, parameters)).fetchall()
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what runs in the block as one, or nothing of it."""
+        with self._connection.transaction():
+            yield
+
     def stream(self, name: str, **parameters: Any) -> Iterator[DictRow]:
         """Run a query that may return any number of rows. Yields them, all from one snapshot."""
         with self._connection.transaction():
