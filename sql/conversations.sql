@@ -587,19 +587,30 @@ from retitled
 where (select chat_for_everyone());
 
 -- name: delete(id, user_id)^
--- Deletes a conversation with its messages and generations (by cascade). Runs by hand, so rarely. Returns the
--- generation that was running, so that its model can be stopped: its worker is notified, or finds the row missing.
--- No row: the conversation isn't this user's.
-with deleted as ( -- conversations.delete
-    delete from conversations
+-- Deletes a conversation with its messages and generations. Runs by hand, so rarely. Returns the generation that was
+-- running, so that its model can be stopped: its worker is notified, or finds the row missing. A conversation of more than
+-- 1,000 rows is out of everybody's sight as well, and retention.clear removes its rows: see chat_delete in sql/schema.sql.
+-- No row: the conversation isn't this user's. `outcome`: deleted, set aside (so a large one), or held: nothing was deleted,
+-- because it is on legal hold.
+with doomed as materialized ( -- conversations.delete
+    select id
+    from conversations
     where id = :id and user_id is not distinct from :user_id
-    returning id
+    for update
+),
+
+deleted as materialized (
+    select
+        id,
+        chat_delete(id) as outcome
+    from doomed
 )
 
 select
     d.id,
+    d.outcome,
     g.id as generation_id,
     case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as notified
 from deleted as d
-left join generations as g on d.id = g.conversation_id and g.status = 'running'
+left join generations as g on d.id = g.conversation_id and g.status = 'running' and d.outcome <> 'held'
 where (select chat_for_user(:user_id, :id));

@@ -256,9 +256,12 @@ where (select chat_for_everyone());
 --   deleted  it is gone; the version of the conversation counts one more, and all workers are told.
 --   no_message  this conversation has no such message.
 --   running  generation_id is being written, and the message is on the active path.
+--   held  the conversation, or all of its owner, is on legal hold.
 -- See chat_take_back in sql/schema.sql.
 with owned as materialized ( -- messages.delete
-    select id
+    select
+        id,
+        chat_is_held(id) as is_held
     from conversations
     where id = :conversation_id and user_id is not distinct from :user_id
 ),
@@ -267,14 +270,19 @@ with owned as materialized ( -- messages.delete
 dequeued as (
     delete from queued_messages as q
     using owned as c
-    where q.id = :message_id and q.conversation_id = c.id
+    where q.id = :message_id and q.conversation_id = c.id and not c.is_held
     returning q.conversation_id
 ),
 
 conversation as materialized (
     select id
     from conversations
-    where id = (select o.id from owned as o) and not exists (select from dequeued)
+    where
+        id = (
+            select o.id from owned as o
+            where not o.is_held
+        )
+        and not exists (select from dequeued)
     for no key update
 ),
 
@@ -288,6 +296,12 @@ taken_back as materialized (
         conversation_id as id,
         'deleted' as outcome
     from dequeued
+    union all
+    select
+        id,
+        'held' as outcome
+    from owned
+    where is_held
 ),
 
 changed as (

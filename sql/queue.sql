@@ -138,6 +138,7 @@ from conversations as c
 inner join queued_messages as q on c.id = q.conversation_id
 where
     c.id = :conversation_id
+    and c.user_id is not null
     and not exists (
         select from generations as g
         where g.conversation_id = c.id and g.status = 'running'
@@ -151,8 +152,10 @@ limit 1;
 -- died, or met the message. One worker runs it every few seconds. The table has only what waits, so it is read in whole.
 select q.conversation_id -- queue.due
 from queued_messages as q
+inner join conversations as c on q.conversation_id = c.id
 where
-    not exists (
+    c.user_id is not null
+    and not exists (
         select from generations as g
         where g.conversation_id = q.conversation_id and g.status = 'running'
     )

@@ -2,8 +2,8 @@
 -- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
--- then the other functions, the views and the triggers. Left out are owners, and the tables in which the
--- migration library, yoyo, records what was applied. Where the auth service's table users is in the same database,
+-- then the other functions, the views and the triggers. Left out are owners, and the tables in which yoyo, the
+-- migration library, records what was applied. Where the auth service's table users is in the same database,
 -- conversations also has the foreign key conversations_user_id_fkey. The rows of service_rights are what
 -- chat_grant(role) grants.
 
@@ -35,7 +35,7 @@ select pg_catalog.setval('public.chat_position', 1, false);
 
 create table conversations (
     id uuid default chat_uuid7() not null,
-    user_id uuid not null,
+    user_id uuid,
     title varchar(500) default 'New conversation'::varchar,
     model_tag varchar(100) default 'default'::varchar,
     created_at timestamptz default now() not null,
@@ -54,7 +54,8 @@ comment on table conversations is
 comment on column conversations.id is
 'Made by chat_uuid7(), so in the order of time; in an adopted database, older ids may be random.';
 comment on column conversations.user_id is
-'The owner''s id in the auth service. A foreign key only where that service keeps users in this database.';
+'The owner''s id in the auth service. A foreign key only where that service keeps users in this database. Null: it was '
+'deleted, and its rows are removed in pieces (retention.clear).';
 comment on column conversations.title is
 'Null reads as the default: an earlier service may write nulls. The first message replaces a placeholder title.';
 comment on column conversations.model_tag is
@@ -370,11 +371,14 @@ insert into service_rights (object, privilege, columns) values
 ('chat_afford(uuid, uuid, varchar, varchar)', 'execute', '{}'),
 ('chat_budget_states(uuid)', 'execute', '{}'),
 ('chat_copy(uuid, uuid, uuid, uuid[])', 'execute', '{}'),
+('chat_delete(uuid)', 'execute', '{}'),
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
+('chat_is_held(uuid)', 'execute', '{}'),
 ('chat_platform_users(integer, timestamptz, uuid)', 'execute', '{}'),
 ('chat_position', 'update', '{}'),
 ('chat_sees_platform_users()', 'execute', '{}'),
+('chat_set_aside(uuid)', 'execute', '{}'),
 ('chat_take_back(uuid, uuid)', 'execute', '{}'),
 ('chat_use(uuid,uuid,uuid,varchar,varchar,varchar,varchar,varchar,timestamptz,integer,json,json,integer,integer)',
     'execute', '{}'),
@@ -397,6 +401,7 @@ insert into service_rights (object, privilege, columns) values
 ('journal', 'insert', '{}'),
 ('journal', 'select', '{}'),
 ('journal', 'update', '{first_seq}'),
+('legal_hold', 'select', '{}'),
 ('live_workers', 'select', '{}'),
 ('messages', 'delete', '{}'),
 ('messages', 'insert',
@@ -705,6 +710,37 @@ comment on column spending.spent is
 
 create unique index uq_spending_subject on spending using btree (user_id, model_tag, period, unit,
     currency) nulls not distinct;
+
+create table legal_hold (
+    id uuid default chat_uuid7() not null,
+    user_id uuid,
+    conversation_id uuid,
+    since timestamptz default now() not null,
+    reason text not null,
+    held_by text default current_user not null,
+    constraint ck_legal_hold_reason check (reason <> ''::text),
+    constraint ck_legal_hold_subject check (num_nonnulls(user_id, conversation_id) = 1),
+    constraint legal_hold_pkey primary key (id)
+);
+
+comment on table legal_hold is
+'What is kept until the hold is lifted (the row deleted): no retention, no user and no erasure deletes it. Only the '
+'owner of the tables sets and lifts holds; the service reads them.';
+comment on column legal_hold.user_id is
+'All conversations of this user, later ones too. No foreign key: the hold outlives the account.';
+comment on column legal_hold.conversation_id is
+'This conversation alone. Either this or user_id.';
+comment on column legal_hold.since is
+'When it was set.';
+comment on column legal_hold.reason is
+'Why, as a file number. The service shows it to nobody.';
+comment on column legal_hold.held_by is
+'Who set it; by default the database role.';
+
+create unique index uq_legal_hold_conversation on legal_hold using btree (conversation_id)
+    where conversation_id is not null;
+
+create unique index uq_legal_hold_user on legal_hold using btree (user_id) where user_id is not null;
 
 create schema chat_report;
 
@@ -1214,6 +1250,70 @@ $$;
 comment on function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) is
 'Copies messages of one conversation of a user to the end of another, in the order of their positions. Returns the '
 'other.';
+
+create function chat_is_held(conversation uuid) returns boolean
+    language sql stable
+    as $$
+    select exists (
+        select from legal_hold as h
+        where
+            h.conversation_id = conversation
+            or h.user_id = (select c.user_id from conversations as c where c.id = conversation)
+    )
+$$;
+
+comment on function chat_is_held(conversation uuid) is
+'Whether a conversation, or all of its owner, is on legal hold.';
+
+create function chat_set_aside(conversation uuid) returns void
+    language sql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+    update conversations
+    set user_id = null
+    where
+        id = conversation
+        and current_setting('chat.user_id', true) in ('*', cast(user_id as text))
+$$;
+
+comment on function chat_set_aside(conversation uuid) is
+'Takes a conversation away from its owner, for whom the statement works (or for all): nobody finds it any more.';
+
+revoke all on function chat_set_aside(conversation uuid) from public;
+
+create function chat_delete(conversation uuid) returns varchar
+    language plpgsql
+    as $$
+begin
+    if chat_is_held(conversation) then
+        return 'held';
+    end if;
+    if (
+        select count(*) <= 1000
+        from (
+            select from (select from messages where conversation_id = conversation limit 1001) as m
+            union all
+            select from (select from inactive_messages where conversation_id = conversation limit 1001) as i
+            union all
+            select from (select from generations where conversation_id = conversation limit 1001) as g
+        ) as r
+    ) then
+        delete from conversations where id = conversation;
+        return 'deleted';
+    end if;
+    -- Not deleted: a worker brings in an answer whose row a failover lost, as long as there is the conversation.
+    update generations set stop_requested_at = coalesce(stop_requested_at, now())
+    where conversation_id = conversation and status = 'running';
+    delete from queued_messages where conversation_id = conversation;
+    perform chat_set_aside(conversation);
+    return 'set aside';
+end
+$$;
+
+comment on function chat_delete(conversation uuid) is
+'Deletes a conversation whose row the caller has locked for update, unless it is on legal hold (held). Up to 1,000 '
+'rows go at once (deleted). A larger one loses its owner and what waits for its turn, its answer is stopped, and its '
+'rows go in pieces (set aside).';
 
 create function chat_for_everyone() returns boolean
     language sql

@@ -14,6 +14,7 @@ ChatError 500
         MessageNotFound 404
     MethodNotAllowed 405
     GenerationRunning 409
+    LegalHold 409
     QueueFull 409
     ModelGone 409
     NoOpenCalls 409
@@ -72,6 +73,7 @@ from chat_api.errors.callers import (
     HeadersTooLarge,
     Invalid,
     InvalidToken,
+    LegalHold,
     MessageNotFound,
     MethodNotAllowed,
     ModelGone,
@@ -152,6 +154,7 @@ __all__ = [
     "InferenceUnavailable",
     "Invalid",
     "InvalidToken",
+    "LegalHold",
     "LimitReached",
     "MessageNotFound",
     "MethodNotAllowed",

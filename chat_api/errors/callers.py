@@ -87,6 +87,11 @@ class GenerationRunning(ChatError):
     status, code = 409, "generation_running"
 
 
+class LegalHold(ChatError):
+    sentence = "This is on legal hold, so it can't be deleted now. Ask whoever runs the service."
+    status, code = 409, "legal_hold"
+
+
 class QueueFull(ChatError):
     sentence = "Ten messages wait for their turn in this conversation. Take one back, or wait."
     status, code = 409, "queue_full"

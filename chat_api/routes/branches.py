@@ -55,7 +55,7 @@ async def fork(request: web.Request) -> web.Response:
         [Response(204, "It is gone.")],
         "Delete a message and all that comes after it. If it was shown and has other versions, the newest of "
         "them is shown then. Not while an answer is being written.",
-        errors=[*declare.DATABASE, errors.MessageNotFound, errors.GenerationRunning],
+        errors=[*declare.DATABASE, errors.MessageNotFound, errors.GenerationRunning, errors.LegalHold],
         parameters=[MESSAGE_ID],
     )
 )
@@ -73,4 +73,6 @@ async def take_back(request: web.Request) -> web.Response:
             raise errors.MessageNotFound
         case "running":
             raise errors.GenerationRunning(generation_id=str(row["generation_id"]))
+        case "held":
+            raise errors.LegalHold
     return web.Response(status=204)

@@ -163,7 +163,7 @@ async def update(request: web.Request) -> web.Response:
         TAG,
         [Response(204, "It is gone.")],
         "Delete a conversation with its messages. A running answer is stopped.",
-        errors=declare.DATABASE,
+        errors=[*declare.DATABASE, errors.LegalHold],
     )
 )
 async def delete(request: web.Request) -> web.Response:
@@ -173,6 +173,8 @@ async def delete(request: web.Request) -> web.Response:
     )
     if row is None:
         raise errors.ConversationNotFound
+    if row["outcome"] == "held":
+        raise errors.LegalHold
     if row["generation_id"] is not None:
         await request.app[GENERATIONS].stopped(row["generation_id"], conversation_id)
     return web.Response(status=204)

@@ -29,12 +29,15 @@ AGAIN_SECONDS = 300  # after which the journal is walked from its beginning: som
 SWEEP_ROWS, SWEEP_BLOCKS = 100, 1000  # conversations, with all their messages; pages, 8 MB of the table
 RETRY_SECONDS = 60  # after a batch that took too long
 FORGET_ROWS = 1000
+CLEAR_ROWS = 1000  # of a deleted conversation, of each kind
 REST_SECONDS = 3600  # from the end of a walk to the next one: what is counted in days may wait for an hour
 GENTLE = 9  # a tenth of one connection's time
 
 
 class Cleaning(Rounds):
-    """Deletes old rows of the journal and the limits, and what RETENTION_DAYS and GENERATION_DAYS say."""
+    """Deletes old rows of the journal and the limits, what RETENTION_DAYS and GENERATION_DAYS say, and the
+    remains of large conversations that were deleted.
+    """
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Cleaning(Rounds):
 
     async def _clean(self) -> None:
         await self._repeat(self._prune, 1)
+        await self._repeat(self._clear, GENTLE)
         now = asyncio.get_running_loop().time()
         if now >= self._limits_again:
             await self._repeat(self._prune_limits, 1)
@@ -103,6 +107,9 @@ class Cleaning(Rounds):
         assert row is not None  # noqa: S101 - it counts
         self._pruned = row["last_id"] or self._pruned
         return bool(row["gone"] >= PRUNE_ROWS)
+
+    async def _clear(self) -> bool:
+        return await self._database.row("retention.clear", max_rows=CLEAR_ROWS) is not None
 
     async def _prune_limits(self) -> bool:
         row = await self._database.row("limits.prune", max_rows=PRUNE_ROWS)

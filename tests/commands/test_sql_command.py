@@ -217,8 +217,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "drop index idx_conversations_user_updated",
             (
                 "index idx_conversations_user_updated is missing; needed by conversations.page,"
-                " conversations.create, conversations.fork, users.count, users.stop_answers, users.delete,"
-                " users.export, users.page\n"
+                " conversations.create, conversations.fork, retention.clear, users.count, users.stop_answers,"
+                " users.delete, users.export, users.page\n"
                 "    CREATE INDEX CONCURRENTLY idx_conversations_user_updated"
                 " ON conversations USING btree (user_id, updated_at DESC, id DESC)"
             ),
@@ -237,7 +237,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             (
                 "index uq_generations_running is invalid: its build was aborted; needed by conversations.get,"
                 " conversations.update, generations.start, generations.stop, messages.delete, queue.add,"
-                " queue.next, queue.due, retention.sweep, users.stop_answers\n"
+                " queue.next, queue.due, retention.sweep, retention.clear, retention.due,"
+                " users.stop_answers\n"
                 "    REINDEX INDEX CONCURRENTLY uq_generations_running"
             ),
         ),

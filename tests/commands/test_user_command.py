@@ -136,7 +136,7 @@ async def test_an_export_speaks_as_the_api_does(
     got = await chat.get()
     capfd.readouterr()  # the log
     (conversation,) = lines(run("user", "export", got["user_id"])[1])
-    assert conversation.pop("type") == "conversation"
+    assert (conversation.pop("type"), conversation.pop("format")) == ("conversation", 2)
     assert list(conversation) == list(Conversation.model_fields)
     assert conversation == {key: got[key] for key in conversation}
 
@@ -156,7 +156,7 @@ async def test_an_export_has_every_version(
     capfd.readouterr()  # the log
     conversation, *rest = lines(run("user", "export", new["user_id"])[1])
     assert (conversation["instructions"], conversation["options"]) == ("Be brief.", {"top_k": 3})
-    exported = [each for each in rest if each.pop("type") == "message"]
+    exported = [each for each in rest if each.pop("type") == "message" and each.pop("is_refused", 0) is None]
     active = [each for each in exported if each.pop("is_active")]
     assert active == new["messages"]
     await chat.show(old["messages"][0]["id"])
@@ -177,6 +177,7 @@ async def test_every_text_comes_out_as_it_went_in(run: Run, sql: Connection) -> 
     assert [message["content"] for message in messages] == texts
     for message in messages:
         assert (message.pop("type"), message.pop("is_active")) == ("message", True)
+        assert message.pop("is_refused") is None
         assert list(message) == list(Message.model_fields)
         Message.model_validate_json(json.dumps(message), strict=True)
         assert message["created_at"].endswith("+00:00")
@@ -216,7 +217,9 @@ async def test_an_export_has_every_version_and_tells_the_tree(
         ("regenerate", {"top_k": 3}),
     ]
     # What the user sees is the active path, in the same words.
-    assert [each for each in messages if each.pop("type") and each.pop("is_active")] == shown
+    for each in messages:
+        assert (each.pop("type"), each.pop("is_refused")) == ("message", None)
+    assert [each for each in messages if each.pop("is_active")] == shown
 
 
 async def test_an_export_to_a_file_appears_whole_and_for_its_owner_alone(
@@ -338,7 +341,8 @@ async def test_psql_exports_the_same(run: Run, sql: Connection, configured: str)
     _, script, _ = run("sql", "show", "users.export")
     done = await asyncio.to_thread(
         subprocess.run,
-        [binaries(None) / "psql", "-XAtq", "-v", f"user_id='{user_id}'", "-v", "FETCH_COUNT=1", configured],
+        [binaries(None) / "psql", "-XAtq", "-v", f"user_id='{user_id}'", "-v", "conversation_id=null",
+         "-v", "FETCH_COUNT=1", configured],
         input=script, capture_output=True, text=True, timeout=30, check=True,
         env={**os.environ, "PSQLRC": os.devnull, "PGTZ": "UTC"},
     )  # fmt: skip
@@ -401,7 +405,7 @@ async def test_a_deletion_takes_all_of_one_user_and_nothing_of_another(run: Run,
     status, stdout, _ = run("user", "delete", user_id, "--yes", "--json")
     assert (status, json.loads(stdout)) == (
         0,
-        {"user_id": str(user_id), "conversations": 0, "messages": 0, "generations": 0},
+        {"user_id": str(user_id), "conversations": 0, "messages": 0, "generations": 0, "held": 0},
     )
 
 

@@ -47,7 +47,7 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
 # These write the caller's own, or (usage.of_user) have a row for everybody: tests/http/test_usage.py.
-OWN = ("budgets.put", "conversations.create", "usage.add_title", "usage.of_user")
+OWN = ("budgets.put", "conversations.create", "usage.add_title", "usage.of_user", "users.bring_back")
 
 
 def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UUID]) -> list[dict[str, Any]]:
@@ -146,8 +146,12 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             return [{**common, "idempotency_key": key} for key in (None, "k", "q")]
         case "queue.clear":
             return [the_conversation]
-        case "users.count" | "users.stop_answers" | "users.export":
+        case "users.count":
+            return [{"user_id": user_id, "before_updated_at": None, "before_id": None, "max_rows": 9}]
+        case "users.stop_answers":
             return [{"user_id": user_id}]
+        case "users.export":
+            return [{"user_id": user_id, "conversation_id": each} for each in (None, chat.id)]
         case "users.delete":
             return [{"user_id": user_id, "max_rows": 9}]
         case "usage.forget":

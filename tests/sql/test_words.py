@@ -535,8 +535,11 @@ async def test_thinking_and_calls_count_in_the_size_of_a_piece(sql: Connection, 
 
 async def test_an_export_has_all_of_it(sql: Connection, chat: Chat) -> None:
     await use_tool(sql, chat)
-    lines = [orjson.loads(row["line"]) for row in await run(sql, "users.export", user_id=chat.user_id)]
+    lines = [
+        orjson.loads(row["line"])
+        for row in await run(sql, "users.export", user_id=chat.user_id, conversation_id=None)
+    ]
     assert [line.get("tool_calls") for line in lines if line["type"] == "message"] == [None, [CALL], None]
     assert [line.get("tool_call_id") for line in lines if line["type"] == "message"] == [None, None, "c1"]
     assert {"usage", "options"} <= lines[-1].keys()
-    assert await run(sql, "users.export", user_id=uuid4()) == []
+    assert await run(sql, "users.export", user_id=uuid4(), conversation_id=None) == []

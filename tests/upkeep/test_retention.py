@@ -36,7 +36,16 @@ async def forget(sql: Connection, **changes: Any) -> tuple[int, UUID | None]:
 async def due(sql: Connection, **changes: Any) -> asyncpg.Record:
     """What would be deleted."""
     row = await one(
-        sql, "retention.due", **{"days": 30, "favourites": False, "generation_days": 30, **changes}
+        sql,
+        "retention.due",
+        **{
+            "first_block": 0,
+            "blocks": ALL,
+            "days": 30,
+            "favourites": False,
+            "generation_days": 30,
+            **changes,
+        },
     )
     assert row is not None
     return row
@@ -246,7 +255,7 @@ async def test_what_would_go_is_what_goes(sql: Connection, favourites: bool) -> 
 
 async def test_nothing_is_due_where_retention_is_off(sql: Connection) -> None:
     await idle(sql, 4000)
-    assert tuple(await due(sql, days=0, generation_days=0)) == (0, 0, 0, None, 0)
+    assert tuple(await due(sql, days=0, generation_days=0)) == (0, 0, 0, None, 0, None)
 
 
 # the service

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from chat_api.commands.data.erase import Amount, erase
+from chat_api.commands.data.bring_back import bring_back
+from chat_api.commands.data.erase import Amount, count, erase
 from chat_api.commands.data.export import export, whole_file
 from chat_api.commands.data.queries import Queries, session
 from chat_api.commands.errors import MisusedError
@@ -18,6 +19,7 @@ from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
 
 REFUSED = 1
+_BLOCKS = 1000  # 8 MB of the table
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -25,13 +27,22 @@ def _export(options: argparse.Namespace) -> int:
         raise MisusedError("--json needs --output FILE: without it, the output is JSON Lines anyway")
     with session(load_settings()) as db:
         if options.output is None:
-            amount = export(db, options.user_id, sys.stdout.buffer.write)
+            amount = export(db, options.user_id, sys.stdout.buffer.write, options.conversation)
             if amount == Amount():
                 sys.stderr.write(f"chat-api: nothing is stored about {options.user_id}\n")
             return 0
         with whole_file(options.output) as file:
-            amount = export(db, options.user_id, file.write)
+            amount = export(db, options.user_id, file.write, options.conversation)
     _report(options, amount, f"exported {_in_words(amount)} of {options.user_id} to {options.output}")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    with options.file.open("rb") as file, session(load_settings()) as db:
+        done = bring_back(db, options.user_id, file)
+    there = f"; {_number(done.there, 'conversation')} were there already" if done.there else ""
+    sentence = f"imported {_in_words(done.added)} of {options.user_id}{there}"
+    _report(options, done.added, sentence, already_there=done.there)
     return 0
 
 
@@ -41,15 +52,16 @@ def _delete(options: argparse.Namespace) -> int:
         where = parse_dsn(settings.database_url).redacted()
         if not options.yes and not _confirmed(db, options, where):
             return REFUSED
-        amount = erase(db, options.user_id)
-    _report(options, amount, f"deleted {_in_words(amount)} of {options.user_id}")
+        amount, held = erase(db, options.user_id)
+    kept = f"; {_number(held, 'conversation')} on legal hold stayed" if held else ""
+    _report(options, amount, f"deleted {_in_words(amount)} of {options.user_id}{kept}", held=held)
     return 0
 
 
 def _confirmed(db: Queries, options: argparse.Namespace, where: str) -> bool:
     if not sys.stdin.isatty():
         raise MisusedError("there is no terminal on which to ask: give --yes")
-    stored = Amount(**db.row("users.count", user_id=options.user_id))
+    stored = count(db, options.user_id)
     # To stderr, which a person sees even if standard output goes to a program.
     sys.stderr.write(f"Delete {_in_words(stored)} of {options.user_id} in {where} for good? [y/N] ")
     sys.stderr.flush()
@@ -65,7 +77,7 @@ def _retention(options: argparse.Namespace) -> int:
     kept = settings.generation_days if options.generation_days is None else options.generation_days
     favourites = (options.favourites or settings.retention_favourites) == "delete"
     with session(settings) as db:
-        due = db.row("retention.due", days=days, favourites=favourites, generation_days=kept)
+        due = _due(db, days=days, favourites=favourites, generation_days=kept)
     if options.json:
         _print_json({"retention_days": days, "generation_days": kept, **due})
         return 0
@@ -87,9 +99,22 @@ def _retention(options: argparse.Namespace) -> int:
     return 0
 
 
-def _report(options: argparse.Namespace, amount: Amount, sentence: str) -> None:
+def _due(db: Queries, **settings: Any) -> dict[str, Any]:
+    """What is due in the whole table, which is read in parts, so that no statement takes long."""
+    names = ("conversations", "messages", "favourites", "generations")
+    due: dict[str, Any] = {**dict.fromkeys(names, 0), "oldest": None}
+    block: int | None = 0
+    while block is not None:
+        part = db.row("retention.due", first_block=block, blocks=_BLOCKS, **settings)
+        block = part.pop("next_block")
+        oldest = min(filter(None, (due["oldest"], part.pop("oldest"))), default=None)
+        due = {name: due[name] + number for name, number in part.items()} | {"oldest": oldest}
+    return due
+
+
+def _report(options: argparse.Namespace, amount: Amount, sentence: str, **more: int) -> None:
     if options.json:
-        _print_json({"user_id": options.user_id, **asdict(amount)})
+        _print_json({"user_id": options.user_id, **asdict(amount), **more})
     else:
         sys.stdout.write(f"{sentence}\n")
 
@@ -111,6 +136,7 @@ def _print_json(value: Any) -> None:
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "export": _export,
+    "import": _import,
     "delete": _delete,
     "retention": _retention,
 }

@@ -41,8 +41,25 @@ def add_data_commands(commands: Any) -> None:
         "appears when it is complete, is readable only by its owner, and replaces any existing file of that "
         "name",
     )
+    export.add_argument(
+        "--conversation", type=_uuid, metavar="UUID", help="export this conversation of the user only"
+    )
     export.add_argument("--json", action="store_true", help="with --output: print the counts as JSON")
     export.set_defaults(command=data_command, action="export")
+
+    bring_back = actions.add_parser(
+        "import",
+        help="import what export wrote",
+        description="Add the conversations of an export that the user doesn't have, each with its messages, "
+        "versions and records of answers, in a transaction of its own. A conversation that is there stays as "
+        "it is, so importing twice is the same as once. A line that can't be imported is named, and ends the "
+        "import with exit status 1; the conversations before it are imported. Needs the rights of the owner "
+        "of the tables.",
+    )
+    _add_user(bring_back)
+    bring_back.add_argument("file", type=Path, metavar="FILE", help="the export")
+    bring_back.add_argument("--json", action="store_true", help="print the counts as JSON")
+    bring_back.set_defaults(command=data_command, action="import")
 
     delete = actions.add_parser(
         "delete",

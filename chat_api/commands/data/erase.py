@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from chat_api.commands.data.queries import Queries
@@ -14,6 +15,7 @@ STOP_SECONDS = 10
 _LOOK_SECONDS = 0.1
 _ROWS = 100  # conversations, with all their messages
 _USAGE_ROWS = 5000
+_CLEAR_ROWS = 1000  # of one that is too large for that
 
 
 @dataclass(slots=True)
@@ -25,8 +27,10 @@ class Amount:
     generations: int = 0
 
 
-def erase(session: Queries, user_id: UUID) -> Amount:
-    """Delete everything about a user, in batches that are committed one by one. Returns how much was deleted.
+def erase(session: Queries, user_id: UUID) -> tuple[Amount, int]:
+    """Delete everything about a user that isn't on legal hold, in batches that are committed one by one.
+
+    Returns how much was deleted, and how many conversations are held.
 
     If this is interrupted, it may be run again. It ends when a batch finds nothing more, so it also deletes
     what the user sends meanwhile.
@@ -44,4 +48,21 @@ def erase(session: Queries, user_id: UUID) -> Amount:
         amount.generations += batch["generations"]
     while session.row("usage.forget", user_id=user_id, max_rows=_USAGE_ROWS)["forgotten"] == _USAGE_ROWS:
         pass
-    return amount
+    # What was too much for one statement. If this is interrupted, the service goes on with it.
+    while session.rows("retention.clear", max_rows=_CLEAR_ROWS):
+        pass
+    return amount, batch["held"]
+
+
+def count(session: Queries, user_id: UUID) -> Amount:
+    """Count what is stored about a user, in pieces that are bounded as those of `erase` are."""
+    amount = Amount()
+    place: dict[str, Any] = {"before_updated_at": None, "before_id": None}
+    while True:
+        piece = session.row("users.count", user_id=user_id, max_rows=_ROWS, **place)
+        if not piece["conversations"]:
+            return amount
+        amount.conversations += piece["conversations"]
+        amount.messages += piece["messages"]
+        amount.generations += piece["generations"]
+        place = {"before_updated_at": piece["last_updated_at"], "before_id": piece["last_id"]}

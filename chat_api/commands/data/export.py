@@ -17,10 +17,15 @@ from chat_api.commands.data.queries import Queries
 from chat_api.commands.errors import FailedError
 
 
-def export(session: Queries, user_id: UUID, write: Callable[[bytes], object]) -> Amount:
-    """Write a line per conversation, message and generation, from one snapshot. Returns how many of each."""
+def export(
+    session: Queries, user_id: UUID, write: Callable[[bytes], object], conversation_id: UUID | None = None
+) -> Amount:
+    """Write a line per conversation, message and generation, from one snapshot. Returns how many of each.
+
+    `conversation_id`: of this conversation only.
+    """
     counts: Counter[str] = Counter()
-    for row in session.stream("users.export", user_id=user_id):
+    for row in session.stream("users.export", user_id=user_id, conversation_id=conversation_id):
         line: str = row["line"]
         write(f"{line}\n".encode())
         counts[line.split('"', 4)[3]] += 1  # a line begins with {"type":"…"

@@ -36,9 +36,17 @@ class Queries:
         cursor = psycopg.RawCursor(self._connection, row_factory=dict_row)
         return cursor.execute(*self._statement(name, parameters)).fetchall()
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what runs in the block as one, or nothing of it."""
+        with self._connection.transaction():
+            yield
+
     def stream(self, name: str, **parameters: Any) -> Iterator[DictRow]:
         """Run a query that may return any number of rows. Yields them, all from one snapshot."""
         with self._connection.transaction():
+            # Where an index has the order, rows come from it, not from a sort that has to hold them all.
+            self._connection.execute("set local enable_sort = off")
             cursor = psycopg.RawServerCursor(self._connection, "rows", row_factory=dict_row)
             with cursor:
                 cursor.itersize = _ROWS

@@ -195,6 +195,8 @@ usual (name, value) as (
     ('days', '365'),
     ('generation_days', '365'),
     ('favourites', 'false'),
+    ('users.export.conversation_id', null),
+    ('line', '{"type": "conversation", "id": "00000000-0000-0000-0000-000000000000"}'),
     ('first_block', '0'),
     ('blocks', '1000')
 )

@@ -1,0 +1,123 @@
+"""Import what `user export` wrote. One conversation after the other, so memory doesn't grow with the file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+import orjson
+import psycopg
+
+from chat_api.commands.data.erase import Amount
+from chat_api.commands.data.queries import Queries
+from chat_api.commands.errors import FailedError
+
+KINDS = {
+    "conversation": "conversations",
+    "message": "messages",
+    "queued_message": "messages",
+    "generation": "generations",
+}
+"""The types of lines, and what each is counted as."""
+
+_REFUSALS = {
+    "another_user": "the conversation {id} belongs to another user, or is just being deleted",
+    "no_parent": "no line above is the message that {id} comes after (parent_id)",
+    "taken": "the id {id} is already used in another conversation",
+}
+
+
+@dataclass(slots=True)
+class Imported:
+    """How much was added, and how many conversations were there already."""
+
+    added: Amount = field(default_factory=Amount)
+    there: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    text: str
+    kind: str
+    id: Any
+    conversation_id: Any
+    user_id: Any
+    conversation: int
+    """How many conversations began up to here."""
+
+
+def bring_back(session: Queries, user_id: UUID, file: Iterable[bytes]) -> Imported:
+    """Add the conversations of an export that aren't there yet, each in a transaction of its own.
+
+    A conversation that is there stays as it is: importing twice is the same as once, and if it was
+    interrupted, it may be run again.
+
+    Raises:
+        FailedError: a line can't be read, or isn't this user's. What was before its conversation is imported.
+    """
+    done = Imported()
+    for _, lines in groupby(_read(file), lambda line: line.conversation):
+        with session.transaction():
+            _conversation(session, user_id, lines, done)
+    return done
+
+
+def _conversation(session: Queries, user_id: UUID, lines: Iterator[_Line], done: Imported) -> None:
+    first = next(lines)
+    if first.kind != "conversation":
+        raise _broken(first.number, 'a conversation\'s line ("type": "conversation") has to come first')
+    if first.user_id != str(user_id):
+        raise _broken(first.number, f"the conversation {first.id} is of the user {first.user_id}")
+    outcome = _add(session, user_id, first)
+    if outcome == "there":
+        done.there += 1
+        for _ in lines:  # read, so that the next conversation follows
+            pass
+        return
+    counts: Counter[str] = Counter()
+    for line in lines:
+        if line.conversation_id != first.id:
+            raise _broken(line.number, f"it isn't of the conversation {first.id} above it")
+        _add(session, user_id, line)
+        counts[KINDS[line.kind]] += 1
+    done.added.conversations += 1
+    done.added.messages += counts["messages"]
+    done.added.generations += counts["generations"]
+
+
+def _add(session: Queries, user_id: UUID, line: _Line) -> str:
+    try:
+        outcome: str = session.row("users.bring_back", user_id=user_id, line=line.text)["outcome"]
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise _broken(line.number, error.diag.message_primary or str(error)) from error
+    if outcome in _REFUSALS:
+        raise _broken(line.number, _REFUSALS[outcome].format(id=line.id))
+    return outcome
+
+
+def _read(file: Iterable[bytes]) -> Iterator[_Line]:
+    conversations = 0
+    for number, raw in enumerate(file, start=1):
+        try:
+            text = raw.decode()
+            value = orjson.loads(text)
+        except ValueError as error:
+            raise _broken(number, f"it isn't JSON ({error}); was the file cut?") from error
+        kind = value.get("type") if isinstance(value, dict) else None
+        if kind not in KINDS:
+            raise _broken(number, f"it has no known type ({', '.join(KINDS)})")
+        if kind == "conversation":
+            conversations += 1
+            if value.get("format") != 2:
+                raise _broken(number, "it is of an export without all fields: export again with this release")
+        owner = value.get("conversation_id")
+        yield _Line(number, text, kind, value.get("id"), owner, value.get("user_id"), conversations)
+
+
+def _broken(number: int, problem: str) -> FailedError:
+    return FailedError(f"line {number}: {problem}. Conversations before this one are imported.")
