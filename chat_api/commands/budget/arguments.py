@@ -6,9 +6,8 @@ import argparse
 import re
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
-from chat_api.commands.data.arguments import user_id
+from chat_api.commands.ids import uuid_of
 from chat_api.commands.output import print_result
 
 UNLIMITED = "unlimited"
@@ -35,7 +34,7 @@ def add_budget_command(commands: Any) -> None:
     whose.add_argument("--everybody", action="store_true", help="for all users together")
     whose.add_argument("--each", action="store_true", help="for every user by itself")
     whose.add_argument(
-        "--user", type=user_id, metavar="UUID", help="for one user, in place of the budget for each"
+        "--user", type=uuid_of("a user"), metavar="UUID", help="for one user, in place of the budget for each"
     )
     put.add_argument(
         "--model", metavar="TAG", help="of this model alone, by its tag in MODELS_FILE (default: all models)"
@@ -69,7 +68,9 @@ def add_budget_command(commands: Any) -> None:
     listed.set_defaults(command=budget_command, action="list")
 
     remove = actions.add_parser("remove", help="remove a budget", description="Remove a budget for good.")
-    remove.add_argument("id", type=_id, metavar="ID", help="its id, as `chat-api budget list` shows it")
+    remove.add_argument(
+        "id", type=uuid_of("a budget"), metavar="ID", help="its id, as `chat-api budget list` shows it"
+    )
     remove.set_defaults(command=budget_command, action="remove")
 
 
@@ -92,10 +93,3 @@ def _currency(text: str) -> str:
     if not re.fullmatch("[A-Z]{3}", text):
         raise argparse.ArgumentTypeError(f"{text!r}: give the currency's three capital letters, such as EUR")
     return text
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} isn't the id of a budget: they are UUIDs") from None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
+from chat_api.commands.ids import uuid_of
 from chat_api.commands.numbers import whole_number
 from chat_api.commands.output import print_result
 
@@ -42,7 +42,10 @@ def add_data_commands(commands: Any) -> None:
         "name",
     )
     export.add_argument(
-        "--conversation", type=_uuid, metavar="UUID", help="export this conversation of the user only"
+        "--conversation",
+        type=uuid_of("a conversation"),
+        metavar="UUID",
+        help="export this conversation of the user only",
     )
     export.add_argument("--json", action="store_true", help="with --output: print the counts as JSON")
     export.set_defaults(command=data_command, action="export")
@@ -102,14 +105,6 @@ def data_command(options: argparse.Namespace) -> int:
 
 
 def _add_user(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("user_id", type=user_id, metavar="UUID", help="the user's id in the auth service")
-
-
-def user_id(text: str) -> UUID:
-    """Parse a user's id. Raises argparse's ArgumentTypeError."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} isn't a user id: give a UUID such as 00000000-0000-4000-8000-000000000001"
-        ) from None
+    parser.add_argument(
+        "user_id", type=uuid_of("a user"), metavar="UUID", help="the user's id in the auth service"
+    )
