@@ -2,8 +2,8 @@
 -- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
--- then the other functions, the views and the triggers. Left out are owners, and the tables in which yoyo records
--- what was applied. Where the auth service's table users is in the same database, conversations also has the
+-- then the other functions, the views and the triggers. Left out are owners, and the tables in which yoyo
+-- records what was applied. Where the auth service's table users is in the same database, conversations has the
 -- foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
 
 create function chat_uuid7() returns uuid
@@ -384,12 +384,13 @@ insert into service_rights (object, privilege, columns) values
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
-('conversations', 'insert', '{user_id,title,model_tag,instructions,options}'),
+('conversations', 'insert',
+    '{user_id,title,model_tag,instructions,options,id,is_favorited,created_at,updated_at,version}'),
 ('conversations', 'select', '{}'),
 ('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version}'),
 ('generations', 'delete', '{}'),
 ('generations', 'insert',
-    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens}'),
+    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens,own_message_id,started_at}'),
 ('generations', 'select', '{}'),
 ('generations', 'update',
     '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries,model_tag,price,prompt_estimate,max_tokens}'),
@@ -408,7 +409,7 @@ insert into service_rights (object, privilege, columns) values
 ('messages', 'select', '{}'),
 ('messages', 'update', '{is_refused,parent_position}'),
 ('queued_messages', 'delete', '{}'),
-('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key}'),
+('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key,id,created_at}'),
 ('queued_messages', 'select', '{}'),
 ('queued_messages', 'update', '{position}'),
 ('spending', 'delete', '{}'),
@@ -659,6 +660,8 @@ create table budgets (
 comment on table budgets is
 'What may be used: of tokens, money or answers, in a calendar day, week or month (UTC). Whoever has used that much '
 'gets no further answer until the next one begins. A change counts at once, with what was used before.';
+comment on column budgets.id is
+'What chat-api budget remove takes.';
 comment on column budgets.scope is
 'Whose budget it is: everybody, all users together; each, every user by itself; user, the one user in user_id, in '
 'place of a budget of the same model, period and unit for each.';
@@ -667,9 +670,10 @@ comment on column budgets.user_id is
 comment on column budgets.model_tag is
 'The model, as usage.model_tag; null: all models together.';
 comment on column budgets.period is
-'day, week (it begins on Monday) or month.';
+'A calendar day, week (it begins on Monday) or month, in UTC.';
 comment on column budgets.unit is
-'tokens (of prompts and completions), cost (in currency) or answers (not those that failed without a word).';
+'Of what it is: tokens (of prompts and completions), cost (in currency) or answers (not those that failed without a '
+'word).';
 comment on column budgets.currency is
 'For the unit cost: by ISO 4217. What costs something in another currency isn''t counted.';
 comment on column budgets.amount is
@@ -697,11 +701,11 @@ comment on column spending.user_id is
 comment on column spending.model_tag is
 'Of which model, as usage.model_tag; null: of all.';
 comment on column spending.period is
-'As budgets.period.';
+'Of which period, as budgets.period.';
 comment on column spending.unit is
-'As budgets.unit.';
+'Of which unit, as budgets.unit.';
 comment on column spending.currency is
-'As budgets.currency.';
+'Of which currency, as budgets.currency.';
 comment on column spending.began is
 'The first day of the period that spent is about. Another one: spent means nothing now.';
 comment on column spending.spent is
@@ -725,6 +729,8 @@ create table legal_hold (
 comment on table legal_hold is
 'What is kept until the hold is lifted (the row deleted): no retention, no user and no erasure deletes it. Only the '
 'owner of the tables sets and lifts holds; the service reads them.';
+comment on column legal_hold.id is
+'Names the hold, to lift it.';
 comment on column legal_hold.user_id is
 'All conversations of this user, later ones too. No foreign key: the hold outlives the account.';
 comment on column legal_hold.conversation_id is
