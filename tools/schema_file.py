@@ -21,8 +21,8 @@ HEAD = """\
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
 -- then the other functions, the views and the triggers. Left out are owners, and the tables in which yoyo
--- records what was applied. Where the auth service's table users is in the same database, conversations has the
--- foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
+-- records what was applied. Where the auth service's table users is in the same database, conversations also
+-- has the foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
 """
 WIDTH = 120
 
