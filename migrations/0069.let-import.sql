@@ -1,5 +1,5 @@
 -- The rights that `chat-api user import` needs: it stores what an export has, with its ids and times.
--- depends: 0061.create-reports
+-- depends: 0062.report-usage
 -- locks: service_rights, row exclusive, a moment
 
 set local lock_timeout = '5s';

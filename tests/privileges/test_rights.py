@@ -41,8 +41,8 @@ async def test_every_query_runs(service: Connection) -> None:
 
 def taken_one_by_one(sql: psycopg.Connection[Any]) -> list[str]:
     """A statement that revokes it, for each right of the service on each column."""
-    # The right on the sequence is checked when a default calls nextval(), not when a statement is planned; that
-    # on this function when chat_delete calls it.
+    # The right on the sequence is checked when a default calls nextval(), not when a statement is planned;
+    # that on this function when chat_delete calls it.
     rows = sql.execute(
         "select object, privilege, columns from service_rights"
         " where object not in ('chat_position', 'chat_set_aside(uuid)') order by object, privilege"
