@@ -162,7 +162,7 @@ async def full_of_secrets(sql: Connection) -> Chat:
         await chat.speak(sql, (begun, 0, [{"token": SECRET}]))
         await chat.finish(
             sql, begun, status="failed", finish_reason="error", error_code="inference_failed", content=SECRET,
-            reasoning=SECRET, tool_calls=json.dumps([SECRET]), tries=json.dumps([{"server": SECRET}]),
+            reasoning=SECRET, tool_calls=json.dumps([SECRET]), tries=json.dumps([{"server": "near"}]),
         )  # fmt: skip
     await chat.speak(sql, (await chat.begin(sql, content=SECRET), 0, [{"token": SECRET}]))
     await sql.execute("insert into budgets (scope, period, unit, amount) values ('each', 'day', 'tokens', 9)")
