@@ -11,6 +11,7 @@ from chat_api.commands.data.arguments import add_data_commands
 from chat_api.commands.dev import add_dev_command
 from chat_api.commands.docs import add_docs_command
 from chat_api.commands.errors import INTERRUPTED, MISUSED, FailedError, MisusedError, fail
+from chat_api.commands.hold.arguments import add_hold_command
 from chat_api.commands.migrate import add_migrate_command
 from chat_api.commands.models.arguments import add_models_command
 from chat_api.commands.serve import add_serve_command
@@ -50,5 +51,6 @@ def make_parser() -> argparse.ArgumentParser:
     add_sql_command(commands)
     add_data_commands(commands)
     add_budget_command(commands)
+    add_hold_command(commands)
     add_docs_command(commands)
     return parser
