@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from chat_api.cli import main
-from tests.support.standby import replicated
+from tests.support.standby import catch_up, replicated
 
 Capture = pytest.CaptureFixture[str]
 
@@ -44,10 +44,7 @@ def test_a_standby_is_checked_as_its_primary_is(
         with psycopg.connect(pair.primary.dsn(), autocommit=True) as session:
             session.execute("drop index idx_conversations_user_updated")
             session.execute("alter table allowances rename column full_at to full_again_at")
-            (there,) = session.execute("select pg_current_wal_lsn()").fetchone() or ()
-        with psycopg.connect(pair.standby.dsn(), autocommit=True) as session:
-            while session.execute("select pg_last_wal_replay_lsn() < %s", (there,)).fetchone() == (True,):
-                pass  # each check is a round trip
+        catch_up(pair.primary.dsn(), pair.standby.dsn())
         status, said = check(capsys)
         assert status == 1
         assert "index idx_conversations_user_updated is missing" in said
