@@ -9,6 +9,8 @@ WORKDIR /src
 RUN python -m venv --without-pip /opt/chat-api
 COPY LICENSE README.md constraints.txt pyproject.toml setup.cfg ./
 COPY chat_api chat_api
+COPY deploy/postgresql deploy/postgresql
+COPY docs docs
 COPY migrations migrations
 COPY sql sql
 RUN --mount=type=cache,target=/root/.cache/pip \

@@ -9,7 +9,9 @@ from chat_api import __version__
 from chat_api.commands.budget.arguments import add_budget_command
 from chat_api.commands.data.arguments import add_data_commands
 from chat_api.commands.dev import add_dev_command
+from chat_api.commands.docs import add_docs_command
 from chat_api.commands.errors import INTERRUPTED, MISUSED, FailedError, MisusedError, fail
+from chat_api.commands.hold.arguments import add_hold_command
 from chat_api.commands.migrate import add_migrate_command
 from chat_api.commands.models.arguments import add_models_command
 from chat_api.commands.serve import add_serve_command
@@ -38,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chat-api",
         description="The chat backend between the browser and the model.",
-        epilog="Settings come from the environment and from .env; docs/settings.md lists them.",
+        epilog="Settings come from the environment and from .env; `chat-api docs settings` lists them.",
     )
     parser.add_argument("--version", action="version", version=f"chat-api {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -49,4 +51,6 @@ def make_parser() -> argparse.ArgumentParser:
     add_sql_command(commands)
     add_data_commands(commands)
     add_budget_command(commands)
+    add_hold_command(commands)
+    add_docs_command(commands)
     return parser

@@ -1,4 +1,7 @@
-"""Where the SQL and the web page are. The SQL is at the top of a checkout, or inside an installed package."""
+"""Where the SQL, the pages and the web page are.
+
+All but the web page are at the top of a checkout, and inside an installed package.
+"""
 
 from pathlib import Path
 
@@ -21,6 +24,16 @@ def query_files() -> list[Path]:
 def migrations_dir() -> Path:
     """The folder of the migrations."""
     return _folder("migrations")
+
+
+def docs_dir() -> Path:
+    """The folder of the pages."""
+    return _folder("docs")
+
+
+def scripts_dir() -> Path:
+    """The folder of the scripts that DBAs run with psql when they choose to."""
+    return _folder("deploy") / "postgresql"
 
 
 def web_dir() -> Path:

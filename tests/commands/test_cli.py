@@ -51,6 +51,11 @@ NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
         ["sql", "explain", "--help"],
         ["models", "--help"],
         ["models", "check", "--help"],
+        ["docs", "--help"],
+        ["hold", "--help"],
+        ["hold", "set", "--help"],
+        ["hold", "list", "--help"],
+        ["hold", "lift", "--help"],
     ],
 )
 def test_every_command_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

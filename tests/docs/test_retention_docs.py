@@ -15,6 +15,8 @@ import pytest
 from chat_api.dev.postgres.installation import binaries
 from tests.support.queries import Chat, Connection, tick
 
+CONVERSATION = "00000000-0000-4000-8000-000000000001"
+
 
 @pytest.fixture
 def page(checkout: Path) -> Path:
@@ -40,6 +42,7 @@ async def run(page: Path, database_url: str, folder: Path, user_id: object, *, o
         env={
             **os.environ, "PATH": path, "PSQLRC": os.devnull,
             "DATABASE_URL": database_url, "USER_ID": str(user_id),
+            "CONVERSATION_ID": CONVERSATION,
         },
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -102,6 +105,8 @@ async def test_all_of_them_run_one_after_the_other(
     assert "after 365 days: 1 conversation with 2 messages would be deleted" in printed
     assert f"exported 1 conversation, 2 messages and 1 answer record of {chat.user_id}" in printed
     assert f"deleted 1 conversation, 2 messages and 1 answer record of {chat.user_id}" in printed
+    assert f"set: conversation {CONVERSATION} since " in printed
+    assert f"lifted: conversation {CONVERSATION} since " in printed
     assert await sql.fetchval("select count(*) from conversations") == 0
 
 

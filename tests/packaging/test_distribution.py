@@ -35,7 +35,12 @@ def test_wheel_carries_the_package_with_its_sql_and_migrations_and_nothing_else(
     migrations = files("migrations", "*.sql")
     assert sql
     assert migrations
-    assert held == files("chat_api", "**/*") | {f"chat_api/{name}" for name in sql | migrations}
+    docs = files("docs", "**/*.md", "models/*.toml")
+    scripts = files("deploy/postgresql", "**/*.sql")
+    assert docs
+    assert scripts
+    outside = sql | migrations | docs | scripts
+    assert held == files("chat_api", "**/*") | {f"chat_api/{name}" for name in outside}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,16 @@ def test_wheel_carries_the_package_with_its_sql_and_migrations_and_nothing_else(
 def test_what_an_earlier_build_left_behind_is_not_packaged(build: list[str], tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     copy_tree(tree)
-    for name in ("chat_api/old.py", "chat_api/oldies/__init__.py", "another.py"):
+    old = {
+        "another.py",
+        "chat_api/deploy/postgresql/old.sql",
+        "chat_api/docs/operations/old.md",
+        "chat_api/migrations/0001.old.sql",
+        "chat_api/old.py",
+        "chat_api/oldies/__init__.py",
+        "chat_api/sql/old.sql",
+    }
+    for name in old:
         left = tree / "build" / "lib" / name
         left.parent.mkdir(parents=True, exist_ok=True)
         left.touch()
@@ -55,7 +69,7 @@ def test_what_an_earlier_build_left_behind_is_not_packaged(build: list[str], tmp
     with ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert "chat_api/cli.py" in held
-    assert not held & {"chat_api/old.py", "chat_api/oldies/__init__.py", "another.py"}
+    assert not held & old
 
 
 def test_sdist_carries_what_building_and_testing_need(distribution: Distribution) -> None:

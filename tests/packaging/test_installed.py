@@ -16,7 +16,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from tests.packaging.tree import Installed
+from tests.packaging.tree import ROOT, Installed
 
 
 @pytest.fixture
@@ -77,9 +77,19 @@ def get(server: subprocess.Popen[bytes], url: str, log: Path) -> object:
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("command", ["", "dev", "serve", "migrate"])
+@pytest.mark.parametrize("command", ["", "dev", "serve", "migrate", "docs", "hold"])
 def test_every_command_explains_itself(installed: Installed, command: str, tmp_path: Path) -> None:
     assert "usage" in installed.run(tmp_path, *command.split(), "--help").lower()
+
+
+def test_pages_and_scripts_come_along(installed: Installed, tmp_path: Path) -> None:
+    assert "\noperations/runbook " in installed.run(tmp_path, "docs")
+    for name, place in {
+        "operations/runbook": "docs/operations/runbook.md",
+        "sql/README": "sql/README.md",
+        "deploy/postgresql/row-security.sql": "deploy/postgresql/row-security.sql",
+    }.items():
+        assert installed.run(tmp_path, "docs", name) == (ROOT / place).read_text()
 
 
 def test_dev_without_its_extra_names_what_to_install(installed: Installed, tmp_path: Path) -> None:

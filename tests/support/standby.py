@@ -59,6 +59,17 @@ def copy(primary: Postgres, folder: Path) -> None:
     assert copied.returncode == 0, copied.stderr
 
 
+def catch_up(primary: str, standby: str) -> None:
+    """Wait until a standby shows all that its primary has. Both are URLs."""
+    with (
+        psycopg.connect(primary, autocommit=True) as ours,
+        psycopg.connect(standby, autocommit=True) as theirs,
+    ):
+        there = ours.execute("select pg_current_wal_lsn()").fetchone()
+        while theirs.execute("select pg_last_wal_replay_lsn() < %s", there).fetchone() == (True,):
+            pass  # each check is a round trip
+
+
 def make_synchronous(primary: Postgres) -> None:
     """From now on it confirms only what its standby has received."""
     with psycopg.connect(primary.dsn(), autocommit=True) as admin:

@@ -107,8 +107,17 @@ def _prepare(connection: psycopg.Connection[Any], query: Query) -> None:
         nulls = f"({', '.join(['null'] * len(query.parameters))})" if query.parameters else ""
         with connection.transaction():
             connection.execute(f"explain execute checked{nulls}".encode())
+    except errors.FeatureNotSupported:
+        # On a standby no query of an unlogged table can be planned, though it fits. Preparing has checked it.
+        if not _is_standby(connection):
+            raise
     finally:
         connection.execute("deallocate checked")
+
+
+def _is_standby(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute("select pg_is_in_recovery()").fetchone()
+    return row is not None and bool(row[0])
 
 
 def _in_one_line(error: psycopg.Error, query: Query) -> str:
