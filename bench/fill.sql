@@ -8,6 +8,7 @@ set synchronous_commit = off;
 
 -- Without WAL, which would be a gigabyte. And the figures must depend on the data, not on when autovacuum runs.
 alter table journal set unlogged, set (autovacuum_enabled = off);
+alter table usage set unlogged, set (autovacuum_enabled = off);
 alter table generations set unlogged, set (autovacuum_enabled = off);
 alter table messages set unlogged, set (autovacuum_enabled = off);
 alter table queued_messages set unlogged, set (autovacuum_enabled = off);
@@ -140,7 +141,9 @@ from chats
 where turn between 1 and 30
 order by turn;
 
-insert into generations (id, conversation_id, kind, user_message_id, idempotency_key, worker_id, started_at)
+insert into generations (
+    id, conversation_id, kind, user_message_id, idempotency_key, worker_id, started_at, holder_id, model_tag
+)
 select
     pg_temp.id_at(now(), turn),
     id,
@@ -156,7 +159,9 @@ select
     end,
     'key now',
     cast(case when turn = 30 then %(other)s else %(worker)s end as uuid),
-    now()
+    now(),
+    cast(user_id as uuid),
+    'default'
 from chats
 where turn between 0 and 30
 order by turn;
@@ -174,6 +179,32 @@ from (
     limit 100
 ) as g
 cross join generate_series(0, 99) as slice;
+
+insert into usage (
+    id, user_id, conversation_id, kind, model_tag, server, status, started_at, ended_at, day, prompt_tokens,
+    cached_tokens, reasoning_tokens, completion_tokens, is_estimated, milliseconds
+)
+select
+    g.id,
+    cast(c.user_id as uuid),
+    g.conversation_id,
+    g.kind,
+    'default',
+    'inference',
+    g.status,
+    g.started_at,
+    g.finished_at,
+    cast(g.finished_at at time zone 'utc' as date),
+    40,
+    0,
+    0,
+    25,
+    false,
+    900
+from generations as g
+inner join chats as c on g.conversation_id = c.id
+where g.finished_at is not null
+order by g.finished_at;
 
 drop table chats;
 reset session_replication_role;

@@ -111,6 +111,8 @@ on budgets (user_id, scope, model_tag, period, unit, currency) nulls not distinc
 comment on table budgets is
 'What may be used: of tokens, money or answers, in a calendar day, week or month (UTC). Whoever has used that much '
 'gets no further answer until the next one begins. A change counts at once, with what was used before.';
+comment on column budgets.id is
+'What chat-api budget remove takes.';
 comment on column budgets.scope is
 'Whose budget it is: everybody, all users together; each, every user by itself; user, the one user in user_id, in '
 'place of a budget of the same model, period and unit for each.';
@@ -119,9 +121,10 @@ comment on column budgets.user_id is
 comment on column budgets.model_tag is
 'The model, as usage.model_tag; null: all models together.';
 comment on column budgets.period is
-'day, week (it begins on Monday) or month.';
+'A calendar day, week (it begins on Monday) or month, in UTC.';
 comment on column budgets.unit is
-'tokens (of prompts and completions), cost (in currency) or answers (not those that failed without a word).';
+'Of what it is: tokens (of prompts and completions), cost (in currency) or answers (not those that failed without a '
+'word).';
 comment on column budgets.currency is
 'For the unit cost: by ISO 4217. What costs something in another currency isn''t counted.';
 comment on column budgets.amount is
@@ -145,9 +148,9 @@ comment on table spending is
 'again.';
 comment on column spending.user_id is 'Whose usage; null: everybody''s.';
 comment on column spending.model_tag is 'Of which model, as usage.model_tag; null: of all.';
-comment on column spending.period is 'As budgets.period.';
-comment on column spending.unit is 'As budgets.unit.';
-comment on column spending.currency is 'As budgets.currency.';
+comment on column spending.period is 'Of which period, as budgets.period.';
+comment on column spending.unit is 'Of which unit, as budgets.unit.';
+comment on column spending.currency is 'Of which currency, as budgets.currency.';
 comment on column spending.began is
 'The first day of the period that spent is about. Another one: spent means nothing now.';
 comment on column spending.spent is 'What was used since then. What running answers may use isn''t in it.';

@@ -41,7 +41,7 @@ select
     g.id as generation_id,
     g.conversation_id,
     c.user_id as owner_id,
-    cast(coalesce(c.model_tag, 'default') as text) as model,
+    cast(coalesce(g.model_tag, c.model_tag, 'default') as text) as model,
     cast(g.kind as text) as kind,
     g.started_at,
     cast(extract(epoch from t.now - g.started_at) as integer) as seconds_running,
@@ -73,7 +73,7 @@ comment on column chat_report.running_answers.conversation_id is
 comment on column chat_report.running_answers.owner_id is
 'The user to whom the conversation belongs.';
 comment on column chat_report.running_answers.model is
-'The model that is set for the conversation now.';
+'The model that was asked; of answers of older releases, the one that is set for the conversation now.';
 comment on column chat_report.running_answers.kind is
 'As in generations.kind: send, regenerate, results or continue.';
 comment on column chat_report.running_answers.started_at is
@@ -123,7 +123,7 @@ select
 from days as d
 cross join lateral (
     select
-        cast(coalesce(c.model_tag, 'default') as text) as model,
+        cast(coalesce(g.model_tag, c.model_tag, 'default') as text) as model,
         cast(g.error_code as text) as error_code,
         count(*) as answers
     from generations as g
@@ -136,7 +136,7 @@ cross join lateral (
             rpad(lpad(to_hex(cast(extract(epoch from d.day + 1) * 1000 as bigint)), 12, '0'), 32, '0') as uuid
         )
         and g.error_code is not null
-    group by coalesce(c.model_tag, 'default'), g.error_code
+    group by coalesce(g.model_tag, c.model_tag, 'default'), g.error_code
 ) as f;
 
 comment on view chat_report.failures is
@@ -146,7 +146,7 @@ comment on view chat_report.failures is
 comment on column chat_report.failures.day is
 'The day in UTC on which the answers began.';
 comment on column chat_report.failures.model is
-'The model that is set for the conversation now.';
+'The model that was asked; of answers of older releases, the one that is set for the conversation now.';
 comment on column chat_report.failures.error_code is
 'The code that readers received, such as inference_unavailable; worker_lost: the worker died.';
 comment on column chat_report.failures.answers is

@@ -1,5 +1,5 @@
 -- A large conversation is deleted in pieces: it loses its owner at once, so that nobody finds it, and its rows later.
--- depends: 0061.create-reports
+-- depends: 0069.let-import
 -- locks: conversations, access exclusive, a moment
 -- locks: service_rights, row exclusive, a moment
 

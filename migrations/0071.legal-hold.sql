@@ -25,6 +25,8 @@ on legal_hold (conversation_id) where conversation_id is not null;
 comment on table legal_hold is
 'What is kept until the hold is lifted (the row deleted): no retention, no user and no erasure deletes it. Only the '
 'owner of the tables sets and lifts holds; the service reads them.';
+comment on column legal_hold.id is
+'Names the hold, to lift it.';
 comment on column legal_hold.user_id is
 'All conversations of this user, later ones too. No foreign key: the hold outlives the account.';
 comment on column legal_hold.conversation_id is

@@ -2,9 +2,9 @@
 -- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
--- then the other functions, the views and the triggers. Left out are owners, and the tables in which yoyo records
--- what was applied. Where the auth service's table users is in the same database, conversations also has the
--- foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
+-- then the other functions, the views and the triggers. Left out are owners, and the tables in which yoyo
+-- records what was applied. Where the auth service's table users is in the same database, conversations
+-- has the foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant grants.
 
 create function chat_uuid7() returns uuid
     language sql parallel safe
@@ -384,12 +384,13 @@ insert into service_rights (object, privilege, columns) values
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
-('conversations', 'insert', '{user_id,title,model_tag,instructions,options}'),
+('conversations', 'insert',
+    '{user_id,title,model_tag,instructions,options,id,is_favorited,created_at,updated_at,version}'),
 ('conversations', 'select', '{}'),
 ('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version}'),
 ('generations', 'delete', '{}'),
 ('generations', 'insert',
-    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens}'),
+    '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens,own_message_id,started_at}'),
 ('generations', 'select', '{}'),
 ('generations', 'update',
     '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries,model_tag,price,prompt_estimate,max_tokens}'),
@@ -408,7 +409,7 @@ insert into service_rights (object, privilege, columns) values
 ('messages', 'select', '{}'),
 ('messages', 'update', '{is_refused,parent_position}'),
 ('queued_messages', 'delete', '{}'),
-('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key}'),
+('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key,id,created_at}'),
 ('queued_messages', 'select', '{}'),
 ('queued_messages', 'update', '{position}'),
 ('spending', 'delete', '{}'),
@@ -648,17 +649,19 @@ create table budgets (
     constraint ck_budgets_period
         check (period::text = any (array['day'::varchar, 'week'::varchar, 'month'::varchar]::text[])),
     constraint ck_budgets_scope
-        check ((scope::text = any (array['everybody'::varchar, 'each'::varchar,
-            'user'::varchar]::text[])) and (scope::text = 'user'::text) = (user_id is not null)),
+        check ((scope::text = any (array['everybody'::varchar, 'each'::varchar, 'user'::varchar]::text[]))
+            and (scope::text = 'user'::text) = (user_id is not null)),
     constraint ck_budgets_unit
-        check ((unit::text = any (array['tokens'::varchar, 'cost'::varchar,
-            'answers'::varchar]::text[])) and (unit::text = 'cost'::text) = (currency is not null)),
+        check ((unit::text = any (array['tokens'::varchar, 'cost'::varchar, 'answers'::varchar]::text[]))
+            and (unit::text = 'cost'::text) = (currency is not null)),
     constraint budgets_pkey primary key (id)
 );
 
 comment on table budgets is
 'What may be used: of tokens, money or answers, in a calendar day, week or month (UTC). Whoever has used that much '
 'gets no further answer until the next one begins. A change counts at once, with what was used before.';
+comment on column budgets.id is
+'What chat-api budget remove takes.';
 comment on column budgets.scope is
 'Whose budget it is: everybody, all users together; each, every user by itself; user, the one user in user_id, in '
 'place of a budget of the same model, period and unit for each.';
@@ -667,9 +670,10 @@ comment on column budgets.user_id is
 comment on column budgets.model_tag is
 'The model, as usage.model_tag; null: all models together.';
 comment on column budgets.period is
-'day, week (it begins on Monday) or month.';
+'A calendar day, week (it begins on Monday) or month, in UTC.';
 comment on column budgets.unit is
-'tokens (of prompts and completions), cost (in currency) or answers (not those that failed without a word).';
+'Of what it is: tokens (of prompts and completions), cost (in currency) or answers (not those that failed without a '
+'word).';
 comment on column budgets.currency is
 'For the unit cost: by ISO 4217. What costs something in another currency isn''t counted.';
 comment on column budgets.amount is
@@ -697,11 +701,11 @@ comment on column spending.user_id is
 comment on column spending.model_tag is
 'Of which model, as usage.model_tag; null: of all.';
 comment on column spending.period is
-'As budgets.period.';
+'Of which period, as budgets.period.';
 comment on column spending.unit is
-'As budgets.unit.';
+'Of which unit, as budgets.unit.';
 comment on column spending.currency is
-'As budgets.currency.';
+'Of which currency, as budgets.currency.';
 comment on column spending.began is
 'The first day of the period that spent is about. Another one: spent means nothing now.';
 comment on column spending.spent is
@@ -725,6 +729,8 @@ create table legal_hold (
 comment on table legal_hold is
 'What is kept until the hold is lifted (the row deleted): no retention, no user and no erasure deletes it. Only the '
 'owner of the tables sets and lifts holds; the service reads them.';
+comment on column legal_hold.id is
+'Names the hold, to lift it.';
 comment on column legal_hold.user_id is
 'All conversations of this user, later ones too. No foreign key: the hold outlives the account.';
 comment on column legal_hold.conversation_id is
@@ -1796,6 +1802,55 @@ $$;
 comment on function chat_uuid7_at(at timestamptz) is
 'The smallest id of that millisecond: ids that chat_uuid7() made earlier are less, later ones aren''t.';
 
+create view chat_report.budgets as
+ select b.id as budget_id,
+    b.scope::text as scope,
+    coalesce(b.user_id, s.user_id) as user_id,
+    b.model_tag::text as model,
+    b.period::text as period,
+    b.unit::text as unit,
+    b.currency::text as currency,
+    b.amount,
+    s.spent,
+    greatest(b.amount - s.spent, 0::numeric) as amount_left
+   from budgets b
+     left join spending s on (b.scope::text <> 'everybody'::text) = (s.user_id is not null)
+         and not b.user_id is distinct from
+        case
+            when b.scope::text = 'user'::text then s.user_id
+            else null::uuid
+        end and not b.model_tag::text is distinct from s.model_tag::text and b.period::text = s.period::text
+            and b.unit::text = s.unit::text and not b.currency::text is distinct from s.currency::text
+            and s.began = date_trunc(s.period::text, (now() at time zone 'utc'::text))::date
+     left join budgets own on b.scope::text = 'each'::text and s.user_id = own.user_id
+         and not b.model_tag::text is distinct from own.model_tag::text and b.period::text = own.period::text
+         and b.unit::text = own.unit::text and not b.currency::text is distinct from own.currency::text
+  where own.id is null;
+
+comment on view chat_report.budgets is
+'v1: Each budget, and what is used of it in its current period; one for each user has a row for every user who used '
+'some. Reads all of budgets and spending, which have a row for each user at most.';
+comment on column chat_report.budgets.budget_id is
+'The budget, as in budgets.id.';
+comment on column chat_report.budgets.scope is
+'Whose it is: everybody, each or user.';
+comment on column chat_report.budgets.user_id is
+'Whose use spent is; null: everybody''s, or nobody has used any.';
+comment on column chat_report.budgets.model is
+'The model; null: all models together.';
+comment on column chat_report.budgets.period is
+'A calendar day, week or month, in UTC.';
+comment on column chat_report.budgets.unit is
+'Of which unit: tokens, cost or answers.';
+comment on column chat_report.budgets.currency is
+'The currency of a cost, by ISO 4217.';
+comment on column chat_report.budgets.amount is
+'How much; null: this user has no limit.';
+comment on column chat_report.budgets.spent is
+'What was used in the period; null: nothing was summed up in it yet.';
+comment on column chat_report.budgets.amount_left is
+'What is left, but for what running answers may use.';
+
 create view chat_report.conversation_sizes as
  with said as (
          select m.conversation_id,
@@ -1857,7 +1912,7 @@ create view chat_report.failures as
     f.error_code,
     f.answers
    from days d
-     cross join lateral ( select coalesce(c.model_tag, 'default'::varchar)::text as model,
+     cross join lateral ( select coalesce(g.model_tag, c.model_tag, 'default'::varchar)::text as model,
             g.error_code::text as error_code,
             count(*) as answers
            from generations g
@@ -1865,7 +1920,7 @@ create view chat_report.failures as
           where g.id >= rpad(lpad(to_hex((extract(epoch from d.day) * 1000::numeric)::bigint), 12, '0'::text), 32,
               '0'::text)::uuid and g.id < rpad(lpad(to_hex((extract(epoch from d.day + 1) * 1000::numeric)::bigint), 12,
               '0'::text), 32, '0'::text)::uuid and g.error_code is not null
-          group by (coalesce(c.model_tag, 'default'::varchar)), g.error_code) f;
+          group by (coalesce(g.model_tag, c.model_tag, 'default'::varchar)), g.error_code) f;
 
 comment on view chat_report.failures is
 'v1: How many answers failed or were interrupted, by day, model and error code; as far back as generations go '
@@ -1874,7 +1929,7 @@ comment on view chat_report.failures is
 comment on column chat_report.failures.day is
 'The day in UTC on which the answers began.';
 comment on column chat_report.failures.model is
-'The model that is set for the conversation now.';
+'The model that was asked; of answers of older releases, the one that is set for the conversation now.';
 comment on column chat_report.failures.error_code is
 'The code that readers received, such as inference_unavailable; worker_lost: the worker died.';
 comment on column chat_report.failures.answers is
@@ -1913,7 +1968,7 @@ create view chat_report.running_answers as
  select g.id as generation_id,
     g.conversation_id,
     c.user_id as owner_id,
-    coalesce(c.model_tag, 'default'::varchar)::text as model,
+    coalesce(g.model_tag, c.model_tag, 'default'::varchar)::text as model,
     g.kind::text as kind,
     g.started_at,
     extract(epoch from t.now - g.started_at)::integer as seconds_running,
@@ -1943,7 +1998,7 @@ comment on column chat_report.running_answers.conversation_id is
 comment on column chat_report.running_answers.owner_id is
 'The user to whom the conversation belongs.';
 comment on column chat_report.running_answers.model is
-'The model that is set for the conversation now.';
+'The model that was asked; of answers of older releases, the one that is set for the conversation now.';
 comment on column chat_report.running_answers.kind is
 'As in generations.kind: send, regenerate, results or continue.';
 comment on column chat_report.running_answers.started_at is
@@ -2009,6 +2064,60 @@ comment on column chat_report.table_health.last_autoanalyze is
 'When autovacuum last analyzed it; null: never since the statistics began.';
 comment on column chat_report.table_health.autovacuums is
 'Visits of autovacuum since the statistics began.';
+
+create view chat_report.usage as
+ select day,
+    user_id,
+    model_tag::text as model,
+    server::text as server,
+    count(*) as runs,
+    count(*) filter (where kind::text <> 'title'::text and (status::text <> 'failed'::text
+        or completion_tokens > 0)) as answers,
+    count(*) filter (where status::text = any (array['failed'::varchar, 'interrupted'::varchar]::text[])) as failures,
+    sum(prompt_tokens) as prompt_tokens,
+    sum(cached_tokens) as cached_tokens,
+    sum(completion_tokens) as completion_tokens,
+    sum(reasoning_tokens) as reasoning_tokens,
+    count(*) filter (where is_estimated) as estimated_runs,
+    sum(milliseconds::bigint) as milliseconds,
+    sum(cost) as cost,
+    currency::text as currency
+   from usage u
+  group by day, user_id, model_tag, server, currency;
+
+comment on view chat_report.usage is
+'v1: What was used, by day, user, model and server; it outlives conversations. With a condition on day, or on day and '
+'user_id, it costs the pages of those rows (idx_usage_day, idx_usage_user_day); without one, all rows are read.';
+comment on column chat_report.usage.day is
+'The day in UTC on which the runs ended.';
+comment on column chat_report.usage.user_id is
+'The user who asked; null: erased since.';
+comment on column chat_report.usage.model is
+'The model, by its tag in MODELS_FILE.';
+comment on column chat_report.usage.server is
+'The model server asked last; null: none, or its worker died.';
+comment on column chat_report.usage.runs is
+'Runs of the model, with titles and failures.';
+comment on column chat_report.usage.answers is
+'Answers: no titles, and none that failed without a word.';
+comment on column chat_report.usage.failures is
+'Runs that failed or were interrupted.';
+comment on column chat_report.usage.prompt_tokens is
+'Tokens that the model read, cached_tokens included.';
+comment on column chat_report.usage.cached_tokens is
+'Those that the model server had computed before.';
+comment on column chat_report.usage.completion_tokens is
+'Tokens that the model generated, thinking included.';
+comment on column chat_report.usage.reasoning_tokens is
+'Those that are thinking, where the model server says so.';
+comment on column chat_report.usage.estimated_runs is
+'Runs whose tokens the model server didn''t count.';
+comment on column chat_report.usage.milliseconds is
+'Milliseconds from the calls of the model server to the ends.';
+comment on column chat_report.usage.cost is
+'What they cost by the price at that time; null: there was none.';
+comment on column chat_report.usage.currency is
+'The currency of cost, by ISO 4217.';
 
 create view live_workers as
  with t as (

@@ -20,9 +20,9 @@ HEAD = """\
 -- `make schema` writes it with pg_dump from a freshly migrated database, and a test compares it with one.
 --
 -- First come the functions that tables use, then the tables in the order in which the migrations create them,
--- then the other functions, the views and the triggers. Left out are owners, and the tables in which yoyo records
--- what was applied. Where the auth service's table users is in the same database, conversations also has the
--- foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant(role) grants.
+-- then the other functions, the views and the triggers. Left out are owners, and the tables in which yoyo
+-- records what was applied. Where the auth service's table users is in the same database, conversations
+-- has the foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant grants.
 """
 WIDTH = 120
 
@@ -198,7 +198,7 @@ def _lines(text: str) -> str:
 
 
 def _broken(line: str) -> list[str]:
-    """Break a long line before its condition or reference, then after commas."""
+    """Break a long line before its condition or reference, then after commas and before `and` and `or`."""
     if len(line) <= WIDTH:
         return [line]
     indent = line[: len(line) - len(line.lstrip())]
@@ -209,6 +209,8 @@ def _broken(line: str) -> list[str]:
             return [*_broken(indent + head), *_broken(f"{indent}    {clause}")]
     pieces = [""]
     for word in words:
+        if word.rstrip() in ("and", "or"):
+            pieces.append("")
         pieces[-1] += word
         if word.rstrip().endswith(","):
             pieces.append("")

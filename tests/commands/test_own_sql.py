@@ -160,10 +160,12 @@ def test_explain_runs_the_own_one(file: Path, run: Run) -> None:
 
 
 def test_other_commands_run_the_own_one(folder: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    run("copy", "retention.due")
-    edit(folder / "retention.sql", "count(*) filter (where i.goes)", "4242 + count(*) filter (where i.goes)")
-    assert main(["retention", "--days", "1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["conversations"] == 4242
+    run("copy", "budgets.list")
+    edit(folder / "budgets.sql", "    amount,\n    case", "    amount + 4242 as amount,\n    case")
+    assert main(["budget", "set", "--each", "--period", "day", "--tokens", "1"]) == 0
+    capsys.readouterr()
+    assert main(["budget", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["amount"] == 4243
 
 
 # check

@@ -239,7 +239,10 @@ async def test_the_highest_threshold_counts(sql: Connection) -> None:
 
 
 async def test_an_old_transaction_is_wrong_and_who_has_it_is_told(sql: Connection, database_url: str) -> None:
-    assert await ask(sql, "oldest_transaction") == {None: ["ok", "none is open", None]}
+    [[status, finding, remedy]] = (await ask(sql, "oldest_transaction")).values()
+    # Another test's, or autovacuum's, may just be open: they are those of the whole server.
+    assert (status, remedy) == ("ok", None)
+    assert re.fullmatch(r"none is open|the oldest has lasted 00:00:\d\d", finding)
     other = await asyncpg.connect(database_url, server_settings={"application_name": "forgotten"})
     await other.execute("begin")
     assert (await ask(sql, "oldest_transaction"))[None][0] == "ok"

@@ -46,6 +46,9 @@ async def test_its_commands_work_in_their_order_and_its_examples_look_like_their
 ) -> None:
     chat = await Chat().open(sql)
     limits = [{"name": "sends_per_user", "subject": str(chat.user_id), "every": "60 s", "period": "60 s"}]
+    await sql.execute(
+        "insert into budgets (scope, period, unit, amount) values ('each', 'day', 'tokens', 999)"
+    )
     lost = await chat.begin(sql, limits=json.dumps(limits))
     await chat.finish(sql, lost, status="failed", finish_reason="error", error_code="inference_unavailable")
     await chat.speak(sql, (await chat.begin(sql), 0, [{}]))
@@ -75,7 +78,7 @@ async def test_its_commands_work_in_their_order_and_its_examples_look_like_their
             head, _, *rows = done.stdout.splitlines()
             assert not rows[0].startswith("(0 rows"), block
             assert head.split() == example.splitlines()[0].split(), block
-    assert reports == 5
+    assert reports == 7
     assert (tmp_path / "dictionary.md").read_text().startswith("# Data dictionary\n")
     assert (tmp_path / "diagram.mmd").read_text().startswith("erDiagram\n")
     assert json.loads((tmp_path / "dictionary.json").read_text())

@@ -41,10 +41,11 @@ async def test_every_query_runs(service: Connection) -> None:
 
 def taken_one_by_one(sql: psycopg.Connection[Any]) -> list[str]:
     """A statement that revokes it, for each right of the service on each column."""
-    # The right on the sequence is checked when a default calls nextval(), not when a statement is planned.
+    # The right on the sequence is checked when a default calls nextval(), not when a statement is planned;
+    # that on this function when chat_delete calls it.
     rows = sql.execute(
         "select object, privilege, columns from service_rights"
-        " where object <> 'chat_position' order by object, privilege"
+        " where object not in ('chat_position', 'chat_set_aside(uuid)') order by object, privilege"
     )
     return [
         f"revoke {privilege}{f' ({column})' if column else ''}"
@@ -124,7 +125,11 @@ FORBIDDEN = [
     f"select chat_revoke('{SERVICE}')",
     "update conversations set user_id = gen_random_uuid()",
     "update conversations set created_at = now()",
-    "insert into conversations (id, user_id) values (gen_random_uuid(), gen_random_uuid())",
+    "insert into usage select * from usage",
+    "update usage set cost = 0",
+    "update spending set spent = 0",
+    "insert into legal_hold (user_id, reason) values (gen_random_uuid(), 'x')",
+    "delete from legal_hold",
     "update messages set content = 'other'",
     "update messages set role = 'system'",
     "update inactive_messages set content = 'other'",

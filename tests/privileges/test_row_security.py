@@ -132,7 +132,7 @@ INSERTS = {
 }
 
 
-@pytest.mark.parametrize("table", WALLED)
+@pytest.mark.parametrize("table", INSERTS)
 async def test_nothing_is_put_to_what_is_another_users(
     sql: Connection, service: Connection, table: str
 ) -> None:

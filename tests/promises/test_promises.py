@@ -17,6 +17,7 @@ from chat_api.dev.postgres.server import Postgres
 from chat_api.migrate.apply import apply_migrations
 from chat_api.settings import Settings
 from tests.conftest import FAST, Start
+from tests.support import queries
 from tests.support.auth_service import AuthService
 from tests.support.chat import Chat, Sql, no_answer_lives, open_chat, somebody_waits, until
 from tests.support.model_server import ModelServer
@@ -308,3 +309,44 @@ class TestNobodySeesOrTouchesAnothersData:
         seen = await chat.exchange(model, "secret")
         own = await open_chat(chat.client, auth.sign_in())
         assert (await own.attach(seen[0].id)).status == 204
+
+
+class TestEveryRunLeavesOneRowOfUsage:
+    """11. Every run of a model leaves exactly one row of usage, whatever ended it, which outlives all."""
+
+    async def test_whatever_ends_it_and_whatever_is_deleted(
+        self, chat: Chat, model: ModelServer, sql: Sql
+    ) -> None:
+        await chat.exchange(model, "a")  # the model
+        model.say = ["b"]
+        await read_events(await chat.regenerate())
+        model.say, model.refuse = None, (500, "{}")
+        await read_events(await chat.send())  # its failure
+        model.refuse = None
+        while not model.idle:
+            await model.call()
+        for end in ("stop", "deletion"):
+            asked, call, _ = await chat.begin(model, "c")
+            if end == "stop":
+                await chat.stop()
+            else:
+                assert (await chat.client.delete(chat.path, headers=chat.user)).status == 204
+            async with asyncio.timeout(30):
+                await call.closed.wait()
+            await no_answer_lives()
+            asked.close()
+        lost = await queries.Chat().open(sql)
+        await lost.begin(sql)
+        await queries.kill_workers(sql)
+        assert len(await queries.run(sql, "maintenance.interrupt_orphans")) == 1  # its worker's death
+        await queries.run(sql, "conversations.delete", id=lost.id, user_id=lost.user_id)
+        assert await sql.fetchval("select count(*) from generations") == 0
+        rows = await sql.fetch("select kind, status from usage order by id")
+        assert [tuple(row) for row in rows] == [
+            ("send", "completed"),
+            ("regenerate", "completed"),
+            ("send", "failed"),
+            ("send", "stopped"),
+            ("send", "stopped"),
+            ("send", "interrupted"),
+        ]

@@ -10,8 +10,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from tests.sql.test_bring_in import bring_in
 from tests.sql.test_usage import COUNTED, PRICES, months
-from tests.support.queries import Chat, Connection, kill_workers, meet, one, run
+from tests.support.queries import Chat, Connection, blocked, kill_workers, meet, one, run
 
 BUDGET = {
     "scope": "each",
@@ -123,6 +124,53 @@ async def test_what_failed_without_a_word_is_no_answer(sql: Connection, chats: l
         sql, begun, status="failed", content="", token_count=0, error_code="inference_broken"
     )
     assert await outcome(chats[0], sql) == "started"
+
+
+async def test_a_title_is_no_answer_but_its_tokens_count(sql: Connection, chats: list[Chat]) -> None:
+    mine = chats[0]
+    await put(sql, 1, unit="answers")
+    await put(sql, 1301)
+    title = {"server": None, "status": "completed", "error_code": None, "milliseconds": 1, "token_count": 1}
+    where = {"user_id": mine.user_id, "conversation_id": mine.id, "billed": '{"model": "small"}'}
+    await run(sql, "usage.add_title", **title, **where, usage=COUNTED)
+    assert await outcome(mine, sql) == "started"
+    await run(sql, "usage.add_title", **title, **where, usage='{"prompt_tokens": 1, "completion_tokens": 0}')
+    assert await outcome(chats[1], sql) == "each"
+
+
+async def test_an_answer_that_is_brought_in_counts_once(sql: Connection, chats: list[Chat]) -> None:
+    mine = chats[0]
+    await put(sql, 10_000)
+    row = await mine.start(sql)
+    assert row is not None
+    await mine.speak(sql, (row["generation_id"], 0, [{}, {"token": "so far"}]))
+    await kill_workers(sql)
+    await run(sql, "maintenance.interrupt_orphans")
+    assert await sql.fetchval("select spent from spending") == 3
+    for _ in range(2):
+        await bring_in(sql, mine, row["generation_id"], row["user_message_id"], usage=COUNTED)
+        assert await sql.fetchval("select spent from spending") == 1300
+
+
+async def test_a_start_that_meets_an_answer_being_brought_in_waits_with_nothing_in_its_hands(
+    sql: Connection, first: Connection, second: Connection, chats: list[Chat]
+) -> None:
+    """Both lock the conversation, then the sum; otherwise each would wait for the other."""
+    mine = chats[0]
+    await put(sql, 10_000)
+    row = await mine.start(sql)
+    assert row is not None
+    await mine.speak(sql, (row["generation_id"], 0, [{}, {"token": "so far"}]))
+    await kill_workers(sql)
+    await run(sql, "maintenance.interrupt_orphans")
+    await first.execute("select from conversations where id = $1 for no key update", mine.id)
+    starting = asyncio.create_task(mine.start(second))
+    await blocked(sql, second.get_server_pid())
+    await bring_in(first, mine, row["generation_id"], row["user_message_id"], usage=COUNTED)
+    await first.execute("commit")
+    with pytest.raises(asyncpg.CheckViolationError, match="ck_conversations_version"):
+        await starting  # it is repeated, since the conversation has changed
+    assert await outcome(mine, second) == "started"
 
 
 async def test_running_answers_reserve_what_they_may_use(sql: Connection, chats: list[Chat]) -> None:

@@ -33,7 +33,8 @@ DESCENTS = {
     "generations.start, key used": 3,  # the conversation, the key, and the question stored with it
     # Finds the conversation, finds it again and writes it into both indexes; a foreign key looks it up: 5.
     # Finds the generation twice, stores its key and its place again, and the answer's place: 5. Appends: -2.
-    "generations.finish": 8,
+    # What it used goes into an index of users, and into one of days, which may be two levels deeper: 3.
+    "generations.finish": 11,
     "generations.finish, regenerated": 8,
     "generations.begun": 20,  # ten conversations, each in a different place: their versions and generations
     # The generation, the question and the answer, what each comes after, and other versions.

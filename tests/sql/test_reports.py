@@ -15,6 +15,21 @@ from tests.support.queries import Chat, Connection, kill_workers, run, tick
 # one goes or changes its meaning, the version counts up, here and in the view's comment, and CHANGELOG.md
 # says so.
 PROMISED = {
+    "budgets": (
+        1,
+        {
+            "budget_id": "uuid",
+            "scope": "text",
+            "user_id": "uuid",
+            "model": "text",
+            "period": "text",
+            "unit": "text",
+            "currency": "text",
+            "amount": "numeric",
+            "spent": "numeric",
+            "amount_left": "numeric",
+        },
+    ),
     "conversation_sizes": (
         1,
         {
@@ -69,6 +84,26 @@ PROMISED = {
             "last_autovacuum": "timestamp with time zone",
             "last_autoanalyze": "timestamp with time zone",
             "autovacuums": "bigint",
+        },
+    ),
+    "usage": (
+        1,
+        {
+            "day": "date",
+            "user_id": "uuid",
+            "model": "text",
+            "server": "text",
+            "runs": "bigint",
+            "answers": "bigint",
+            "failures": "bigint",
+            "prompt_tokens": "bigint",
+            "cached_tokens": "bigint",
+            "completion_tokens": "bigint",
+            "reasoning_tokens": "bigint",
+            "estimated_runs": "bigint",
+            "milliseconds": "numeric",
+            "cost": "numeric",
+            "currency": "text",
         },
     ),
 }
@@ -127,9 +162,10 @@ async def full_of_secrets(sql: Connection) -> Chat:
         await chat.speak(sql, (begun, 0, [{"token": SECRET}]))
         await chat.finish(
             sql, begun, status="failed", finish_reason="error", error_code="inference_failed", content=SECRET,
-            reasoning=SECRET, tool_calls=json.dumps([SECRET]), tries=json.dumps([{"server": SECRET}]),
+            reasoning=SECRET, tool_calls=json.dumps([SECRET]), tries=json.dumps([{"server": "near"}]),
         )  # fmt: skip
     await chat.speak(sql, (await chat.begin(sql, content=SECRET), 0, [{"token": SECRET}]))
+    await sql.execute("insert into budgets (scope, period, unit, amount) values ('each', 'day', 'tokens', 9)")
     await chat.queue(sql, SECRET, request=json.dumps({"tools": [SECRET]}), idempotency_key=SECRET)
     return chat
 
@@ -329,3 +365,49 @@ async def test_a_limit_shows_what_is_left_of_it_as_the_next_message_will_find_it
 async def test_a_worker_without_an_answer_is_not_in_the_way(sql: Connection) -> None:
     await tick(sql, Chat().worker_id)
     assert await sql.fetch("select from chat_report.running_answers") == []
+
+
+async def test_usage_is_summed_up_by_day_user_model_and_server(sql: Connection) -> None:
+    mine, theirs = await Chat().open(sql), await Chat().open(sql)
+    counted = json.dumps({"prompt_tokens": 10, "completion_tokens": 5})
+    for chat in (mine, mine, theirs):
+        begun = await chat.begin(sql)
+        await chat.finish(sql, begun, usage=counted, tries='[{"server": "near"}]')
+    begun = await mine.begin(sql)
+    await mine.finish(
+        sql, begun, status="failed", content="", token_count=0, error_code="inference_broken", tries=None
+    )
+    rows = await sql.fetch("select * from chat_report.usage where user_id = $1 order by server", mine.user_id)
+    assert [
+        (row["model"], row["server"], row["runs"], row["answers"], row["failures"], row["prompt_tokens"])
+        for row in rows
+    ] == [("default", "near", 2, 2, 0, 20), ("default", None, 1, 0, 1, 0)]
+    assert await sql.fetchval("select sum(completion_tokens) from chat_report.usage") == 15
+
+
+async def test_budgets_show_what_is_used_of_each(sql: Connection) -> None:
+    mine, theirs, idle = await Chat().open(sql), await Chat().open(sql), await Chat().open(sql)
+    await sql.execute(
+        "insert into budgets (scope, period, unit, amount) values ('each', 'day', 'answers', 3)"
+    )
+    await sql.execute(
+        "insert into budgets (scope, user_id, period, unit, amount) values ('user', $1, 'day', 'answers', 1)",
+        theirs.user_id,
+    )
+    await sql.execute(
+        "insert into budgets (scope, period, unit, amount) values ('everybody', 'week', 'tokens', 9)"
+    )
+    for chat in (mine, mine, theirs):
+        await chat.finish(sql, await chat.begin(sql), usage='{"prompt_tokens": 1, "completion_tokens": 1}')
+    rows = await sql.fetch(
+        "select scope, user_id, spent, amount_left from chat_report.budgets order by scope"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("each", mine.user_id, 2, 1),
+        ("everybody", None, 6, 3),
+        ("user", theirs.user_id, 1, 0),
+    ]
+    assert idle.user_id not in {row["user_id"] for row in rows}
+    await sql.execute("update spending set began = began - 40")
+    spent = {row["spent"] for row in await sql.fetch("select spent from chat_report.budgets")}
+    assert spent == {None}

@@ -91,6 +91,9 @@ async def test_the_estimate_is_of_all_that_the_model_is_sent(sql: Connection) ->
     await chat.say(sql, "assistant", "y" * 400)
     await chat.finish(sql, await chat.begin(sql, content="z" * 40))
     assert (await only(sql))["prompt_tokens"] == 210
+    await sql.execute("truncate usage")
+    await chat.finish(sql, await chat.begin(sql, content="z" * 40, max_characters=100))
+    assert (await only(sql))["prompt_tokens"] == 23, "what is left out isn't sent"
 
 
 @pytest.mark.parametrize(

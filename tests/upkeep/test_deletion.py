@@ -198,13 +198,13 @@ async def test_the_sweep_takes_a_large_one_too_and_counts_it_once(sql: Connectio
 
 
 async def test_erasing_goes_on_where_it_was_interrupted(
-    sql: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+    sql: Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat = await Chat().open(sql)
     await large(sql, chat)
     small = await Chat(user_id=chat.user_id).open(sql)
     await small.finish(sql, await small.begin(sql))
-    with session(database_url) as db:
+    with session(settings) as db:
         assert count_of(db, chat.user_id) == Amount(2, 1500 + 150 + 2, 1)
         rows = db.rows
 

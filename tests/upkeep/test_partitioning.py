@@ -239,7 +239,7 @@ async def left(sql: Connection) -> set[str]:
     rows = await sql.fetch(
         "select relname as name from pg_class where relkind in ('r', 'p') and relname ~ '^messages_'"
         " union all select proname from pg_proc where proname ~ '^messages_'"
-        " union all select tgname from pg_trigger where not tgisinternal"
+        " union all select tgname from pg_trigger where not tgisinternal and tgname not like 'note_usage%'"
     )
     return {row["name"] for row in rows}
 

@@ -196,12 +196,8 @@ usual (name, value) as (
     ('generation_days', '365'),
     ('favourites', 'false'),
     ('users.export.conversation_id', null),
-    (
-        'line',
-        '{"type": "conversation", "id": "00000000-0000-0000-0000-000000000000", "title": "Samosa chaat", '
-        || '"model_tag": "default", "is_favorited": false, "created_at": "2026-01-01T00:00:00Z", '
-        || '"updated_at": "2026-01-01T00:00:00Z", "version": 0}'
-    ),
+    ('line', '{"type": "conversation", "id": "00000000-0000-0000-0000-000000000000", "is_favorited": false,
+        "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "version": 0}'),
     ('first_block', '0'),
     ('blocks', '1000')
 )
