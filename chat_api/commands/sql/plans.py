@@ -106,9 +106,10 @@ def touched(
         planned = _fetched(connection)
         plan = executed(connection, statement)[0]["Plan"]
         after = _fetched(connection)
-    # The last `explain` repeats the planning of the one before, and then executes.
+    # The last `explain` repeats the planning of the one before, and then executes. Many dead entries are
+    # passed over in several goes, so the planning before may have cost more: then a relation's count is unknown.
     relations = {name: (after[name] - planned[name]) - (planned[name] - before[name]) for name in after}
-    return plan, {name: count for name, count in sorted(relations.items()) if count}
+    return plan, {name: count for name, count in sorted(relations.items()) if count > 0}
 
 
 def _applied(connection: psycopg.Connection[Any], query: NamedQuery) -> list[str]:
