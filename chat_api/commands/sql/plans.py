@@ -107,7 +107,7 @@ def touched(
         plan = executed(connection, statement)[0]["Plan"]
         after = _fetched(connection)
     # The last `explain` repeats the planning of the one before, and then executes. Many dead entries are
-    # passed over in several goes, so the planning before may have cost more: then a relation's count is unknown.
+    # passed over in several goes, so the planning before may have cost more: then the count is unknown.
     relations = {name: (after[name] - planned[name]) - (planned[name] - before[name]) for name in after}
     return plan, {name: count for name, count in sorted(relations.items()) if count > 0}
 
