@@ -10,18 +10,13 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from bench.plans import MODES, Connection, Node, executed, prepared
+from bench.plans import MODES, Connection, Node, prepared
 from bench.statements import HOT, OTHER_WORKER, USER, WORKER, Parameters
+from chat_api.commands.sql import plans
 
 GROWING = frozenset({"conversations", "messages", "inactive_messages", "generations", "journal"})
 LONG = 1000  # messages in the one long conversation
 RUNS = 3  # runs of each statement, after one that fills caches
-
-# Of tables and indexes, including those that foreign keys look into.
-_FETCHED = """
-select relname, pg_stat_get_xact_blocks_fetched(oid) from pg_class
-where relnamespace = 'public'::regnamespace and relkind in ('r', 'i')
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +71,15 @@ def touched(connection: Connection, case: str, given: Parameters, mode: str) -> 
 
 
 def _run(connection: Connection, statement: sql.Composed) -> Touched:
-    with connection.transaction(force_rollback=True):
-        before = _fetched(connection)
-        connection.execute(sql.SQL("explain {}").format(statement))
-        planned = _fetched(connection)
-        plan = executed(connection, statement)
-        after = _fetched(connection)
-    # The second `explain` repeats the planning of the first before it executes.
-    relations = {name: (after[name] - planned[name]) - (planned[name] - before[name]) for name in after}
+    top, relations = plans.touched(connection, statement)
+    plan = [node for _, node in plans.nodes(top)]
     return Touched(
         buffers=sum(relations.values()),
-        relations={name: count for name, count in sorted(relations.items()) if count},
+        relations=relations,
         scanned=frozenset(node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan")
         & GROWING,
         sorted_rows=max((_rows_in(node) for node in plan if "Sort" in node["Node Type"]), default=0),
     )
-
-
-def _fetched(connection: Connection) -> dict[str, int]:
-    return dict(connection.execute(_FETCHED).fetchall())
 
 
 def _rows_in(node: Node) -> int:

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from bench.statements import Parameters
+from chat_api.commands.sql import explain, plans
 from chat_api.postgres.queries import load_queries
 
 # PostgreSQL plans a prepared statement for each call's values, or once for all calls: both must be good.
@@ -40,15 +41,8 @@ def prepared(connection: Connection, case: str, given: Parameters, mode: str) ->
 
 def executed(connection: Connection, statement: sql.Composed) -> list[Node]:
     """The nodes of a statement's plan, with what each did when it was executed."""
-    explain = sql.SQL("explain (analyze, buffers, format json) {}").format(statement)
-    ((document,),) = connection.execute(explain).fetchall()
-    return list(_nodes(document[0]["Plan"]))
-
-
-def _nodes(plan: Node) -> Iterator[Node]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from _nodes(child)
+    (document,) = explain.executed(connection, statement)
+    return [node for _, node in plans.nodes(document["Plan"])]
 
 
 def _literal(connection: Connection, value: Any) -> sql.Literal:

@@ -6,13 +6,15 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
-from chat_api.commands.sql import report
+from chat_api.commands.sql import plan_file, report
 from chat_api.commands.sql.catalog import find, read_catalog
 from chat_api.commands.sql.check import check
 from chat_api.commands.sql.describe import as_markdown, as_mermaid, as_objects, describe
 from chat_api.commands.sql.explain import explain
 from chat_api.commands.sql.health import examine
 from chat_api.commands.sql.own import copy, differences
+from chat_api.commands.sql.plan_changes import FEW_BUFFERS, compare_plans
+from chat_api.commands.sql.plans import take_plans
 from chat_api.commands.sql.samples import parse_given
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
@@ -101,6 +103,35 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _plans(options: argparse.Namespace) -> int:
+    if options.save:
+        saved = take_plans(load_settings(), seconds=options.timeout)
+        plan_file.write(options.save, saved)
+        if options.json:
+            report.print_json({"file": options.save, "failed": saved.failed, **saved.about})
+        else:
+            report.print_saved(options.save, saved)
+        return DIFFERENT if saved.failed else 0
+    before = plan_file.read(options.compare)  # before the work of taking plans
+    now = take_plans(load_settings(), seconds=options.timeout)
+    changes = list(compare_plans(before, now, options.tolerance))
+    if options.json:
+        found = [asdict(change) for change in changes]
+        report.print_json(
+            {
+                "ok": not changes,
+                "tolerance_percent": options.tolerance,
+                "tolerance_buffers": FEW_BUFFERS,
+                "before": before.about,
+                "now": now.about,
+                "changes": found,
+            }
+        )
+    else:
+        report.print_changes(changes, before, now, options.tolerance)
+    return DIFFERENT if changes else 0
+
+
 def _health(options: argparse.Namespace) -> int:
     url = load_settings().database_url
     signs = examine(url)
@@ -129,6 +160,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
     "copy": _copy,
     "check": _check,
     "explain": _explain,
+    "plans": _plans,
     "health": _health,
     "describe": _describe,
 }

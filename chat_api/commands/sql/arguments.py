@@ -9,6 +9,7 @@ from chat_api.commands.numbers import whole_number
 from chat_api.commands.output import print_result
 
 LONGEST_SECONDS = 86_400
+MOST_PERCENT = 10_000
 
 
 def add_sql_command(commands: Any) -> None:
@@ -71,18 +72,33 @@ def add_sql_command(commands: Any) -> None:
         metavar="name=value",
         help="use this value instead of a sample; null means SQL NULL; may be repeated",
     )
-    explain.add_argument(
-        "--timeout",
-        type=whole_number(1, LONGEST_SECONDS, what="seconds,"),
-        default=30,
-        metavar="SECONDS",
-        help="give up after this time (default: %(default)s)",
-    )
+    _add_timeout(explain, "give up after this time (default: %(default)s)")
     explain.add_argument(
         "--generic",
         action="store_true",
         help="show the generic plan, which PostgreSQL may switch to after five executions",
     )
+
+    plans = _action(
+        actions, "plans", "save all plans, or compare with saved ones; exit status 1 if something changed"
+    )
+    plans.description = (
+        "Execute every query on DATABASE_URL as `explain` does, at typical and at the worst parameters that "
+        "the data has, in its custom and its generic plan, and roll it back. Save the plans with the buffers "
+        "that they touch, or report what differs from saved ones: a new sequential scan, another index, "
+        "another plan, more buffers. If anything does, or a query fails, the exit status is 1."
+    )
+    file = plans.add_mutually_exclusive_group(required=True)
+    file.add_argument("--save", metavar="FILE", help="write the plans to this file")
+    file.add_argument("--compare", metavar="FILE", help="compare with the plans in this file")
+    plans.add_argument(
+        "--tolerance",
+        type=whole_number(0, MOST_PERCENT, what="percent,"),
+        default=25,
+        metavar="PERCENT",
+        help="how many more buffers are no change, beside ten that never are (default: %(default)s)",
+    )
+    _add_timeout(plans, "give a query up after this time (default: %(default)s)")
 
     health = _action(
         actions, "health", "look for what slows the database down; exit status 1 if something is wrong"
@@ -118,3 +134,13 @@ def _action(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(action=name)
     return parser
+
+
+def _add_timeout(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=whole_number(1, LONGEST_SECONDS, what="seconds,"),
+        default=30,
+        metavar="SECONDS",
+        help=text,
+    )

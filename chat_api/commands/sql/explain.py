@@ -49,9 +49,29 @@ def explain(
     """
     with (
         connected(database_url) as connection,
-        _failures(query, seconds),
-        connection.transaction(force_rollback=True),
+        prepared(connection, query, given, seconds=seconds, generic=generic) as (samples, statement),
     ):
+        plan = executed(connection, statement, "json" if as_json else "text")
+    return Explained(samples, plan)
+
+
+@contextmanager
+def prepared(
+    connection: psycopg.Connection[Any],
+    query: NamedQuery,
+    given: dict[str, str | None],
+    *,
+    seconds: float,
+    generic: bool,
+    worst: dict[str, str] | None = None,
+) -> Iterator[tuple[Samples, sql.Composed]]:
+    """Prepare a query in a transaction that is rolled back, and yield the statement that executes it.
+
+    Raises:
+        ParameterError: the server doesn't accept a value.
+        FailedError: the server refuses, or takes longer than `seconds`.
+    """
+    with _failures(query, seconds), connection.transaction(force_rollback=True):
         set_local = sql.SQL("set local {} = {}")
         for setting, value in {
             "statement_timeout": f"{seconds:.0f}s",
@@ -59,24 +79,24 @@ def explain(
             "plan_cache_mode": "force_generic_plan" if generic else "force_custom_plan",
         }.items():
             connection.execute(set_local.format(sql.Identifier(setting), sql.Literal(value)))
-        samples = draw(connection, query, given)
+        samples = draw(connection, query, given, worst)
         connection.execute(f"prepare explained as {query.sent.text}".encode())
+        # In the order in which the statement first uses them, which may differ from that of its first line.
+        values = [samples.values[name].value for name in query.sent.parameters]
+        arguments = (
+            sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
+        )
         try:
             with connection.transaction():  # a savepoint: after a failure, it can still deallocate
-                plan = _executed(connection, query, samples, "json" if as_json else "text")
+                yield samples, sql.SQL("execute explained{}").format(arguments)
         finally:
             connection.execute("deallocate explained")
-    return Explained(samples, plan)
 
 
-def _executed(connection: psycopg.Connection[Any], query: NamedQuery, samples: Samples, form: str) -> Any:
-    # In the order in which the statement first uses them, which may differ from that of its first line.
-    values = [samples.values[name].value for name in query.sent.parameters]
-    arguments = (
-        sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, values))) if values else sql.SQL("")
-    )
-    statement = sql.SQL("explain (analyze, buffers, format {}) execute explained{}")
-    rows = connection.execute(statement.format(sql.SQL(form), arguments)).fetchall()
+def executed(connection: psycopg.Connection[Any], statement: sql.Composed, form: str = "json") -> Any:
+    """Execute a statement, and return its plan: lines, or an object if the form is `json`."""
+    explained = sql.SQL("explain (analyze, buffers, format {}) {}")
+    rows = connection.execute(explained.format(sql.SQL(form), statement)).fetchall()
     return rows[0][0] if form == "json" else [line for (line,) in rows]
 
 

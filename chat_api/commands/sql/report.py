@@ -13,6 +13,8 @@ import orjson
 from chat_api.commands.sql.catalog import NamedQuery
 from chat_api.commands.sql.explain import Explained
 from chat_api.commands.sql.health import Sign
+from chat_api.commands.sql.plan_changes import FEW_BUFFERS, Change
+from chat_api.commands.sql.plans import Saved
 from chat_api.commands.sql.schema import Finding
 
 
@@ -100,6 +102,27 @@ def print_signs(signs: list[Sign]) -> None:
         sys.stdout.write(f"{sign.status:<6} {about} {sign.finding}\n")
         if sign.remedy:
             sys.stdout.write(f"    {sign.remedy}\n")
+
+
+def print_saved(path: str, saved: Saved) -> None:
+    """Print what was saved where, and the queries that failed."""
+    sys.stdout.write(f"saved the plans of {len(saved.plans)} queries in {path}: {_made_on(saved)}\n")
+    for name, reason in saved.failed.items():
+        sys.stdout.write(f"failed {name}: {reason}\n")
+
+
+def print_changes(changes: list[Change], before: Saved, now: Saved, tolerance: int) -> None:
+    """Print a line per change, below it the cases that have it, and what both sides were made on."""
+    for change in changes:
+        sys.stdout.write(f"{change.name} {change.what}\n")
+        sys.stdout.writelines(f"    {line}\n" for line in (", ".join(change.cases), *change.details) if line)
+    sys.stdout.write(f"before: {_made_on(before)}\nnow: {_made_on(now)}\n")
+    many = f"{len(changes) or 'no'} change{'' if len(changes) == 1 else 's'} in {len(now.plans)} queries"
+    sys.stdout.write(f"{many}; more buffers count beyond {tolerance} % and {FEW_BUFFERS}\n")
+
+
+def _made_on(saved: Saved) -> str:
+    return f"PostgreSQL {saved.server}, {len(saved.migrations)} migrations to {saved.migrations[-1]}"
 
 
 def print_lines(lines: Iterable[str]) -> None:

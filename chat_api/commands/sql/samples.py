@@ -11,6 +11,8 @@ from chat_api.commands.errors import ParameterError
 from chat_api.commands.sql.catalog import NamedQuery
 from chat_api.commands.sql.schema import FOLDER
 
+_OF_EVERYONE = "select set_config('chat.user_id', '*', true)"  # for row-level security
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -45,13 +47,29 @@ def parse_given(query: NamedQuery, given: list[str]) -> dict[str, str | None]:
     return values
 
 
-def draw(connection: psycopg.Connection[Any], query: NamedQuery, given: dict[str, str | None]) -> Samples:
-    """Find a value for every parameter. Reads a few rows, which may be any user's."""
-    connection.execute("select set_config('chat.user_id', '*', true)")  # for row-level security
+def find_worst(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """Find the largest values that the data has, by parameter. Counts all messages in an index."""
+    with connection.transaction():
+        connection.execute(_OF_EVERYONE)
+        return dict(connection.execute((FOLDER / "worst.sql").read_bytes()).fetchall())
+
+
+def draw(
+    connection: psycopg.Connection[Any],
+    query: NamedQuery,
+    given: dict[str, str | None],
+    worst: dict[str, str] | None = None,
+) -> Samples:
+    """Find a value for every parameter. Reads a few rows, which may be any user's.
+
+    `worst` has values to draw in place of the usual ones of a user.
+    """
+    connection.execute(_OF_EVERYONE)
     drawn: dict[str, str | None] = {}
     usual: dict[str, str | None] = {}
     for name, value, is_drawn in connection.execute((FOLDER / "samples.sql").read_bytes()):
         (drawn if is_drawn else usual)[name] = value
+    drawn |= worst or {}
     values: dict[str, Sample] = {}
     for parameter in query.parameters:
         own = f"{query.name}.{parameter}"
