@@ -18,6 +18,7 @@ with due as materialized ( -- retention.sweep
         and not exists (
             select from generations as g
             where g.conversation_id = c.id and g.status = 'running'
+            offset 0 -- noqa: AM09
         )
         and not exists (
             select from legal_hold as h
@@ -90,11 +91,22 @@ where (select chat_for_everyone());
 with stopped as ( -- retention.clear
     update generations as g
     set stop_requested_at = now()
-    from conversations as c
     where
-        c.user_id is null
-        and g.conversation_id = c.id
-        and g.status = 'running'
+        g.id = any(
+            array(
+                select r.id
+                from conversations as c
+                cross join
+                    lateral (
+                        select id
+                        from generations
+                        where conversation_id = c.id and status = 'running'
+                        offset 0 -- noqa: AM09
+                    ) as r
+                where c.user_id is null
+            )
+        )
+        and g.finished_at is null
         and g.stop_requested_at is null
     returning g.id
 ),
@@ -107,6 +119,7 @@ doomed as materialized (
         and not exists (
             select from generations as g
             where g.conversation_id = c.id and g.status = 'running'
+            offset 0 -- noqa: AM09
         )
     limit 1 -- noqa: AM09
     for update of c skip locked
@@ -216,6 +229,7 @@ with piece as materialized ( -- retention.due
         and not exists (
             select from generations as g
             where g.conversation_id = c.id and g.status = 'running'
+            offset 0 -- noqa: AM09
         ) as is_idle,
         case when exists (select from legal_hold) then chat_is_held(c.id) else false end as is_held,
         cast(:favourites as boolean) or not c.is_favorited as goes

@@ -224,8 +224,8 @@ create table generations (
     constraint generations_conversation_id_fkey
         foreign key (conversation_id) references conversations(id) on delete cascade
 )
-with (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
-alter table only generations alter column status set statistics 1000;
+with (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='10000', autovacuum_analyze_scale_factor='0',
+    autovacuum_analyze_threshold='100000');
 
 comment on table generations is
 'One run of the model for one answer: first running, then finally completed, stopped, failed or interrupted.';
@@ -298,10 +298,11 @@ comment on column generations.max_tokens is
 
 create index idx_generations_conversation_position on generations using btree (conversation_id, "position" desc);
 
-create index idx_generations_holder on generations using btree (holder_id)
-    where status::text = 'running'::text and holder_id is not null;
+create index idx_generations_unfinished_holder on generations using btree (holder_id)
+    where finished_at is null and holder_id is not null;
 
-create index idx_generations_worker on generations using btree (worker_id) where status::text = 'running'::text;
+create index idx_generations_unfinished_worker on generations using btree (worker_id)
+    where finished_at is null and worker_id is not null;
 
 create unique index uq_generations_call_message on generations using btree (conversation_id, call_message_id)
     where call_message_id is not null;
@@ -320,8 +321,8 @@ create table journal (
     constraint ck_journal_seqs check (first_seq >= 0 and next_seq > first_seq),
     constraint journal_pkey primary key (generation_id, next_seq)
 )
-with (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_cost_delay='0',
-    autovacuum_vacuum_insert_threshold='-1', autovacuum_analyze_scale_factor='0.5');
+with (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_insert_threshold='-1', autovacuum_vacuum_scale_factor='0',
+    autovacuum_vacuum_threshold='20000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='200000');
 
 comment on table journal is
 'Slices of the generations'' events as their workers wrote them, a few a second. A slice may repeat events of the one '
@@ -859,7 +860,7 @@ comment on function chat_activate(conversation uuid, message uuid) is
 create function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
     out limited_by varchar, out seconds_to_wait double precision) returns record
     language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
+    set search_path to '$user', 'public'
     as $$
 declare
     is_alone boolean := false;
@@ -881,7 +882,7 @@ begin
             union all
             select 'max_answers_per_user', null
             where max_running > 0 and max_running <= (
-                select count(*) from generations where holder_id = whose and status = 'running'
+                select count(*) from generations where holder_id = whose and finished_at is null
             )
         ) as r
         order by r.seconds desc nulls first
@@ -1935,7 +1936,7 @@ create view chat_report.running_answers as
 
 comment on view chat_report.running_answers is
 'v1: The answers that are being written, and those that are stuck because their worker is gone. Costs a few pages for '
-'each (uq_generations_running or idx_generations_worker), whatever the size of the tables.';
+'each (uq_generations_running), whatever the size of the tables.';
 comment on column chat_report.running_answers.generation_id is
 'The answer, as in generations.id.';
 comment on column chat_report.running_answers.conversation_id is

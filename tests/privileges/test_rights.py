@@ -117,7 +117,7 @@ FORBIDDEN = [
     "alter function chat_uuid7() rename to mine",
     "drop table journal cascade",
     "drop function chat_uuid7() cascade",
-    "drop index idx_generations_worker",
+    "drop index idx_generations_unfinished_worker",
     "create index mine on messages (role)",
     "truncate journal",
     "truncate conversations cascade",
