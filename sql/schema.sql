@@ -243,7 +243,8 @@ comment on column generations.message_id is
 'The stored answer; null while running, and when no text was kept. Where a regeneration took the answer''s place, this '
 'is the regeneration''s answer, for retries. No foreign key: messages can be deleted.';
 comment on column generations.idempotency_key is
-'The Idempotency-Key of the request: a retry in the same conversation finds this row instead of starting again.';
+'The Idempotency-Key of the request: a retry in the same conversation finds this row instead of starting again. It '
+'leaves a day after the start, and a retry is a new message then.';
 comment on column generations.status is
 'First running; then, finally, completed, stopped (by the user), failed or interrupted.';
 comment on column generations.worker_id is
@@ -393,7 +394,7 @@ insert into service_rights (object, privilege, columns) values
     '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens}'),
 ('generations', 'select', '{}'),
 ('generations', 'update',
-    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries,model_tag,price,prompt_estimate,max_tokens}'),
+    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries,model_tag,price,prompt_estimate,max_tokens,idempotency_key}'),
 ('inactive_messages', 'delete', '{}'),
 ('inactive_messages', 'insert', '{}'),
 ('inactive_messages', 'select', '{}'),

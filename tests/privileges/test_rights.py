@@ -131,7 +131,7 @@ FORBIDDEN = [
     "truncate inactive_messages",
     "alter table inactive_messages disable row level security",
     "update generations set conversation_id = gen_random_uuid()",
-    "update generations set idempotency_key = 'k'",
+    "update generations set user_message_id = gen_random_uuid()",
     "update journal set events = '[]'",
     "update workers set id = gen_random_uuid()",
     "delete from _yoyo_migration",
