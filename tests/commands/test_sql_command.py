@@ -224,20 +224,21 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             ),
         ),
         (
-            "drop index idx_generations_unfinished_worker; create index idx_generations_unfinished_worker on generations (id)",
+            "drop index idx_generations_unfinished_worker;"
+            " create index idx_generations_unfinished_worker on generations (id)",
             (
-                "index idx_generations_unfinished_worker is CREATE INDEX idx_generations_unfinished_worker ON generations"
-                " USING btree (id); the migrations make it CREATE INDEX idx_generations_unfinished_worker"
-                " ON generations USING btree (worker_id) WHERE status::text = 'running'::text;"
-                " needed by journal.tick, maintenance.interrupt_orphans"
+                "index idx_generations_unfinished_worker is CREATE INDEX idx_generations_unfinished_worker"
+                " ON generations USING btree (id); the migrations make it"
+                " CREATE INDEX idx_generations_unfinished_worker ON generations USING btree (worker_id)"
+                " WHERE finished_at IS NULL AND worker_id IS NOT NULL; needed by journal.tick"
             ),
         ),
         (
             "update pg_index set indisvalid = false where indexrelid = 'uq_generations_running'::regclass",
             (
                 "index uq_generations_running is invalid: its build was aborted; needed by conversations.get,"
-                " conversations.update, generations.start, generations.stop, messages.delete, queue.add,"
-                " queue.next, queue.due, retention.sweep, retention.clear, retention.due,"
+                " conversations.update, generations.start, generations.stop,"
+                " maintenance.interrupt_orphans, messages.delete, queue.add, queue.next, queue.due, retention.sweep, retention.clear, retention.due,"
                 " users.stop_answers\n"
                 "    REINDEX INDEX CONCURRENTLY uq_generations_running"
             ),
