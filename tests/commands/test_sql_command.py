@@ -224,8 +224,10 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             ),
         ),
         (
-            "drop index idx_generations_unfinished_worker;"
-            " create index idx_generations_unfinished_worker on generations (id)",
+            (
+                "drop index idx_generations_unfinished_worker;"
+                " create index idx_generations_unfinished_worker on generations (id)"
+            ),
             (
                 "index idx_generations_unfinished_worker is CREATE INDEX idx_generations_unfinished_worker"
                 " ON generations USING btree (id); the migrations make it"
@@ -238,7 +240,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             (
                 "index uq_generations_running is invalid: its build was aborted; needed by conversations.get,"
                 " conversations.update, generations.start, generations.stop,"
-                " maintenance.interrupt_orphans, messages.delete, queue.add, queue.next, queue.due, retention.sweep, retention.clear, retention.due,"
+                " maintenance.interrupt_orphans, messages.delete, queue.add, queue.next,"
+                " queue.due, retention.sweep, retention.clear, retention.due,"
                 " users.stop_answers\n"
                 "    REINDEX INDEX CONCURRENTLY uq_generations_running"
             ),
