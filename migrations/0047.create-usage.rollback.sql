@@ -31,6 +31,9 @@ begin
         drop function if exists chat_used(chat_budget);
         drop function if exists chat_spent(chat_budget);
         drop function if exists chat_spend(chat_budget, numeric);
+        if to_regtype('generations') is not null then
+            drop function if exists chat_may_use(generations, chat_budget);
+        end if;
         drop function if exists chat_reserved(chat_budget);
         drop function if exists chat_budget_state(chat_budget, numeric, numeric);
     end if;

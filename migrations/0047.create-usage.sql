@@ -306,25 +306,38 @@ $$;
 comment on function chat_spent(chat_budget) is
 'As chat_used, but from the sum in spending where there is one.';
 
-create or replace function chat_reserved(budget chat_budget, out reserved numeric)
+create or replace function chat_may_use(run generations, budget chat_budget) returns numeric
 language sql stable
 as $$
-    select coalesce(
-        sum(
-            case budget.unit
-                when 'tokens' then coalesce(g.prompt_estimate, 0)::bigint + coalesce(g.max_tokens, 0)
-                when 'answers' then 1
-                when 'cost' then chat_cost(g.price, g.prompt_estimate, 0, g.max_tokens)
-            end
-        ),
-        0
-    )
-    from generations as g
-    where
-        g.status = 'running'
-        and (budget.user_id is null or g.holder_id = budget.user_id)
-        and (budget.model_tag is null or g.model_tag = budget.model_tag)
-        and (budget.currency is null or g.price ->> 'currency' = budget.currency)
+    select case
+        when run.model_tag <> budget.model_tag then 0
+        when budget.unit = 'tokens' then coalesce(run.prompt_estimate, 0)::bigint + coalesce(run.max_tokens, 0)
+        when budget.unit = 'answers' then 1
+        when run.price ->> 'currency' = budget.currency
+            then chat_cost(run.price, run.prompt_estimate, 0, run.max_tokens)
+        else 0
+    end
+$$;
+
+comment on function chat_may_use(generations, chat_budget) is
+'How much of a budget a running answer may use.';
+
+create or replace function chat_reserved(budget chat_budget) returns numeric
+language sql stable
+as $$
+    select case
+        when budget.user_id is null
+            then (
+                select coalesce(sum(chat_may_use(g, budget)), 0)
+                from generations as g
+                where g.status = 'running'
+            )
+        else (
+            select coalesce(sum(chat_may_use(g, budget)), 0)
+            from generations as g
+            where g.holder_id = budget.user_id and g.finished_at is null
+        )
+    end
 $$;
 
 comment on function chat_reserved(chat_budget) is

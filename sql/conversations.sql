@@ -275,7 +275,16 @@ from conversation as c
 cross join ends as e
 cross join piece as p
 left join newest as n on true
-left join generations as g on c.id = g.conversation_id and g.status = 'running'
+left join lateral (
+    select
+        id,
+        user_message_id,
+        status,
+        started_at
+    from generations
+    where conversation_id = c.id and status = 'running'
+    offset 0 -- noqa: AM09
+) as g on true
 left join lateral ( -- noqa: ST05
     select
         tried.id,
@@ -612,5 +621,10 @@ select
     g.id as generation_id,
     case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as notified
 from deleted as d
-left join generations as g on d.id = g.conversation_id and g.status = 'running' and d.outcome <> 'held'
+left join lateral (
+    select id
+    from generations
+    where conversation_id = d.id and status = 'running'
+    offset 0 -- noqa: AM09
+) as g on d.outcome <> 'held'
 where (select chat_for_user(:user_id, :id));

@@ -48,7 +48,7 @@
 -- question that is stored. Its generation gets a new id. uq_generations_running may refuse that; then call again.
 -- `notify`: notify the other workers, whose readers may be watching this conversation. False where this worker is the
 -- only one, because notifications make commits wait for each other.
--- Limits: the user may have `max_running` answers at once (0: no limit; idx_generations_holder), and takes one from
+-- Limits: the user may have `max_running` answers at once (0: no limit; idx_generations_unfinished_holder), and takes one from
 -- each of `limits`, [{"name": "sends_per_user", "subject": "…", "every": "2 s", "period": "60 s"}, …]. A limit allows
 -- as many in a period as `every` fits into it (allowances_pkey); null: no limit. Only answers that start are counted.
 -- See chat_admit in sql/schema.sql.
@@ -557,9 +557,17 @@ running as (
         g.user_message_id,
         g.left_at is not null as has_left,
         g.read_at between now() - interval '5 s' and now() + interval '5 s' as is_read_elsewhere
-    from generations as g
-    inner join conversation as c on g.conversation_id = c.id
-    where g.status = 'running'
+    from conversation as c
+    cross join lateral (
+        select
+            id,
+            user_message_id,
+            left_at,
+            read_at
+        from generations
+        where conversation_id = c.id and status = 'running'
+        offset 0 -- noqa: AM09
+    ) as g
 ),
 
 -- Newest first, each with the number of characters from it to the newest. One more than may be sent is read, which
@@ -1183,8 +1191,8 @@ ended as (
         g.id = :generation_id
         and g.conversation_id = c.id
         and not c.is_late
-        and g.worker_id = :worker_id
-        and g.status = 'running'
+        and g.worker_id is not distinct from :worker_id
+        and g.finished_at is null
     returning
         g.id,
         g.conversation_id,
@@ -1456,9 +1464,11 @@ written as (
     on conflict (generation_id, next_seq) do nothing
 ),
 
+-- A new version of the row, by which statements that meet notice each other. It differs in no indexed column, so it
+-- goes into no index (HOT): updated_at moved when the question was stored.
 touched as (
     update conversations
-    set updated_at = now()
+    set updated_at = conversations.updated_at
     from ended
     where conversations.id = ended.conversation_id
 )
@@ -2153,7 +2163,7 @@ order by g.position;
 with mine as ( -- generations.note_left
     select id
     from generations
-    where id = any(cast(:ids as uuid[])) and worker_id = :worker_id and status = 'running'
+    where id = any(cast(:ids as uuid[])) and worker_id is not distinct from :worker_id and finished_at is null
     for no key update skip locked
 )
 
@@ -2172,7 +2182,7 @@ with noted as ( -- generations.note_read
     from generations
     where
         id = any(cast(:ids as uuid[]) || cast(:left_ids as uuid[]))
-        and status = 'running'
+        and finished_at is null
     for no key update skip locked
 )
 
@@ -2194,9 +2204,8 @@ with conversation as ( -- generations.stop
 marked as (
     update generations as g
     set stop_requested_at = coalesce(g.stop_requested_at, now())
-    from conversation as c
     where
-        g.conversation_id = c.id
+        g.conversation_id = (select c.id from conversation as c)
         and g.status = 'running'
         and g.id = coalesce(cast(:generation_id as uuid), g.id)
     returning g.id

@@ -7,7 +7,7 @@
 -- `asked_to_stop`: those of the `live` ones that users asked to stop. `read_elsewhere`: those that other workers have
 -- readers of. `lost`: those that are no longer this worker's.
 -- `unknown`: running generations of this worker that aren't among the `live` ones; their start may not have returned
--- yet. `other_workers`: how many other workers are alive. idx_generations_worker, journal_pkey, workers_pkey.
+-- yet. `other_workers`: how many other workers are alive. idx_generations_unfinished_worker, journal_pkey, workers_pkey.
 with lease as ( -- journal.tick
     insert into workers as w (id, lease_until, lease, steady_since)
     select
@@ -44,7 +44,7 @@ mine as materialized (
         stop_requested_at,
         read_at
     from generations
-    where worker_id = :worker_id and status = 'running'
+    where worker_id = :worker_id and finished_at is null
 ),
 
 written as (
@@ -96,8 +96,8 @@ update generations -- journal.disown
 set worker_id = chat_uuid7()
 where
     id = any(cast(:ids as uuid[]))
-    and worker_id = :worker_id
-    and status = 'running'
+    and worker_id is not distinct from :worker_id
+    and finished_at is null
     and (select chat_for_everyone());
 
 -- name: read(ids, next_seqs)

@@ -16,7 +16,7 @@ limit 1;
 -- their conversations accept new messages. Dead is who has no lease while a steady worker has one (see live_workers): after the database
 -- hung, was locked or away, or its clock jumped, all leases may have expired, so this statement ends nothing until
 -- every living worker has had a whole lease's time to renew. A worker that was cut off meanwhile brings in what it still
--- holds (generations.bring_in). Runs at a worker's start and every few seconds; idx_generations_worker. Each generation
+-- holds (generations.bring_in). Runs at a worker's start and every few seconds; uq_generations_running. Each generation
 -- is ended exactly once, however many workers run this. last_seq counts an error event and `done`.
 with live as materialized ( -- maintenance.interrupt_orphans
     -- Read once: that somebody is steady, and that others have no lease, must be true at the same moment.
@@ -148,7 +148,7 @@ ended as (
         finished_at = now()
     from orphans as o
     left join spoken as s on o.id = s.id
-    where g.id = o.id and g.status = 'running'
+    where g.id = o.id and g.finished_at is null
     returning
         g.id,
         g.conversation_id,
@@ -242,9 +242,10 @@ versioned as (
     where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
+-- As in generations.finish: a new version of the row, and no other time.
 touched as (
     update conversations as c
-    set updated_at = now()
+    set updated_at = c.updated_at
     from ended as e
     where c.id = e.conversation_id
 )

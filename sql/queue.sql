@@ -40,6 +40,7 @@ verdict as materialized (
                 not exists (
                     select from generations as g
                     where g.conversation_id = c.id and g.status = 'running'
+                    offset 0 -- noqa: AM09
                 )
                 and not exists (
                     select from queued_messages as q
@@ -142,6 +143,7 @@ where
     and not exists (
         select from generations as g
         where g.conversation_id = c.id and g.status = 'running'
+        offset 0 -- noqa: AM09
     )
     and (select chat_for_everyone())
 order by q.position
@@ -158,6 +160,7 @@ where
     and not exists (
         select from generations as g
         where g.conversation_id = q.conversation_id and g.status = 'running'
+        offset 0 -- noqa: AM09
     )
     and (select chat_for_everyone())
 group by q.conversation_id

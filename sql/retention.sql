@@ -18,6 +18,7 @@ with due as materialized ( -- retention.sweep
         and not exists (
             select from generations as g
             where g.conversation_id = c.id and g.status = 'running'
+            offset 0 -- noqa: AM09
         )
         and not exists (
             select from legal_hold as h
@@ -81,6 +82,51 @@ select
 from forgotten
 where (select chat_for_everyone());
 
+-- name: forget_keys(after, seconds, max_rows)^
+-- Takes the idempotency keys away from the records of answers that began more than `seconds` seconds ago, oldest first:
+-- nobody retries after so long, and uq_generations_idempotency_key holds only what somebody may retry. One worker runs it,
+-- once an hour, batch after batch until one isn't full. Reads up to `max_rows` records of generations_pkey that come after
+-- `after` (the nil UUID: from the start of the index), and writes only those with a key. Running answers keep theirs, and
+-- rows that somebody has locked at this moment, until the next walk from the start. Returns how many records were read,
+-- how many keys left, and the id of the last record: the next batch, and the next hour's walk, continue after it.
+with passed as materialized ( -- retention.forget_keys
+    select
+        id,
+        idempotency_key is not null and finished_at is not null as goes
+    from generations
+    where id > :after and id < chat_uuid7_at(now() - make_interval(secs => :seconds))
+    order by id
+    limit :max_rows
+),
+
+mine as materialized (
+    select id
+    from generations
+    where
+        id = any(array(
+            select p.id from passed as p
+            where p.goes
+        ))
+    for no key update skip locked
+),
+
+forgotten as (
+    update generations
+    set idempotency_key = null
+    where id = any(array(select m.id from mine as m))
+    returning id
+)
+
+select
+    (select count(*) from passed) as passed,
+    (select count(*) from forgotten) as gone,
+    (
+        select id from passed
+        order by id desc
+        limit 1
+    ) as last_id
+where (select chat_for_everyone());
+
 -- name: clear(max_rows)^
 -- Removes up to `max_rows` rows of one conversation that was deleted, of each kind: what chat_delete set aside because it
 -- was too much for one statement. The conversation itself goes with the last of them. One worker runs it, every third of
@@ -90,11 +136,22 @@ where (select chat_for_everyone());
 with stopped as ( -- retention.clear
     update generations as g
     set stop_requested_at = now()
-    from conversations as c
     where
-        c.user_id is null
-        and g.conversation_id = c.id
-        and g.status = 'running'
+        g.id = any(
+            array(
+                select r.id
+                from conversations as c
+                cross join
+                    lateral (
+                        select id
+                        from generations
+                        where conversation_id = c.id and status = 'running'
+                        offset 0 -- noqa: AM09
+                    ) as r
+                where c.user_id is null
+            )
+        )
+        and g.finished_at is null
         and g.stop_requested_at is null
     returning g.id
 ),
@@ -107,6 +164,7 @@ doomed as materialized (
         and not exists (
             select from generations as g
             where g.conversation_id = c.id and g.status = 'running'
+            offset 0 -- noqa: AM09
         )
     limit 1 -- noqa: AM09
     for update of c skip locked
@@ -216,6 +274,7 @@ with piece as materialized ( -- retention.due
         and not exists (
             select from generations as g
             where g.conversation_id = c.id and g.status = 'running'
+            offset 0 -- noqa: AM09
         ) as is_idle,
         case when exists (select from legal_hold) then chat_is_held(c.id) else false end as is_held,
         cast(:favourites as boolean) or not c.is_favorited as goes

@@ -46,7 +46,7 @@ create table conversations (
     constraint ck_conversations_version check (version >= 0),
     constraint conversations_pkey primary key (id)
 )
-with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000');
+with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000', fillfactor='90');
 
 comment on table conversations is
 'One chat of one user. Its messages and generations go with it.';
@@ -62,7 +62,8 @@ comment on column conversations.model_tag is
 comment on column conversations.created_at is
 'When it was created.';
 comment on column conversations.updated_at is
-'When the last message was stored or the title changed: the order of the lists.';
+'When the last message was sent, or an answer begun anew: the order of the lists. The end of an answer and changes of '
+'the conversation leave it.';
 comment on column conversations.is_favorited is
 'True if the user starred it.';
 comment on column conversations.instructions is
@@ -224,8 +225,8 @@ create table generations (
     constraint generations_conversation_id_fkey
         foreign key (conversation_id) references conversations(id) on delete cascade
 )
-with (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='1000');
-alter table only generations alter column status set statistics 1000;
+with (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='10000', autovacuum_analyze_scale_factor='0',
+    autovacuum_analyze_threshold='100000');
 
 comment on table generations is
 'One run of the model for one answer: first running, then finally completed, stopped, failed or interrupted.';
@@ -243,7 +244,8 @@ comment on column generations.message_id is
 'The stored answer; null while running, and when no text was kept. Where a regeneration took the answer''s place, this '
 'is the regeneration''s answer, for retries. No foreign key: messages can be deleted.';
 comment on column generations.idempotency_key is
-'The Idempotency-Key of the request: a retry in the same conversation finds this row instead of starting again.';
+'The Idempotency-Key of the request: a retry in the same conversation finds this row instead of starting again. It '
+'leaves a day after the start, and a retry is a new message then.';
 comment on column generations.status is
 'First running; then, finally, completed, stopped (by the user), failed or interrupted.';
 comment on column generations.worker_id is
@@ -298,10 +300,11 @@ comment on column generations.max_tokens is
 
 create index idx_generations_conversation_position on generations using btree (conversation_id, "position" desc);
 
-create index idx_generations_holder on generations using btree (holder_id)
-    where status::text = 'running'::text and holder_id is not null;
+create index idx_generations_unfinished_holder on generations using btree (holder_id)
+    where finished_at is null and holder_id is not null;
 
-create index idx_generations_worker on generations using btree (worker_id) where status::text = 'running'::text;
+create index idx_generations_unfinished_worker on generations using btree (worker_id)
+    where finished_at is null and worker_id is not null;
 
 create unique index uq_generations_call_message on generations using btree (conversation_id, call_message_id)
     where call_message_id is not null;
@@ -320,8 +323,8 @@ create table journal (
     constraint ck_journal_seqs check (first_seq >= 0 and next_seq > first_seq),
     constraint journal_pkey primary key (generation_id, next_seq)
 )
-with (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_cost_delay='0',
-    autovacuum_vacuum_insert_threshold='-1', autovacuum_analyze_scale_factor='0.5');
+with (autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_insert_threshold='-1', autovacuum_vacuum_scale_factor='0',
+    autovacuum_vacuum_threshold='20000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='200000');
 
 comment on table journal is
 'Slices of the generations'' events as their workers wrote them, a few a second. A slice may repeat events of the one '
@@ -393,7 +396,7 @@ insert into service_rights (object, privilege, columns) values
     '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens,own_message_id,started_at}'),
 ('generations', 'select', '{}'),
 ('generations', 'update',
-    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries,model_tag,price,prompt_estimate,max_tokens}'),
+    '{id,position,message_id,status,worker_id,holder_id,options,stop_requested_at,finish_reason,error_code,token_count,inference_time_ms,last_seq,started_at,finished_at,usage,left_at,read_at,own_message_id,tries,model_tag,price,prompt_estimate,max_tokens,idempotency_key}'),
 ('inactive_messages', 'delete', '{}'),
 ('inactive_messages', 'insert', '{}'),
 ('inactive_messages', 'select', '{}'),
@@ -865,7 +868,7 @@ comment on function chat_activate(conversation uuid, message uuid) is
 create function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
     out limited_by varchar, out seconds_to_wait double precision) returns record
     language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
+    set search_path to '$user', 'public'
     as $$
 declare
     is_alone boolean := false;
@@ -887,7 +890,7 @@ begin
             union all
             select 'max_answers_per_user', null
             where max_running > 0 and max_running <= (
-                select count(*) from generations where holder_id = whose and status = 'running'
+                select count(*) from generations where holder_id = whose and finished_at is null
             )
         ) as r
         order by r.seconds desc nulls first
@@ -1090,28 +1093,41 @@ $$;
 comment on function chat_cost(price json, prompt bigint, cached bigint, completion bigint) is
 'What so many tokens cost at a price (usage.price). Null: there is no price.';
 
-create function chat_reserved(budget chat_budget, out reserved numeric) returns numeric
+create function chat_may_use(run generations, budget chat_budget) returns numeric
     language sql stable
     as $$
-    select coalesce(
-        sum(
-            case budget.unit
-                when 'tokens' then coalesce(g.prompt_estimate, 0)::bigint + coalesce(g.max_tokens, 0)
-                when 'answers' then 1
-                when 'cost' then chat_cost(g.price, g.prompt_estimate, 0, g.max_tokens)
-            end
-        ),
-        0
-    )
-    from generations as g
-    where
-        g.status = 'running'
-        and (budget.user_id is null or g.holder_id = budget.user_id)
-        and (budget.model_tag is null or g.model_tag = budget.model_tag)
-        and (budget.currency is null or g.price ->> 'currency' = budget.currency)
+    select case
+        when run.model_tag <> budget.model_tag then 0
+        when budget.unit = 'tokens' then coalesce(run.prompt_estimate, 0)::bigint + coalesce(run.max_tokens, 0)
+        when budget.unit = 'answers' then 1
+        when run.price ->> 'currency' = budget.currency
+            then chat_cost(run.price, run.prompt_estimate, 0, run.max_tokens)
+        else 0
+    end
 $$;
 
-comment on function chat_reserved(budget chat_budget, out reserved numeric) is
+comment on function chat_may_use(run generations, budget chat_budget) is
+'How much of a budget a running answer may use.';
+
+create function chat_reserved(budget chat_budget) returns numeric
+    language sql stable
+    as $$
+    select case
+        when budget.user_id is null
+            then (
+                select coalesce(sum(chat_may_use(g, budget)), 0)
+                from generations as g
+                where g.status = 'running'
+            )
+        else (
+            select coalesce(sum(chat_may_use(g, budget)), 0)
+            from generations as g
+            where g.holder_id = budget.user_id and g.finished_at is null
+        )
+    end
+$$;
+
+comment on function chat_reserved(budget chat_budget) is
 'What running answers may use of a budget.';
 
 create function chat_budget_state(budget chat_budget, spent numeric, reserved numeric) returns json
@@ -1990,7 +2006,7 @@ create view chat_report.running_answers as
 
 comment on view chat_report.running_answers is
 'v1: The answers that are being written, and those that are stuck because their worker is gone. Costs a few pages for '
-'each (uq_generations_running or idx_generations_worker), whatever the size of the tables.';
+'each (uq_generations_running), whatever the size of the tables.';
 comment on column chat_report.running_answers.generation_id is
 'The answer, as in generations.id.';
 comment on column chat_report.running_answers.conversation_id is

@@ -87,7 +87,7 @@ where u.id = :generation_id and (select chat_for_everyone());
 
 -- name: forget(user_id, max_rows)^
 -- Erases a user from up to `max_rows` rows of usage, whose numbers stay, and the user's own budgets. Runs by hand
--- (`chat-api user delete`), repeated until `forgotten` is less. idx_usage_user_day, idx_generations_holder.
+-- (`chat-api user delete`), repeated until `forgotten` is less. idx_usage_user_day, idx_generations_unfinished_holder.
 with batch as materialized ( -- usage.forget
     select id
     from usage
@@ -120,7 +120,7 @@ summed as (
 unnamed as (
     update generations
     set holder_id = null
-    where holder_id = :user_id and status = 'running'
+    where holder_id = :user_id and finished_at is null
 )
 
 select count(*) as forgotten

@@ -58,8 +58,22 @@ where (select chat_for_everyone());
 with marked as ( -- users.stop_answers
     update generations as g
     set stop_requested_at = coalesce(g.stop_requested_at, now())
-    from conversations as c
-    where c.user_id = :user_id and g.conversation_id = c.id and g.status = 'running'
+    where
+        g.id = any(
+            array(
+                select r.id
+                from conversations as c
+                cross join
+                    lateral (
+                        select id
+                        from generations
+                        where conversation_id = c.id and status = 'running'
+                        offset 0 -- noqa: AM09
+                    ) as r
+                where c.user_id = :user_id
+            )
+        )
+        and g.finished_at is null
     returning g.id
 )
 

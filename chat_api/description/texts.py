@@ -8,8 +8,8 @@ A conversation holds messages. A model answers a message word by word, and the a
 - **Streams** are server-sent events. `done` in a stream means that the answer is stored. Disconnecting
   doesn't stop an answer: attach again with the last event's id, on any worker, and you get every later event
   once, in order.
-- **Retry safely**: with an `Idempotency-Key`, a message that is sent again is stored once and gets the same
-  answer.
+- **Retry safely**: with an `Idempotency-Key`, a message that is sent again within 24 hours is stored once and
+  gets the same answer.
 - **The WebSocket**, `GET /api/ws`, carries the same events for all of a user's conversations. Its frames
   are described in [asyncapi.json](asyncapi.json).
 - **Errors** are `{"detail": …, "code": …}` with a code that never changes; with 422, `detail` lists each

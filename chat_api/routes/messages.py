@@ -34,8 +34,8 @@ IDEMPOTENCY_KEY = Parameter(
     "header",
     "Idempotency-Key",
     "A key of your choice for this message, in printable characters. Send the same key when you retry: "
-    "nothing is stored twice, and you get the same answer. A key is valid within one conversation. With "
-    "different content it is refused.",
+    "nothing is stored twice, and you get the same answer. A key is valid within one conversation, for 24 "
+    "hours. With different content it is refused.",
     {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS, "pattern": "^[!-~]*$"},
     "5f0f6f3e-1",
 )

@@ -29,14 +29,16 @@ AGAIN_SECONDS = 300  # after which the journal is walked from its beginning: som
 SWEEP_ROWS, SWEEP_BLOCKS = 100, 1000  # conversations, with all their messages; pages, 8 MB of the table
 RETRY_SECONDS = 60  # after a batch that took too long
 FORGET_ROWS = 1000
+KEY_SECONDS = 86_400  # after which nobody retries a message by its key
+KEY_ROWS = 5000  # read per batch; few of them have a key
 CLEAR_ROWS = 1000  # of a deleted conversation, of each kind
 REST_SECONDS = 3600  # from the end of a walk to the next one: what is counted in days may wait for an hour
 GENTLE = 9  # a tenth of one connection's time
 
 
 class Cleaning(Rounds):
-    """Deletes old rows of the journal and the limits, what RETENTION_DAYS and GENERATION_DAYS say, and the
-    remains of large conversations that were deleted.
+    """Deletes old rows of the journal and the limits, what RETENTION_DAYS and GENERATION_DAYS say,
+    yesterday's idempotency keys, and the remains of large conversations that were deleted.
     """
 
     def __init__(
@@ -54,12 +56,13 @@ class Cleaning(Rounds):
         self._worker_id = worker_id
         self._settings = settings
         self._every = settings.worker_lease / 3
-        self._pruned = self._forgotten = BEGINNING
+        self._pruned = self._forgotten = self._keyless = BEGINNING
         self._block = 0
         self._sweep_rows = SWEEP_ROWS
         self._counts_limits = counts_limits
         # At first in any case: what was counted before the limits were taken away.
         self._prune_again = self._limits_again = self._sweep_again = self._forget_again = 0.0
+        self._keys_again = 0.0
         self._swept = 0
 
     async def _round(self) -> None:
@@ -85,6 +88,8 @@ class Cleaning(Rounds):
             await self._repeat(self._sweep, GENTLE)
         if self._settings.generation_days and now >= self._forget_again:
             await self._repeat(self._forget, GENTLE)
+        if now >= self._keys_again:
+            await self._repeat(self._forget_keys, GENTLE)
 
     async def _repeat(self, batch: Callable[[], Awaitable[bool]], rest: float) -> None:
         """Batches while there is more, for about a round's time; each is followed by `rest` times its own."""
@@ -153,4 +158,15 @@ class Cleaning(Rounds):
             return True
         self._forgotten = BEGINNING
         self._forget_again = asyncio.get_running_loop().time() + REST_SECONDS
+        return False
+
+    async def _forget_keys(self) -> bool:
+        row = await self._database.row(
+            "retention.forget_keys", after=self._keyless, seconds=KEY_SECONDS, max_rows=KEY_ROWS
+        )
+        assert row is not None  # noqa: S101 - it counts
+        self._keyless = row["last_id"] or self._keyless
+        if row["passed"] >= KEY_ROWS:
+            return True
+        self._keys_again = asyncio.get_running_loop().time() + REST_SECONDS
         return False

@@ -224,20 +224,24 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             ),
         ),
         (
-            "drop index idx_generations_worker; create index idx_generations_worker on generations (id)",
             (
-                "index idx_generations_worker is CREATE INDEX idx_generations_worker ON generations"
-                " USING btree (id); the migrations make it CREATE INDEX idx_generations_worker"
-                " ON generations USING btree (worker_id) WHERE status::text = 'running'::text;"
-                " needed by journal.tick, maintenance.interrupt_orphans"
+                "drop index idx_generations_unfinished_worker;"
+                " create index idx_generations_unfinished_worker on generations (id)"
+            ),
+            (
+                "index idx_generations_unfinished_worker is CREATE INDEX idx_generations_unfinished_worker"
+                " ON generations USING btree (id); the migrations make it"
+                " CREATE INDEX idx_generations_unfinished_worker ON generations USING btree (worker_id)"
+                " WHERE finished_at IS NULL AND worker_id IS NOT NULL; needed by journal.tick"
             ),
         ),
         (
             "update pg_index set indisvalid = false where indexrelid = 'uq_generations_running'::regclass",
             (
                 "index uq_generations_running is invalid: its build was aborted; needed by conversations.get,"
-                " conversations.update, generations.start, generations.stop, messages.delete, queue.add,"
-                " queue.next, queue.due, retention.sweep, retention.clear, retention.due,"
+                " conversations.update, generations.start, generations.stop,"
+                " maintenance.interrupt_orphans, messages.delete, queue.add, queue.next,"
+                " queue.due, retention.sweep, retention.clear, retention.due,"
                 " users.stop_answers\n"
                 "    REINDEX INDEX CONCURRENTLY uq_generations_running"
             ),
@@ -324,7 +328,7 @@ async def test_the_place_that_a_complaint_names_is_where_the_file_says_so(
 
 
 async def test_a_remedy_is_a_remedy(run: Run, configured: str, sql: Connection) -> None:
-    await sql.execute("drop index idx_generations_worker, uq_generations_running")
+    await sql.execute("drop index idx_generations_unfinished_worker, uq_generations_running")
     await sql.execute("create index uq_generations_running on generations (conversation_id)")
     await sql.execute(
         "update pg_index set indisvalid = false"

@@ -148,13 +148,17 @@ async def test_the_tables_are_set_as_it_says(sql: Connection) -> None:
     assert options["journal"]["autovacuum_vacuum_insert_threshold"] == "-1"
     of = "autovacuum_vacuum_scale_factor"
     assert {table: options[table][of] for table in ("journal", "generations", "conversations")} == {
-        "journal": "0.02",
-        "generations": "0.02",
+        "journal": "0",
+        "generations": "0",
         "conversations": "0.05",
     }
+    counts = ("autovacuum_vacuum_threshold", "autovacuum_analyze_threshold")
+    assert [options["generations"][each] for each in counts] == ["10000", "100000"]
+    assert [options["journal"][each] for each in counts] == ["20000", "200000"]
     assert options["messages"]["autovacuum_freeze_min_age"] == "0"
     assert {table for table in options if "fillfactor" in options[table]} == {
         "allowances",
+        "conversations",
         "spending",
         "workers",
     }

@@ -37,7 +37,8 @@ def full(postgres: Postgres, template: str) -> Iterator[Connection]:
 
 LIST, MESSAGES = "idx_conversations_user_updated", "idx_messages_conversation_position"
 GENERATIONS, ONE_RUNNING = "idx_generations_conversation_position", "uq_generations_running"
-OF_WORKER, JOURNAL, KEY = "idx_generations_worker", "journal_pkey", "uq_generations_idempotency_key"
+OF_WORKER, JOURNAL = "idx_generations_unfinished_worker", "journal_pkey"
+KEY = "uq_generations_idempotency_key"
 PRIMARY = ("conversations_pkey", "messages_pkey", "generations_pkey")
 
 CASES = {**HOT, "conversations.delete": IN_LONG}
@@ -69,7 +70,7 @@ INDEXES: dict[str, set[str]] = {
     "journal.tick": {OF_WORKER},
     "journal.read": {JOURNAL, *PRIMARY[1:]},
     "journal.prune": {JOURNAL},
-    "maintenance.interrupt_orphans": {OF_WORKER, JOURNAL},
+    "maintenance.interrupt_orphans": {ONE_RUNNING, JOURNAL},
     "messages.exchange": {PRIMARY[1], PRIMARY[2]},
 }
 

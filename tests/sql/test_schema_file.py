@@ -67,7 +67,7 @@ def test_it_is_what_the_migrations_make(schema: str, database_url: str) -> None:
             "create trigger t before update on workers execute function suppress_redundant_updates_trigger()",
             "create trigger t before update on workers",
         ),
-        ("comment on index idx_generations_worker is 'It''s Bob''s'", "is\n'It''s Bob''s';"),
+        ("comment on index idx_generations_unfinished_worker is 'It''s Bob''s'", "is\n'It''s Bob''s';"),
         ("grant select on workers to public", "grant select on table workers to public;"),
         (
             "revoke execute on function chat_uuid7() from public",
