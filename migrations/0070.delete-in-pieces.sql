@@ -15,11 +15,21 @@ comment on column conversations.user_id is
 'The owner''s id in the auth service. A foreign key only where that service keeps users in this database. Null: it was '
 'deleted, and its rows are removed in pieces (retention.clear).';
 
+-- PostgreSQL searches temporary tables first unless pg_temp is named, so it is named last. Otherwise a caller's
+-- temporary table of the same name as one of these would have its triggers run with the owner's rights.
+do $$
+begin
+    perform set_config(
+        'search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), true
+    );
+end
+$$;
+
 -- As the owner of the table, so that the service needs no right to give a conversation to another user.
 create or replace function chat_set_aside(conversation uuid) returns void
 language sql
 security definer
-set search_path to '$user', 'public', 'pg_temp'
+set search_path from current
 as $$
     update conversations
     set user_id = null

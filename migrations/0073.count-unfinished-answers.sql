@@ -5,6 +5,16 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
+-- PostgreSQL searches temporary tables first unless pg_temp is named, so it is named last. Otherwise a caller's
+-- temporary table of the same name as one of these would have its triggers run with the owner's rights.
+do $$
+begin
+    perform set_config(
+        'search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), true
+    );
+end
+$$;
+
 create or replace function chat_admit(
     in whose uuid, in conversation uuid, in key varchar, in max_running integer, in limits json,
     out limited_by varchar, out seconds_to_wait double precision

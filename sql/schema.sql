@@ -868,7 +868,7 @@ comment on function chat_activate(conversation uuid, message uuid) is
 create function chat_admit(whose uuid, conversation uuid, key varchar, max_running integer, limits json,
     out limited_by varchar, out seconds_to_wait double precision) returns record
     language plpgsql security definer
-    set search_path to '$user', 'public'
+    set search_path to '$user', 'public', 'pg_temp'
     as $$
 declare
     is_alone boolean := false;

@@ -202,14 +202,17 @@ async def test_a_table_of_its_own_is_not_taken_for_the_owners(
 ) -> None:
     """Code that runs with the owner's rights would run the table's triggers with them."""
     script("partition-messages/1-prepare.sql")
-    await sql.execute("grant select on allowances, messages_partitioned to public")  # to be copied below
-    for table in ("allowances", "messages_partitioned"):
+    decoys = ("allowances", "messages_partitioned", "usage", "spending")
+    await sql.execute(f"grant select on {', '.join(decoys)} to public")  # to be copied below
+    await sql.execute("insert into budgets (scope, period, unit, amount) values ('each', 'day', 'tokens', 999)")
+    for table in decoys:
         await service.execute(DECOY.format(table=table))
     chat = await Chat().open(sql)
     limit = {"name": "sends_per_user", "subject": str(chat.user_id), "every": "2 s", "period": "60 s"}
     await chat.finish(service, await chat.begin(service, limits=json.dumps([limit])))
     assert await sql.fetchval("select count(*) from allowances") == 1
     assert await sql.fetchval("select count(*) from messages_partitioned") == 2
+    assert await sql.fetchval("select count(*) from usage, spending") == 1
 
 
 async def test_what_copies_messages_with_the_owners_rights_is_no_help_to_write_elsewhere(
