@@ -86,7 +86,7 @@ schema: $(VENV)/test-installed ## write down the schema that the migrations make
 NO_CLUSTER = /etc/postgresql-common/createcluster.d/chat-api.conf
 packages: ## install what the tests need and pip lacks: nginx, prometheus and more (Debian, as root)
 	@PATH="$$PATH:/usr/sbin"; missing=; \
-	for each in pgbouncer nginx curl git prometheus; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	for each in pgbouncer nginx curl git jq prometheus; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
 	test -x $(POSTGRES15)/postgres || missing="$$missing postgresql-15"; \

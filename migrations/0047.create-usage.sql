@@ -106,7 +106,9 @@ create table if not exists budgets (
 );
 
 create unique index if not exists uq_budgets_subject
-on budgets (user_id, scope, model_tag, period, unit, currency) nulls not distinct;
+on budgets (
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'), scope, coalesce(model_tag, ''), period, unit, coalesce(currency, '')
+);
 
 comment on table budgets is
 'What may be used: of tokens, money or answers, in a calendar day, week or month (UTC). Whoever has used that much '
@@ -130,27 +132,26 @@ comment on column budgets.currency is
 comment on column budgets.amount is
 'How much. Null, for the scope user: no limit.';
 
+-- No nulls, since they are looked up by all of these.
 create table if not exists spending (
-    user_id uuid,
-    model_tag varchar(100),
+    user_id uuid not null,
+    model_tag varchar(100) not null,
     period varchar(5) not null,
     unit varchar(7) not null,
-    currency varchar(3),
+    currency varchar(3) not null,
     began date not null,
-    spent numeric not null
+    spent numeric not null,
+    constraint spending_pkey primary key (user_id, model_tag, period, unit, currency)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
-
-create unique index if not exists uq_spending_subject
-on spending (user_id, model_tag, period, unit, currency) nulls not distinct;
 
 comment on table spending is
 'The sums of usage that budgets are held against. May be emptied at any time: what is missing is summed up from usage '
 'again.';
-comment on column spending.user_id is 'Whose usage; null: everybody''s.';
-comment on column spending.model_tag is 'Of which model, as usage.model_tag; null: of all.';
+comment on column spending.user_id is 'Whose usage; the id of only zeros: everybody''s.';
+comment on column spending.model_tag is 'Of which model, as usage.model_tag; an empty text: of all.';
 comment on column spending.period is 'Of which period, as budgets.period.';
 comment on column spending.unit is 'Of which unit, as budgets.unit.';
-comment on column spending.currency is 'Of which currency, as budgets.currency.';
+comment on column spending.currency is 'Of which currency, as budgets.currency; an empty text: of none.';
 comment on column spending.began is
 'The first day of the period that spent is about. Another one: spent means nothing now.';
 comment on column spending.spent is 'What was used since then. What running answers may use isn''t in it.';
@@ -225,18 +226,18 @@ as $$
         b.scope, case when b.scope <> 'everybody' then whose end, b.model_tag, b.period, b.unit, b.currency, b.amount
     from budgets as b
     where
-        (b.user_id is null or b.user_id = whose)
+        coalesce(b.user_id, '00000000-0000-0000-0000-000000000000') in ('00000000-0000-0000-0000-000000000000', whose)
         and (b.model_tag is null or model is null or b.model_tag = model)
         and not (
             b.scope = 'each'
             and exists (
                 select from budgets as own
                 where
-                    own.user_id = whose
+                    coalesce(own.user_id, '00000000-0000-0000-0000-000000000000') = whose
                     and own.period = b.period
                     and own.unit = b.unit
-                    and own.model_tag is not distinct from b.model_tag
-                    and own.currency is not distinct from b.currency
+                    and coalesce(own.model_tag, '') = coalesce(b.model_tag, '')
+                    and coalesce(own.currency, '') = coalesce(b.currency, '')
             )
         )
         and b.amount is not null
@@ -292,11 +293,11 @@ as $$
             select s.spent
             from spending as s
             where
-                s.user_id is not distinct from budget.user_id
-                and s.model_tag is not distinct from budget.model_tag
+                s.user_id = coalesce(budget.user_id, '00000000-0000-0000-0000-000000000000')
+                and s.model_tag = coalesce(budget.model_tag, '')
                 and s.period = budget.period
                 and s.unit = budget.unit
-                and s.currency is not distinct from budget.currency
+                and s.currency = coalesce(budget.currency, '')
                 and s.began = chat_period(budget.period)
         ),
         chat_used(budget)
@@ -388,18 +389,18 @@ begin
     update spending as s
     set spent = s.spent + added
     where
-        s.user_id is not distinct from budget.user_id
-        and s.model_tag is not distinct from budget.model_tag
+        s.user_id = coalesce(budget.user_id, '00000000-0000-0000-0000-000000000000')
+        and s.model_tag = coalesce(budget.model_tag, '')
         and s.period = budget.period
         and s.unit = budget.unit
-        and s.currency is not distinct from budget.currency
+        and s.currency = coalesce(budget.currency, '')
         and s.began = since
     returning s.spent into total;
     if total is null then
         insert into spending as s (user_id, model_tag, period, unit, currency, began, spent)
         values (
-            budget.user_id, budget.model_tag, budget.period, budget.unit, budget.currency, since,
-            chat_used(budget)
+            coalesce(budget.user_id, '00000000-0000-0000-0000-000000000000'), coalesce(budget.model_tag, ''), budget.period, budget.unit,
+            coalesce(budget.currency, ''), since, chat_used(budget)
         )
         on conflict (user_id, model_tag, period, unit, currency) do update
         set

@@ -49,7 +49,7 @@ create or replace view chat_report.budgets as
 select
     b.id as budget_id,
     cast(b.scope as text) as scope,
-    coalesce(b.user_id, s.user_id) as user_id,
+    coalesce(b.user_id, nullif(s.user_id, '00000000-0000-0000-0000-000000000000')) as user_id,
     cast(b.model_tag as text) as model,
     cast(b.period as text) as period,
     cast(b.unit as text) as unit,
@@ -60,21 +60,21 @@ select
 from budgets as b
 left join spending as s
     on
-        (b.scope <> 'everybody') = (s.user_id is not null)
-        and b.user_id is not distinct from case when b.scope = 'user' then s.user_id end
-        and b.model_tag is not distinct from s.model_tag
+        (b.scope <> 'everybody') = (s.user_id <> '00000000-0000-0000-0000-000000000000')
+        and coalesce(b.user_id, s.user_id) = s.user_id
+        and s.model_tag = coalesce(b.model_tag, '')
         and b.period = s.period
         and b.unit = s.unit
-        and b.currency is not distinct from s.currency
+        and s.currency = coalesce(b.currency, '')
         and s.began = cast(date_trunc(s.period, now() at time zone 'utc') as date)
 left join budgets as own
     on
         b.scope = 'each'
         and s.user_id = own.user_id
-        and b.model_tag is not distinct from own.model_tag
+        and coalesce(b.model_tag, '') = coalesce(own.model_tag, '')
         and b.period = own.period
         and b.unit = own.unit
-        and b.currency is not distinct from own.currency
+        and coalesce(b.currency, '') = coalesce(own.currency, '')
 where own.id is null;
 
 comment on view chat_report.budgets is

@@ -3,13 +3,15 @@
 -- (`chat-api budget set`). uq_budgets_subject. A null `amount`: the user has no limit, in place of a budget for each.
 insert into budgets (scope, user_id, model_tag, period, unit, currency, amount) -- budgets.put
 values (:scope, :user_id, :model_tag, :period, :unit, :currency, :amount)
-on conflict (user_id, scope, model_tag, period, unit, currency) do update
+on conflict (
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'), scope, coalesce(model_tag, ''), period, unit, coalesce(currency, '')
+) do update
     set amount = excluded.amount
 returning id, xmax = 0 as is_new;
 
 -- name: list()
 -- All budgets, and what was used of each in the current period; of those for each user, that is null. Runs by hand
--- (`chat-api budget list`). `budgets` is small; uq_spending_subject.
+-- (`chat-api budget list`). `budgets` is small; spending_pkey.
 select -- budgets.list
     id,
     scope,

@@ -1,7 +1,7 @@
 -- name: of_user(user_id, first_day, last_day)^
 -- What a user's answers and titles used from one day to another, by day, model and currency, and what is left of each budget
 -- that they are held against, both as JSON. A null `last_day`: today, in UTC; a null `first_day`: that month's first. Runs
--- when a client asks for it. idx_usage_user_day, no other days; `budgets` is small; uq_spending_subject. `answers`: those that
+-- when a client asks for it. idx_usage_user_day, no other days; `budgets` is small; spending_pkey. `answers`: those that
 -- failed without a word aren't counted. The budgets are as chat_budget_state in sql/schema.sql makes them.
 with asked as ( -- usage.of_user
     select

@@ -325,9 +325,10 @@ async def test_a_question_that_comes_second_waits_in_the_box_and_the_first_answe
     second = await open_tab(context, service.address, token, service.model)
     await second.row("Hi").click()
     await expect(second.said).to_have_text(["Hello."])
-    # So it doesn't learn of the other tab's answer.
-    await second.page.route("**/api/conversations?limit=20", lambda route: route.abort())
+    # So it doesn't learn of the other tab's answer, by a look that is under way either.
     console.allow("ERR_FAILED")
+    async with second.page.expect_event("requestfailed"):
+        await second.page.route("**/api/conversations?limit=20", lambda route: route.abort())
     call = await first.ask("One", "one ")
     await second.send("Two")
     await expect(second.prompt).to_have_value("Two")
