@@ -107,7 +107,12 @@ create table if not exists budgets (
 
 create unique index if not exists uq_budgets_subject
 on budgets (
-    coalesce(user_id, '00000000-0000-0000-0000-000000000000'), scope, coalesce(model_tag, ''), period, unit, coalesce(currency, '')
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'),
+    scope,
+    coalesce(model_tag, ''),
+    period,
+    unit,
+    coalesce(currency, '')
 );
 
 comment on table budgets is

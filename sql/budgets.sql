@@ -4,7 +4,12 @@
 insert into budgets (scope, user_id, model_tag, period, unit, currency, amount) -- budgets.put
 values (:scope, :user_id, :model_tag, :period, :unit, :currency, :amount)
 on conflict (
-    coalesce(user_id, '00000000-0000-0000-0000-000000000000'), scope, coalesce(model_tag, ''), period, unit, coalesce(currency, '')
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'),
+    scope,
+    coalesce(model_tag, ''),
+    period,
+    unit,
+    coalesce(currency, '')
 ) do update
     set amount = excluded.amount
 returning id, xmax = 0 as is_new;

@@ -682,17 +682,19 @@ comment on column budgets.currency is
 comment on column budgets.amount is
 'How much. Null, for the scope user: no limit.';
 
-create unique index uq_budgets_subject on budgets using btree (user_id, scope, model_tag, period, unit,
-    currency) nulls not distinct;
+create unique index uq_budgets_subject on budgets using btree (coalesce(user_id,
+    '00000000-0000-0000-0000-000000000000'::uuid), scope, coalesce(model_tag, ''::varchar), period, unit,
+    coalesce(currency, ''::varchar));
 
 create table spending (
-    user_id uuid,
-    model_tag varchar(100),
+    user_id uuid not null,
+    model_tag varchar(100) not null,
     period varchar(5) not null,
     unit varchar(7) not null,
-    currency varchar(3),
+    currency varchar(3) not null,
     began date not null,
-    spent numeric not null
+    spent numeric not null,
+    constraint spending_pkey primary key (user_id, model_tag, period, unit, currency)
 )
 with (fillfactor='50', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='500');
 
@@ -700,22 +702,19 @@ comment on table spending is
 'The sums of usage that budgets are held against. May be emptied at any time: what is missing is summed up from usage '
 'again.';
 comment on column spending.user_id is
-'Whose usage; null: everybody''s.';
+'Whose usage; the id of only zeros: everybody''s.';
 comment on column spending.model_tag is
-'Of which model, as usage.model_tag; null: of all.';
+'Of which model, as usage.model_tag; an empty text: of all.';
 comment on column spending.period is
 'Of which period, as budgets.period.';
 comment on column spending.unit is
 'Of which unit, as budgets.unit.';
 comment on column spending.currency is
-'Of which currency, as budgets.currency.';
+'Of which currency, as budgets.currency; an empty text: of none.';
 comment on column spending.began is
 'The first day of the period that spent is about. Another one: spent means nothing now.';
 comment on column spending.spent is
 'What was used since then. What running answers may use isn''t in it.';
-
-create unique index uq_spending_subject on spending using btree (user_id, model_tag, period, unit,
-    currency) nulls not distinct;
 
 create table legal_hold (
     id uuid default chat_uuid7() not null,
@@ -953,18 +952,18 @@ create function chat_budgets(whose uuid, model varchar) returns setof chat_budge
         b.scope, case when b.scope <> 'everybody' then whose end, b.model_tag, b.period, b.unit, b.currency, b.amount
     from budgets as b
     where
-        (b.user_id is null or b.user_id = whose)
+        coalesce(b.user_id, '00000000-0000-0000-0000-000000000000') in ('00000000-0000-0000-0000-000000000000', whose)
         and (b.model_tag is null or model is null or b.model_tag = model)
         and not (
             b.scope = 'each'
             and exists (
                 select from budgets as own
                 where
-                    own.user_id = whose
+                    coalesce(own.user_id, '00000000-0000-0000-0000-000000000000') = whose
                     and own.period = b.period
                     and own.unit = b.unit
-                    and own.model_tag is not distinct from b.model_tag
-                    and own.currency is not distinct from b.currency
+                    and coalesce(own.model_tag, '') = coalesce(b.model_tag, '')
+                    and coalesce(own.currency, '') = coalesce(b.currency, '')
             )
         )
         and b.amount is not null
@@ -1031,18 +1030,18 @@ begin
     update spending as s
     set spent = s.spent + added
     where
-        s.user_id is not distinct from budget.user_id
-        and s.model_tag is not distinct from budget.model_tag
+        s.user_id = coalesce(budget.user_id, '00000000-0000-0000-0000-000000000000')
+        and s.model_tag = coalesce(budget.model_tag, '')
         and s.period = budget.period
         and s.unit = budget.unit
-        and s.currency is not distinct from budget.currency
+        and s.currency = coalesce(budget.currency, '')
         and s.began = since
     returning s.spent into total;
     if total is null then
         insert into spending as s (user_id, model_tag, period, unit, currency, began, spent)
         values (
-            budget.user_id, budget.model_tag, budget.period, budget.unit, budget.currency, since,
-            chat_used(budget)
+            coalesce(budget.user_id, '00000000-0000-0000-0000-000000000000'), coalesce(budget.model_tag, ''), budget.period, budget.unit,
+            coalesce(budget.currency, ''), since, chat_used(budget)
         )
         on conflict (user_id, model_tag, period, unit, currency) do update
         set
@@ -1066,11 +1065,11 @@ create function chat_spent(budget chat_budget) returns numeric
             select s.spent
             from spending as s
             where
-                s.user_id is not distinct from budget.user_id
-                and s.model_tag is not distinct from budget.model_tag
+                s.user_id = coalesce(budget.user_id, '00000000-0000-0000-0000-000000000000')
+                and s.model_tag = coalesce(budget.model_tag, '')
                 and s.period = budget.period
                 and s.unit = budget.unit
-                and s.currency is not distinct from budget.currency
+                and s.currency = coalesce(budget.currency, '')
                 and s.began = chat_period(budget.period)
         ),
         chat_used(budget)
@@ -1821,7 +1820,7 @@ comment on function chat_uuid7_at(at timestamptz) is
 create view chat_report.budgets as
  select b.id as budget_id,
     b.scope::text as scope,
-    coalesce(b.user_id, s.user_id) as user_id,
+    coalesce(b.user_id, nullif(s.user_id, '00000000-0000-0000-0000-000000000000'::uuid)) as user_id,
     b.model_tag::text as model,
     b.period::text as period,
     b.unit::text as unit,
@@ -1830,17 +1829,14 @@ create view chat_report.budgets as
     s.spent,
     greatest(b.amount - s.spent, 0::numeric) as amount_left
    from budgets b
-     left join spending s on (b.scope::text <> 'everybody'::text) = (s.user_id is not null)
-         and not b.user_id is distinct from
-        case
-            when b.scope::text = 'user'::text then s.user_id
-            else null::uuid
-        end and not b.model_tag::text is distinct from s.model_tag::text and b.period::text = s.period::text
-            and b.unit::text = s.unit::text and not b.currency::text is distinct from s.currency::text
-            and s.began = date_trunc(s.period::text, (now() at time zone 'utc'::text))::date
-     left join budgets own on b.scope::text = 'each'::text and s.user_id = own.user_id
-         and not b.model_tag::text is distinct from own.model_tag::text and b.period::text = own.period::text
-         and b.unit::text = own.unit::text and not b.currency::text is distinct from own.currency::text
+     left join spending s on (b.scope::text <> 'everybody'::text) = (s.user_id <> '00000000-0000-0000-0000-000000000000'::uuid)
+         and coalesce(b.user_id, s.user_id) = s.user_id and s.model_tag::text = coalesce(b.model_tag, ''::varchar)::text
+         and b.period::text = s.period::text and b.unit::text = s.unit::text and s.currency::text = coalesce(b.currency,
+         ''::varchar)::text and s.began = date_trunc(s.period::text, (now() at time zone 'utc'::text))::date
+     left join budgets own on b.scope::text = 'each'::text and s.user_id = own.user_id and coalesce(b.model_tag,
+         ''::varchar)::text = coalesce(own.model_tag, ''::varchar)::text and b.period::text = own.period::text
+         and b.unit::text = own.unit::text and coalesce(b.currency, ''::varchar)::text = coalesce(own.currency,
+         ''::varchar)::text
   where own.id is null;
 
 comment on view chat_report.budgets is

@@ -46,7 +46,7 @@ async def test_its_statements_and_commands_work_in_their_order(
     assert "2026-11-24" in printed
     assert "each user: 1000000 tokens a month" in printed
     amounts = await sql.fetch("select scope, amount from budgets order by scope, amount")
-    assert [tuple(row) for row in amounts] == [("everybody", 50), ("user", None)]
+    assert [tuple(row) for row in amounts] == [("each", 1_000_000), ("everybody", 50), ("user", None)]
 
 
 async def test_it_names_every_column(sql: Connection) -> None:

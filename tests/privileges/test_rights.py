@@ -204,7 +204,9 @@ async def test_a_table_of_its_own_is_not_taken_for_the_owners(
     script("partition-messages/1-prepare.sql")
     decoys = ("allowances", "messages_partitioned", "usage", "spending")
     await sql.execute(f"grant select on {', '.join(decoys)} to public")  # to be copied below
-    await sql.execute("insert into budgets (scope, period, unit, amount) values ('each', 'day', 'tokens', 999)")
+    await sql.execute(
+        "insert into budgets (scope, period, unit, amount) values ('each', 'day', 'tokens', 999)"
+    )
     for table in decoys:
         await service.execute(DECOY.format(table=table))
     chat = await Chat().open(sql)
