@@ -1464,11 +1464,9 @@ written as (
     on conflict (generation_id, next_seq) do nothing
 ),
 
--- A new version of the row, by which statements that meet notice each other. It differs in no indexed column, so it
--- goes into no index (HOT): updated_at moved when the question was stored.
 touched as (
     update conversations
-    set updated_at = conversations.updated_at
+    set updated_at = now()
     from ended
     where conversations.id = ended.conversation_id
 )

@@ -242,10 +242,9 @@ versioned as (
     where m.id = o.id and m.conversation_id = o.conversation_id
 ),
 
--- As in generations.finish: a new version of the row, and no other time.
 touched as (
     update conversations as c
-    set updated_at = c.updated_at
+    set updated_at = now()
     from ended as e
     where c.id = e.conversation_id
 )

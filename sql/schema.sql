@@ -46,7 +46,7 @@ create table conversations (
     constraint ck_conversations_version check (version >= 0),
     constraint conversations_pkey primary key (id)
 )
-with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000', fillfactor='90');
+with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000');
 
 comment on table conversations is
 'One chat of one user. Its messages and generations go with it.';
@@ -62,8 +62,7 @@ comment on column conversations.model_tag is
 comment on column conversations.created_at is
 'When it was created.';
 comment on column conversations.updated_at is
-'When the last message was sent, or an answer begun anew: the order of the lists. The end of an answer and changes of '
-'the conversation leave it.';
+'When the last message was stored or the title changed: the order of the lists.';
 comment on column conversations.is_favorited is
 'True if the user starred it.';
 comment on column conversations.instructions is

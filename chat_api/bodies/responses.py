@@ -34,8 +34,7 @@ class ListedConversation(ResponseBody):
     is_favorited: bool
     created_at: datetime = Field(examples=["2026-11-24T09:00:00.123456+00:00"])
     updated_at: datetime = Field(
-        description="when the last message was sent, or an answer was begun anew",
-        examples=["2026-11-24T09:05:00.123456+00:00"],
+        description="of the last message", examples=["2026-11-24T09:05:00.123456+00:00"]
     )
     version: int = Field(
         ge=0, description="one more after each change by `PUT`: send it as `If-Match`", examples=[3]

@@ -158,7 +158,6 @@ async def test_the_tables_are_set_as_it_says(sql: Connection) -> None:
     assert options["messages"]["autovacuum_freeze_min_age"] == "0"
     assert {table for table in options if "fillfactor" in options[table]} == {
         "allowances",
-        "conversations",
         "spending",
         "workers",
     }

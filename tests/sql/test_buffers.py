@@ -31,11 +31,11 @@ DESCENTS = {
     # generation is found too, for its options.
     "generations.start, regenerate": 12,
     "generations.start, key used": 3,  # the conversation, the key, and the question stored with it
-    # Finds the conversation twice, and writes it into no index; a foreign key looks it up: 3.
+    # Finds the conversation, finds it again and writes it into both indexes; a foreign key looks it up: 5.
     # Finds the generation twice, stores its key and its place again, and the answer's place: 5. Appends: -2.
     # What it used goes into an index of users, and into one of days, which may be two levels deeper: 3.
-    "generations.finish": 9,
-    "generations.finish, regenerated": 7,
+    "generations.finish": 11,
+    "generations.finish, regenerated": 8,
     "generations.begun": 20,  # ten conversations, each in a different place: their versions and generations
     # The generation, the question and the answer, what each comes after, and other versions.
     "messages.exchange": 6,
