@@ -2,7 +2,9 @@
 -- isn't here is as in samples.sql. Drawn are the conversation with the most messages, the user with the most
 -- conversations, and up to thirty answers that run on one worker. Counts all messages and all conversations in an index.
 with longest as (
-    select c.id, c.user_id
+    select
+        c.id,
+        c.user_id
     from (
         select m.conversation_id
         from messages as m
@@ -30,8 +32,9 @@ deep as (
     from busiest as b
     inner join conversations as c on b.user_id = c.user_id
     order by c.updated_at desc, c.id desc
-    offset 250
-    limit 1
+    limit
+        1
+        offset 250
 ),
 
 watched as (
@@ -98,40 +101,44 @@ left join watched as w on true
 left join message as m on true
 left join generation as g on true
 left join running as r on true
-cross join lateral (
-    values
-    ('conversations.get.id', cast(l.id as text)),
-    ('conversations.update.id', cast(l.id as text)),
-    ('conversations.delete.id', cast(l.id as text)),
-    ('conversations.fork.id', cast(l.id as text)),
-    ('conversations.untitled.id', cast(l.id as text)),
-    ('conversations.retitle.id', cast(l.id as text)),
-    ('conversation_id', cast(l.id as text)),
-    ('user_id', cast(l.user_id as text)),
-    ('message_id', cast(m.id as text)),
-    ('generation_id', cast(g.id as text)),
-    ('conversations.page.user_id', cast(b.user_id as text)),
-    ('conversations.page.before_updated_at', cast(d.updated_at as text)),
-    ('conversations.page.before_id', cast(d.id as text)),
-    ('conversations.page.max_rows', '201'),
-    ('conversations.create.user_id', cast(b.user_id as text)),
-    ('max_conversations', '1000000'),
-    ('generations.begun.conversation_ids', cast(w.ids as text)),
-    ('generations.begun.versions', cast(array_fill(0, array[cardinality(w.ids)]) as text)),
-    ('usage.of_user.user_id', cast(b.user_id as text)),
-    ('usage.forget.user_id', cast(b.user_id as text)),
-    ('users.count.user_id', cast(b.user_id as text)),
-    ('users.stop_answers.user_id', cast(b.user_id as text)),
-    ('users.delete.user_id', cast(b.user_id as text)),
-    ('users.export.user_id', cast(b.user_id as text)),
-    ('max_running', '1000000'),
-    ('journal.tick.worker_id', cast(r.worker_id as text)),
-    ('journal.tick.live', cast(r.ids as text)),
-    ('journal.tick.ids', cast(r.ids as text)),
-    ('journal.tick.first_seqs', cast(array_fill(1000000, array[cardinality(r.ids)]) as text)),
-    ('journal.tick.next_seqs', cast(array_fill(1000001, array[cardinality(r.ids)]) as text)),
-    ('journal.tick.slices', cast(array_fill(cast('[{"token": "chickpeas"}]' as text), array[cardinality(r.ids)]) as text)),
-    ('journal.read.ids', cast(r.ids as text)),
-    ('journal.read.next_seqs', cast(array_fill(0, array[cardinality(r.ids)]) as text))
-) as v (name, value)
+cross join
+    lateral (
+        values
+        ('conversations.get.id', cast(l.id as text)),
+        ('conversations.update.id', cast(l.id as text)),
+        ('conversations.delete.id', cast(l.id as text)),
+        ('conversations.fork.id', cast(l.id as text)),
+        ('conversations.untitled.id', cast(l.id as text)),
+        ('conversations.retitle.id', cast(l.id as text)),
+        ('conversation_id', cast(l.id as text)),
+        ('user_id', cast(l.user_id as text)),
+        ('message_id', cast(m.id as text)),
+        ('generation_id', cast(g.id as text)),
+        ('conversations.page.user_id', cast(b.user_id as text)),
+        ('conversations.page.before_updated_at', cast(d.updated_at as text)),
+        ('conversations.page.before_id', cast(d.id as text)),
+        ('conversations.page.max_rows', '201'),
+        ('conversations.create.user_id', cast(b.user_id as text)),
+        ('max_conversations', '1000000'),
+        ('generations.begun.conversation_ids', cast(w.ids as text)),
+        ('generations.begun.versions', cast(array_fill(0, array[cardinality(w.ids)]) as text)),
+        ('usage.of_user.user_id', cast(b.user_id as text)),
+        ('usage.forget.user_id', cast(b.user_id as text)),
+        ('users.count.user_id', cast(b.user_id as text)),
+        ('users.stop_answers.user_id', cast(b.user_id as text)),
+        ('users.delete.user_id', cast(b.user_id as text)),
+        ('users.export.user_id', cast(b.user_id as text)),
+        ('max_running', '1000000'),
+        ('journal.tick.worker_id', cast(r.worker_id as text)),
+        ('journal.tick.live', cast(r.ids as text)),
+        ('journal.tick.ids', cast(r.ids as text)),
+        ('journal.tick.first_seqs', cast(array_fill(1000000, array[cardinality(r.ids)]) as text)),
+        ('journal.tick.next_seqs', cast(array_fill(1000001, array[cardinality(r.ids)]) as text)),
+        (
+            'journal.tick.slices',
+            cast(array_fill(cast('[{"token": "chickpeas"}]' as text), array[cardinality(r.ids)]) as text)
+        ),
+        ('journal.read.ids', cast(r.ids as text)),
+        ('journal.read.next_seqs', cast(array_fill(0, array[cardinality(r.ids)]) as text))
+    ) as v (name, value)
 where v.value is not null
