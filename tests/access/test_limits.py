@@ -404,7 +404,7 @@ async def test_every_limit_stands_on_the_page_for_operators(checkout: Path) -> N
 async def test_without_limits_nothing_is_counted(chat: Chat, model: ModelServer, sql: Sql) -> None:
     await chat.exchange(model, "a")
     assert await sql.fetchval("select count(*) from allowances") == 0
-    assert await sql.fetchval("select count(holder_id) from generations") == 0
+    assert await sql.fetchval("select count(*) from spending") == 0
 
 
 async def test_refusals_are_counted_by_limit_and_told_in_the_log_once_a_minute(

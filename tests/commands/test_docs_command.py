@@ -51,7 +51,7 @@ def test_a_page_has_also_the_name_that_other_pages_call_it_by(path: str, capsys:
     [
         ("runbook", "did you mean operations/runbook?"),
         ("operations/runbok", "did you mean operations/runbook?"),
-        ("operations", "did you mean operations/README or operations/limits or operations/logs?"),
+        ("operations", "did you mean operations/README or operations/audit or operations/limits?"),
         ("row-security", "did you mean deploy/postgresql/row-security.sql"),
         ("../setup", "`chat-api docs` lists all"),
     ],
