@@ -35,7 +35,7 @@ begin
             drop function if exists chat_may_use(generations, chat_budget);
         end if;
         drop function if exists chat_reserved(chat_budget);
-        drop function if exists chat_budget_state(chat_budget, numeric, numeric);
+        drop function if exists chat_budget_state(chat_budget, numeric);
     end if;
 end
 $$;

@@ -349,7 +349,7 @@ $$;
 comment on function chat_reserved(chat_budget) is
 'What running answers may use of a budget.';
 
-create or replace function chat_budget_state(budget chat_budget, spent numeric, reserved numeric) returns json
+create or replace function chat_budget_state(budget chat_budget, spent numeric) returns json
 language sql stable
 as $$
     select json_build_object(
@@ -360,15 +360,16 @@ as $$
         'currency', budget.currency,
         'amount', budget.amount,
         'spent', spent,
-        'reserved', reserved,
-        'left', greatest(budget.amount - spent - reserved, 0),
+        'reserved', r.reserved,
+        'left', greatest(budget.amount - spent - r.reserved, 0),
         'begins_anew', to_char(e.at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
         'seconds', ceil(extract(epoch from e.at - now() at time zone 'utc'))
     )
     from (select chat_period(budget.period) + ('1 ' || budget.period)::interval as at) as e
+    cross join chat_reserved(budget) as r (reserved)
 $$;
 
-comment on function chat_budget_state(chat_budget, numeric, numeric) is
+comment on function chat_budget_state(chat_budget, numeric) is
 'A budget as clients see it: how much is left of it, and when its next period begins.';
 
 -- PostgreSQL searches temporary tables first unless pg_temp is named, so it is named last. Otherwise a caller's
@@ -404,8 +405,8 @@ begin
     if total is null then
         insert into spending as s (user_id, model_tag, period, unit, currency, began, spent)
         values (
-            coalesce(budget.user_id, '00000000-0000-0000-0000-000000000000'), coalesce(budget.model_tag, ''), budget.period, budget.unit,
-            coalesce(budget.currency, ''), since, chat_used(budget)
+            coalesce(budget.user_id, '00000000-0000-0000-0000-000000000000'), coalesce(budget.model_tag, ''),
+            budget.period, budget.unit, coalesce(budget.currency, ''), since, chat_used(budget)
         )
         on conflict (user_id, model_tag, period, unit, currency) do update
         set
@@ -434,32 +435,28 @@ as $$
 declare
     budget chat_budget;
     spent numeric;
-    reserved numeric;
     is_alone boolean;
 begin
     is_crowded := false;
     -- The first round serves the common refusal, which then waits for nothing and writes nothing.
     foreach is_alone in array array[false, true] loop
         if is_alone then
-            -- As generations.finish does, before it locks a sum: otherwise the two could deadlock.
+            -- As generations.finish does, before it locks a sum: otherwise the two could deadlock. From here on, no other
+            -- answer starts in this conversation.
             perform from conversations where id = conversation for no key update;
+            is_crowded := exists (
+                select from generations
+                where conversation_id = conversation and (status = 'running' or idempotency_key = key)
+            );
+            if is_crowded then
+                return;
+            end if;
         end if;
         for budget in select * from chat_budgets(whose, model) loop
-            if is_alone then
-                spent := chat_spend(budget, 0);
-                if exists (
-                    select from generations
-                    where conversation_id = conversation and (status = 'running' or idempotency_key = key)
-                ) then
-                    is_crowded := true;
-                    return;
-                end if;
-            else
-                spent := chat_spent(budget);
-            end if;
-            reserved := chat_reserved(budget);
-            if spent + (case when is_alone then reserved else 0 end) >= budget.amount then
-                refused_by := chat_budget_state(budget, spent, reserved);
+            spent := case when is_alone then chat_spend(budget, 0) else chat_spent(budget) end;
+            -- What is reserved is added up only where it decides.
+            if spent >= budget.amount or (is_alone and spent + chat_reserved(budget) >= budget.amount) then
+                refused_by := chat_budget_state(budget, spent);
                 return;
             end if;
         end loop;
@@ -478,7 +475,7 @@ language sql stable
 security definer
 set search_path from current
 as $$
-    select chat_budget_state(b, chat_spent(b), chat_reserved(b)) from chat_budgets(whose, null) as b
+    select chat_budget_state(b, chat_spent(b)) from chat_budgets(whose, null) as b
 $$;
 
 comment on function chat_budget_states(uuid) is
