@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -207,7 +208,7 @@ class Chosen:
     has_tools: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Catalogue:
     """All servers by name, and all models by tag. `default` is the tag of the model for `default`.
 
@@ -264,7 +265,7 @@ class Catalogue:
         price = None if self.is_open else self.models[found].price
         return {"model": found} if price is None else {"model": found, "price": price.model_dump()}
 
-    @property
+    @cached_property
     def prices(self) -> str | None:
         """As `generations.start` takes them: `billed` of each tag. None: a tag is its own model."""
         if self.is_open:
