@@ -8,11 +8,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-import orjson
-
 from chat_api.commands.budget.arguments import UNLIMITED
 from chat_api.commands.data.queries import session
 from chat_api.commands.errors import FailedError, MisusedError
+from chat_api.commands.json_output import print_json
 from chat_api.settings import load_settings
 
 
@@ -35,7 +34,7 @@ def _set(options: argparse.Namespace) -> int:
     with session(load_settings()) as db:
         row = db.row("budgets.put", **budget)
     if options.json:
-        _print_json({"id": row["id"], **budget})
+        print_json({"id": row["id"], **budget})
     else:
         sys.stdout.write(f"{'set' if row['is_new'] else 'changed'}: {_in_words(budget)}\n")
     return 0
@@ -45,7 +44,7 @@ def _list(options: argparse.Namespace) -> int:
     with session(load_settings()) as db:
         rows = db.rows("budgets.list")
     if options.json:
-        _print_json(rows)
+        print_json(rows)
         return 0
     for row in rows:
         spent = "" if row["spent"] is None else f"; {_number(row['spent'])} used"
@@ -76,11 +75,6 @@ def _in_words(budget: dict[str, Any]) -> str:
 
 def _number(amount: Decimal) -> str:
     return f"{amount.normalize():f}"
-
-
-def _print_json(value: Any) -> None:
-    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    sys.stdout.write(orjson.dumps(value, default=float, option=options).decode())
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {"set": _set, "list": _list, "remove": _remove}

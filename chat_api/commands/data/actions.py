@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import orjson
-
 from chat_api.commands.data.bring_back import bring_back
 from chat_api.commands.data.erase import Amount, count, erase
 from chat_api.commands.data.export import export, whole_file
 from chat_api.commands.data.queries import Queries, session
 from chat_api.commands.errors import MisusedError
+from chat_api.commands.json_output import print_json
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
 
@@ -79,7 +78,7 @@ def _retention(options: argparse.Namespace) -> int:
     with session(settings) as db:
         due = _due(db, days=days, favourites=favourites, generation_days=kept)
     if options.json:
-        _print_json({"retention_days": days, "generation_days": kept, **due})
+        print_json({"retention_days": days, "generation_days": kept, **due})
         return 0
     if days:
         oldest = f", the oldest from {due['oldest']:%Y-%m-%d}" if due["oldest"] else ""
@@ -114,7 +113,7 @@ def _due(db: Queries, **settings: Any) -> dict[str, Any]:
 
 def _report(options: argparse.Namespace, amount: Amount, sentence: str, **more: int) -> None:
     if options.json:
-        _print_json({"user_id": options.user_id, **asdict(amount), **more})
+        print_json({"user_id": options.user_id, **asdict(amount), **more})
     else:
         sys.stdout.write(f"{sentence}\n")
 
@@ -128,10 +127,6 @@ def _in_words(amount: Amount) -> str:
 
 def _number(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {

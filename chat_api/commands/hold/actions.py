@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import orjson
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from chat_api.commands.errors import FailedError
+from chat_api.commands.json_output import print_json
 from chat_api.commands.session import connected
 from chat_api.settings import load_settings
 
@@ -36,7 +36,7 @@ def _set(options: argparse.Namespace) -> int:
     (hold,) = rows
     number = hold["conversations"]
     if options.json:
-        _print_json(hold)
+        print_json(hold)
         return 0
     kept = "1 conversation" if number == 1 else f"{number} conversations"
     absent = "" if number or options.user else ", which isn't there now"
@@ -62,7 +62,7 @@ def _list(options: argparse.Namespace) -> int:
         _require_table(connection)
         holds = _run(connection, "list")
     if options.json:
-        _print_json(holds)
+        print_json(holds)
         return 0
     for hold in holds:
         sys.stdout.write(f"{_in_words(hold)}\n")
@@ -79,7 +79,7 @@ def _lift(options: argparse.Namespace) -> int:
         what = f"{options.conversation or options.user}"
         raise FailedError(f"there is no hold on {what}: `chat-api hold list` lists them")
     if options.json:
-        _print_json(lifted[0])
+        print_json(lifted[0])
     else:
         sys.stdout.write(f"lifted: {_in_words(lifted[0])}\n")
     return 0
@@ -122,10 +122,6 @@ def _in_words(hold: dict[str, Any]) -> str:
     user = hold["user_id"]
     subject = f"conversation {hold['conversation_id']}" if user is None else f"all of user {user}"
     return f"{subject} since {hold['since']:%Y-%m-%d} by {hold['held_by']}: {hold['reason']}"
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {"set": _set, "list": _list, "lift": _lift}

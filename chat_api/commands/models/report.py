@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from chat_api.commands.errors import FAILED
+from chat_api.commands.json_output import print_json
 from chat_api.commands.models.check import ModelCheck, ServerCheck, check_servers
 from chat_api.commands.models.notes import keep_notes
 from chat_api.settings import load_settings
@@ -29,8 +30,7 @@ def check_models(options: argparse.Namespace) -> int:
     keep_notes()
     checks = asyncio.run(check_servers(catalogue, settings))
     if options.json:
-        given = _json(catalogue, checks)
-        sys.stdout.write(orjson.dumps(given, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+        print_json(_json(catalogue, checks))
     else:
         _print(catalogue, checks)
     return 0 if all(check.is_fine for check in checks) else FAILED

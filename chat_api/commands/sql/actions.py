@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
+from chat_api.commands.json_output import print_json
 from chat_api.commands.sql import plan_file, report
 from chat_api.commands.sql.catalog import find, read_catalog
 from chat_api.commands.sql.check import check
@@ -31,7 +32,7 @@ def _own() -> str:
 def _list(options: argparse.Namespace) -> int:
     queries = list(read_catalog(_own()).values())
     if options.json:
-        report.print_json([report.about(query) for query in queries])
+        print_json([report.about(query) for query in queries])
     else:
         report.print_list(queries)
     return 0
@@ -40,7 +41,7 @@ def _list(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     query = find(options.name, _own())
     if options.json:
-        report.print_json({**report.about(query), "comment": query.comment, "sql": query.statement})
+        print_json({**report.about(query), "comment": query.comment, "sql": query.statement})
     else:
         report.print_query(query)
     return 0
@@ -49,7 +50,7 @@ def _show(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     found = differences(_own(), options.name)
     if options.json:
-        report.print_json(found)
+        print_json(found)
     else:
         report.print_differences(found)
     return DIFFERENT if any(found.values()) else 0
@@ -58,7 +59,7 @@ def _diff(options: argparse.Namespace) -> int:
 def _copy(options: argparse.Namespace) -> int:
     query = copy(options.name, _own())
     if options.json:
-        report.print_json(report.about(query))
+        print_json(report.about(query))
     else:
         report.print_copy(query)
     return 0
@@ -71,7 +72,7 @@ def _check(options: argparse.Namespace) -> int:
     findings = check(settings)
     if options.json:
         found = [asdict(finding) for finding in findings]
-        report.print_json({"ok": not found, "database": database, "queries": queries, "findings": found})
+        print_json({"ok": not found, "database": database, "queries": queries, "findings": found})
     else:
         report.print_findings(findings, queries, database)
     return DIFFERENT if findings else 0
@@ -90,7 +91,7 @@ def _explain(options: argparse.Namespace) -> int:
     )
     if options.json:
         parameters = {name: asdict(sample) for name, sample in explained.samples.values.items()}
-        report.print_json(
+        print_json(
             {
                 "name": query.name,
                 "parameters": parameters,
@@ -108,7 +109,7 @@ def _plans(options: argparse.Namespace) -> int:
         saved = take_plans(load_settings(), seconds=options.timeout)
         plan_file.write(options.save, saved)
         if options.json:
-            report.print_json({"file": options.save, "failed": saved.failed, **saved.about})
+            print_json({"file": options.save, "failed": saved.failed, **saved.about})
         else:
             report.print_saved(options.save, saved)
         return DIFFERENT if saved.failed else 0
@@ -117,7 +118,7 @@ def _plans(options: argparse.Namespace) -> int:
     changes = list(compare_plans(before, now, options.tolerance))
     if options.json:
         found = [asdict(change) for change in changes]
-        report.print_json(
+        print_json(
             {
                 "ok": not changes,
                 "tolerance_percent": options.tolerance,
@@ -138,7 +139,7 @@ def _health(options: argparse.Namespace) -> int:
     is_well = all(sign.status != "wrong" for sign in signs)
     if options.json:
         database = parse_dsn(url).redacted()
-        report.print_json({"ok": is_well, "database": database, "checks": [asdict(sign) for sign in signs]})
+        print_json({"ok": is_well, "database": database, "checks": [asdict(sign) for sign in signs]})
     else:
         report.print_signs(signs)
     return 0 if is_well else DIFFERENT
@@ -147,7 +148,7 @@ def _health(options: argparse.Namespace) -> int:
 def _describe(options: argparse.Namespace) -> int:
     relations = describe(load_settings().database_url)
     if options.json:
-        report.print_json(as_objects(relations))
+        print_json(as_objects(relations))
     else:
         report.print_lines(as_mermaid(relations) if options.mermaid else as_markdown(relations))
     return 0

@@ -24,7 +24,7 @@ def copy(name: str, own: str) -> NamedQuery:
     """Append a packaged query to the file of its name in the folder `own`. Returns the copy.
 
     Raises:
-        MisusedError: no folder is set, there is no such query, or the folder has it already.
+        MisusedError: no folder is set, there is no such query, or the folder already has it.
         FailedError: the file can't be written.
         SettingsError: a file of the folder can't be used.
     """
@@ -49,7 +49,7 @@ def differences(own: str, name: str | None) -> dict[str, str]:
     """The unified diff from each packaged query, or from that one, to the own one; by name.
 
     Raises:
-        MisusedError: there is no such query, or it isn't an own one.
+        MisusedError: there is no such query, or it is the packaged one.
         SettingsError: a file of the folder can't be used.
     """
     queries = {query.name: query for query in read_catalog(own).values() if query.sent.is_own}

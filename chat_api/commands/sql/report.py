@@ -8,19 +8,12 @@ from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
-import orjson
-
 from chat_api.commands.sql.catalog import NamedQuery
 from chat_api.commands.sql.explain import Explained
 from chat_api.commands.sql.health import Sign
 from chat_api.commands.sql.plan_changes import FEW_BUFFERS, Change
 from chat_api.commands.sql.plans import Saved
 from chat_api.commands.sql.schema import Finding
-
-
-def print_json(value: Any) -> None:
-    """Print a value as indented JSON, with a newline at its end."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
 def about(query: NamedQuery) -> dict[str, Any]:
