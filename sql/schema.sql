@@ -363,6 +363,9 @@ insert into service_rights (object, privilege, columns) values
 ('allowances', 'delete', '{}'),
 ('allowances', 'select', '{}'),
 ('allowances', 'update', '{full_at}'),
+('api_keys', 'delete', '{}'),
+('api_keys', 'select', '{}'),
+('api_keys', 'update', '{last_used_at}'),
 ('budgets', 'delete', '{}'),
 ('budgets', 'insert', '{}'),
 ('budgets', 'select', '{}'),
@@ -416,6 +419,10 @@ insert into service_rights (object, privilege, columns) values
 ('queued_messages', 'update', '{position}'),
 ('spending', 'delete', '{}'),
 ('spending', 'select', '{}'),
+('tickets', 'delete', '{}'),
+('tickets', 'insert', '{digest,user_id,expires_at,token_expires_at}'),
+('tickets', 'select', '{}'),
+('tickets', 'update', '{expires_at}'),
 ('usage', 'select', '{}'),
 ('usage', 'update', '{user_id,conversation_id}'),
 ('workers', 'delete', '{}'),
@@ -747,6 +754,70 @@ create unique index uq_legal_hold_conversation on legal_hold using btree (conver
     where conversation_id is not null;
 
 create unique index uq_legal_hold_user on legal_hold using btree (user_id) where user_id is not null;
+
+create table api_keys (
+    id uuid default chat_uuid7() not null,
+    user_id uuid not null,
+    name varchar(100) not null,
+    shown varchar(20) not null,
+    digest bytea not null,
+    scopes text[] not null,
+    created_at timestamptz default now() not null,
+    expires_at timestamptz,
+    last_used_at timestamptz,
+    constraint ck_api_keys_digest check (octet_length(digest) = 32),
+    constraint ck_api_keys_name check (name::text <> ''::text),
+    constraint ck_api_keys_scopes check (cardinality(scopes) > 0 and scopes <@ '{read,chat,admin}'::text[]),
+    constraint api_keys_pkey primary key (id)
+);
+
+comment on table api_keys is
+'The API keys that sign in, where AUTH names keys. A revoked key is deleted. `chat-api key` makes, lists and revokes '
+'them; the service itself can make none.';
+comment on column api_keys.id is
+'Names the key, to revoke it. Not the key.';
+comment on column api_keys.user_id is
+'Whom the key signs in. No foreign key: users belong to the auth service.';
+comment on column api_keys.name is
+'What it is for, such as the name of a program.';
+comment on column api_keys.shown is
+'The beginning of the key, by which people tell theirs apart; too little to guess the rest.';
+comment on column api_keys.digest is
+'SHA-256 of the key. The key itself has 160 random bits, and is shown once, when it is made.';
+comment on column api_keys.scopes is
+'What it may be used for: read, chat (send, change, delete) and admin (what administrators may).';
+comment on column api_keys.created_at is
+'When it was made.';
+comment on column api_keys.expires_at is
+'From when on it signs nobody in. Null: never.';
+comment on column api_keys.last_used_at is
+'When it was last used, to a minute or so. Null: never.';
+
+create index idx_api_keys_user on api_keys using btree (user_id);
+
+create unique index uq_api_keys_digest on api_keys using btree (digest);
+
+create unlogged table tickets (
+    digest bytea not null,
+    user_id uuid not null,
+    expires_at timestamptz not null,
+    token_expires_at double precision not null,
+    constraint ck_tickets_digest check (octet_length(digest) = 32),
+    constraint tickets_pkey primary key (digest)
+)
+with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='500');
+
+comment on table tickets is
+'Tickets that nobody has used yet: each attaches to one stream (POST /api/tickets), and is deleted by that. May be '
+'emptied at any time; replicas and backups don''t need it. tickets.prune deletes old rows.';
+comment on column tickets.digest is
+'SHA-256 of the ticket, which has 160 random bits.';
+comment on column tickets.user_id is
+'Whom the ticket signs in.';
+comment on column tickets.expires_at is
+'When it is too old to be used, 30 seconds after it was made.';
+comment on column tickets.token_expires_at is
+'When the token that it was made with expires, in Unix seconds: the stream ends then, with EXPIRED_STREAMS=cut.';
 
 create schema chat_report;
 

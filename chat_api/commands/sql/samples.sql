@@ -180,6 +180,10 @@ usual (name, value) as (
     ('currency', null),
     ('amount', '1000000000'),
     ('budgets.remove.id', '00000000-0000-0000-0000-000000000000'),
+    -- keys and tickets that no service has
+    ('digest', '\x0000000000000000000000000000000000000000000000000000000000000000'),
+    ('keys.note_use.id', '00000000-0000-0000-0000-000000000000'),
+    ('token_expires_at', 'infinity'),
     -- journal: numbers beyond those of any answer
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),

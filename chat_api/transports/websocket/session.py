@@ -15,6 +15,7 @@ from chat_api import errors
 from chat_api.access.token_bucket import TokenBucket
 from chat_api.generation.queue import Waiting
 from chat_api.http.context import GENERATIONS, INFERENCE, METRICS, REFUSALS, SETTINGS, VERIFIER
+from chat_api.http.scopes import require
 from chat_api.settings.rate import PERIODS, Rate
 from chat_api.transports.websocket.commands import (
     KINDS,
@@ -28,13 +29,13 @@ from chat_api.transports.websocket.commands import (
     Unsubscribe,
     read_command,
 )
-from chat_api.transports.websocket.socket import UNAUTHENTICATED, Socket, frame
+from chat_api.transports.websocket.socket import UNAUTHENTICATED, Close, Socket, frame
 from chat_api.transports.websocket.subscription import Subscription
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from chat_api.access.tokens import Principal
+    from chat_api.access.principal import Principal
 
 logger = structlog.get_logger(__name__)
 
@@ -66,10 +67,13 @@ class Session:
         """The user's id; None until they have authenticated."""
         return None if self._principal is None else str(self._principal.user_id)
 
-    async def run(self, principal: Principal | None) -> None:
-        """Serve until the socket ends. Raises ConnectionResetError if the connection breaks."""
+    async def run(self, principal: Principal | None, why_then: Close) -> None:
+        """Serve until the socket ends. Raises ConnectionResetError if the connection breaks.
+
+        `why_then`: how the socket ends when this principal expires.
+        """
         if principal is not None:
-            await self._admit(principal)
+            await self._admit(principal, why_then)
         while (message := await self._socket.receive()) is not None:
             await self._take(message)
 
@@ -116,9 +120,11 @@ class Session:
     async def _do(self, command: Asked) -> None:
         if isinstance(command, Authenticate):
             await self._authenticate(command.token.get_secret_value())
-        elif self._principal is None:
+            return
+        if self._principal is None:
             raise errors.Unauthorized
-        elif isinstance(command, Start):
+        require(self._principal, "read" if isinstance(command, Subscribe | Unsubscribe) else "chat")
+        if isinstance(command, Start):
             await self._start(command, self._principal)
         elif isinstance(command, Subscribe):
             await self._subscribe(command, self._principal.user_id)
@@ -140,12 +146,12 @@ class Session:
         if self._principal is not None and principal.user_id != self._principal.user_id:
             self._socket.end(UNAUTHENTICATED)  # its subscriptions belong to another user
             return
-        await self._admit(principal)
+        await self._admit(principal, UNAUTHENTICATED)
 
-    async def _admit(self, principal: Principal) -> None:
+    async def _admit(self, principal: Principal, why_then: Close) -> None:
         structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
         self._principal = principal
-        self._socket.end_in(principal.expires_at - time.time(), UNAUTHENTICATED)
+        self._socket.end_in(principal.expires_at - time.time(), why_then)
         await self._say({"type": "ready", "user_id": str(principal.user_id)})
 
     async def _start(self, command: Start, who: Principal) -> None:
