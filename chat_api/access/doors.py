@@ -46,6 +46,10 @@ def doors_of(settings: Settings, session: aiohttp.ClientSession, database: Datab
         match way:
             case "keys":
                 doors.append(KeyDoor(settings, database))
+            case "jwks":
+                from chat_api.access.jwks import JwksDoor  # noqa: PLC0415 - the others need no cryptography
+
+                doors.append(JwksDoor(settings, session))
             case "service":
                 doors.append(ServiceDoor(settings, session))
     return doors

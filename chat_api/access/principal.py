@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 Scope = Literal["read", "chat", "admin"]
@@ -41,7 +41,7 @@ def user_id_of(issuer: str, subject: str) -> UUID:
     return uuid5(uuid5(NAMESPACE_URL, issuer), subject)
 
 
-def is_subject(text: object) -> bool:
+def is_subject(text: object) -> TypeGuard[str]:
     """Whether this can be a user's name or id at whoever signs them in."""
     return isinstance(text, str) and 0 < len(text) <= MAX_SUBJECT_CHARACTERS and text.isprintable()
 

@@ -149,6 +149,16 @@ class SignInSettings(NeighbourSettings):
         return tuple(way for way in WAYS if way in split_names(self.auth))
 
     @property
+    def algorithms(self) -> frozenset[str]:
+        """The signatures that are accepted."""
+        return frozenset(split_names(self.auth_algorithms))
+
+    @property
+    def audiences(self) -> frozenset[str]:
+        """What tokens may be made for."""
+        return frozenset(split_names(self.auth_audience))
+
+    @property
     def issuer(self) -> str:
         """Whose subjects the users are: of the provider, or of a proxy that doesn't say whose."""
         return self.auth_issuer or "proxy"

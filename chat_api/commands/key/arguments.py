@@ -16,8 +16,8 @@ def add_key_command(commands: Any) -> None:
     key = commands.add_parser(
         "key",
         help="make, list and revoke API keys, for programs",
-        description="Make, list and revoke API keys. Where AUTH names keys, they sign their users in as tokens "
-        "do. The database has only digests of keys.",
+        description="Make, list and revoke API keys. Where AUTH names keys, they sign their users in, as "
+        "tokens do. The database has only digests of keys.",
         epilog="docs/sign-in.md says what keys are for, and what each scope allows.",
     )
     actions = key.add_subparsers(title="actions", metavar="ACTION", required=True)
