@@ -1,4 +1,4 @@
-"""What a proxy says in a header signs its user in: from a trusted proxy alone, and for no other site's page."""
+"""What a proxy says in a header signs its user in: a trusted one alone, and for no other site's page."""
 
 from __future__ import annotations
 
