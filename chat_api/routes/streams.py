@@ -50,6 +50,7 @@ SAMPLE_ID = "01a2f3c4-9aab-7bcd-8ef0-112233445566:41"
                 {"type": "string"},
             ),
         ],
+        security=("bearer", "ticket"),
     )
 )
 async def attach(request: web.Request) -> web.StreamResponse:
