@@ -23,12 +23,13 @@ class Reads:
     """The tab's reads of its conversation. Each is answered at once; one that is held arrives later."""
 
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    overtaken: asyncio.Event = field(default_factory=asyncio.Event)  # a later one has arrived before it
     failures: int = 0  # the next ones that fail, with a 503
     _arrives: asyncio.Event = field(default_factory=asyncio.Event)
     _before: int = -1  # those that pass before the one that is held; negative: none is
 
     def hold(self, number: int = 1) -> None:
-        """Hold the next read, or a later one. `answered` is set once the service has answered it."""
+        """Hold the next read, or a later one; `answered` and `overtaken` are about this one."""
         self._before = number - 1
         self.answered.clear()
         self._arrives.clear()
@@ -52,7 +53,10 @@ class Reads:
         if is_held:
             self.answered.set()
             await self._arrives.wait()
-        return await route.fulfill(response=response)
+        await route.fulfill(response=response)
+        if self.answered.is_set():
+            self.overtaken.set()
+        return None
 
 
 @dataclass(frozen=True)
@@ -197,9 +201,23 @@ async def test_a_late_read_undoes_nothing_that_came_after_it(shared: Shared) -> 
     await asyncio.wait_for(shared.reads.answered.wait(), 20)
     question = (await device.get())["messages"][2]["id"]
     assert (await device.take_back(question)).status == 204
-    assert (await device.change(title="Masala")).status == 200
+    await asyncio.wait_for(shared.reads.overtaken.wait(), 20)
     shared.reads.arrive()
     await expect(tab.asked).to_have_text(["A"])
+    await shared.is_right()
+
+
+async def test_a_late_list_undoes_nothing_that_came_after_it(shared: Shared) -> None:
+    page, listed = shared.tab.page, Reads()
+    await page.route("**/api/conversations?limit=50", listed.handle)
+    listed.hold()
+    await page.evaluate("dispatchEvent(new Event('online'))")
+    await asyncio.wait_for(listed.answered.wait(), 20)
+    assert (await shared.device.change(title="Masala")).status == 200
+    await expect(shared.title).to_have_text("Masala")
+    async with page.expect_event("requestfinished", lambda request: "limit=50" in request.url):
+        listed.arrive()
+    await expect(shared.tab.row("Masala")).to_be_visible()
     await shared.is_right()
 
 
