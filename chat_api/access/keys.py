@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
 
 from chat_api import errors
-from chat_api.access.principal import SCOPES, Principal
+from chat_api.access.principal import SCOPES, Principal, about
 
 if TYPE_CHECKING:
     from chat_api.postgres.database import Database
@@ -41,8 +43,11 @@ class KeyDoor:
 
     name = "keys"
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, now: Callable[[], float] = time.time) -> None:
+        """`now` is Unix time."""
         self._database = database
+        self._now = now
+        self._asked_again = settings.auth_cache_seconds
         self.seconds = min(settings.auth_cache_seconds, MOST_SECONDS)
 
     def takes(self, token: str) -> bool:
@@ -59,7 +64,15 @@ class KeyDoor:
         if row["is_unnoted"]:
             await self._note_use(row["id"])
         scopes = SCOPES & frozenset(row["scopes"])
-        return Principal(row["user_id"], "admin" in scopes, row["expires_at"], scopes)
+        # A key may be good for ever, and a socket may be open for as long: it comes back.
+        again_at = self._now() + about(self._asked_again)
+        return Principal(
+            row["user_id"],
+            is_admin="admin" in scopes,
+            expires_at=min(row["expires_at"], again_at),
+            scopes=scopes,
+            is_provisional=again_at < row["expires_at"],
+        )
 
     async def close(self) -> None:
         """See Door."""

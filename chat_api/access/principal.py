@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -16,13 +17,20 @@ MAX_SUBJECT_CHARACTERS = 255  # as OpenID Connect Core section 2 has it
 class Principal:
     """A signed-in user. `expires_at`: when the token expires, in Unix seconds; infinity if it doesn't say.
 
-    `scopes`: what the token may be used for. Only API keys and tickets have fewer than all.
+    `scopes`: what the token may be used for. Only API keys and tickets have fewer than all. `is_provisional`:
+    at `expires_at` nothing expires, but who signed the user in is to be asked again.
     """
 
     user_id: UUID
     is_admin: bool
     expires_at: float
     scopes: frozenset[Scope] = SCOPES
+    is_provisional: bool = False
+
+
+def about(seconds: float) -> float:
+    """A time that is a little shorter: sockets that were opened together shouldn't all come back together."""
+    return seconds * random.uniform(0.9, 1)
 
 
 def user_id_of(issuer: str, subject: str) -> UUID:

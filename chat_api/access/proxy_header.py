@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from chat_api import errors
-from chat_api.access.principal import Principal, is_subject, same_address, user_id_of
+from chat_api.access.principal import Principal, about, is_subject, same_address, user_id_of
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
@@ -52,9 +51,8 @@ class ProxyHeader:
             self._tell("header_not_usable", peer, "the proxy must set the header once, over the client's own")
             raise errors.Unauthorized(NOT_SAID)
         is_admin = any(same_address(each, self._admin_email) for each in emails)
-        # Not to the second: sockets that were opened together shouldn't all come back together.
-        expires_at = self._now() + self._seconds * random.uniform(0.9, 1)
-        return Principal(user_id_of(self._issuer, names[0]), is_admin, expires_at)
+        expires_at = self._now() + about(self._seconds)
+        return Principal(user_id_of(self._issuer, names[0]), is_admin, expires_at, is_provisional=True)
 
     def _tell(self, reason: str, peer: str, do: str) -> None:
         """Log a reason, but not so often that a flood of such requests floods the log."""

@@ -14,7 +14,6 @@ from chat_api.http.client import client, is_own_page, limit_subject
 from chat_api.http.context import METRICS, PROXY_HEADER, REFUSALS, SETTINGS
 from chat_api.transports.websocket.session import Session
 from chat_api.transports.websocket.socket import (
-    ASK_AGAIN,
     FAILED,
     NO_AUTHENTICATION,
     ORIGIN_REFUSED,
@@ -65,8 +64,7 @@ async def connect(request: web.Request) -> web.StreamResponse:
             principal = await _principal(request, socket)
         await socket.open()
         socket.end_in(AUTHENTICATION_SECONDS, NO_AUTHENTICATION)
-        is_by_token = "Authorization" in request.headers
-        await session.run(principal, UNAUTHENTICATED if is_by_token else ASK_AGAIN)
+        await session.run(principal)
     except ConnectionResetError:
         pass  # the client has left
     except errors.ChatError:

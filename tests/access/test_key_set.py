@@ -290,22 +290,27 @@ async def test_a_provider_that_trickles_is_cut_off(make: Open, provider: Provide
 
 
 class Trickle:
-    """Sends a byte now and then, for ever."""
+    """Sends a byte now and then, until the client leaves."""
 
     async def __aenter__(self) -> Trickle:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._left = asyncio.Event()
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/keys"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        async with asyncio.timeout(15):
+            await self._left.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
-        while not writer.is_closing():
+        while not reader.at_eof() and not writer.is_closing():
             writer.write(b" ")
             await asyncio.sleep(0.02)
+        writer.transport.abort()
+        self._left.set()
 
 
 async def test_a_provider_that_refuses_connections_is_503(make: Open, provider: Provider) -> None:

@@ -19,7 +19,7 @@ from tests.support.keys import key_of
 from tests.support.model_server import ModelServer
 from tests.support.queries import Connection
 from tests.support.reader import read_events, text_of
-from tests.support.tab import open_tab
+from tests.support.tab import open_tab, token_of
 
 USER = UUID("0190aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee")
 LIST = "/api/conversations"
@@ -93,11 +93,25 @@ async def test_an_expired_key_signs_nobody_in(
 
 
 async def test_a_key_ends_on_time_though_it_is_still_remembered(client: Client, sql: Connection) -> None:
-    program = await key_of(sql, days=1)
-    key = program["Authorization"].removeprefix("Bearer ")
-    principal = await client.app[VERIFIER].verify(key)  # type: ignore[index]
+    program = await key_of(sql, days=60 / 86_400)
+    principal = await client.app[VERIFIER].verify(token_of(program))  # type: ignore[index]
     expires_at = await sql.fetchval("select extract(epoch from expires_at)::float8 from api_keys")
     assert principal.expires_at == pytest.approx(expires_at, abs=0.001)
+    assert not principal.is_provisional
+
+
+@pytest.mark.parametrize("by_frame", [False, True])
+async def test_a_socket_of_a_key_comes_back_so_that_a_revoked_one_ends(
+    start: Start, settings: Settings, sql: Connection, by_frame: bool
+) -> None:
+    client = await start(settings.model_copy(update={"auth": "keys", "auth_cache_seconds": 1}))
+    program = await key_of(sql)
+    async with open_tab(client, **({"user": program} if by_frame else {"headers": program})) as tab:
+        assert await tab.close_code() == 1001, "which every client takes for: connect again"
+    await sql.execute("delete from api_keys")
+    async with open_tab(client) as tab:
+        await tab.say("auth", token=token_of(program))
+        assert await tab.close_code() == 4401
 
 
 @pytest.mark.parametrize(("setting", "seconds"), [(300, 60), (5, 5)])

@@ -18,9 +18,13 @@ AUDIENCE = "chat"
 CURVES = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
 
 
-@cache
 def private_key(algorithm: str, number: int = 0, bits: int = 2048) -> Any:
     """A key for this signature, always the same for the same number."""
+    return _private_key(algorithm, number, bits)
+
+
+@cache  # which takes a default and the same value for two
+def _private_key(algorithm: str, number: int, bits: int) -> Any:
     if algorithm in CURVES:
         return ec.generate_private_key(CURVES[algorithm]())
     if algorithm == "EdDSA":

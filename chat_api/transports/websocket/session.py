@@ -29,7 +29,7 @@ from chat_api.transports.websocket.commands import (
     Unsubscribe,
     read_command,
 )
-from chat_api.transports.websocket.socket import UNAUTHENTICATED, Close, Socket, frame
+from chat_api.transports.websocket.socket import ASK_AGAIN, UNAUTHENTICATED, Socket, frame
 from chat_api.transports.websocket.subscription import Subscription
 
 if TYPE_CHECKING:
@@ -67,13 +67,10 @@ class Session:
         """The user's id; None until they have authenticated."""
         return None if self._principal is None else str(self._principal.user_id)
 
-    async def run(self, principal: Principal | None, why_then: Close) -> None:
-        """Serve until the socket ends. Raises ConnectionResetError if the connection breaks.
-
-        `why_then`: how the socket ends when this principal expires.
-        """
+    async def run(self, principal: Principal | None) -> None:
+        """Serve until the socket ends. Raises ConnectionResetError if the connection breaks."""
         if principal is not None:
-            await self._admit(principal, why_then)
+            await self._admit(principal)
         while (message := await self._socket.receive()) is not None:
             await self._take(message)
 
@@ -146,11 +143,12 @@ class Session:
         if self._principal is not None and principal.user_id != self._principal.user_id:
             self._socket.end(UNAUTHENTICATED)  # its subscriptions belong to another user
             return
-        await self._admit(principal, UNAUTHENTICATED)
+        await self._admit(principal)
 
-    async def _admit(self, principal: Principal, why_then: Close) -> None:
+    async def _admit(self, principal: Principal) -> None:
         structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
         self._principal = principal
+        why_then = ASK_AGAIN if principal.is_provisional else UNAUTHENTICATED
         self._socket.end_in(principal.expires_at - time.time(), why_then)
         await self._say({"type": "ready", "user_id": str(principal.user_id)})
 
