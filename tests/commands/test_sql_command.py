@@ -504,6 +504,7 @@ async def test_a_given_value_counts(run: Run, configured: str, sql: Connection, 
     [
         (["show", "generation.stop"], "there is no query 'generation.stop'; did you mean generations.stop?"),
         (["explain", "stopp"], "there is no query 'stopp'; did you mean generations.stop?"),
+        (["show", "pages"], "there is no query 'pages'; did you mean conversations.page or users.page?"),
         (["explain", "xyz.ü"], "there is no query 'xyz.ü'; `chat-api sql list` shows all"),
         (
             ["explain", "generations.stop", "--param", "user_id"],
@@ -590,8 +591,8 @@ async def test_explaining_without_the_table_points_to_check(
     status, text = run("explain", "journal.prune")
     assert status == 1
     assert text == (
-        'chat-api: journal.prune: relation "journal" does not exist;'
-        " `chat-api sql check` shows everything that is wrong\n"
+        'chat-api: journal.prune: relation "journal" does not exist; the database lacks what this release'
+        " needs: run `chat-api migrate`, and `chat-api sql check` shows everything that is wrong\n"
     )
 
 

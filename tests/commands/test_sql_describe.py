@@ -171,5 +171,15 @@ async def test_a_database_without_the_service_says_so(run: Run, configured: str,
     await sql.execute("drop schema public cascade; create schema public; drop schema chat_report cascade")
     status, text = run()
     assert status == 1
-    assert text.startswith("chat-api: there are no tables of the service in postgresql://")
-    assert text.endswith(": run `chat-api migrate` first\n")
+    name = await sql.fetchval("select current_database()")
+    assert text == (
+        f"chat-api: there are no tables of the service in the database {name}: run `chat-api migrate` first, "
+        "or let DATABASE_URL name another one\n"
+    )
+
+
+def test_two_forms_at_once_are_refused(run: Run, configured: str) -> None:
+    assert run("--json", "--mermaid") == (
+        2,
+        "chat-api: --json and --mermaid are two forms of the same: give one of them\n",
+    )

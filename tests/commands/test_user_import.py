@@ -101,7 +101,7 @@ async def test_what_is_another_users_is_refused(run: Run, sql: Connection, tmp_p
     stored = await dump(sql)
     status, _, said = run("import", stranger, file)
     assert status == 1
-    assert said.startswith(f"chat-api: line 1: the conversation {chat.id} is of the user {chat.user_id}. ")
+    assert said.startswith(f"chat-api: line 1: the conversation {chat.id} is of the user {chat.user_id}; ")
     # The same with the owner's id replaced, then with the conversation's as well.
     file.write_text(file.read_text().replace(str(chat.user_id), str(stranger)))
     status, _, said = run("import", stranger, file)
@@ -135,7 +135,33 @@ async def test_a_broken_line_names_its_number_and_nothing_of_its_conversation_is
     file.write_text("\n".join(lines) + "\n")
     status, _, said = run("import", chat.user_id, file)
     assert (status, problem in said) == (1, True), said
+    assert said.endswith("; nothing was imported\n")
     assert await sql.fetchval("select count(*) from conversations") == 0
+
+
+@pytest.mark.parametrize(
+    ("whole", "told"), [(1, "1 conversation before it was"), (2, "2 conversations before it were")]
+)
+async def test_what_was_imported_before_a_broken_line_is_told_and_is_there_the_next_time(
+    run: Run, sql: Connection, tmp_path: Path, whole: int, told: str
+) -> None:
+    user_id = uuid4()
+    for _ in range(whole + 1):
+        await talked(sql, user_id, "one")
+    file = tmp_path / "export.jsonl"
+    run("export", user_id, "--output", file)
+    await sql.execute("delete from conversations")
+    lines = file.read_text()
+    file.write_text(lines[:-50])
+    status, _, said = run("import", user_id, file)
+    assert (status, said.endswith(f"), perhaps because the file was cut; {told} imported\n")) == (1, True), (
+        said
+    )
+    assert await sql.fetchval("select count(*) from conversations") == whole
+    file.write_text(lines)
+    status, said, _ = run("import", user_id, file)
+    were = "1 conversation was" if whole == 1 else "2 conversations were"
+    assert (status, said.partition("; ")[2]) == (0, f"{were} there already\n")
 
 
 async def test_a_value_that_does_not_fit_names_its_line(run: Run, sql: Connection, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import psycopg
 from chat_api.commands.data.erase import Amount
 from chat_api.commands.data.queries import Queries
 from chat_api.commands.errors import FailedError
+from chat_api.commands.numbers import counted
 
 KINDS = {
     "conversation": "conversations",
@@ -61,9 +62,14 @@ def bring_back(session: Queries, user_id: UUID, file: Iterable[bytes]) -> Import
         FailedError: a line can't be read, or isn't this user's. What was before its conversation is imported.
     """
     done = Imported()
-    for _, lines in groupby(_read(file), lambda line: line.conversation):
-        with session.transaction():
-            _conversation(session, user_id, lines, done)
+    try:
+        for _, lines in groupby(_read(file), lambda line: line.conversation):
+            with session.transaction():
+                _conversation(session, user_id, lines, done)
+    except FailedError as error:
+        number = done.added.conversations
+        before = f"{counted(number, 'conversation')} before it {'was' if number == 1 else 'were'} imported"
+        raise FailedError(f"{error}; {before if number else 'nothing was imported'}") from error
     return done
 
 
@@ -107,7 +113,7 @@ def _read(file: Iterable[bytes]) -> Iterator[_Line]:
             text = raw.decode()
             value = orjson.loads(text)
         except ValueError as error:
-            raise _broken(number, f"it isn't JSON ({error}); was the file cut?") from error
+            raise _broken(number, f"it isn't JSON ({error}), perhaps because the file was cut") from error
         kind = value.get("type") if isinstance(value, dict) else None
         if kind not in KINDS:
             raise _broken(number, f"it has no known type ({', '.join(KINDS)})")
@@ -120,4 +126,4 @@ def _read(file: Iterable[bytes]) -> Iterator[_Line]:
 
 
 def _broken(number: int, problem: str) -> FailedError:
-    return FailedError(f"line {number}: {problem}. Conversations before this one are imported.")
+    return FailedError(f"line {number}: {problem}")
