@@ -76,7 +76,10 @@ async def test_what_a_dba_added_is_in_it_too(run: Run, configured: str, sql: Con
     await sql.execute("alter table messages add column mine integer, add column yours text default 'a|b'")
     await sql.execute("comment on column messages.yours is 'Either a | b,\nor nothing.'")
     await sql.execute("create table theirs (id integer)")
+    await sql.execute("create view chat_report.theirs as select 1 as id")
+    await sql.execute("comment on column chat_report.theirs.id is 'Always one.'")
     found = tables(run()[1])
+    assert found["chat_report.theirs"] == [["`id`", "integer", "Always one."]]
     assert found["messages"][-2:] == [
         ["`mine`", "integer", "yes", "", "—"],
         ["`yours`", "text", "yes", "`'a\\|b'::text`", "Either a \\| b, or nothing."],

@@ -257,7 +257,9 @@ select
     'wrong' as status,
     f.oid::regclass::text as subject,
     case
-        when not f.is_visited then format('has dead rows (%s), and autovacuum is switched off', f.n_dead_tup)
+        when not f.is_visited then format(
+            'has %s dead row%s, and autovacuum is switched off', f.n_dead_tup, case when f.n_dead_tup <> 1 then 's' end
+        )
         else format(
             'has %s dead rows, and autovacuum comes at %s; its last visit: %s',
             f.n_dead_tup, f.due, coalesce(to_char(f.last_autovacuum, 'YYYY-MM-DD HH24:MI'), 'none yet')
