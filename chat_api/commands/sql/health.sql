@@ -257,9 +257,8 @@ select
     'wrong' as status,
     f.oid::regclass::text as subject,
     case
-        when not f.is_visited then format(
-            'has %s dead row%s, and autovacuum is switched off', f.n_dead_tup, case when f.n_dead_tup <> 1 then 's' end
-        )
+        when not f.is_visited and f.n_dead_tup = 1 then 'has 1 dead row, and autovacuum is switched off'
+        when not f.is_visited then format('has %s dead rows, and autovacuum is switched off', f.n_dead_tup)
         else format(
             'has %s dead rows, and autovacuum comes at %s; its last visit: %s',
             f.n_dead_tup, f.due, coalesce(to_char(f.last_autovacuum, 'YYYY-MM-DD HH24:MI'), 'none yet')
