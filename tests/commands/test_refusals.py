@@ -58,7 +58,9 @@ def stranger(database_url: str) -> Iterator[str]:
         admin.execute(f"drop role {role}")
 
 
-@pytest.mark.parametrize("command", [*READERS, f"user delete {USER} --yes", f"budget remove {USER}"])
+@pytest.mark.parametrize(
+    "command", [*READERS, f"user delete {USER} --yes", f"budget remove {USER}", "sql plans --save plans.json"]
+)
 def test_a_database_that_was_never_migrated_is_named_and_how_to_migrate_it(
     said: Said, new_database: Callable[..., str], command: str
 ) -> None:
