@@ -67,7 +67,6 @@ _SEND = {
     "options": None,
     "max_messages": HISTORY,
     "max_characters": 6000,
-    "notify": True,
     "max_running": 0,
     "limits": None,
     "models": None,
@@ -102,7 +101,6 @@ _FINISH = {
     "first_seq": 100,
     "last_seq": 101,
     "slice": "[{}]",
-    "notify": True,
 }
 _ATTACH = {"conversation_id": LONG, "user_id": USER, "generation_id": None}
 _TICK = {
@@ -113,7 +111,7 @@ _TICK = {
     "first_seqs": [100] * 30,
     "next_seqs": [101] * 30,
     "slices": ["[{}]"] * 30,
-    "notification": "many",
+    "notifications": ["many"],
 }
 
 # The query's name, then the case after a comma.

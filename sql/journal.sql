@@ -1,9 +1,10 @@
--- name: tick(worker_id, seconds, live, ids, first_seqs, next_seqs, slices, notification)^
+-- name: tick(worker_id, seconds, live, ids, first_seqs, next_seqs, slices, notifications)^
 -- Writes what a worker's generations said since the last tick, all of them at once, and renews its lease for `seconds`
 -- seconds. Runs five times a second while something is running, otherwise a few times a minute. The lease is renewed at
 -- most once a second, because each renewal leaves a dead row; steady_since starts anew after a gap of half a lease, and
 -- after a jump of the clock. Writes only generations that are still this worker's.
--- `notification`: the ids of generations with something new, for the other workers; '' sends none.
+-- `notifications`: what the other workers are told, in pieces of less than 8,000 bytes; none: nothing. No other statement
+-- notifies, because PostgreSQL lets only one transaction at a time commit that does.
 -- `asked_to_stop`: those of the `live` ones that users asked to stop. `read_elsewhere`: those that other workers have
 -- readers of. `lost`: those that are no longer this worker's.
 -- `unknown`: running generations of this worker that aren't among the `live` ones; their start may not have returned
@@ -86,7 +87,10 @@ select
         from live_workers
         where id <> :worker_id
     ) as other_workers,
-    case when cast(:notification as text) <> '' then pg_notify('chat_journal', :notification) end as notified
+    (
+        select count(pg_notify('chat_journal', n.payload))
+        from unnest(cast(:notifications as text[])) as n (payload)
+    ) as notified
 where (select chat_for_everyone());
 
 -- name: disown(worker_id, ids)!

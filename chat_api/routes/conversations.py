@@ -153,6 +153,7 @@ async def update(request: web.Request) -> web.Response:
             raise errors.MessageNotFound
         case "running":
             raise errors.GenerationRunning(generation_id=str(row["generation_id"]))
+    request.app[GENERATIONS].watch.changed(conversation_id, row["new_version"])
     return one(row)
 
 

@@ -66,7 +66,7 @@ _NOTHING: Parameters = {
     "first_seqs": [],
     "next_seqs": [],
     "slices": [],
-    "notification": "",
+    "notifications": [],
 }
 _FINISH = {
     "generation_id": ID,

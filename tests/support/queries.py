@@ -176,7 +176,6 @@ class Chat:
             "options": None,
             "max_messages": 50,
             "max_characters": 6000,
-            "notify": True,
             "max_running": 0,
             "limits": None,
             "models": None,
@@ -219,7 +218,6 @@ class Chat:
             "first_seq": None,
             "last_seq": 3,
             "slice": None,
-            "notify": True,
         }
         return await one(connection, "generations.finish", **{**parameters, **changes})
 
@@ -276,7 +274,7 @@ async def tick(
         "first_seqs": [first_seq for _, first_seq, _ in slices],
         "next_seqs": [first_seq + len(events) for _, first_seq, events in slices],
         "slices": [orjson.dumps(events).decode() for _, _, events in slices],
-        "notification": "",
+        "notifications": [],
     }
     row = await one(connection, "journal.tick", **{**parameters, **changes})
     assert row is not None

@@ -155,8 +155,7 @@ usual (name, value) as (
     ('inference_time_ms', '100'),
     ('tries', '[{"server":"near","outcome":"answered","milliseconds":100}]'),
     ('seconds', '15'),
-    ('notification', 'many'),
-    ('notify', 'true'),
+    ('notifications', '{many}'),
     -- limits: as in a service without limits
     ('max_running', '0'),
     ('max_conversations', '0'),
