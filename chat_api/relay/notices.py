@@ -24,7 +24,7 @@ class Notices:
         self._worker_id = worker_id
         self._is_on = is_on
         self._on_wait = on_wait
-        self._others_live = False
+        self.others_live = False  # at the last tick
         self._waiting: dict[str, None] = {}  # in their order
 
     @property
@@ -49,8 +49,8 @@ class Notices:
         self._add(str(generation_id))
 
     def for_tick(self, generation_ids: Iterable[UUID]) -> tuple[list[str], list[str]]:
-        """The notices that wait, and the payloads that tell them, and that these generations said something."""
-        if not (self._is_on and self._others_live):
+        """The notices that wait, and payloads with them and with `generation_ids`, which said something."""
+        if not (self._is_on and self.others_live):
             return [], []
         waiting = list(self._waiting)
         ids = list(dict.fromkeys([*map(str, generation_ids), *(each for each in waiting if " " not in each)]))
@@ -62,12 +62,12 @@ class Notices:
         """A tick has told these, and found so many other workers alive."""
         for each in notices:
             self._waiting.pop(each, None)
-        self._others_live = other_workers > 0
-        if not self._others_live:
+        self.others_live = other_workers > 0
+        if not self.others_live:
             self._waiting.clear()
 
     def _add(self, notice: str) -> None:
-        if self._is_on and self._others_live and len(self._waiting) < MOST_WAITING:
+        if self._is_on and self.others_live and len(self._waiting) < MOST_WAITING:
             self._waiting[notice] = None
             self._on_wait()
 
