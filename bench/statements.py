@@ -107,6 +107,7 @@ _TICK = {
     "worker_id": WORKER,
     "seconds": 15.0,
     "live": OF_WORKER,
+    "live_in": OF_WORKER.replace("array_agg(id", "array_agg(conversation_id"),
     "ids": OF_WORKER,
     "first_seqs": [100] * 30,
     "next_seqs": [101] * 30,

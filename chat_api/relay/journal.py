@@ -39,8 +39,8 @@ class Journal(Rounds):
     Five times a second while anything grows, else five times in the lease's length, and soon when there is
     something to tell other workers: each tick tells the `notices`. No connection is held between. While the
     database is slow or away, what waits is written together later: it is in the logs anyway. `on_stop` is
-    called with the generation that somebody asked to stop, or that nobody has read for `abandoned_seconds`
-    (None: never), and `on_lost` with one that is no longer this worker's.
+    called with the generation that somebody asked to stop, whose conversation was deleted, or that nobody has
+    read for `abandoned_seconds` (None: never), and `on_lost` with one that is no longer this worker's.
     """
 
     def __init__(
@@ -135,6 +135,7 @@ class Journal(Rounds):
             worker_id=self._worker_id,
             seconds=self._lease.seconds,
             live=list(live),
+            live_in=[log.conversation_id for log, _ in live.values()],
             ids=list(slices),
             first_seqs=[piece.first_seq for piece in slices.values()],
             next_seqs=[piece.next_seq for piece in slices.values()],
@@ -150,7 +151,7 @@ class Journal(Rounds):
         for generation_id, piece in slices.items():
             if generation_id in self._written:  # not ended meanwhile
                 self._written[generation_id] = live[generation_id][0], piece.next_seq
-        for generation_id in row["asked_to_stop"]:
+        for generation_id in row["asked_to_stop"] + row["deleted"]:
             self._on_stop(generation_id)
         for generation_id in row["lost"]:
             self._on_lost(generation_id)

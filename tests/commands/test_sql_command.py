@@ -279,7 +279,7 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         ),
         (
             "drop function chat_uuid7 cascade",
-            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:96)",
+            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:117)",
         ),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value)[:60],

@@ -107,8 +107,11 @@ async def test_only_what_is_still_the_workers_own_is_written_and_the_rest_is_tol
     await sql.execute(change)
     other = await Chat(worker_id=chat.worker_id).open(sql)
     others = await other.begin(sql)
-    row = await chat.speak(sql, (begun, 1, [A]), (others, 0, [{}]))
-    assert row["lost"] == ([] if is_written else [begun])
+    said = (begun, 1, [A]), (others, 0, [{}])
+    row = await tick(sql, chat.worker_id, *said, live_in=[chat.id, other.id])
+    is_deleted = change.startswith("delete from conversations")
+    assert row["deleted"] == ([begun] if is_deleted else [])
+    assert row["lost"] == ([] if is_written or is_deleted else [begun])
     assert row["asked_to_stop"] == ([begun] if "stop" in change else [])
     written = [(begun, 0, 1, [{}]), *([(begun, 1, 2, [A])] if is_written else [])]
     assert await slices(sql) == [*written, (others, 0, 1, [{}])]

@@ -62,6 +62,7 @@ IDS = f"select array[({ID})]"
 _OF_OWN = {"conversation_id": OWN, "user_id": str(USER)}
 _NOTHING: Parameters = {
     "live": [],
+    "live_in": [],
     "ids": [],
     "first_seqs": [],
     "next_seqs": [],

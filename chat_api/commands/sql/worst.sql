@@ -68,10 +68,12 @@ generation as (
 running as (
     select
         busy.worker_id,
-        array_agg(busy.id order by busy.id) as ids
+        array_agg(busy.id order by busy.id) as ids,
+        array_agg(busy.conversation_id order by busy.id) as conversation_ids
     from (
         select
             g.id,
+            g.conversation_id,
             g.worker_id
         from generations as g
         where
@@ -131,6 +133,7 @@ cross join
         ('max_running', '1000000'),
         ('journal.tick.worker_id', cast(r.worker_id as text)),
         ('journal.tick.live', cast(r.ids as text)),
+        ('journal.tick.live_in', cast(r.conversation_ids as text)),
         ('journal.tick.ids', cast(r.ids as text)),
         ('journal.tick.first_seqs', cast(array_fill(1000000, array[cardinality(r.ids)]) as text)),
         ('journal.tick.next_seqs', cast(array_fill(1000001, array[cardinality(r.ids)]) as text)),
