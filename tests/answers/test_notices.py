@@ -15,7 +15,7 @@ from chat_api.relay import journal, watch
 from chat_api.relay.notices import MANY, MOST_IDS, MOST_WAITING, Notices
 from chat_api.settings import Settings
 from tests.conftest import Start
-from tests.support.chat import Chat, Client, Sql, know_each_other, open_chat, until
+from tests.support.chat import Chat, Client, Sql, know_each_other, open_chat, somebody_waits, until
 from tests.support.model_server import ModelServer
 from tests.support.reader import read_events
 from tests.support.tab import open_tab
@@ -157,6 +157,20 @@ async def test_an_idle_worker_makes_a_tick_to_tell_what_is_done_there_and_no_mor
     ticks.clear()
     await asyncio.sleep(3 * journal.TICK_SECONDS)
     assert ticks == []
+
+
+async def test_what_is_done_while_a_tick_waits_is_told_by_the_next(
+    client: Client, other: Client, chat: Chat, sql: Sql
+) -> None:
+    async with open_tab(other, chat.user) as tab:
+        await tab.ask("subscribe", chat.path)
+        await asyncio.sleep(2 * journal.TICK_SECONDS)  # what was under way
+        async with sql.transaction():
+            await sql.execute("lock table journal")
+            client.app[GENERATIONS]._relay._journal._added.set()
+            await somebody_waits(sql)
+            assert (await chat.change(title="Tea")).status == 200
+        assert (await tab.hear())["type"] == "changed"
 
 
 async def test_a_tab_of_the_same_worker_needs_no_tick(
