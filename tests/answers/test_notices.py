@@ -79,8 +79,12 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> list[journal.Journal]:
 
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Idle workers tick every 12 minutes, and hardly poll: what is told sooner is told by a notice."""
-    monkeypatch.setattr(watch, "POLL_SECONDS", 60)
+    """Idle workers tick every 12 minutes, and look at no conversation: what is told is told by a notice."""
+
+    async def look(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(watch.Watch, "_look", look)
     return settings.model_copy(update={"worker_lease": 3600.0})
 
 
