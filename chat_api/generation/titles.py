@@ -66,13 +66,7 @@ class Titles:
     """
 
     def __init__(
-        self,
-        *,
-        database: Database,
-        watch: Watch,
-        inference: ModelServers,
-        settings: Settings,
-        metrics: Metrics,
+        self, database: Database, watch: Watch, inference: ModelServers, settings: Settings, metrics: Metrics
     ) -> None:
         self._database = database
         self._watch = watch
@@ -135,10 +129,9 @@ class Titles:
         stored = await self._database.row(
             "conversations.retitle", id=conversation_id, old_title=row["title"], title=made
         )
-        if stored is None:
-            return "kept"
-        self._watch.changed(conversation_id, stored["new_version"])
-        return "made"
+        if stored is not None:
+            self._watch.changed(conversation_id, stored["new_version"])
+        return "kept" if stored is None else "made"
 
     async def _said(self, conversation_id: UUID, row: asyncpg.Record) -> str:
         """What the model says; "" if it was cut, so that it is no title. What it used is noted in any case.
