@@ -67,7 +67,6 @@ _SEND = {
     "options": None,
     "max_messages": HISTORY,
     "max_characters": 6000,
-    "notify": True,
     "max_running": 0,
     "limits": None,
     "models": None,
@@ -102,18 +101,18 @@ _FINISH = {
     "first_seq": 100,
     "last_seq": 101,
     "slice": "[{}]",
-    "notify": True,
 }
 _ATTACH = {"conversation_id": LONG, "user_id": USER, "generation_id": None}
 _TICK = {
     "worker_id": WORKER,
     "seconds": 15.0,
     "live": OF_WORKER,
+    "live_in": OF_WORKER.replace("array_agg(id", "array_agg(conversation_id"),
     "ids": OF_WORKER,
     "first_seqs": [100] * 30,
     "next_seqs": [101] * 30,
     "slices": ["[{}]"] * 30,
-    "notification": "many",
+    "notifications": ["many"],
 }
 
 # The query's name, then the case after a comma.

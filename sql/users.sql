@@ -53,8 +53,8 @@ cross join
 where (select chat_for_everyone());
 
 -- name: stop_answers(user_id)
--- Asks the workers to stop all answers to a user, before the user's data is deleted. Runs by hand, so rarely; safe to
--- repeat. Returns the answers that are still running. idx_conversations_user_updated, uq_generations_running.
+-- Asks the workers to stop all answers to a user, before the user's data is deleted: each sees it at its next tick. Runs
+-- by hand, so rarely; safe to repeat. Returns the answers that are still running. idx_conversations_user_updated, uq_generations_running.
 with marked as ( -- users.stop_answers
     update generations as g
     set stop_requested_at = coalesce(g.stop_requested_at, now())
@@ -77,16 +77,14 @@ with marked as ( -- users.stop_answers
     returning g.id
 )
 
-select
-    id,
-    pg_notify('chat_stop', cast(id as text)) as notified
+select id
 from marked
 where (select chat_for_everyone());
 
 -- name: delete(user_id, max_rows)^
 -- Deletes up to `max_rows` of a user's conversations with everything that belongs to them, journal slices included, and
 -- returns how much that was. Runs by hand, repeated until no conversation is left. A worker that is still writing an
--- answer there is notified, or finds the row missing, and stores nothing. A message that is being stored is waited for,
+-- answer there finds the row missing at its next tick, and stores nothing. A message that is being stored is waited for,
 -- and deleted as well. Of a conversation of more than 1,000 rows, retention.clear removes the rows: see chat_delete in
 -- sql/schema.sql. What is on legal hold stays; `held`: how many conversations that is, once no other is left.
 -- idx_conversations_user_updated, journal_pkey, and an entry of an index per row of each conversation.
@@ -102,9 +100,7 @@ with batch as materialized ( -- users.delete
 ),
 
 answers as materialized (
-    select
-        g.id,
-        g.status
+    select g.id
     from batch as b
     inner join generations as g on b.id = g.conversation_id
 ),
@@ -131,7 +127,7 @@ select
         from batch as b
         inner join inactive_messages as m on b.id = m.conversation_id
     ) as messages,
-    count(a.id) as generations,
+    (select count(*) from answers) as generations,
     case
         when not exists (select from batch)
             then (
@@ -139,9 +135,7 @@ select
                 from conversations as c
                 where c.user_id = :user_id and chat_is_held(c.id)
             )
-    end as held,
-    count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as notified
-from answers as a
+    end as held
 where (select chat_for_everyone());
 
 -- name: export(user_id, conversation_id)

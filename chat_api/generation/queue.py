@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chat_api.generation.limits import SendLimits
     from chat_api.generation.readers import Reading
     from chat_api.postgres.database import Database
+    from chat_api.relay.watch import Watch
 
 logger = structlog.get_logger(__name__)
 
@@ -46,8 +47,9 @@ class Waiting:
 class Queue:
     """The queues of all conversations. The database keeps their order, and lets each message be sent once."""
 
-    def __init__(self, database: Database, limits: SendLimits) -> None:
+    def __init__(self, database: Database, watch: Watch, limits: SendLimits) -> None:
         self._database = database
+        self._watch = watch
         self._limits = limits
 
     async def add(self, request: Request) -> Waiting | None:
@@ -77,6 +79,7 @@ class Queue:
                 break
         else:
             raise errors.RequestRepeated
+        self._watch.changed(request.conversation_id, row["new_version"])
         if row["outcome"] == "free":
             return None
         if row["outcome"] == "full":
@@ -98,7 +101,8 @@ class Queue:
             row = await self._database.row("queue.next", conversation_id=conversation_id)
             if row is not None and await _sent(row, start) is not None:
                 # Gone already, unless its key belongs to an answer that has begun otherwise.
-                await self._database.rows("queue.drop", id=row["id"])
+                for dropped in await self._database.rows("queue.drop", id=row["id"]):
+                    self._watch.changed(conversation_id, dropped["new_version"])
         except LATER as error:
             logger.info("turn_put_off", conversation_id=str(conversation_id), reason=error.code)
 
@@ -112,6 +116,7 @@ class Queue:
         row = await self._database.row("queue.clear", conversation_id=conversation_id, user_id=user_id)
         if row is None:
             raise errors.ConversationNotFound
+        self._watch.changed(conversation_id, row["new_version"])
 
 
 async def _sent(row: asyncpg.Record, start: Callable[[Request], Awaitable[Reading | None]]) -> Reading | None:

@@ -101,7 +101,6 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 "options": '{"thinking_mode": true}',
                 "max_messages": 50,
                 "max_characters": 6000,
-                "notify": True,
                 "max_running": 9,
                 "models": None,
                 "with_reasoning": ["default"],
