@@ -107,7 +107,7 @@ async def open_chat(client: Client, user: dict[str, str], **body: Any) -> Chat:
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """Poll until a condition is true, if there is nothing to await. Fails after a time that no machine needs."""
+    """Poll until a condition is true, if there is nothing to await. Fails when no machine is that slow."""
     async with asyncio.timeout(20):
         while not (answer := await condition()):  # noqa: ASYNC110 - there is no event across processes
             await asyncio.sleep(0.01)
