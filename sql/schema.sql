@@ -293,7 +293,8 @@ comment on column generations.model_tag is
 comment on column generations.price is
 'The model''s price when it was asked, as usage.price; null: it had none.';
 comment on column generations.prompt_estimate is
-'About how many tokens the model had to read: a quarter of the bytes of the messages that it was sent.';
+'About how many tokens the model had to read: a quarter of the bytes of the messages, instructions and tools that it '
+'was sent.';
 comment on column generations.max_tokens is
 'The most tokens that the model was asked for. Budgets reserve this and prompt_estimate while it runs.';
 
