@@ -72,6 +72,7 @@ _SEND = {
     "models": None,
     "with_reasoning": [],
     "prices": None,
+    "instruction_bytes": None,
     "max_tokens": 512,
 }
 _LIMITED = {

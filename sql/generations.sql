@@ -1,4 +1,4 @@
--- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, max_running, limits, models, with_reasoning, prices, max_tokens)^
+-- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, max_running, limits, models, with_reasoning, prices, max_tokens, instruction_bytes)^
 -- Starts an answer: everything that must happen before the model is called. Runs once per message sent, answer done again
 -- or continued, or results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
@@ -54,7 +54,8 @@
 -- Budgets (table budgets) are held against what was used (spending, usage) and what running answers may use; see
 -- chat_afford. `prices`: what the tags of conversations mean, {"default": {"model": "…", "price": {…}}, …}, as usage.model_tag
 -- and usage.price; null: the tag is the model, and it has no price. `max_tokens`: of an answer that isn't asked for fewer
--- or more. `billed`: for bring_in and usage.correct.
+-- or more. `instruction_bytes`: how long the instructions are that a model gets where the conversation has none, by tags
+-- as in `prices`, or under "" for all; null: there are none. `billed`: for bring_in and usage.correct.
 with conversation as ( -- generations.start
     select
         id,
@@ -738,8 +739,23 @@ weighed as (
             else cast(:max_tokens as integer)
         end as max_tokens,
         (
-            select cast((h.bytes + 3) / 4 as integer)
+            select
+                cast(
+                    (
+                        h.bytes
+                        + coalesce(
+                            octet_length(w.options #>> '{conversation,instructions}'),
+                            cast(i.bytes ->> coalesce(nullif(c.model_tag, ''), 'default') as integer),
+                            cast(i.bytes ->> '' as integer),
+                            0
+                        )
+                        + coalesce(octet_length(w.options ->> 'tools'), 0)
+                        + 3
+                    ) / 4 as integer
+                )
             from history as h
+            cross join conversation as c
+            cross join (select cast(:instruction_bytes as json) as bytes) as i
         ) as prompt_estimate
     from asked_with as w
 ),

@@ -132,6 +132,7 @@ class Beginnings:
             "with_reasoning": self._inference.catalogue.with_thinking_back,
             "prices": self._inference.catalogue.prices,
             "max_tokens": settings.default_max_tokens,
+            "instruction_bytes": prompt.instruction_bytes(self._inference.catalogue, settings),
             **self._limits.parameters(request.user_id, request.address),
         }
         when_running = asked.when_running or settings.when_running

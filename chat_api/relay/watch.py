@@ -71,7 +71,7 @@ class Watch(Rounds):
         self._notices.started(conversation_id, generation_id)
 
     def changed(self, conversation_id: UUID, new_version: int | None) -> None:
-        """This worker has counted the version up to `new_version`, or deleted the conversation. None: neither."""
+        """This worker has counted the version up, or deleted the conversation; neither if it is None."""
         if new_version is not None:
             self.hear_changed(conversation_id, new_version)
             self._notices.changed(conversation_id, new_version)

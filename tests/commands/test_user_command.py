@@ -120,10 +120,13 @@ async def test_an_export_has_every_line_in_order(run: Run, sql: Connection) -> N
         ("conversation", None),
         *[("message", content) for content in ("three", "three!")],
         ("generation", "send"),
+        *[("usage", "send")] * 3,
     ]
     assert [line["conversation_id"] for line in exported if line["type"] != "conversation"] == [
         *[str(first.id)] * 6,
         *[str(second.id)] * 3,
+        *[str(first.id)] * 2,
+        str(second.id),
     ]
     keys = [line["idempotency_key"] for line in exported if line["type"] == "generation"]
     assert keys == ["key 0", "key 1", "key 0"]
@@ -231,7 +234,10 @@ async def test_an_export_to_a_file_appears_whole_and_for_its_owner_alone(
     path.write_text("of yesterday")
     status, stdout, said = run("user", "export", user_id, "--output", path)
     assert (status, said) == (0, "")
-    assert stdout == (f"exported 1 conversation, 2 messages and 1 answer record of {user_id} to {path}\n")
+    assert stdout == (
+        f"exported 1 conversation, 2 messages and 1 answer record of {user_id} to {path}, "
+        "and 1 row of usage\n"
+    )
     assert path.read_text(encoding="utf-8") == text
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert files(tmp_path) == [path]
@@ -241,6 +247,7 @@ async def test_an_export_to_a_file_appears_whole_and_for_its_owner_alone(
         "conversations": 1,
         "messages": 2,
         "generations": 1,
+        "usage": 1,
     }
 
 

@@ -105,6 +105,7 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 "models": None,
                 "with_reasoning": ["default"],
                 "prices": None,
+                "instruction_bytes": None,
                 "max_tokens": 9,
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }

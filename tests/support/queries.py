@@ -182,6 +182,7 @@ class Chat:
             "with_reasoning": [],
             "prices": None,
             "max_tokens": 512,
+            "instruction_bytes": None,
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 

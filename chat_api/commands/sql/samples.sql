@@ -166,6 +166,7 @@ usual (name, value) as (
     ('models', null),
     ('with_reasoning', '{}'),
     ('prices', null),
+    ('instruction_bytes', null),
     ('max_tokens', '512'),
     -- usage, and budgets that no service has
     ('billed', '{"model": "default", "prompt_estimate": 9}'),
