@@ -97,7 +97,10 @@ async def test_a_conversation_comes_back_from_a_backup_and_all_else_stays(
     assert is_open is False, "nobody else may connect"
     said = await shell.run(bring_back, **of_lost)
     assert re.search(
-        rf"^imported 1 conversation, \d+ messages and \d+ answer records of {lost.user_id}$", said, re.M
+        rf"^imported 1 conversation, \d+ messages and \d+ answer records of {lost.user_id}, "
+        r"and 0 rows of usage$",
+        said,
+        re.M,
     )
     assert await lost.texts(sql) == shown
     assert await shell.run(EXPORT, **of_lost) == before

@@ -27,13 +27,14 @@ def _export(options: argparse.Namespace) -> int:
         raise MisusedError("--json needs --output FILE: without it, the output is JSON Lines anyway")
     with session(load_settings()) as db:
         if options.output is None:
-            amount = export(db, options.user_id, sys.stdout.buffer.write, options.conversation)
-            if amount == Amount():
+            amount, usage = export(db, options.user_id, sys.stdout.buffer.write, options.conversation)
+            if amount == Amount() and not usage:
                 sys.stderr.write(f"chat-api: nothing is stored about {options.user_id}\n")
             return 0
         with whole_file(options.output) as file:
-            amount = export(db, options.user_id, file.write, options.conversation)
-    _report(options, amount, f"exported {_in_words(amount)} of {options.user_id} to {options.output}")
+            amount, usage = export(db, options.user_id, file.write, options.conversation)
+    sentence = f"exported {_in_words(amount)} of {options.user_id} to {options.output}, and {_rows(usage)}"
+    _report(options, amount, sentence, usage=usage)
     return 0
 
 
@@ -42,8 +43,8 @@ def _import(options: argparse.Namespace) -> int:
         done = bring_back(db, options.user_id, file)
     were = "was" if done.there == 1 else "were"
     there = f"; {counted(done.there, 'conversation')} {were} there already" if done.there else ""
-    sentence = f"imported {_in_words(done.added)} of {options.user_id}{there}"
-    _report(options, done.added, sentence, already_there=done.there)
+    sentence = f"imported {_in_words(done.added)} of {options.user_id}, and {_rows(done.usage)}{there}"
+    _report(options, done.added, sentence, usage=done.usage, already_there=done.there)
     return 0
 
 
@@ -125,6 +126,10 @@ def _in_words(amount: Amount) -> str:
         f"{counted(amount.conversations, 'conversation')}, {counted(amount.messages, 'message')} and "
         f"{counted(amount.generations, 'answer record')}"
     )
+
+
+def _rows(usage: int) -> str:
+    return f"{counted(usage, 'row')} of usage"
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {
