@@ -192,6 +192,7 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
             # After this time, a statement has either succeeded or been given up.
             start_seconds=settings.database_timeout + 1,
             abandoned_seconds=settings.abandoned_seconds,
+            notify=settings.database_notifications == "on",
             metrics=metrics,
         )
         limits = SendLimits(settings)

@@ -293,7 +293,8 @@ comment on column generations.model_tag is
 comment on column generations.price is
 'The model''s price when it was asked, as usage.price; null: it had none.';
 comment on column generations.prompt_estimate is
-'About how many tokens the model had to read: a quarter of the bytes of the messages that it was sent.';
+'About how many tokens the model had to read: a quarter of the bytes of the messages, instructions and tools that it '
+'was sent.';
 comment on column generations.max_tokens is
 'The most tokens that the model was asked for. Budgets reserve this and prompt_estimate while it runs.';
 
@@ -386,6 +387,7 @@ insert into service_rights (object, privilege, columns) values
 ('chat_take_back(uuid, uuid)', 'execute', '{}'),
 ('chat_use(uuid,uuid,uuid,varchar,varchar,varchar,varchar,varchar,timestamptz,integer,json,json,integer,integer)',
     'execute', '{}'),
+('chat_use_again(uuid, json)', 'execute', '{}'),
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
@@ -1875,6 +1877,52 @@ comment on function chat_take_back(conversation uuid, message uuid) is
 'Deletes a message and all that comes after it, in every version, with the events that late readers would get of it. '
 'If it was on the active path, its newest other version takes its place. The caller has locked the conversation''s '
 'row. Returns deleted, no_message or running, as chat_activate does.';
+
+create function chat_use_again(whose uuid, run json) returns varchar
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    used usage := json_populate_record(null::usage, run);
+    is_new boolean;
+    budget chat_budget;
+begin
+    insert into usage as u (
+        id, user_id, conversation_id, kind, model_tag, server, status, error_code, started_at, ended_at, day,
+        prompt_tokens, cached_tokens, reasoning_tokens, completion_tokens, is_estimated, milliseconds, cost, currency,
+        price
+    )
+    values (
+        used.id, whose, used.conversation_id, used.kind, used.model_tag, used.server, used.status, used.error_code,
+        used.started_at, used.ended_at, used.day, used.prompt_tokens, used.cached_tokens, used.reasoning_tokens,
+        used.completion_tokens, used.is_estimated, used.milliseconds, used.cost, used.currency, used.price
+    )
+    on conflict (id) do update
+    set
+        user_id = excluded.user_id,
+        conversation_id = excluded.conversation_id
+    where u.user_id is null
+    returning u.xmax = '0' into is_new;
+
+    if is_new is null then
+        return case when exists (select from usage where id = used.id and user_id = whose) then 'there' else 'taken' end;
+    end if;
+
+    for budget in select * from chat_budgets(whose, used.model_tag) loop
+        -- Everybody's budget has held what an erasure has left.
+        if used.day >= chat_period(budget.period) and (is_new or budget.user_id is not null) then
+            perform chat_spend(budget, chat_amount(used, budget));
+        end if;
+    end loop;
+    return 'added';
+end
+$$;
+
+comment on function chat_use_again(whose uuid, run json) is
+'Stores a row of usage of an export, and adds it to the sums of the budgets whose current period it is of. Returns '
+'added; there: the user has it; or taken: another one has it. A row that an erasure has left gets its user back.';
+
+revoke all on function chat_use_again(whose uuid, run json) from public;
 
 create function chat_uuid7_at(at timestamptz) returns uuid
     language sql stable parallel safe

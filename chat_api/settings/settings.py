@@ -74,6 +74,11 @@ class Settings(SignInSettings):
     database_timeout: Seconds = Field(
         10, description="seconds for a statement, with the wait for a connection"
     )
+    database_notifications: Literal["on", "off"] = Field(
+        "on",
+        description="`off`: workers tell each other nothing by `LISTEN` and `NOTIFY`, and only poll: for a "
+        "pooler in transaction mode, or where commits wait for `Lock`, `object`",
+    )
     service_role: Role = Field(
         "",
         description="role to which `chat-api migrate` grants the rights that `serve` needs, see "

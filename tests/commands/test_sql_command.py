@@ -300,7 +300,7 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
         ),
         (
             "drop function chat_uuid7 cascade",
-            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:96)",
+            "query journal.disown function chat_uuid7() does not exist (sql/journal.sql:117)",
         ),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value)[:60],
@@ -494,12 +494,10 @@ async def test_statements_that_end_something_find_what_runs(
 
 async def test_explaining_notifies_nobody(run: Run, configured: str, sql: Connection, chat: Chat) -> None:
     heard: list[str] = []
-    for channel in ("chat_stop", "chat_journal", "chat_started"):
-        await sql.add_listener(channel, lambda *notification: heard.append(notification[3]))
-    for name in ("generations.stop", "journal.tick", "generations.finish", "conversations.delete"):
-        assert run("explain", name)[0] == 0
+    await sql.add_listener("chat_journal", lambda *notification: heard.append(notification[3]))
+    assert run("explain", "journal.tick")[0] == 0
     other = await asyncpg.connect(configured)
-    await other.execute("select pg_notify('chat_stop', 'last')")
+    await other.execute("select pg_notify('chat_journal', 'last')")
     await other.close()
     async with asyncio.timeout(5):
         while "last" not in heard:
@@ -525,6 +523,7 @@ async def test_a_given_value_counts(run: Run, configured: str, sql: Connection, 
     [
         (["show", "generation.stop"], "there is no query 'generation.stop'; did you mean generations.stop?"),
         (["explain", "stopp"], "there is no query 'stopp'; did you mean generations.stop?"),
+        (["show", "pages"], "there is no query 'pages'; did you mean conversations.page or users.page?"),
         (["explain", "xyz.ü"], "there is no query 'xyz.ü'; `chat-api sql list` shows all"),
         (
             ["explain", "generations.stop", "--param", "user_id"],
@@ -611,8 +610,8 @@ async def test_explaining_without_the_table_points_to_check(
     status, text = run("explain", "journal.prune")
     assert status == 1
     assert text == (
-        'chat-api: journal.prune: relation "journal" does not exist;'
-        " `chat-api sql check` shows everything that is wrong\n"
+        'chat-api: journal.prune: relation "journal" does not exist; the database lacks what this release'
+        " needs: run `chat-api migrate`, and `chat-api sql check` shows everything that is wrong\n"
     )
 
 

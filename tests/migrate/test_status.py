@@ -163,7 +163,7 @@ def test_a_file_that_says_nothing_of_its_locks_is_not_taken_for_harmless(
     ("size", "words"),
     [
         (Size(0, None), "0 bytes"),
-        (Size(8192, 1), "8 kB, about 1 rows"),
+        (Size(8192, 1), "8 kB, about 1 row"),
         (Size(1023 * 1024, None), "1023 kB"),
         (Size(12_900_000_000, 104_000_000), "12 GB, about 104,000,000 rows"),
         (Size(3 * 1024**5, None), "3072 TB"),

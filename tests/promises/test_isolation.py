@@ -108,11 +108,11 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 "options": '{"thinking_mode": true}',
                 "max_messages": 50,
                 "max_characters": 6000,
-                "notify": True,
                 "max_running": 9,
                 "models": None,
                 "with_reasoning": ["default"],
                 "prices": None,
+                "instruction_bytes": None,
                 "max_tokens": 9,
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }

@@ -13,6 +13,7 @@ from psycopg.rows import DictRow
 
 from chat_api.commands.errors import FailedError
 from chat_api.commands.json_output import print_json
+from chat_api.commands.numbers import counted
 from chat_api.commands.owner import Table, owned
 
 APPLICATION = "chat-api hold"
@@ -33,9 +34,8 @@ def _set(options: argparse.Namespace) -> int:
     if options.json:
         print_json(hold)
         return 0
-    kept = "1 conversation" if number == 1 else f"{number} conversations"
     absent = "" if number or options.user else ", which isn't there now"
-    keeps = f", which keeps {kept} now" if options.user else absent
+    keeps = f", which keeps {counted(number, 'conversation')} now" if options.user else absent
     sys.stdout.write(f"set: {_in_words(hold)}{keeps}\n")
     return 0
 
