@@ -12,11 +12,13 @@ ChatError 500
     NotFound 404
         ConversationNotFound 404
         MessageNotFound 404
+        ResponseNotFound 404
     MethodNotAllowed 405
     GenerationRunning 409
     LegalHold 409
     QueueFull 409
     ModelGone 409
+    Followed 409
     NoOpenCalls 409
     RequestTimeout 408
     ConversationChanged 412
@@ -68,6 +70,7 @@ from chat_api.errors.callers import (
     BodyTooLarge,
     ConversationChanged,
     ConversationNotFound,
+    Followed,
     Forbidden,
     GenerationRunning,
     HeadersTooLarge,
@@ -85,6 +88,7 @@ from chat_api.errors.callers import (
     NotJson,
     QueueFull,
     RequestTimeout,
+    ResponseNotFound,
     Unauthorized,
     UnknownUser,
     UpgradeRequired,
@@ -143,6 +147,7 @@ __all__ = [
     "DatabaseNotMigrated",
     "DatabaseUnavailable",
     "Draining",
+    "Followed",
     "Forbidden",
     "GenerationRunning",
     "HeadersTooLarge",
@@ -172,6 +177,7 @@ __all__ = [
     "Refusal",
     "RequestRepeated",
     "RequestTimeout",
+    "ResponseNotFound",
     "SendingTooFast",
     "TooManyAnswers",
     "TooManyConversations",

@@ -13,6 +13,9 @@ from chat_api.routes import (
     history,
     messages,
     models,
+    response_conversations,
+    response_models,
+    responses,
     socket,
     streams,
     usage,
@@ -33,5 +36,8 @@ TABLES: list[web.RouteTableDef] = [
     models.routes,
     usage.routes,
     admin.routes,
+    responses.routes,
+    response_conversations.routes,
+    response_models.routes,
     FILES,
 ]
