@@ -34,7 +34,8 @@ class ResponseProblem(ResponseBody):
     message: str
     param: None
     type: str = Field(
-        description="the service's own code, as in the chat's `error` event", examples=["inference_interrupted"]
+        description="the service's own code, as in the chat's `error` event",
+        examples=["inference_interrupted"],
     )
 
 

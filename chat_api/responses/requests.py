@@ -67,13 +67,28 @@ Metadata = Annotated[
 Instructions = Annotated[
     str, Field(max_length=MAX_INSTRUCTIONS, json_schema_extra=WITHOUT_NUL, examples=["Be brief."]), Storable
 ]
+
+
+def _is_input(given: Any) -> str | list[Any]:
+    if not isinstance(given, str | list) or not given:
+        raise ValueError("must be a text or items")
+    checked: str | list[Any] = given
+    return checked
+
+
 Input = Annotated[
-    str | list[Any],
+    Any,
+    AfterValidator(_is_input),
     Field(
         description=f"a text, or items: messages of text, at most {MAX_CONTENT_CHARACTERS} characters each; "
         "`function_call_output`; answers, `function_call` and `reasoning` where a conversation begins",
-        min_length=1,
         examples=["How is masala chai made?"],
+        json_schema_extra={
+            "anyOf": [
+                {"type": "string", "minLength": 1, **WITHOUT_NUL},
+                {"type": "array", "minItems": 1, "items": {"type": "object"}},
+            ]
+        },
     ),
 ]
 
