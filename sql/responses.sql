@@ -149,8 +149,8 @@ cross join
 where (select chat_for_user(:user_id, :conversation_id));
 
 -- name: open(id, user_id, title, model_tag, metadata, max_conversations)^
--- Creates an empty conversation, as conversations.create does, for a program that uses OpenAI's API. Runs once per
--- conversation. `id`: null, or one that a retry of the same request gives again: then the conversation that is there is
+-- Creates an empty conversation for a program that uses OpenAI's API. Runs once per conversation. As conversations.create.
+-- `id`: null, or one that a retry of the same request gives again: then the conversation that is there is
 -- found (`is_new` is false). conversations_pkey, idx_conversations_user_updated. No row: the user already has
 -- `max_conversations` (0: no limit).
 with created as ( -- responses.open

@@ -8,7 +8,8 @@ from uuid import UUID
 from chat_api.bodies import MessageCreate, ToolResult, ToolResults
 from chat_api.bodies.conversations import MAX_INSTRUCTIONS
 from chat_api.responses.inputs import Turn, refuse
-from chat_api.responses.requests import FunctionTool, NamedTool, ResponseCreate
+from chat_api.responses.options import FunctionTool, NamedTool
+from chat_api.responses.requests import ResponseCreate
 
 
 class Asked(MessageCreate):

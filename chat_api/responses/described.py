@@ -32,7 +32,7 @@ class ResponseProblem(ResponseBody):
 
     code: Literal["server_error", "invalid_prompt"]
     message: str
-    param: None
+    param: None = Field(examples=[None])
     type: str = Field(
         description="the service's own code, as in the chat's `error` event",
         examples=["inference_interrupted"],
@@ -99,7 +99,7 @@ class ResponseObject(ResponseBody):
     text: dict[str, Any] = Field(examples=[{"format": {"type": "text"}}])
     tool_choice: Any = Field(examples=["auto"])
     tools: list[dict[str, Any]] = Field(examples=[[]])
-    top_p: None
+    top_p: None = Field(examples=[None])
     truncation: Literal["auto"]
     usage: ResponseUsage | None
     service_tier: Literal["default"]

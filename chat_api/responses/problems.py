@@ -71,7 +71,7 @@ def _invalid(problem: Mapping[str, Any]) -> dict[str, str | None]:
 def name(loc: Sequence[str | int]) -> str | None:
     """A parameter as OpenAI names it: `input[0].content`. Names of a union's branches are left out."""
     told = ""
-    for each in loc[1:]:
+    for each in loc[1:2] if loc[1:2] == ["metadata"] else loc[1:]:  # its keys are the caller's own
         if isinstance(each, int):
             told += f"[{each}]"
         elif NAME.fullmatch(each):

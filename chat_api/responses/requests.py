@@ -19,26 +19,21 @@ from chat_api.bodies.fields import (
     Storable,
     Temperature,
 )
-from chat_api.bodies.tools import Name
+from chat_api.responses.options import (
+    FunctionTool,
+    ReasoningOptions,
+    StreamOptions,
+    Strict,
+    TextOptions,
+    by_form,
+    check_choice,
+)
 
 MOST_PAIRS, KEY_CHARACTERS, VALUE_CHARACTERS = 16, 64, 512  # of metadata
 MOST_ITEMS = 20  # that are added to a conversation at once
 RESPONSE = "resp_01a2f3c45d6e7f808a1b2c3d4e5f607101a2f3c49aab7bcd8ef0112233445566"
 CONVERSATION = "conv_01a2f3c45d6e7f808a1b2c3d4e5f6071"
 IDS: dict[str, Any] = {"pattern": "^[ -~]*$"}
-
-
-class Strict(Body):
-    """A body whose unknown fields are refused; null is as left out."""
-
-    model_config = ConfigDict(extra="forbid", defer_build=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        return {name: value for name, value in given.items() if value is not None}
 
 
 def _id_of(given: Any) -> Any:
@@ -93,67 +88,6 @@ Input = Annotated[
 ]
 
 
-class Reasoning(Strict):
-    __doc__ = "How the model thinks, as far as it can be told."
-
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
-        None, description="`none`: without thinking; any other: with it", examples=["medium"]
-    )
-    summary: Literal["auto", "concise", "detailed"] | None = Field(
-        None, description="whichever it is, the model's thinking is told as it says it"
-    )
-
-
-class Format(Strict):
-    __doc__ = "The form of the answer."
-
-    type: Literal["text"]
-
-
-class TextOptions(Strict):
-    __doc__ = "The form of the answer: only text."
-
-    format: Format | None = None
-    verbosity: Literal["medium"] | None = None
-
-
-class StreamOptions(Strict):
-    __doc__ = "Accepted, without effect: events are never padded."
-
-    include_obfuscation: bool | None = None
-
-
-class FunctionTool(Strict):
-    __doc__ = "A function of the caller's that the model may ask for."
-
-    type: Literal["function"]
-    name: Name
-    description: str | None = Field(None, examples=["The weather in a city."])
-    parameters: dict[str, Any] | None = Field(None, description="JSON Schema of its arguments")
-    strict: bool | None = None
-
-
-class NamedTool(Strict):
-    __doc__ = "The one function that the model is to call."
-
-    type: Literal["function"]
-    name: Name
-
-
-def _by_form(given: Any) -> Any:
-    """One error for each thing that is wrong, instead of one for each form that it doesn't have."""
-    if isinstance(given, dict):
-        return NamedTool.model_validate(given)
-    return given
-
-
-def _is_choice(given: Any) -> str | NamedTool:
-    if given not in ("none", "auto", "required") and not isinstance(given, NamedTool):
-        raise ValueError("must be none, auto, required, or a function")
-    chosen: str | NamedTool = given
-    return chosen
-
-
 class ResponseCreate(Strict):
     __doc__ = "A request for a response. What isn't listed here is refused, and the error names it."
 
@@ -203,8 +137,8 @@ class ResponseCreate(Strict):
     tool_choice: (
         Annotated[
             Any,
-            BeforeValidator(_by_form),
-            AfterValidator(_is_choice),
+            BeforeValidator(by_form),
+            AfterValidator(check_choice),
             Field(
                 json_schema_extra={
                     "anyOf": [
@@ -221,7 +155,7 @@ class ResponseCreate(Strict):
         ]
         | None
     ) = None
-    reasoning: Reasoning | None = None
+    reasoning: ReasoningOptions | None = None
     text: TextOptions | None = None
     parallel_tool_calls: Literal[True] | None = Field(None, description="the model decides")
     store: Literal[True] | None = Field(None, description="every response is stored, until it is deleted")

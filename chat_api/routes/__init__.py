@@ -14,6 +14,7 @@ from chat_api.routes import (
     messages,
     models,
     response_conversations,
+    response_items,
     response_models,
     responses,
     socket,
@@ -38,6 +39,7 @@ TABLES: list[web.RouteTableDef] = [
     admin.routes,
     responses.routes,
     response_conversations.routes,
+    response_items.routes,
     response_models.routes,
     FILES,
 ]
