@@ -64,7 +64,7 @@ async def list_items(request: web.Request) -> web.Response:
     if row is None:
         raise errors.ConversationNotFound
     if not row["is_known"]:
-        raise errors.Invalid.of("item_unknown", ("query", "after"), "must be the id of one of the items")
+        raise errors.Invalid.of("message_not_found", ("query", "after"), "must be the id of one of the items")
     messages = orjson.loads(row["messages"] or "[]")
     page = [items.of_message(each) for each in messages[: query.limit]]
     data = [item for each in page for item in (each if query.order == "asc" else each[::-1])]
