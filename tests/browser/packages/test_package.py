@@ -1,0 +1,130 @@
+"""What is in the tarball, and what its types promise."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+import chat_api
+from tests.browser.packages.application import Application, tool
+from tools.npm_package import semver
+
+NAME = "@samosachaat/chat-client"
+
+
+def held(tarball: Path) -> dict[str, str]:
+    """The tarball's files by their names."""
+    with tarfile.open(tarball) as archive:
+        files = {member.name: archive.extractfile(member) for member in archive.getmembers()}
+        return {name.removeprefix("package/"): file.read().decode() for name, file in files.items() if file}
+
+
+def test_tarball_holds_the_served_client_and_what_is_added_and_nothing_else(
+    tarball: Path, checkout: Path
+) -> None:
+    files = held(tarball)
+    web, added = checkout / "chat_api" / "web", checkout / "packages" / "client"
+    client = {path.relative_to(web).as_posix(): path for path in web.glob("client/*")}
+    client |= {name: web / name for name in ("client.js", "client.d.ts")}
+    more = {path.relative_to(added).as_posix(): path for path in added.rglob("*") if path.is_file()}
+    wanted = {"LICENSE": checkout / "LICENSE", **client, **more}
+    del wanted["package.json"]
+    assert files.keys() == wanted.keys() | {"package.json"}
+    assert {name: path.read_text() for name, path in wanted.items()} == {name: files[name] for name in wanted}
+
+
+def test_version_is_the_services_and_every_door_has_its_types(tarball: Path) -> None:
+    files = held(tarball)
+    described = json.loads(files["package.json"])
+    assert (described["name"], described["version"]) == (NAME, semver(chat_api.__version__))
+    assert tarball.name == f"samosachaat-chat-client-{described['version']}.tgz"
+    for door in described["exports"].values():
+        for path in [door] if isinstance(door, str) else door.values():
+            assert path.removeprefix("./") in files
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.1.0", "0.1.0"),
+        ("1.2.3rc4", "1.2.3-rc.4"),
+        ("1.0.0a1", "1.0.0-alpha.1"),
+        ("1.0.0b2", "1.0.0-beta.2"),
+    ],
+)
+def test_version_of_a_prerelease_is_in_npms_form(version: str, expected: str) -> None:
+    assert semver(version) == expected
+
+
+def test_version_that_npm_has_no_form_for_is_refused() -> None:
+    with pytest.raises(ValueError, match=re.escape("1.0.dev3")):
+        semver("1.0.dev3")
+
+
+# What a page and a program write, and what the compiler must refuse.
+CLIENT = """
+import { Answer, ChatClient, ChatError, type AnswerEvent } from "@samosachaat/chat-client";
+import { WebSocket as Given } from "ws-like";
+
+const token = async ({ expired }: { expired: boolean }) => (expired ? "new" : "old");
+const chat = new ChatClient({ baseUrl: "/", token, WebSocket: Given });
+chat.addEventListener("status", ({ detail }) => detail === "offline");
+export async function ask(id: string): Promise<string> {
+  const options = { parentId: null, when_running: "queue", onToolCalls: () => null } as const;
+  const answer: Answer = chat.send(id, "Hi", options);
+  for await (const event of answer as AsyncIterable<AnswerEvent>) {
+    if (event.type === "token") event.token.trim();
+    if (event.type === "reset") event.tool_calls?.map(({ id }) => id);
+    if (event.type === "done") event.usage?.prompt_tokens?.toFixed();
+  }
+  const { messages } = await chat.conversations.get(id);
+  const stopped: boolean = (await chat.stop(id, { queue: "clear" })).stopped;
+  try {
+    await chat.regenerate(id, { messageId: messages[0]?.siblings?.ids[0] ?? "" }).done;
+  } catch (error) {
+    if (error instanceof ChatError) return `${error.code} ${error.retryAfter ?? 0} ${stopped}`;
+  }
+  return answer.text;
+}
+// @ts-expect-error
+chat.transport = "pigeon";
+// @ts-expect-error
+chat.send("id");
+// @ts-expect-error
+new Answer("id");
+"""
+LIKE_WS = 'declare module "ws-like" { export class WebSocket { constructor(address: string | URL); } }'
+SETTINGS = {
+    "strict": True,
+    "noEmit": True,
+    "target": "es2022",
+    "exactOptionalPropertyTypes": True,
+    "noUncheckedIndexedAccess": True,
+    "skipLibCheck": False,
+}
+PLACES = {
+    "page": {"module": "esnext", "moduleResolution": "bundler", "lib": ["es2023", "dom"], "types": []},
+    "node": {"module": "nodenext", "moduleResolution": "nodenext", "lib": ["es2023"], "types": ["node"]},
+}
+
+
+async def compiles(application: Application, place: str, name: str, text: str, **more: object) -> None:
+    """Check that a TypeScript file has the types that it claims, in a page or in Node."""
+    application.write(f"types/{place}/{name}", text)
+    application.write(f"types/{place}/like-ws.d.ts", LIKE_WS)
+    options = {**SETTINGS, **PLACES[place], **more}
+    settings = application.write(
+        f"types/{place}/{name}.json",
+        json.dumps({"compilerOptions": options, "files": [name, "like-ws.d.ts"]}),
+    )
+    status, printed, _ = await application.outcome(*tool("tsc"), "--project", settings)
+    assert (status, printed) == (0, "")
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_types_of_the_client_say_what_it_takes_and_gives(application: Application, place: str) -> None:
+    await compiles(application, place, "client.ts", CLIENT)
