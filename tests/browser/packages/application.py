@@ -30,7 +30,8 @@ class Application:
     async def run(self, *command: str | Path) -> str:
         """Run a program that must succeed without a complaint, and return what it prints."""
         status, printed, complaints = await self.outcome(*command)
-        assert (status, complaints) == (0, ""), printed
+        assert status == 0, printed + complaints
+        assert complaints == "", complaints
         return printed
 
     async def outcome(self, *command: str | Path) -> tuple[int | None, str, str]:
@@ -72,3 +73,8 @@ def node(version: int) -> Path:
 def tool(name: str) -> list[str | Path]:
     """The command of a package's program."""
     return [node(24), installed(f".bin/{name}")]
+
+
+def program(text: str) -> list[str | Path]:
+    """The command that runs a module."""
+    return [node(24), "--input-type=module", "--eval", text]

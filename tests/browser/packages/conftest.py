@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.browser.packages.application import NPM, Application, installed
+from tests.browser.packages.application import NPM, Application, installed, program
+from tests.browser.site import Site
 from tools.npm_package import pack
 
 
@@ -29,3 +31,33 @@ async def application(tarball: Path, worker_id: str) -> AsyncIterator[Applicatio
     await application.run("npm", "install", "--silent", "--offline", "--no-package-lock", str(tarball))
     yield application
     shutil.rmtree(application.folder)
+
+
+@pytest.fixture(scope="session")
+async def built(application: Application) -> Path:
+    """The applications of pages/, built by Vite for development, in which React checks more."""
+    shutil.copytree(Path(__file__).parent / "pages", application.folder / "pages")
+    names = sorted(path.stem for path in (application.folder / "pages").glob("*.html"))
+    settings = {
+        "configFile": False,
+        "logLevel": "warn",
+        "mode": "development",
+        "root": "pages",
+        "base": "./",
+        "build": {
+            "outDir": "../built",
+            "emptyOutDir": True,
+            "minify": False,
+            "rolldownOptions": {"input": {name: f"pages/{name}.html" for name in names}},
+        },
+    }
+    build = f"import {{ build }} from 'vite'; await build({json.dumps(settings)})"
+    await application.run("env", "NODE_ENV=development", *program(build))
+    return application.folder / "built"
+
+
+@pytest.fixture
+def pages(site: Site, built: Path) -> str:
+    """Where another site serves those applications."""
+    site.files["/pages/"] = built
+    return f"{site.url}/pages"

@@ -97,6 +97,25 @@ chat.send("id");
 // @ts-expect-error
 new Answer("id");
 """
+REACT = """
+import { useConversation, useConversations, type ShownMessage } from "@samosachaat/chat-client/react";
+import type { ChatClient } from "@samosachaat/chat-client";
+
+export function usePage(chat: ChatClient, id: string | null): string[] {
+  const create = { model_tag: "m" };
+  const view = useConversation(chat, id, { onCreated: (id) => id.trim(), temperature: 0.5, create });
+  const { conversations, hasMore } = useConversations(chat);
+  const taken: Promise<boolean> = view.send("Hi", { thinking_mode: true });
+  void taken.then((was) => was || view.discard(view.messages[0]?.key ?? "")?.trim());
+  void view.update({ title: "Tea", version: view.conversation?.version ?? 1 });
+  // @ts-expect-error
+  void view.edit(null, "Hi");
+  // @ts-expect-error
+  void view.send("Hi", { idempotencyKey: "the hook has its own" });
+  const write = ({ state, tool_calls }: ShownMessage) => `${state === "writing"} ${tool_calls.length}`;
+  return [`${hasMore}`, ...view.messages.map(write), ...conversations.map(({ title }) => title)];
+}
+"""
 LIKE_WS = 'declare module "ws-like" { export class WebSocket { constructor(address: string | URL); } }'
 SETTINGS = {
     "strict": True,
@@ -126,5 +145,8 @@ async def compiles(application: Application, place: str, name: str, text: str, *
 
 
 @pytest.mark.parametrize("place", PLACES)
-async def test_types_of_the_client_say_what_it_takes_and_gives(application: Application, place: str) -> None:
-    await compiles(application, place, "client.ts", CLIENT)
+@pytest.mark.parametrize(("name", "text"), [("client.ts", CLIENT), ("react.ts", REACT)])
+async def test_types_say_what_it_takes_and_gives(
+    application: Application, place: str, name: str, text: str
+) -> None:
+    await compiles(application, place, name, text)

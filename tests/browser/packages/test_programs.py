@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Served
-from tests.browser.packages.application import Application, installed, node, tool
+from tests.browser.packages.application import Application, installed, node, program, tool
 
 ASK = """
 const [baseUrl, token] = globalThis.process.argv.slice(2);
@@ -124,7 +124,7 @@ def webpack(entry: Path, bundle: Path) -> list[str | Path]:
         f"  if (error || stats.hasErrors() || stats.hasWarnings()) throw error ?? stats.toString();"
         f"}})"
     )
-    return [node(24), "--input-type=module", "--eval", run]
+    return program(run)
 
 
 def vite(entry: Path, bundle: Path) -> list[str | Path]:
@@ -141,7 +141,7 @@ def vite(entry: Path, bundle: Path) -> list[str | Path]:
         },
     }
     run = f"import {{ build }} from 'vite'; await build({json.dumps(settings)})"
-    return [node(24), "--input-type=module", "--eval", run]
+    return program(run)
 
 
 BUNDLERS = {"esbuild": esbuild, "webpack": webpack, "vite": vite}
