@@ -40,7 +40,7 @@ async def built(application: Application) -> Path:
     names = sorted(path.stem for path in (application.folder / "pages").glob("*.html"))
     settings = {
         "configFile": False,
-        "logLevel": "warn",
+        "logLevel": "error",  # a package of useChat's is warned about
         "mode": "development",
         "root": "pages",
         "base": "./",
