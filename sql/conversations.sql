@@ -597,12 +597,15 @@ where (select chat_for_everyone());
 
 -- name: delete(id, user_id)^
 -- Deletes a conversation with its messages and generations. Runs by hand, so rarely. Returns the generation that was
--- running, so that its model can be stopped: its worker is notified, or finds the row missing. A conversation of more than
+-- running, so that its model can be stopped: its worker is notified, or finds the row missing. All workers are told of
+-- the deletion as of a change. A conversation of more than
 -- 1,000 rows is out of everybody's sight as well, and retention.clear removes its rows: see chat_delete in sql/schema.sql.
 -- No row: the conversation isn't this user's. `outcome`: deleted, set aside (so a large one), or held: nothing was deleted,
 -- because it is on legal hold.
 with doomed as materialized ( -- conversations.delete
-    select id
+    select
+        id,
+        version
     from conversations
     where id = :id and user_id is not distinct from :user_id
     for update
@@ -611,6 +614,7 @@ with doomed as materialized ( -- conversations.delete
 deleted as materialized (
     select
         id,
+        version,
         chat_delete(id) as outcome
     from doomed
 )
@@ -619,7 +623,8 @@ select
     d.id,
     d.outcome,
     g.id as generation_id,
-    case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as notified
+    case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as notified,
+    case when d.outcome <> 'held' then pg_notify('chat_changed', concat_ws(' ', d.id, d.version + 1)) end as told
 from deleted as d
 left join lateral (
     select id

@@ -2112,7 +2112,8 @@ where
 -- first, and the one that is running whenever it started; and the conversations that have other versions than `versions`,
 -- of which null is none. A worker runs this once a second for all conversations that its readers watch, in case it missed
 -- the notification. Looks at the newest three generations of each conversation. conversations_pkey, and
--- idx_generations_conversation_position, one range per conversation. A null `generation_id`: only the version is news.
+-- idx_generations_conversation_position, one range per conversation. A null `generation_id`: only the version is news. A
+-- null `version`: the conversation was deleted.
 with watched as ( -- generations.begun
     select
         w.id,
@@ -2125,14 +2126,15 @@ select
     g.id as generation_id,
     c.version
 from watched as w
-cross join
+left join
     lateral (
         select version
         from conversations
-        where id = w.id
+        where id = w.id and user_id is not null -- else its rows are being removed
         order by id
         limit 1 -- so each is looked up, however many there are
     ) as c
+    on true
 left join
     lateral (
         select

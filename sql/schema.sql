@@ -648,6 +648,7 @@ create table budgets (
     amount numeric,
     constraint ck_budgets_amount check (amount >= 0::numeric and amount < 'Infinity'::numeric),
     constraint ck_budgets_exception check (amount is not null or scope::text = 'user'::text),
+    constraint ck_budgets_model check (model_tag::text <> ''::text),
     constraint ck_budgets_period
         check (period::text = any (array['day'::varchar, 'week'::varchar, 'month'::varchar]::text[])),
     constraint ck_budgets_scope

@@ -87,11 +87,17 @@ where u.id = :generation_id and (select chat_for_everyone());
 
 -- name: forget(user_id, max_rows)^
 -- Erases a user from up to `max_rows` rows of usage, whose numbers stay, and the user's own budgets. Runs by hand
--- (`chat-api user delete`), repeated until `forgotten` is less. idx_usage_user_day, idx_generations_unfinished_holder.
+-- (`chat-api user delete`), repeated until `forgotten` is less. What is on legal hold stays, and the budgets of a user who
+-- is. idx_usage_user_day, idx_generations_unfinished_holder.
 with batch as materialized ( -- usage.forget
     select id
     from usage
-    where user_id = :user_id
+    where
+        user_id = :user_id
+        and not exists (
+            select from legal_hold as h
+            where usage.user_id = h.user_id or usage.conversation_id = h.conversation_id
+        )
     limit :max_rows -- noqa: AM09
     for update
 ),
@@ -108,7 +114,12 @@ forgotten as (
 
 budgeted as (
     delete from budgets
-    where user_id = :user_id
+    where
+        user_id = :user_id
+        and not exists (
+            select from legal_hold as h
+            where budgets.user_id = h.user_id
+        )
 ),
 
 summed as (
@@ -120,7 +131,13 @@ summed as (
 unnamed as (
     update generations
     set holder_id = null
-    where holder_id = :user_id and finished_at is null
+    where
+        holder_id = :user_id
+        and finished_at is null
+        and not exists (
+            select from legal_hold as h
+            where generations.holder_id = h.user_id or generations.conversation_id = h.conversation_id
+        )
 )
 
 select count(*) as forgotten

@@ -137,7 +137,7 @@ select
             then (
                 select count(*)
                 from conversations as c
-                where c.user_id = :user_id
+                where c.user_id = :user_id and chat_is_held(c.id)
             )
     end as held,
     count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as notified

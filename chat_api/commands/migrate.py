@@ -131,6 +131,7 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> int:
         settings.database_url,
         options.count,
         local=settings.migrations_dir,
+        warn=warn,
         on_done=lambda name: _say(f"rolled back {name}"),
     ):
         _say("nothing to roll back")

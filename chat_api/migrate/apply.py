@@ -33,7 +33,7 @@ from psycopg import sql
 from chat_api.folders import migration_ids, migrations_dir
 from chat_api.libraries.yoyo import Migrations, locked_migrations
 from chat_api.migrate.errors import LockHeldError, NewerSchemaError, explain_errors
-from chat_api.migrate.local import ROLLBACK, can_go_back, is_local, local_migrations
+from chat_api.migrate.local import ROLLBACK, can_go_back, drop_half_built, is_local, local_migrations
 from chat_api.migrate.lock_holders import Holders, watch_holders
 from chat_api.migrate.newer_schema import explain_newer, newer_migrations
 from chat_api.migrate.session import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, open_session
@@ -111,18 +111,30 @@ def apply_migrations(
     if all(state.applied_at for state in states):
         return []
     done: list[str] = []
+    dsn = parse_dsn(database_url)
     with _turn(database_url, service_role, local) as (migrations, holders):
         for name in migrations.to_apply():
+            run = partial(migrations.apply, name)
+            if is_local(name):
+                run = partial(_apply_local, migrations, name, local, partial(open_session, dsn, service_role))
             deadline = time.monotonic() + wait_seconds
-            while not _applied_now(migrations, name, holders, deadline, warn):
+            while not _applied_now(run, name, holders, deadline, warn):
                 time.sleep(PAUSE_SECONDS)
             done.append(name)
             on_done(name)
     return done
 
 
+def _apply_local(
+    migrations: Migrations, name: str, folder: str, session: Callable[[], psycopg.Connection[Any]]
+) -> None:
+    with session() as connection:
+        drop_half_built(connection, folder, name)
+    migrations.apply(name)
+
+
 def _applied_now(
-    migrations: Migrations,
+    run: Callable[[], None],
     name: str,
     holders: Holders,
     deadline: float,
@@ -131,7 +143,7 @@ def _applied_now(
     """Apply a migration. False if it got no lock, and there is time for another try."""
     try:
         with explain_errors(f"migration {name} failed", holders):
-            migrations.apply(name)
+            run()
     except LockHeldError as error:
         if time.monotonic() + PAUSE_SECONDS > deadline:
             raise
@@ -141,12 +153,17 @@ def _applied_now(
 
 
 def rollback_migrations(
-    database_url: str, count: int = 1, *, local: str = "", on_done: Callable[[str], None] = lambda _: None
+    database_url: str,
+    count: int = 1,
+    *,
+    local: str = "",
+    warn: Callable[[str], None] = lambda _: None,
+    on_done: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Roll back the last `count` applied migrations, newest first. Returns their ids.
 
     One of the folder `local` is as old as its application: what was applied after it goes before it. Without
-    its file it stays.
+    its file it stays, and `warn` is called with a sentence.
 
     Blocks. `on_done` is called with each id as soon as it is rolled back. These stay rolled back if a later
     one fails. Conversations and messages stay; the first lines of each rollback file say what is lost.
@@ -160,12 +177,17 @@ def rollback_migrations(
     if count < 1:
         raise ValueError("the number of migrations to roll back must be 1 or more")
     done: list[str] = []
-    local_migrations(local)
+    known_local = local_migrations(local)
     with _turn(database_url, local=local) as (migrations, holders):
         applied = _applied(migrations.connection)
         if newer := newer_migrations(applied):
             raise NewerSchemaError(explain_newer(newer))
-        for name in _newest_first(migrations.to_roll_back(), applied)[:count]:
+        names = _newest_first(migrations.to_roll_back(), applied)[:count]
+        without_file = [name for name in applied if is_local(name) and name not in known_local]
+        for kept in reversed(without_file):
+            if any(applied[name] < applied[kept] for name in names):
+                warn(f"{kept} is newer and stays: its file isn't in MIGRATIONS_DIR")
+        for name in names:
             if is_local(name) and not can_go_back(local, name):
                 raise SessionError(f"{name} can't be rolled back: write {Path(local) / name}{ROLLBACK} first")
             with explain_errors(f"rolling back migration {name} failed", holders):

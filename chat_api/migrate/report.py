@@ -173,9 +173,11 @@ def _in_words(demands: Demands, locks: tuple[tuple[TableLock, Size], ...]) -> It
         yield f"{lock.table}: {lock.mode}, {lock.lasts_with(_size(size))}; {lock.hinders}"
     if locks:
         undone = "is undone" if demands.transactional else "can be run again"
+        limit = demands.statement_timeout
         yield (
-            f"gives up after waiting {demands.lock_timeout} for a lock, or when a statement "
-            f"takes {demands.statement_timeout or 'no limit'}; then it {undone}"
+            f"gives up after waiting {demands.lock_timeout} for a lock"
+            + (f", or when a statement takes {limit}; then it {undone}" if limit else f"; then it {undone}")
+            + ("" if limit else "; a statement may take any time")
         )
     if demands.going_back:
         yield f"going back: {demands.going_back}"

@@ -88,7 +88,8 @@ def read_packaged() -> dict[str, Query]:
 def _own(folder: Path) -> dict[str, Query]:
     problems: list[str] = []
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix == ".sql")
+        # An editor's lock begins with a dot.
+        files = sorted(path for path in folder.iterdir() if path.suffix == ".sql" and path.name[0] != ".")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no path has such a character"
         raise SettingsError(f"SQL_DIR {folder}: can't be read: {reason}") from error
@@ -100,7 +101,7 @@ def _own(folder: Path) -> dict[str, Query]:
     }
     for name, query in queries.items():
         if (packaged := read_packaged().get(name)) is None:
-            problems.append(f"{query.place_at()}: there is no query {name}; `chat-api sql list` shows all")
+            problems.append(f"{query.place_at()}: this release has no query {name}")
         elif set(query.parameters) != set(packaged.parameters):
             problems.append(
                 f"{query.place_at()}: {name} must take {_listed(packaged)} as the packaged one does, "
@@ -117,7 +118,8 @@ def _queries(path: Path, problems: list[str], *, is_own: bool) -> list[tuple[str
         try:
             text, parameters = read_query(block.name.partition(".")[2], block.text)
         except ValueError as error:
-            problems.append(f"{block.place}: {error}")
+            line, why = block.suspect() or (block.line, str(error))
+            problems.append(f"{place_of(path, line)}: {why}")
             continue
         reads = not _WRITES.search(_COMMENTS.sub("", text))
         queries.append((block.name, Query(text, parameters, reads, block, is_own)))

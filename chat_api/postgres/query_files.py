@@ -49,6 +49,22 @@ class Block:
         found = _COPIED.search(self.comment)
         return found[1] if found else None
 
+    def suspect(self) -> tuple[int, str] | None:
+        """Why the file's reader may have misread it: the number of a line, and what is odd there."""
+        first = self.line + self.text.removesuffix(self.statement).count("\n")
+        opened = 0
+        for number, line in enumerate(self.statement.splitlines(), first):
+            code, comment = line, ""
+            for found in re.finditer("'|--", line):
+                if found[0] == "'":
+                    opened = 0 if opened else number
+                elif not opened:
+                    code, comment = line[: found.start()], line[found.start() :]
+                    break
+            if code.strip() and re.search(r"'|(?<!:):\w", comment):
+                return number, f"the comment `{comment}` is read as SQL: take its apostrophes and colons out"
+        return (opened, "a quote is opened here, and never closed") if opened else None
+
     @property
     def place(self) -> str:
         """File and line, in the notation of editors and grep."""
@@ -77,6 +93,10 @@ def read_blocks(path: Path, problems: list[str]) -> Iterator[Block]:
         if (header := _HEADER.fullmatch(lines[start].rstrip())) is None:
             problems.append(f"{place}: a query begins with a line such as `-- name: stop(id, user_id)^`")
             continue
+        parameters = tuple(re.findall(r"\w+", header["parameters"]))
+        if len(set(parameters)) < len(parameters):
+            problems.append(f"{place}: the first line names a parameter twice")
+            continue
         name = f"{path.stem}.{header['name']}"
         if first.setdefault(name, start + 1) != start + 1:
             problems.append(f"{place}: {name} is defined in line {first[name]} already; keep one of the two")
@@ -89,7 +109,7 @@ def read_blocks(path: Path, problems: list[str]) -> Iterator[Block]:
             path=path,
             line=start + 1,
             text="".join(lines[start:end]).rstrip(),
-            parameters=tuple(re.findall(r"\w+", header["parameters"])),
+            parameters=parameters,
             sign=header["sign"],
             comment="".join(lines[start + 1 : body]),
             statement="".join(lines[body:end]).rstrip(),

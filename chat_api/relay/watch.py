@@ -27,7 +27,7 @@ class Watcher(Protocol):
         """A generation begins in the conversation."""
 
     def changed(self) -> None:
-        """Something else about the conversation has changed: `conversations.version` counts that."""
+        """Something else has changed, see `conversations.version`, or the conversation was deleted."""
 
 
 class Watch(Rounds):
@@ -94,6 +94,11 @@ class Watch(Rounds):
             self._versions[conversation_id] = version
             watcher.changed()
 
+    def _deleted(self, conversation_id: UUID) -> None:
+        if self._versions.pop(conversation_id, None) is not None:
+            for watcher in self._watchers.get(conversation_id, ()):
+                watcher.changed()
+
     async def _round(self) -> None:
         if self._watchers:
             began = asyncio.get_running_loop().time()
@@ -124,6 +129,9 @@ class Watch(Rounds):
         ):
             conversation_id, version = row["conversation_id"], row["version"]
             before = known[conversation_id]
+            if version is None:
+                self._deleted(conversation_id)
+                continue
             if before is not None and version < before == self._versions.get(conversation_id):
                 self._changed(conversation_id, version)  # a failover has lost the newer ones
             self.know(conversation_id, version)

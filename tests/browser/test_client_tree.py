@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext
+from playwright.async_api import BrowserContext, Route
 
 from tests.browser.answers import is_whole, tokens_of
 from tests.browser.conftest import Console, Served
@@ -294,3 +295,34 @@ async def test_a_follower_is_told_of_another_version_and_gets_no_old_answer_agai
     (await service.model.call()).finish("d")
     await (await other.followed(1)).events()
     assert await other.page.evaluate("record.followed.length") == 2
+
+
+async def test_a_look_that_arrives_after_the_end_of_an_answer_does_not_give_it_again(
+    embedded: Embedded, service: Served, transport: str
+) -> None:
+    await embedded.begin(transport)
+    conversation = await embedded.conversation()
+    await watch(embedded, conversation)
+    looked, arrives = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        response = await route.fetch()
+        looked.set()
+        await arrives.wait()
+        await route.fulfill(response=response)
+
+    answer = await embedded.send(conversation, "A")
+    call = await service.model.call()
+    call.say("a ")
+    await answer.events(2)
+    await embedded.page.route(f"**/api/conversations/{conversation}", hold, times=1)
+    headers = {"Authorization": f"Bearer {embedded.token}"}
+    path = f"/api/conversations/{conversation}"
+    assert (await service.client.put(path, json={"title": "Chai"}, headers=headers)).status == 200
+    await asyncio.wait_for(looked.wait(), 20)
+    call.finish("whole")
+    assert is_whole(await answer.events())
+    arrives.set()
+    await embedded.page.wait_for_function("changes.at(-1)?.title === 'Chai'")
+    assert await embedded.page.evaluate("changes.at(-1).generation") is None
+    assert await embedded.record("followed") == []

@@ -269,11 +269,12 @@ def refused(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("-- name: stpo()\nselect 1;", "there is no query generations.stpo; `chat-api sql list` shows all"),
+        ("-- name: stpo()\nselect 1;", "this release has no query generations.stpo"),
         ("-- name: stop\nselect 1;", "a query begins with a line such as `-- name: stop(id, user_id)^`"),
         ("--name: stop(id)\nselect 1;", "a query begins with a line such as `-- name: stop(id, user_id)^`"),
         ("-- name: stop(id)$\nselect 1;", "a query begins with a line such as `-- name: stop(id, user_id)^`"),
         ("select 1;", "there is SQL before the first line `-- name: …`"),
+        ("-- name: stop(id, id)\nselect :id;", "the first line names a parameter twice"),
         ("-- name: stop(id)\n-- Stops.\n", "empty sql for: stop"),
         ("-- name: stop(id)\nselect :id, :other;", "undeclared parameter name in query stop: other"),
         ("-- name: stop(id, other)\nselect :id;", "unused declared parameter in query stop: ['other']"),
@@ -289,6 +290,22 @@ def test_what_cannot_be_read_is_named_with_its_line(folder: Path, text: str, pro
     assert said.startswith(f"generations.sql:3: {problem}")
 
 
+@pytest.mark.parametrize(
+    ("lines", "line", "problem"),
+    [
+        ("select :id, -- it's an id\n    :other, 'x';", 4, "the comment `-- it's an id` is read as SQL"),
+        ("select :id, -- not :this\n    :other;", 4, "the comment `-- not :this` is read as SQL"),
+        ("select :id,\n    'one, :other, 'two', 3;", 5, "a quote is opened here, and never closed"),
+    ],
+)
+def test_a_text_that_is_read_otherwise_than_meant_is_named_with_its_line(
+    folder: Path, lines: str, line: int, problem: str
+) -> None:
+    (folder / "users.sql").write_text(f"-- Ours.\n\n-- name: count(id, other)\n{lines}\n")
+    (said,) = refused(folder)
+    assert said.startswith(f"users.sql:{line}: {problem}")
+
+
 def test_every_problem_is_told(file: Path, run: Run) -> None:
     folder = file.parent
     twice = file.read_text()
@@ -297,11 +314,12 @@ def test_every_problem_is_told(file: Path, run: Run) -> None:
     (folder / "users.sql").write_bytes(b"-- name: count(user_id)^\n-- caf\xe9\nselect 1;\n")
     (folder / "schema.sql").write_text("create table t ();")
     (folder / "README.md").write_text("Ours.")
+    (folder / ".#users.sql").symlink_to("somebody@host.1")  # as Emacs marks what is being edited
     again = len(twice.splitlines()) + 2
     assert refused(folder) == [
         f"generations.sql:{again}: {STOP} is defined in line 1 already; keep one of the two",
         "users.sql:2: must be UTF-8 text, which this line isn't",
-        "journals.sql:1: there is no query journals.write; `chat-api sql list` shows all",
+        "journals.sql:1: this release has no query journals.write",
     ]
     status, text = run("list")
     assert (status, text.count("\n")) == (2, 3)

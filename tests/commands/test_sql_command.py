@@ -247,6 +247,27 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             ),
         ),
         (
+            (
+                "create index idx_local_titles on conversations (title);"
+                " update pg_index set indisvalid = false where indexrelid = 'idx_local_titles'::regclass"
+            ),
+            (
+                "index idx_local_titles is invalid: its build was aborted\n"
+                "    REINDEX INDEX CONCURRENTLY idx_local_titles"
+            ),
+        ),
+        (
+            (
+                "create index conversations_pkey_ccnew1 on conversations (id);"
+                " update pg_index set indisvalid = false"
+                " where indexrelid = 'conversations_pkey_ccnew1'::regclass"
+            ),
+            (
+                "index conversations_pkey_ccnew1 is invalid: its build was aborted\n"
+                "    DROP INDEX CONCURRENTLY conversations_pkey_ccnew1"
+            ),
+        ),
+        (
             "alter table messages drop constraint messages_pkey",
             (
                 "index messages_pkey is missing; needed by conversations.get, conversations.update,"

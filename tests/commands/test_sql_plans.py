@@ -96,6 +96,15 @@ def test_two_saves_of_the_same_database_have_no_change(run: Run, saved: Path) ->
     assert text.count("PostgreSQL") == 2
 
 
+def test_a_database_with_nothing_in_it_is_saved_too(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    path = tmp_path / "plans.json"
+    assert main(["sql", "plans", "--save", str(path)]) == 0
+    assert json.loads(path.read_text())["failed"] == {}
+
+
 def test_nothing_that_a_save_executes_is_kept(full: tuple[str, Connection], run: Run, tmp_path: Path) -> None:
     tables = ("conversations", "messages", "inactive_messages", "generations", "journal", "usage", "workers")
     ask = " union all ".join(f"select count(*), max(xmin::text) from {table}" for table in tables)

@@ -477,6 +477,18 @@ async def test_an_answer_on_its_way_is_stopped_first(chat: OpenChat, model: Mode
     assert (last.data["done"], last.data["finish_reason"]) == (True, "stopped")
 
 
+@pytest.mark.usefixtures("configured")
+async def test_what_somebody_else_deletes_meanwhile_is_not_said_to_be_held(sql: Connection) -> None:
+    chat = await talked(sql, uuid4(), "hi")
+    async with sql.transaction():
+        await sql.execute("delete from conversations where id = $1", chat.id)
+        deletion = asyncio.create_task(delete(str(chat.user_id)))
+        await somebody_waits(sql)
+    assert await deletion == (
+        0, {"user_id": str(chat.user_id), "conversations": 0, "messages": 0, "generations": 0, "held": 0},
+    )  # fmt: skip
+
+
 async def test_a_late_end_brings_nothing_back(chat: OpenChat, model: ModelServer, sql: Connection) -> None:
     """The worker stores its answer at the moment of the deletion, and isn't notified."""
     response, call, _ = await chat.begin(model, "Once ")

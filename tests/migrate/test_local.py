@@ -138,7 +138,11 @@ def test_without_their_files_they_stay_and_are_told(
     assert read_report(empty_database).of("newer") == []
     release(migrations_copy)
     assert apply_migrations(empty_database) == [LATER], "no release takes them for a later one's"
-    assert rollback_migrations(empty_database, 2) == [LATER, known_migrations()[-2]]
+    told: list[str] = []
+    assert rollback_migrations(empty_database, warn=told.append) == [LATER]
+    assert told == [], "they are older"
+    assert rollback_migrations(empty_database, warn=told.append) == [known_migrations()[-2]]
+    assert told == [f"{name} is newer and stays: its file isn't in MIGRATIONS_DIR" for name in (INDEX, MOOD)]
     assert columns(connection) == {"mood"}
 
 
@@ -175,6 +179,27 @@ def test_one_that_waits_for_a_lock_gives_up_as_a_releases_does(
     assert apply_migrations(empty_database, local=str(folder)) == [MOOD, INDEX]
 
 
+@pytest.mark.parametrize("name", ["idx_conversations_mood", 'public."idx_Conversations mood"'])
+def test_an_index_whose_build_was_broken_off_is_built_anew(
+    empty_database: str, folder: Path, connection: Connection, name: str
+) -> None:
+    for file in folder.glob(f"{INDEX}.*"):
+        file.unlink()
+    apply_migrations(empty_database, local=str(folder))
+    (folder / f"{INDEX}.sql").write_text(
+        "-- transactional: false\nset lock_timeout = '200ms';\n"
+        f"create index concurrently if not exists {name.removeprefix('public.')} on conversations (mood);"
+    )
+    valid = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
+    with psycopg.connect(empty_database) as writer:
+        writer.execute("update conversations set title = title")  # a build waits for its end
+        with pytest.raises(LockHeldError, match=f"migration {INDEX} failed: it waited too long for a lock"):
+            apply_migrations(empty_database, local=str(folder))
+        assert connection.execute(valid, (name,)).fetchall() == [(False,)]
+    assert apply_migrations(empty_database, local=str(folder)) == [INDEX]
+    assert connection.execute(valid, (name,)).fetchall() == [(True,)]
+
+
 def test_one_that_fails_is_undone_and_named(
     empty_database: str, folder: Path, connection: Connection
 ) -> None:
@@ -198,6 +223,8 @@ def test_one_without_a_rollback_file_does_not_go_back(empty_database: str, folde
     ("name", "text", "reason"),
     [
         ("0100.add-mood.sql", b"", "must be named as local-0001.add-mood.sql is"),
+        ("local-0003.add-mood.SQL", b"", "must be named as local-0001.add-mood.sql is"),
+        ("local-0003.add-mood", b"", "must be named as local-0001.add-mood.sql is"),
         ("local-1.add-mood.sql", b"", "must be named as local-0001.add-mood.sql is"),
         ("local-0001.Add.sql", b"", "must be named as local-0001.add-mood.sql is"),
         ("0100.add-mood.rollback.sql", b"", "must be named as local-0001.add-mood.sql is"),

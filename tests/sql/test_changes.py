@@ -37,15 +37,20 @@ class Told:
         before = await self._version()
         await statement
         after = await self._version()
+        payloads = await self.heard()
+        assert payloads == ([] if after == before else [f"{self.chat.id} {before + 1}"])
+        assert after - before == len(payloads)
+        return bool(payloads)
+
+    async def heard(self) -> list[str]:
+        """What was told of since the last call."""
         # Notifications arrive in the order of commits: when this one is there, all before it are, too.
         await self.sql.execute("notify last, 'last'")
         payloads = []
         async with asyncio.timeout(5):
             while (payload := await self._payloads.get()) != "last":
                 payloads.append(payload)
-        assert payloads == ([] if after == before else [f"{self.chat.id} {before + 1}"])
-        assert after - before == len(payloads)
-        return bool(payloads)
+        return payloads
 
     async def by_update(self, **changes: Any) -> bool:
         return await self.by(self.chat.update(self.sql, **changes))
@@ -220,3 +225,14 @@ async def test_a_title_does_not_overwrite_one_that_is_just_being_given(
     late = one(second, "conversations.retitle", id=told.chat.id, old_title="hello", title="Greetings")
     assert await meet(told.sql, first, second, late) is None
     assert await told.sql.fetchval("select title || version from conversations") == "Tea1"
+
+
+async def test_a_deletion_is_told_unless_it_is_refused(told: Told) -> None:
+    delete = {"name": "conversations.delete", "id": told.chat.id}
+    assert not await told.run(**delete, user_id=told.stranger.user_id)
+    await told.by_update(title="Tea")
+    await told.sql.execute("insert into legal_hold (user_id, reason) values ($1, 'x')", told.chat.user_id)
+    assert not await told.run(**delete, user_id=told.chat.user_id)
+    await told.sql.execute("delete from legal_hold")
+    await one(told.sql, **delete, user_id=told.chat.user_id)
+    assert await told.heard() == [f"{told.chat.id} 2"]

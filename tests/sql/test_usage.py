@@ -228,6 +228,34 @@ async def test_erasing_a_user_leaves_the_sums_without_the_user(sql: Connection) 
     assert await sql.fetchval("select count(*) from budgets") == 0
 
 
+@pytest.mark.parametrize("subject", ["user_id", "conversation_id"])
+async def test_erasing_leaves_what_is_on_legal_hold(sql: Connection, subject: str) -> None:
+    held = await Chat().open(sql)
+    other = await Chat(user_id=held.user_id).open(sql)
+    for chat in (held, other):
+        await chat.finish(sql, await chat.begin(sql), usage=COUNTED)
+    running = await held.begin(sql)
+    await sql.execute(
+        "insert into budgets (scope, user_id, period, unit, amount) values ('user', $1, 'day', 'tokens', 9)",
+        held.user_id,
+    )
+    await sql.execute(
+        f"insert into legal_hold ({subject}, reason) values ($1, 'file 17')",
+        held.user_id if subject == "user_id" else held.id,
+    )
+    row = await one(sql, "usage.forget", user_id=held.user_id, max_rows=100)
+    assert row is not None
+    is_everything = subject == "user_id"
+    assert row["forgotten"] == (0 if is_everything else 1)
+    await held.finish(sql, running, usage=COUNTED)
+    of_user = [row for row in await usage(sql) if row["user_id"] == held.user_id]
+    assert {row["conversation_id"] for row in of_user} == (
+        {held.id, other.id} if is_everything else {held.id}
+    )
+    assert len(of_user) == (3 if is_everything else 2)
+    assert await sql.fetchval("select count(*) from budgets") == is_everything
+
+
 async def test_a_release_without_it_leaves_rows_too(sql: Connection) -> None:
     """An older worker stores neither the user nor the model with the answer."""
     chat = await Chat().open(sql)

@@ -107,8 +107,8 @@ async def open_chat(client: Client, user: dict[str, str], **body: Any) -> Chat:
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """Poll until a condition is true, if there is nothing to await. Fails after five seconds."""
-    async with asyncio.timeout(5):
+    """Poll until a condition is true, if there is nothing to await. Fails after a time that no machine needs."""
+    async with asyncio.timeout(20):
         while not (answer := await condition()):  # noqa: ASYNC110 - there is no event across processes
             await asyncio.sleep(0.01)
     return answer
@@ -127,7 +127,7 @@ async def know_each_other(sql: Sql, *workers: Client, listening: bool = True) ->
 
 
 async def somebody_waits(sql: Sql) -> None:
-    """Wait until a statement waits for a lock. Fails after five seconds."""
+    """Wait until a statement waits for a lock."""
 
     async def waits() -> bool:
         return bool(await sql.fetchval("select exists (select from pg_locks where not granted)"))
@@ -136,7 +136,7 @@ async def somebody_waits(sql: Sql) -> None:
 
 
 async def nobody_waits(sql: Sql) -> None:
-    """Wait until no statement waits for a lock. Fails after five seconds."""
+    """Wait until no statement waits for a lock."""
 
     async def waits_not() -> bool:
         return not await sql.fetchval("select exists (select from pg_locks where not granted)")

@@ -156,6 +156,25 @@ async def test_what_waits_is_told_when_it_comes_and_when_it_goes(
         await ends(tab, chat)
 
 
+@pytest.mark.parametrize("is_large", [False, True])
+async def test_a_deletion_is_told(
+    tabs: list[Tab], chat: Chat, other: Client, sql: Sql, is_large: bool
+) -> None:
+    """A large conversation loses its owner at once, and its rows later."""
+    if is_large:
+        await sql.execute(
+            "insert into messages (conversation_id, role, content)"
+            " select $1, 'user', 'x' from generate_series(1, 1001)",
+            UUID(chat.path.rpartition("/")[2]),
+        )
+    assert (await other.delete(chat.path, headers=chat.user)).status == 204
+    assert await sql.fetchval("select count(*) from conversations") == is_large
+    assert [await tab.hear() for tab in tabs] == [change(chat)] * 3
+    for tab in tabs:
+        await ends(tab, chat)
+        assert (await tab.ask("subscribe", chat.path))["code"] == "conversation_not_found"
+
+
 async def test_a_change_is_told_in_the_middle_of_an_answer(
     tabs: list[Tab], chat: Chat, model: ModelServer
 ) -> None:

@@ -11,6 +11,7 @@ from chat_api.commands.ids import uuid_of
 from chat_api.commands.output import print_result
 
 UNLIMITED = "unlimited"
+MAX_NAME = 100  # characters of a model's tag
 
 
 def add_budget_command(commands: Any) -> None:
@@ -37,17 +38,20 @@ def add_budget_command(commands: Any) -> None:
         "--user", type=uuid_of("a user"), metavar="UUID", help="for one user, in place of the budget for each"
     )
     put.add_argument(
-        "--model", metavar="TAG", help="of this model alone, by its tag in MODELS_FILE (default: all models)"
+        "--model",
+        type=_model,
+        metavar="TAG",
+        help="of this model alone, by its tag in MODELS_FILE (default: all models)",
     )
     put.add_argument(
         "--period", choices=("day", "week", "month"), required=True, help="in UTC; weeks begin on Monday"
     )
     unit = put.add_mutually_exclusive_group(required=True)
-    unit.add_argument("--tokens", type=_amount, metavar="N", help="of prompts and completions together")
+    unit.add_argument("--tokens", type=_whole, metavar="N", help="of prompts and completions together")
     unit.add_argument("--cost", type=_amount, metavar="AMOUNT", help="money, by the prices in MODELS_FILE")
     unit.add_argument(
         "--answers",
-        type=_amount,
+        type=_whole,
         metavar="N",
         help="answers, but none that failed without a word. With --user, each of these three may be "
         f"`{UNLIMITED}`",
@@ -87,6 +91,20 @@ def _amount(text: str) -> Decimal | str:
     if not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,10})?", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r}: give a number such as 100000, or {UNLIMITED}")
     return Decimal(text)
+
+
+def _whole(text: str) -> Decimal | str:
+    if text != UNLIMITED and not re.fullmatch(r"[0-9]{1,15}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number such as 100000, or {UNLIMITED}")
+    return _amount(text)
+
+
+def _model(text: str) -> str:
+    if not 0 < len(text) <= MAX_NAME or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give a tag of MODELS_FILE, of 1 to {MAX_NAME} characters, or no --model for all"
+        )
+    return text
 
 
 def _currency(text: str) -> str:

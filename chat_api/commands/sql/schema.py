@@ -70,9 +70,18 @@ def compare(found: Schema, catalog: dict[str, NamedQuery]) -> Iterator[Finding]:
         elif not _same(definition, wanted):
             yield Finding(kind, name, f"is {definition}; the migrations make it {wanted}{users}", remedy)
         elif not is_valid:
-            yield Finding(
-                kind, name, f"is invalid: its build was aborted{users}", f"REINDEX INDEX CONCURRENTLY {name}"
-            )
+            yield _half_built(name, users)
+    for (kind, name), (_, is_valid) in found.items():
+        if not is_valid and (kind, name) not in expected_schema():
+            yield _half_built(name, "")
+
+
+def _half_built(name: str, users: str) -> Finding:
+    """An index that nothing reads. What a reindex left has the index beside it that it was to replace."""
+    statement = "DROP" if re.search(r"_cc(new|old)\d*$", name) else "REINDEX"
+    return Finding(
+        "index", name, f"is invalid: its build was aborted{users}", f"{statement} INDEX CONCURRENTLY {name}"
+    )
 
 
 def _same(definition: str, wanted: str) -> bool:

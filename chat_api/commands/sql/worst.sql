@@ -38,7 +38,9 @@ deep as (
 ),
 
 watched as (
-    select array_agg(newest.id) as ids
+    select
+        array_agg(newest.id) as ids,
+        array_agg(0) as versions
     from (
         select c.id
         from busiest as b
@@ -68,7 +70,11 @@ generation as (
 running as (
     select
         busy.worker_id,
-        array_agg(busy.id order by busy.id) as ids
+        array_agg(busy.id order by busy.id) as ids,
+        array_agg(0) as from_start,
+        array_agg(1000000) as first_seqs,
+        array_agg(1000001) as next_seqs,
+        array_agg(cast('[{"token": "chickpeas"}]' as text)) as slices
     from (
         select
             g.id,
@@ -121,7 +127,7 @@ cross join
         ('conversations.create.user_id', cast(b.user_id as text)),
         ('max_conversations', '1000000'),
         ('generations.begun.conversation_ids', cast(w.ids as text)),
-        ('generations.begun.versions', cast(array_fill(0, array[cardinality(w.ids)]) as text)),
+        ('generations.begun.versions', cast(w.versions as text)),
         ('usage.of_user.user_id', cast(b.user_id as text)),
         ('usage.forget.user_id', cast(b.user_id as text)),
         ('users.count.user_id', cast(b.user_id as text)),
@@ -132,13 +138,10 @@ cross join
         ('journal.tick.worker_id', cast(r.worker_id as text)),
         ('journal.tick.live', cast(r.ids as text)),
         ('journal.tick.ids', cast(r.ids as text)),
-        ('journal.tick.first_seqs', cast(array_fill(1000000, array[cardinality(r.ids)]) as text)),
-        ('journal.tick.next_seqs', cast(array_fill(1000001, array[cardinality(r.ids)]) as text)),
-        (
-            'journal.tick.slices',
-            cast(array_fill(cast('[{"token": "chickpeas"}]' as text), array[cardinality(r.ids)]) as text)
-        ),
+        ('journal.tick.first_seqs', cast(r.first_seqs as text)),
+        ('journal.tick.next_seqs', cast(r.next_seqs as text)),
+        ('journal.tick.slices', cast(r.slices as text)),
         ('journal.read.ids', cast(r.ids as text)),
-        ('journal.read.next_seqs', cast(array_fill(0, array[cardinality(r.ids)]) as text))
+        ('journal.read.next_seqs', cast(r.from_start as text))
     ) as v (name, value)
 where v.value is not null

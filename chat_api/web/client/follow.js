@@ -3,17 +3,13 @@ import { Answer } from "./answer.js";
 import { drive } from "./drive.js";
 import { isTransient } from "./errors.js";
 import { Pause } from "./pause.js";
-import { HIDDEN_POLL_MS, POLL_MS } from "./times.js";
+import { FIRST_PAUSE_MS, HIDDEN_POLL_MS, POLL_MS } from "./times.js";
 
 /** Give `following` the answers that begin in its conversation, until it is left. Never rejects. */
 export async function follow(following, link) {
   const unlist = link.list(following);
   const pause = new Pause(link, following.signal);
-  const calls = {
-    look: () => look(following, link, pause),
-    tell: latest(() => lookForChange(following, link)),
-    give,
-  };
+  const calls = { look: () => look(following, link, pause), give };
   while (!following.ended) {
     try {
       if (link.transport.used === "ws") {
@@ -32,19 +28,23 @@ export async function follow(following, link) {
   unlist();
 }
 
-/** Look for an answer that began elsewhere, and may have ended. Most looks read only the top of the list. */
+/** Look for an answer that began elsewhere, and may have ended, and for changes. Most looks read little. */
 async function look(following, link, pause) {
   const { conversationId } = following;
-  const { items } = await link.requests.json("GET", `api/conversations${query({ limit: 20 })}`);
+  const top = await link.requests.json("GET", conversationPath(following, query({ limit: 1 })));
   pause.restored();
   pause.reset();
-  const listed = items.find(({ id }) => id === conversationId);
-  if (!following.isBehind(listed, link.reading(conversationId)[0])) return;
+  if (!following.isBehind(top, link.reading(conversationId)[0])) return;
   const conversation = await link.requests.json("GET", conversationPath(following));
   if (following.ended) return;
   // While an answer is read here, no other one can begin. Its end will show at the next look.
   if (link.reading(conversationId).length) return following.tell(conversation);
   const { generation } = conversation;
+  if (generation && following.hasRead(generation.id)) {
+    // It has ended since. If a failover lost its end, the service has to end it first.
+    await link.wakes.sleep(FIRST_PAUSE_MS, following.signal);
+    return look(following, link, pause);
+  }
   const message = following.news(conversation);
   if (generation) {
     const answer = new Answer(conversationId, { generation });
@@ -52,28 +52,6 @@ async function look(following, link, pause) {
     give([following], answer, link);
   } else if (message) following.push(endedAnswer(message));
   else following.tell(conversation);
-}
-
-/** Something has changed, and no answer has begun: the WebSocket brings those itself. */
-async function lookForChange(following, link) {
-  const conversation = await link.requests.json("GET", conversationPath(following));
-  following.tell(conversation);
-}
-
-/** A function that does something, and once more if it was called meanwhile. If that fails, the next call tries again. */
-function latest(act) {
-  let isActing = false;
-  let isAsked = false;
-  return async () => {
-    isAsked = true;
-    if (isActing) return;
-    isActing = true;
-    while (isAsked) {
-      isAsked = false;
-      await act().catch(() => {});
-    }
-    isActing = false;
-  };
 }
 
 /** An answer that had ended before it was seen: all that was said as one `reset`, then `done`. */

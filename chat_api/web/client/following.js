@@ -7,6 +7,7 @@ export class Following extends Feed {
   #seen = null; // the conversation at the last look
   #told = null; // the conversation as the caller knows it
   #answer = null; // the last one that was being read here at a look
+  #read = new Set(); // the ids of the generations that were read here to their end
   #onChange;
 
   /** Made by ChatClient. @param {string} conversationId @param {any} conversation @param {any} [onChange] */
@@ -22,20 +23,20 @@ export class Following extends Feed {
   /**
    * Whether something has happened that wasn't looked at.
    *
-   * @param {any} listed the conversation in the list; undefined: it isn't on the first page
+   * @param {any} now the conversation, perhaps without its messages
    * @param {any} answer one that is being read here; undefined: none
    */
-  isBehind(listed, answer) {
-    if (!answer) return listed ? differs(listed, this.#seen) : this.#seen === null;
-    if (this.#known === null && listed) {
+  isBehind(now, answer) {
+    if (!answer) return differs(now, this.#seen);
+    if (this.#known === null) {
       this.#known = new Set();
-      this.#newest = listed.updated_at; // so what comes after this answer is new
+      this.#newest = now.updated_at; // so what comes after this answer is new
     }
     if (answer !== this.#answer) {
       this.#answer = answer;
-      if (!this.#told || listed?.version === this.#told.version) this.#told = listed ?? this.#told; // it began since
+      if (!this.#told || now.version === this.#told.version) this.#told = now; // it began since
     }
-    return listed !== undefined && differs(listed, this.#told);
+    return differs(now, this.#told);
   }
 
   /** This answer is given to the caller, who looks at the conversation then. */
@@ -47,6 +48,12 @@ export class Following extends Feed {
   /** The caller has read this answer in another way. @param {any} done its last event */
   knows(done) {
     if (done?.message_id) this.#known?.add(done.message_id);
+    if (done) this.#read.add(done.generation_id);
+  }
+
+  /** Whether the caller has read this generation's answer to its end. */
+  hasRead(generationId) {
+    return this.#read.has(generationId);
   }
 
   /** The last answer, if it is new; else null. At the first look nothing is new. */

@@ -12,7 +12,7 @@ export class Room {
   #link;
   #joined = null;
   #answers = new Map(); // by generation id
-  #followings = new Map(); // with the function that tells each of a change
+  #followings = new Map(); // with the function that makes each look again
   #give = null;
   #held = []; // events that may belong to a question that isn't acknowledged yet
   #users = 0;
@@ -61,18 +61,22 @@ export class Room {
   }
 
   /**
-   * Give `following` the answers that begin in the conversation, until it is left. `look` finds one that began before.
-   * `tell` tells it of another change. `give` hands an answer to all followings and starts reading it.
+   * Give `following` the answers that begin in the conversation, until it is left. `look` finds one that began before,
+   * and tells of other changes: it is called first, and again after each change that comes, one call at a time. `give`
+   * hands an answer to all followings and starts reading it.
    */
-  async follow(following, { look, tell, give }) {
+  async follow(following, { look, give }) {
     this.#users++;
-    this.#followings.set(following, tell);
+    this.#followings.set(following, () => {});
     this.#give = give;
+    const left = new Promise((resolve) => following.signal.addEventListener("abort", resolve));
     try {
       await this.#join();
-      await look();
-      const left = new Promise((resolve) => following.signal.addEventListener("abort", resolve));
-      if (!following.ended) await Promise.race([left, this.#socket.over]);
+      while (!following.ended) {
+        const changed = new Promise((resolve) => this.#followings.set(following, () => resolve(undefined)));
+        await look();
+        await Promise.race([changed, left, this.#socket.over]);
+      }
     } finally {
       this.#followings.delete(following);
       this.#exit();
@@ -91,7 +95,7 @@ export class Room {
 
   /** The conversation has changed otherwise than by a new answer. */
   changed() {
-    for (const tell of this.#followings.values()) tell();
+    for (const lookAgain of this.#followings.values()) lookAgain();
   }
 
   /** Deliver the events that were held until a question was acknowledged or given up. */

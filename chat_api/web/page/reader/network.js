@@ -5,6 +5,9 @@ const RETRY_MS = 3000; // if the browser says there is a network, but the servic
 /** Whether something failed because the service can't be reached. */
 export const isUnreachable = (error) => error.code === "network_error";
 
+/** Whether the same request may succeed soon. */
+export const mayPass = ({ status }) => status === 0 || status === 429 || status >= 500;
+
 /**
  * Resolves when it is worth trying again, or when `signal` is aborted.
  *

@@ -1,5 +1,7 @@
 // The reader's conversations: loaded, searched, renamed, starred, deleted. Views listen to `change`.
 
+import { latest } from "../reader/latest.js";
+import { mayPass, networkIsBack } from "../reader/network.js";
 import { Deletions, UNDO_SECONDS } from "./deletions.js";
 
 const FIRST_PAGE = 50; // what a sidebar shows at once
@@ -13,6 +15,7 @@ export class Conversations extends EventTarget {
   #cursor = null;
   #loading = null;
   #isSearched = false;
+  #refresh = latest(() => this.#loadNewest());
   #others = new BroadcastChannel("chat.conversations");
   state = "loading"; // "ready", "failed"
   error = null;
@@ -74,13 +77,18 @@ export class Conversations extends EventTarget {
   }
 
   /** Load the newest ones again, because something may have changed elsewhere. */
-  async refresh() {
+  refresh() {
+    return this.#refresh();
+  }
+
+  async #loadNewest() {
     if (this.state !== "ready") return this.load();
     const known = [...this.#items.values()]; // those that arrive meanwhile aren't on the page
     let page;
     try {
       page = await this.#chat.conversations.list({ limit: FIRST_PAGE });
-    } catch {
+    } catch (error) {
+      if (mayPass(error)) networkIsBack().then(() => this.refresh());
       return; // what is shown stays; the banner shows the connection's state
     }
     // A conversation that is newer than the page's last one and not on the page has been deleted.
@@ -92,9 +100,12 @@ export class Conversations extends EventTarget {
     this.put(...page.items);
   }
 
-  /** Take over conversations as the service returned them. */
+  /** Take over conversations as the service returned them, unless a later version is known: a list may arrive late. */
   put(...conversations) {
-    for (const { messages, generation, ...conversation } of conversations) this.#items.set(conversation.id, conversation);
+    for (const { messages, generation, ...conversation } of conversations) {
+      const { id, version } = conversation;
+      if (!(this.#items.get(id)?.version > version)) this.#items.set(id, conversation);
+    }
     this.#changed();
   }
 
@@ -139,6 +150,7 @@ export class Conversations extends EventTarget {
   }
 
   forget(id) {
+    this.#deletions.gone(id);
     if (this.#items.delete(id)) this.#changed();
   }
 

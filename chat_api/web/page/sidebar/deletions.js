@@ -29,6 +29,11 @@ export class Deletions {
     return this.#leaving.has(id) || this.#gone.has(id);
   }
 
+  /** Note that it was deleted elsewhere. */
+  gone(id) {
+    this.#gone.add(id);
+  }
+
   begin(id) {
     this.#note(id, true);
   }

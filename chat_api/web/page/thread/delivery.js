@@ -82,6 +82,7 @@ export class Delivery {
       // Deleted elsewhere: sending it again creates a new one.
       if (error.code === "conversation_not_found" && parentId === undefined) visit.forget();
       refused(error);
+      await visit.settle(); // what came from elsewhere meanwhile
     }
   }
 }

@@ -71,7 +71,7 @@ export class Outbox {
     this.#giveBack(id, this.#unsent);
   }
 
-  /** Return an unsent question, because the reader leaves the conversation. @param {string | null} id */
+  /** Return an unsent question, which is no longer shown. @param {string | null} id */
   leave(id) {
     if (!this.isCreating) this.#giveBack(id, this.#unsent); // otherwise `send` returns it if creating fails
     this.#unsent = "";

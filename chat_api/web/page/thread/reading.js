@@ -47,7 +47,7 @@ export class Others {
 
   /**
    * @param {import("../../client.js").ChatClient} chat
-   * @param {{join: (answer: import("../../client.js").Answer) => Promise<void>, changed: (conversation: any) => void}} calls
+   * @param {{join: (answer: import("../../client.js").Answer) => void, changed: () => void}} calls
    */
   constructor(chat, calls) {
     this.#chat = chat;
@@ -57,14 +57,15 @@ export class Others {
   /** @param {string} id @param {any} [conversation] as it was last seen: answers that began after it are included */
   async watch(id, conversation) {
     if (this.#following) return;
-    const onChange = (now) => following === this.#following && this.#calls.changed(now);
+    const onChange = () => following === this.#following && this.#calls.changed();
     const following = (this.#following = this.#chat.follow(id, { conversation, onChange }));
     try {
-      for await (const answer of following) if (following === this.#following) await this.#calls.join(answer);
+      for await (const answer of following) if (following === this.#following) this.#calls.join(answer);
     } catch (error) {
       if (following !== this.#following) return;
       this.#following = null; // the next message, or the next visit, looks again
-      toast(`Answers from other tabs can't be shown: ${error.message}`);
+      if (error.status === 404) this.#calls.changed();
+      else toast(`Answers from other tabs can't be shown: ${error.message}`);
     }
   }
 

@@ -23,10 +23,9 @@ export class Stored {
     if (known) this.show(known);
   }
 
-  /** Whether a later state of the conversation has been seen. */
-  hasNewer({ id, version, updated_at }) {
-    const known = this.#known.get(id);
-    return known !== undefined && (known.version > version || known.updated_at > updated_at);
+  /** Whether the conversation ends as it was last shown, and nothing is being written. */
+  isShown({ id, messages, generation }) {
+    return !generation && messages.at(-1)?.id === this.#known.get(id)?.messages.at(-1)?.id;
   }
 
   /** Show its messages, and why its last question has no answer. */

@@ -1,7 +1,8 @@
 // A visit to a conversation, until another one is opened: loads it, reads answers to their end, and stops them. Results
 // that arrive after the visit are dropped.
 
-import { isUnreachable, networkIsBack } from "../reader/network.js";
+import { latest } from "../reader/latest.js";
+import { mayPass, networkIsBack } from "../reader/network.js";
 import { toast } from "../ui/toast.js";
 import { Asking } from "./asking.js";
 import { Delivery } from "./delivery.js";
@@ -14,6 +15,9 @@ export class Visit {
   #chat;
   #messages;
   #others;
+  #look = latest((isOld) => this.#lookOnce(isOld)); // all reads, so that what is shown is never older than what was shown
+  #joined = null; // an answer that has begun elsewhere and isn't shown yet
+  #isLoaded;
   #isChanging = false;
   #waiting = new AbortController(); // ends the wait for a network
   isPast = false;
@@ -25,13 +29,14 @@ export class Visit {
     this.#messages = thread.messages;
     this.#others = new Others(thread.chat, {
       join: (answer) => this.join(answer),
-      changed: (conversation) => this.#changed(conversation),
+      changed: () => this.settle(),
     });
     this.asking = new Asking(thread, this);
     this.delivery = new Delivery(thread, this);
     this.waiting = new Waiting(thread, this);
     this.turn = new Turn(thread.chat, () => thread.changed());
     this.id = id;
+    this.#isLoaded = id === null; // nothing is stored before the first question
   }
 
   /** Ends the wait for a network when the visit ends. */
@@ -99,62 +104,57 @@ export class Visit {
     this.#thread.changed();
   }
 
-  /** Show the stored conversation, and its running answer if there is one. */
+  /** Read what is stored, and follow it from then on. */
   async #load() {
-    let conversation;
-    try {
-      conversation = await this.#chat.conversations.get(this.id);
-    } catch (error) {
-      if (this.isPast) return;
-      this.#apologise(error);
-      if (isUnreachable(error)) await networkIsBack(this.#waiting.signal);
-      if (isUnreachable(error) && !this.isPast && !this.turn.isBusy) this.#thread.open(this.id);
-      return;
-    }
-    if (this.isPast || this.turn.isBusy) return;
-    this.#show(conversation);
-    this.#thread.follow.toEnd();
-    this.#goOn(conversation);
-    this.watch(conversation);
+    await this.settle();
+    if (!this.isPast) this.#thread.follow.toEnd();
   }
 
   /**
-   * Show what is stored. If a new answer failed, the old one is back.
+   * Show what is stored, read after this call. If a new answer failed, the old one is back.
    *
    * @param {string} [failure] why @param {string} [about] the answer that is back; left out: the last one
    * @param {any} [offers] what the reader can do about it
    */
   async settle(failure = "", about, offers) {
+    const isShown = await this.#look();
+    if (failure && isShown) this.#messages.fail(failure, { about, offers });
+  }
+
+  /** Show an answer that has begun elsewhere. */
+  join(answer) {
+    this.#joined = answer;
+    this.settle();
+  }
+
+  /** Returns whether what is stored is shown: while an answer is read, it isn't, but after its end. */
+  async #lookOnce(isOld) {
     const { id } = this;
-    const isPast = () => this.isPast || id !== this.id || this.turn.isBusy;
+    const isPast = () => this.isPast || id === null || id !== this.id;
+    if (isPast()) return false;
     let conversation;
     try {
       conversation = await this.#chat.conversations.get(id);
     } catch (error) {
-      if (error.status === 404 && !isPast()) this.#apologise(error);
-      return; // only details are missing from what is shown
+      if (!isPast()) this.#fail(error);
+      return false;
     }
-    if (isPast()) return;
-    this.#show(conversation);
+    if (isPast() || isOld()) return false;
+    const { outbox, stored } = this.#thread;
+    this.#describe(conversation);
+    if (this.turn.isBusy || (outbox.hasUnsent && stored.isShown(conversation))) return false;
+    outbox.leave(id);
+    stored.show(conversation);
+    this.#thread.changed();
+    this.#isLoaded = true;
     this.#goOn(conversation);
-    if (failure) this.#messages.fail(failure, { about, offers });
+    this.watch(conversation);
+    return true;
   }
 
-  /** Show an answer that has begun elsewhere. */
-  async join(answer) {
-    if (this.turn.isBusy) return; // this tab's question will be refused, and then this answer is shown
-    const conversation = await this.#chat.conversations.get(this.id);
-    if (this.isPast || this.turn.isBusy) return;
-    this.#show(conversation);
-    if (!answer.ended) this.delivery.read(answer, this.#messages.begin());
-  }
-
-  /** Something else has changed in another tab. */
-  #changed(conversation) {
-    if (this.isPast || this.#thread.stored.hasNewer(conversation)) return;
-    // An answer that begins elsewhere is shown when it comes.
-    if (this.isFree && !conversation.generation && !this.#thread.outbox.hasUnsent) this.#show(conversation);
-    else this.#describe(conversation);
+  #fail(error) {
+    if (!this.turn.isBusy && (error.status === 404 || !this.#isLoaded)) this.#apologise(error);
+    if (mayPass(error)) networkIsBack(this.signal).then(() => this.settle());
   }
 
   /** Show answers that begin elsewhere. @param {any} [conversation] as it is known */
@@ -163,13 +163,12 @@ export class Visit {
   }
 
   #goOn({ generation }) {
-    if (generation) this.delivery.read(this.#chat.attach(this.id, { generation }), this.#messages.begin());
-  }
-
-  #show(conversation) {
-    this.#thread.stored.show(conversation);
-    this.#describe(conversation);
-    this.#thread.changed();
+    const joined = this.#joined;
+    this.#joined = null;
+    if (!generation) return;
+    const isJoined = joined !== null && joined.generationId === generation.id; // it may have ended since
+    const answer = isJoined ? joined : this.#chat.attach(this.id, { generation });
+    this.delivery.read(answer, this.#messages.begin());
   }
 
   /** Show what isn't a message. */

@@ -35,7 +35,7 @@ export class Waiting {
     hide();
     if (this.#visit.isPast) answer.leave();
     else if (answer.queued) this.#thread.queue.add(answer.queued);
-    else await this.#begun(answer);
+    else this.#begun(answer);
   }
 
   /** Take a message back: its text returns to the message box. */
@@ -52,12 +52,8 @@ export class Waiting {
   }
 
   /** The running answer had ended before the message came, so its own has begun. */
-  async #begun(answer) {
-    if (this.#visit.turn.isBusy) return answer.leave(); // it is shown after the one that is still read here
-    try {
-      await this.#visit.join(answer);
-    } catch (error) {
-      toast(error.message);
-    }
+  #begun(answer) {
+    if (this.#visit.turn.isBusy) answer.leave(); // it is shown after the one that is still read here
+    else this.#visit.join(answer);
   }
 }
