@@ -1,4 +1,4 @@
-import { ChatError } from "../client.js";
+import { failed } from "../client/errors.js";
 import { idOfAnswer } from "./ids.js";
 import { parsed } from "./messages.js";
 
@@ -68,7 +68,7 @@ export class Chunks {
     else if (event.type === "reasoning") yield* this.#say("reasoning", event.reasoning);
     else if (event.type === "tool_call") yield* this.#call(event.tool_call);
     else if (event.type === "reset") yield* this.#reset(event);
-    else if (event.type === "error") this.#error = failure(event);
+    else if (event.type === "error") this.#error = failed(event);
     else if (event.type === "done") yield* this.#done(event);
     else yield { type: `data-${event.type}`, data: event, transient: true };
   }
@@ -153,8 +153,4 @@ function complete({ id: toolCallId, name: toolName, text }) {
   const { input, error: errorText } = parsed(text);
   if (errorText) return { type: "tool-input-error", toolCallId, toolName, input: text, errorText };
   return { type: "tool-input-available", toolCallId, toolName, input };
-}
-
-function failure({ error, detail, retry_after }) {
-  return new ChatError(error, detail, { retryAfter: retry_after });
 }

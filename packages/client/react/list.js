@@ -100,6 +100,11 @@ export class ListStore extends Store {
     });
   }
 
+  /** It was deleted elsewhere. @param {string} id */
+  drop(id) {
+    if (this.#items.delete(id)) this.changed();
+  }
+
   async #change(change) {
     this.#error = null;
     try {

@@ -1,7 +1,6 @@
-import { ChatError } from "../client.js";
-import { isTransient } from "../client/errors.js";
+import { failed, isTransient } from "../client/errors.js";
 import { placed, sameObjects } from "./placing.js";
-import { Store } from "./store.js";
+import { Store, sleep } from "./store.js";
 import { Turn } from "./turn.js";
 
 const FIRST_PAUSE_MS = 500;
@@ -74,7 +73,7 @@ export class ReadingStore extends Store {
     this.changed();
   }
 
-  /** Load what is stored, and once more if that was asked for meanwhile. It tries again while the service is away. */
+  /** Load what is stored: after all that was heard when it was asked for, and again while the service is away. */
   load() {
     this.#isAsked = true;
     this.#loading ??= this.#load().finally(() => (this.#loading = null));
@@ -87,44 +86,52 @@ export class ReadingStore extends Store {
       const over = this.turns.filter(({ isOver }) => isOver);
       try {
         const conversation = await this.chat.conversations.get(this.id);
-        if (this.#isOpen) this.#show(conversation, over);
+        if (this.#isOpen && !this.#isAsked) this.#show(conversation, over);
       } catch (error) {
-        this.#loadError = error;
-        this.changed();
+        this.#lack(error);
         if (!isTransient(error, true)) return;
         this.#isAsked = true;
-        await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random() / 2)));
+        await sleep(pause * (0.5 + Math.random() / 2));
         pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
       }
     }
   }
 
   /** Show this state, which has the turns that were over before it was asked for. */
-  #show(conversation, over = []) {
-    const { known } = this;
+  #show(conversation, over) {
     this.turns = this.turns.filter((turn) => !over.includes(turn));
+    this.known = { ...conversation, messages: sameObjects(this.known?.messages ?? [], conversation.messages) };
     this.#loadError = null;
-    this.changed();
-    if (known && (known.version > conversation.version || known.updated_at > conversation.updated_at)) return;
-    this.known = { ...conversation, messages: sameObjects(known?.messages ?? [], conversation.messages) };
     const { generation, unanswered } = conversation;
-    if (unanswered?.error && !this.running) this.#error ??= new ChatError(unanswered.error, unanswered.detail);
+    if (unanswered?.error && !this.running) this.#error ??= failed(unanswered);
     if (generation && !this.running) this.#join(this.chat.attach(this.id, { generation }));
     this.follow();
     this.stores.list.put(conversation);
+    this.changed();
+  }
+
+  /** It can't be loaded, or is gone. @param {any} error */
+  #lack(error) {
+    this.#loadError = error;
+    if (error.status === 404) {
+      this.known = null;
+      this.turns = [];
+      this.stores.list.drop(this.id);
+    }
+    this.changed();
   }
 
   /** Show the answers that begin elsewhere from now on. */
   async follow() {
     if (this.#following || !this.#isOpen) return;
-    const onChange = (/** @type {any} */ now) => this.#isOpen && this.#show(now);
-    const following = (this.#following = this.chat.follow(this.id, { conversation: this.known, onChange }));
+    const from = { conversation: this.known, onChange: () => void this.load() };
+    const following = (this.#following = this.chat.follow(this.id, from));
     try {
       for await (const answer of following) this.#join(answer);
     } catch (error) {
       if (following !== this.#following) return;
       this.#following = null; // the next time it is loaded, it is followed again
-      this.complain(error);
+      this.#lack(error);
     }
   }
 
@@ -151,7 +158,8 @@ export class ReadingStore extends Store {
       }
       if (answer.queued) this.#wait(turn, answer.queued);
     } catch (error) {
-      this.#error = error;
+      if (error.code === "answer_gone") await sleep(FIRST_PAUSE_MS); // the service has to end it first
+      else this.#error = error;
       if (!turn.hasBegun && turn.content !== null) turn.fail(error);
     }
     if (!turn.isFailed) turn.end();
@@ -163,16 +171,14 @@ export class ReadingStore extends Store {
 
   #heard(turn, event) {
     if (event.type === "start") this.#begun(turn);
-    else if (event.type === "error") {
-      this.#error = new ChatError(event.error, event.detail, { retryAfter: event.retry_after });
-    } else if (event.type === "done" && event.message_id) this.#keys.set(event.message_id, `${turn.key}:answer`);
+    else if (event.type === "error") this.#error = failed(event);
+    else if (event.type === "done" && event.message_id) this.#keys.set(event.message_id, `${turn.key}:answer`);
   }
 
-  #begun(turn) {
-    const { userMessageId, content } = turn;
-    if (content !== null) this.#keys.set(userMessageId, `${turn.key}:question`);
-    else if (turn.isResults || !this.known?.messages.some(({ id }) => id === userMessageId)) this.load();
-    if (!this.#isOpen) turn.answer.leave(); // nobody reads it any more, and the service has it
+  #begun({ key, userMessageId, content, isResults, answer }) {
+    if (content !== null) this.#keys.set(userMessageId, `${key}:question`);
+    else if (isResults || !this.known?.messages.some(({ id }) => id === userMessageId)) this.load();
+    if (!this.#isOpen) answer.leave(); // nobody reads it any more, and the service has it
   }
 
   /** The question has its turn later. */

@@ -54,3 +54,8 @@ function inNextFrame(call) {
   const frame = requestAnimationFrame(once);
   const timer = setTimeout(once, LATE_MS);
 }
+
+/** @param {number} milliseconds */
+export function sleep(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

@@ -311,7 +311,10 @@ async def test_question_without_a_network_waits_for_one(
     await expect(thread.page.locator("main")).to_have_attribute("data-connection", "online")
 
 
-async def test_list_follows_what_is_done_here_and_in_another_tab(opened: Open, service: Served) -> None:
+async def test_list_follows_what_is_done_here_and_in_another_tab(
+    opened: Open, service: Served, console: Console
+) -> None:
+    console.allow("404")  # the deleted conversation
     thread, call = await opened.asked("First")
     call.finish("Hello")
     other = await opened()
@@ -338,6 +341,19 @@ async def test_conversation_that_is_gone_says_so(opened: Open, console: Console)
     await thread.page.evaluate("open('01a22c76-c6f8-7899-8531-c7e49cb4abba')")
     await expect(thread.alert).to_have_text("conversation_not_found")
     await expect(thread.page.locator("main")).to_have_attribute("data-status", "failed")
+
+
+@EITHER
+async def test_conversation_that_is_deleted_in_another_tab_is_gone(opened: Open, console: Console) -> None:
+    console.allow("404")
+    thread, call = await opened.asked()
+    call.finish("Hello")
+    await thread.shows("user: Hi", "assistant: Hello")
+    other = await opened()
+    await other.page.evaluate("(id) => list.remove(id)", await thread.page.evaluate("view.id"))
+    await thread.shows()
+    await expect(thread.alert).to_have_text("conversation_not_found")
+    await expect(thread.page.get_by_role("navigation").get_by_role("button")).to_have_count(0)
 
 
 class TestTools:
