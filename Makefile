@@ -1,4 +1,4 @@
-# Each target does its own set-up, and leaves nothing outside this folder except pip's download cache: .venv holds the
+# Each target does its own set-up, and leaves nothing outside this folder except the download caches of pip and npm: .venv holds the
 # packages, .chat-api the data of `make dev`. Written for POSIX sh and GNU make 3.81 (macOS).
 
 SHELL = /bin/sh

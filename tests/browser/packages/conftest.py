@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,26 +35,48 @@ async def application(tarball: Path, worker_id: str) -> AsyncIterator[Applicatio
 
 
 @pytest.fixture(scope="session")
-async def built(application: Application) -> Path:
-    """The applications of pages/, built by Vite for development, in which React checks more."""
+async def sources(application: Application, checkout: Path) -> list[str]:
+    """The applications of pages/, with the examples of docs/packages.md: their names."""
     shutil.copytree(Path(__file__).parent / "pages", application.folder / "pages")
-    names = sorted(path.stem for path in (application.folder / "pages").glob("*.html"))
+    examples = re.findall(r"```jsx\n(.*?)```", (checkout / "docs" / "packages.md").read_text(), re.DOTALL)
+    for name, text in zip(("react", "ai-sdk"), examples, strict=True):
+        application.write(f"pages/docs/{name}.jsx", text)
+    return sorted(path.stem for path in (application.folder / "pages").glob("*.html"))
+
+
+async def build(application: Application, to: str, names: list[str], alias: dict[str, str]) -> Path:
+    """Build applications with Vite for development, in which React checks more."""
     settings = {
         "configFile": False,
         "logLevel": "error",  # a package of useChat's is warned about
         "mode": "development",
         "root": "pages",
         "base": "./",
+        "resolve": {"alias": alias},
         "build": {
-            "outDir": "../built",
+            "outDir": f"../{to}",
             "emptyOutDir": True,
             "minify": False,
             "rolldownOptions": {"input": {name: f"pages/{name}.html" for name in names}},
         },
     }
-    build = f"import {{ build }} from 'vite'; await build({json.dumps(settings)})"
-    await application.run("env", "NODE_ENV=development", *program(build))
-    return application.folder / "built"
+    text = f"import {{ build }} from 'vite'; await build({json.dumps(settings)})"
+    await application.run("env", "NODE_ENV=development", *program(text))
+    return application.folder / to
+
+
+@pytest.fixture(scope="session")
+async def built(application: Application, sources: list[str]) -> Path:
+    """The applications, built."""
+    return await build(application, "built", sources, {})
+
+
+@pytest.fixture(scope="session")
+async def built_for_18(application: Application, sources: list[str]) -> Path:
+    """The one with the hooks, built with React 18."""
+    assert "conversation" in sources
+    alias = {"react-dom": "react-dom-18", "react": "react-18"}
+    return await build(application, "built-18", ["conversation"], alias)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from playwright.async_api import BrowserContext, Locator, Page, Route, expect
 from chat_api.settings import Settings
 from tests.browser.conftest import Console, Served
 from tests.browser.openai import begin_call, end, go_on, say, speaking_openai, think
+from tests.browser.site import Site
 from tests.support.model_server import Call, ModelServer
 
 
@@ -354,6 +356,18 @@ async def test_conversation_that_is_deleted_in_another_tab_is_gone(opened: Open,
     await thread.shows()
     await expect(thread.alert).to_have_text("conversation_not_found")
     await expect(thread.page.get_by_role("navigation").get_by_role("button")).to_have_count(0)
+
+
+async def test_hooks_work_with_react_18(
+    context: BrowserContext, site: Site, built_for_18: Path, service: Served
+) -> None:
+    site.files["/18/"] = built_for_18
+    thread, call = await Open(context, f"{site.url}/18", service, "ws").asked("Hi", "Hel")
+    await thread.page.reload()
+    call.finish("lo")
+    await thread.shows("user: Hi", "assistant: Hello")
+    versions = await thread.page.evaluate("react")
+    assert versions.startswith("18.")
 
 
 class TestTools:

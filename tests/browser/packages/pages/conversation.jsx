@@ -2,7 +2,7 @@
 
 import { ChatClient } from "@samosachaat/chat-client";
 import { useConversation, useConversations } from "@samosachaat/chat-client/react";
-import { StrictMode, useState } from "react";
+import { StrictMode, useState, version } from "react";
 import { createRoot } from "react-dom/client";
 
 const asked = new URLSearchParams(location.search);
@@ -17,6 +17,7 @@ const settings = asked.has("tools")
   : {};
 
 window.chat = chat;
+window.react = version;
 window.renders = 0;
 window.seen = []; // what the last message said, at each render
 
