@@ -1,5 +1,5 @@
-# Each target does its own set-up, and leaves nothing outside this folder except the download caches of pip and npm: .venv holds the
-# packages, .chat-api the data of `make dev`. Written for POSIX sh and GNU make 3.81 (macOS).
+# Each target does its own set-up, and leaves nothing outside this folder except the download caches of pip and npm: .venv
+# holds the packages, .chat-api the data of `make dev`. Written for POSIX sh and GNU make 3.81 (macOS).
 
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
@@ -170,8 +170,10 @@ $(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/
 		| sed -n 's/^ *\(Downloading .*)\).*/  \1/p'; \
 	test -e $@
 
-# What the applications of $(PACKAGES) are made with, and the Nodes that run them.
-$(VENV)/npm/made: $(VENV)/npm-test-installed $(wildcard $(PACKAGES)/project/package*.json) $(PACKAGES)/project/.npmrc
+# What the applications of $(PACKAGES) are made with, and the Nodes that run them. For newer versions, run `npm update` in
+# $(VENV)/npm, and copy its package-lock.json back.
+PROJECT = $(PACKAGES)/project
+$(VENV)/npm/made: $(VENV)/npm-test-installed $(PROJECT)/package.json $(PROJECT)/package-lock.json $(PROJECT)/npmrc
 	@echo "Installing npm's packages into $(VENV)/npm"
-	@mkdir -p $(VENV)/npm && cp $(filter $(PACKAGES)/%,$^) $(VENV)/npm
+	@mkdir -p $(VENV)/npm && cp $(PROJECT)/*.json $(VENV)/npm && cp $(PROJECT)/npmrc $(VENV)/npm/.npmrc
 	@cd $(VENV)/npm && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent && touch made
