@@ -95,8 +95,8 @@ class Worker:
             for each in ids:
                 self._live[each] += 3
             await self._row("journal.tick", {
-                **HOT["journal.tick"], "worker_id": self.id, "ids": ids, "live": ids, "first_seqs": first,
-                "next_seqs": [each + 3 for each in first], "slices": [SLICE] * len(ids),
+                **HOT["journal.tick"], "worker_id": self.id, "ids": ids, "live": ids, "live_in": ids,
+                "first_seqs": first, "next_seqs": [each + 3 for each in first], "slices": [SLICE] * len(ids),
             }, "tick")  # fmt: skip
             rest = TICK - (loop.time() - began)
             self._seen.late += rest < 0

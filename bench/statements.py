@@ -67,12 +67,12 @@ _SEND = {
     "options": None,
     "max_messages": HISTORY,
     "max_characters": 6000,
-    "notify": True,
     "max_running": 0,
     "limits": None,
     "models": None,
     "with_reasoning": [],
     "prices": None,
+    "instruction_bytes": None,
     "max_tokens": 512,
 }
 _LIMITED = {
@@ -102,18 +102,18 @@ _FINISH = {
     "first_seq": 100,
     "last_seq": 101,
     "slice": "[{}]",
-    "notify": True,
 }
 _ATTACH = {"conversation_id": LONG, "user_id": USER, "generation_id": None}
 _TICK = {
     "worker_id": WORKER,
     "seconds": 15.0,
     "live": OF_WORKER,
+    "live_in": OF_WORKER.replace("array_agg(id", "array_agg(conversation_id"),
     "ids": OF_WORKER,
     "first_seqs": [100] * 30,
     "next_seqs": [101] * 30,
     "slices": ["[{}]"] * 30,
-    "notification": "many",
+    "notifications": ["many"],
 }
 
 # The query's name, then the case after a comma.

@@ -327,7 +327,7 @@ where (select chat_for_user(:user_id, :id));
 -- '{}' remove instructions and options. `active_message_id`: makes the path through that message the active one. Runs by
 -- hand, so rarely. No row: the conversation isn't this user's. updated_at stays, so that no change reorders the list.
 -- `outcome`:
---   updated  it is as it was asked for. If that changed anything, its version counts one more, and all workers are told.
+--   updated  it is as it was asked for. If that changed anything, its version counts one more: `new_version`, else null.
 --   changed  it has another version than `version` by now. Null: any will do.
 --   no_message  this conversation has no message `active_message_id`.
 --   running  generation_id is being written, so the path can't change.
@@ -415,9 +415,7 @@ select
                 where g.conversation_id = v.id and g.status = 'running'
             )
     end as generation_id,
-    case
-        when u.version <> c.version then pg_notify('chat_changed', concat_ws(' ', u.id, u.version))
-    end as notified
+    case when u.version <> c.version then u.version end as new_version
 from verdict as v
 inner join conversation as c on v.id = c.id
 left join updated as u on v.id = u.id
@@ -590,15 +588,15 @@ with retitled as ( -- conversations.retitle
 )
 
 select
-    version,
-    pg_notify('chat_changed', concat_ws(' ', id, version)) as notified
+    id,
+    version as new_version
 from retitled
 where (select chat_for_everyone());
 
 -- name: delete(id, user_id)^
 -- Deletes a conversation with its messages and generations. Runs by hand, so rarely. Returns the generation that was
--- running, so that its model can be stopped: its worker is notified, or finds the row missing. All workers are told of
--- the deletion as of a change. A conversation of more than
+-- running, so that its model can be stopped: its worker is told, or finds the row missing at its next tick. `new_version`:
+-- the one that would have been next, by which the deletion is told as a change. A conversation of more than
 -- 1,000 rows is out of everybody's sight as well, and retention.clear removes its rows: see chat_delete in sql/schema.sql.
 -- No row: the conversation isn't this user's. `outcome`: deleted, set aside (so a large one), or held: nothing was deleted,
 -- because it is on legal hold.
@@ -623,8 +621,7 @@ select
     d.id,
     d.outcome,
     g.id as generation_id,
-    case when g.id is not null then pg_notify('chat_stop', cast(g.id as text)) end as notified,
-    case when d.outcome <> 'held' then pg_notify('chat_changed', concat_ws(' ', d.id, d.version + 1)) end as told
+    case when d.outcome <> 'held' then d.version + 1 end as new_version
 from deleted as d
 left join lateral (
     select id

@@ -1,4 +1,4 @@
--- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, notify, max_running, limits, models, with_reasoning, prices, max_tokens)^
+-- name: start(conversation_id, user_id, kind, content, title, results, parent_id, is_root, answer_id, queued_id, waits_its_turn, idempotency_key, worker_id, options, max_messages, max_characters, max_running, limits, models, with_reasoning, prices, max_tokens, instruction_bytes)^
 -- Starts an answer: everything that must happen before the model is called. Runs once per message sent, answer done again
 -- or continued, or results of tool calls. Stores the question, titles the conversation after its first question, and returns what to send to the model: the
 -- newest messages within both budgets, newest first, and at least those back to the newest question. No row: the
@@ -46,8 +46,7 @@
 --   crowded  another answer started here at this very moment, so call again.
 -- A key whose attempt never reached the model (it failed with inference_unavailable and no text) starts anew, with the
 -- question that is stored. Its generation gets a new id. uq_generations_running may refuse that; then call again.
--- `notify`: notify the other workers, whose readers may be watching this conversation. False where this worker is the
--- only one, because notifications make commits wait for each other.
+-- `new_version`: the version of the conversation if this has counted it up, else null.
 -- Limits: the user may have `max_running` answers at once (0: no limit; idx_generations_unfinished_holder), and takes one from
 -- each of `limits`, [{"name": "sends_per_user", "subject": "…", "every": "2 s", "period": "60 s"}, …]. A limit allows
 -- as many in a period as `every` fits into it (allowances_pkey); null: no limit. Only answers that start are counted.
@@ -55,7 +54,8 @@
 -- Budgets (table budgets) are held against what was used (spending, usage) and what running answers may use; see
 -- chat_afford. `prices`: what the tags of conversations mean, {"default": {"model": "…", "price": {…}}, …}, as usage.model_tag
 -- and usage.price; null: the tag is the model, and it has no price. `max_tokens`: of an answer that isn't asked for fewer
--- or more. `billed`: for bring_in and usage.correct.
+-- or more. `instruction_bytes`: how long the instructions are that a model gets where the conversation has none, by tags
+-- as in `prices`, or under "" for all; null: there are none. `billed`: for bring_in and usage.correct.
 with conversation as ( -- generations.start
     select
         id,
@@ -739,8 +739,23 @@ weighed as (
             else cast(:max_tokens as integer)
         end as max_tokens,
         (
-            select cast((h.bytes + 3) / 4 as integer)
+            select
+                cast(
+                    (
+                        h.bytes
+                        + coalesce(
+                            octet_length(w.options #>> '{conversation,instructions}'),
+                            cast(i.bytes ->> coalesce(nullif(c.model_tag, ''), 'default') as integer),
+                            cast(i.bytes ->> '' as integer),
+                            0
+                        )
+                        + coalesce(octet_length(w.options ->> 'tools'), 0)
+                        + 3
+                    ) / 4 as integer
+                )
             from history as h
+            cross join conversation as c
+            cross join (select cast(:instruction_bytes as json) as bytes) as i
         ) as prompt_estimate
     from asked_with as w
 ),
@@ -1114,14 +1129,8 @@ select
     s.billed,
     coalesce(r.has_left, false) as has_left,
     coalesce(r.is_read_elsewhere, false) as is_read_elsewhere,
-    case
-        when s.id is not null and :notify
-            then pg_notify('chat_started', concat_ws(' ', cast(:worker_id as uuid), c.id, s.id))
-    end as notified,
     coalesce(t.version, c.version) as version,
-    case
-        when t.version <> c.version then pg_notify('chat_changed', concat_ws(' ', t.id, t.version))
-    end as notified_of_change
+    case when t.version <> c.version then t.version end as new_version
 from conversation as c
 left join touched as t on c.id = t.id
 left join earlier as e on true
@@ -1134,7 +1143,7 @@ left join running as r on true
 left join verdict as v on true
 where (select chat_for_user(:user_id, :conversation_id));
 
--- name: finish(generation_id, after_id, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, tries, first_seq, last_seq, slice, notify)^
+-- name: finish(generation_id, after_id, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, tries, first_seq, last_seq, slice)^
 -- Ends an answer: everything that must happen after the model has finished. Runs once per generation. Stores what was
 -- said: text, thinking and tool calls (nothing at all makes no message). What a successful regeneration replaces, and what
 -- stands below it, goes off the active path, into inactive_messages. So does what an answer replaces that went on. A
@@ -1148,7 +1157,7 @@ where (select chat_for_user(:user_id, :conversation_id));
 -- running, call again too: another statement stored something in the conversation at this very moment, and a
 -- regeneration must see it.
 -- `tries`: the model servers that were asked, as generations.tries has them.
--- `slice`: the events from first_seq on that the journal doesn't have yet, or null. `notify`: as in start.
+-- `slice`: the events from first_seq on that the journal doesn't have yet, or null.
 -- No row: the generation is gone.
 with conversation as ( -- generations.finish
     -- Locked before the generation, in the same order as a deletion: otherwise the two could deadlock.
@@ -1483,8 +1492,7 @@ select
     exists(
         select from queued_messages as q
         where q.conversation_id = ended.conversation_id
-    ) as is_queued,
-    case when :notify then pg_notify('chat_journal', cast(id as text)) end as notified
+    ) as is_queued
 from ended
 where (select chat_for_everyone())
 union all
@@ -1497,8 +1505,7 @@ select
     m.content,
     m.reasoning,
     m.tool_calls,
-    false as is_queued,
-    null as notified
+    false as is_queued
 from (
     select
         status,
@@ -1526,7 +1533,7 @@ left join lateral (
     where id = s.message_id and conversation_id = s.conversation_id
 ) as m on true;
 
--- name: bring_in(generation_id, conversation_id, kind, question_id, question, results, call_message_id, after_id, idempotency_key, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, tries, billed, last_seq, notify)^
+-- name: bring_in(generation_id, conversation_id, kind, question_id, question, results, call_message_id, after_id, idempotency_key, worker_id, status, finish_reason, error_code, is_refused, content, reasoning, tool_calls, usage, model_tag, token_count, inference_time_ms, tries, billed, last_seq)^
 -- Brings in what a worker still holds of an answer where the database has less. Two cases: interrupt_orphans ended the
 -- answer while its worker was paused or cut off; or a failover to a standby that lagged lost it, perhaps with its
 -- question. Runs rarely, only after finish ended nothing; safe to repeat. The caller has seen that what it holds of text,
@@ -1539,7 +1546,7 @@ left join lateral (
 -- then it is stored off the path, in inactive_messages.
 -- `results`: as JSON, in their order: [{"id","tool_call_id","content"}], or null. They are stored again if they were lost.
 -- `call_message_id`, `after_id`, `billed`: as start returned them.
--- `notify`: as in start. Primary keys; idx_messages_conversation_position. No row: the conversation is gone.
+-- Primary keys; idx_messages_conversation_position. No row: the conversation is gone.
 with seen as materialized ( -- generations.bring_in
     select xmin as version
     from conversations
@@ -2056,9 +2063,6 @@ select
     not coalesce(c.version = s.version, false) as is_late,
     e.id is not null as is_ended,
     e.message_id,
-    case
-        when e.id is not null and :notify then pg_notify('chat_journal', cast(e.id as text))
-    end as notified,
     -- Where the row was there, its trigger note_usage does this.
     case
         when e.id is not null and f.generation_position is null
@@ -2193,7 +2197,7 @@ where g.id = n.id and (select chat_for_everyone());
 
 -- name: stop(conversation_id, user_id, generation_id)^
 -- Asks the worker that runs a conversation's generation to stop it: whichever that is, or only `generation_id`, if given.
--- The worker sees the mark at its next tick, or gets the notification earlier. Runs by hand, so rarely; safe to repeat.
+-- The worker sees the mark at its next tick, or is told earlier. Runs by hand, so rarely; safe to repeat.
 -- uq_generations_running. No row: the conversation isn't this user's; a null: nothing is running.
 with conversation as ( -- generations.stop
     select id
@@ -2213,8 +2217,7 @@ marked as (
 
 select
     c.id as conversation_id,
-    m.id as generation_id,
-    case when m.id is not null then pg_notify('chat_stop', cast(m.id as text)) end as notified
+    m.id as generation_id
 from conversation as c
 left join marked as m on true
 where (select chat_for_user(:user_id, :conversation_id));

@@ -1,11 +1,13 @@
--- name: tick(worker_id, seconds, live, ids, first_seqs, next_seqs, slices, notification)^
+-- name: tick(worker_id, seconds, live, live_in, ids, first_seqs, next_seqs, slices, notifications)^
 -- Writes what a worker's generations said since the last tick, all of them at once, and renews its lease for `seconds`
 -- seconds. Runs five times a second while something is running, otherwise a few times a minute. The lease is renewed at
 -- most once a second, because each renewal leaves a dead row; steady_since starts anew after a gap of half a lease, and
 -- after a jump of the clock. Writes only generations that are still this worker's.
--- `notification`: the ids of generations with something new, for the other workers; '' sends none.
+-- `notifications`: what the other workers are told, in pieces of less than 8,000 bytes; none: nothing. No other statement
+-- notifies, because PostgreSQL lets only one transaction at a time commit that does.
 -- `asked_to_stop`: those of the `live` ones that users asked to stop. `read_elsewhere`: those that other workers have
--- readers of. `lost`: those that are no longer this worker's.
+-- readers of. `deleted`: those whose conversation is gone (`live_in`: the conversation of each). `lost`: the others that
+-- are no longer this worker's.
 -- `unknown`: running generations of this worker that aren't among the `live` ones; their start may not have returned
 -- yet. `other_workers`: how many other workers are alive. idx_generations_unfinished_worker, journal_pkey, workers_pkey.
 with lease as ( -- journal.tick
@@ -47,6 +49,19 @@ mine as materialized (
     where worker_id = :worker_id and finished_at is null
 ),
 
+-- Hardly ever any.
+strayed as materialized (
+    select
+        l.id,
+        not exists (
+            select from conversations as c
+            where c.id = l.conversation_id
+            offset 0 -- noqa: AM09
+        ) as is_deleted
+    from unnest(cast(:live as uuid[]), cast(:live_in as uuid[])) as l (id, conversation_id)
+    where l.id not in (select m.id from mine as m)
+),
+
 written as (
     insert into journal (generation_id, first_seq, next_seq, events)
     select
@@ -73,9 +88,12 @@ select
         where read_at between now() - interval '5 s' and now() + interval '5 s'
     ) as read_elsewhere,
     array(
-        select l.id
-        from unnest(cast(:live as uuid[])) as l (id)
-        where l.id not in (select id from mine)
+        select id from strayed
+        where is_deleted
+    ) as deleted,
+    array(
+        select id from strayed
+        where not is_deleted
     ) as lost,
     array(
         select id from mine
@@ -86,7 +104,10 @@ select
         from live_workers
         where id <> :worker_id
     ) as other_workers,
-    case when cast(:notification as text) <> '' then pg_notify('chat_journal', :notification) end as notified
+    (
+        select count(pg_notify('chat_journal', n.payload))
+        from unnest(cast(:notifications as text[])) as n (payload)
+    ) as notified
 where (select chat_for_everyone());
 
 -- name: disown(worker_id, ids)!

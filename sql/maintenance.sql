@@ -249,9 +249,7 @@ touched as (
     where c.id = e.conversation_id
 )
 
-select
-    id,
-    pg_notify('chat_journal', cast(id as text)) as notified
+select id
 from ended
 where (select chat_for_everyone());
 

@@ -253,7 +253,7 @@ where (select chat_for_everyone());
 -- active path and has other versions, the newest of them takes its place. A message that waits for its turn
 -- (queued_messages) is just removed. No row: the conversation isn't this user's.
 -- `outcome`:
---   deleted  it is gone; the version of the conversation counts one more, and all workers are told.
+--   deleted  it is gone; the version of the conversation counts one more: `new_version`, which is null otherwise.
 --   no_message  this conversation has no such message.
 --   running  generation_id is being written, and the message is on the active path.
 --   held  the conversation, or all of its owner, is on legal hold.
@@ -322,7 +322,7 @@ select
                 where g.conversation_id = t.id and g.status = 'running'
             )
     end as generation_id,
-    case when c.id is not null then pg_notify('chat_changed', concat_ws(' ', c.id, c.version)) end as notified
+    c.version as new_version
 from taken_back as t
 left join changed as c on t.id = c.id
 where (select chat_for_user(:user_id, :conversation_id));

@@ -4,12 +4,13 @@
 -- `request`: the rest of the message's request, as JSON. `limits`: as in generations.start; a message that waits is counted
 -- here, and not again when its turn comes. No row: the conversation isn't this user's.
 -- `outcome`:
---   queued  it waits: `queued` has it, as conversations.get shows it. All workers are told.
+--   queued  it waits: `queued` has it, as conversations.get shows it.
 --   existed  a message with this key waits already. `is_other_content`: with another text.
 --   free     no answer is being written, and nothing waits: send it.
 --   late     something was stored in the conversation at this very moment, so call again.
 --   full     `max_waiting` messages wait already.
 --   limited  as in generations.start.
+-- `new_version`: the version of the conversation if this has counted it up, else null.
 with seen as materialized ( -- queue.add
     select
         id,
@@ -119,7 +120,7 @@ select
             where id = v.existing_id
         ) as o
     ) as queued,
-    case when t.id is not null then pg_notify('chat_changed', concat_ws(' ', t.id, t.version)) end as notified
+    t.version as new_version
 from verdict as v
 left join admitted as a on true
 left join touched as t on v.id = t.id
@@ -169,7 +170,7 @@ limit :max_rows;
 
 -- name: drop(id)^
 -- Removes a message that waits, because the key of its request belongs to an answer that has begun otherwise. Runs hardly
--- ever. queued_messages_pkey, conversations_pkey. All workers are told.
+-- ever. queued_messages_pkey, conversations_pkey. Returns the conversation and its new version. No row: it was gone.
 with conversation as materialized ( -- queue.drop
     select c.id
     from queued_messages as q
@@ -193,13 +194,15 @@ changed as (
     returning c.id, c.version
 )
 
-select pg_notify('chat_changed', concat_ws(' ', id, version)) as notified
+select
+    id as conversation_id,
+    version as new_version
 from changed
 where (select chat_for_everyone());
 
 -- name: clear(conversation_id, user_id)^
 -- Removes all messages that wait in a conversation. Runs by hand, so rarely. No row: the conversation isn't this user's.
--- If there were any, all workers are told.
+-- `new_version`: the version of the conversation if there were any, else null.
 with conversation as materialized ( -- queue.clear
     select id
     from conversations
@@ -223,7 +226,7 @@ changed as (
 
 select
     (select count(*) from cleared) as cleared,
-    case when g.id is not null then pg_notify('chat_changed', concat_ws(' ', g.id, g.version)) end as notified
+    g.version as new_version
 from conversation as c
 left join changed as g on c.id = g.id
 where (select chat_for_user(:user_id, :conversation_id));

@@ -293,7 +293,8 @@ comment on column generations.model_tag is
 comment on column generations.price is
 'The model''s price when it was asked, as usage.price; null: it had none.';
 comment on column generations.prompt_estimate is
-'About how many tokens the model had to read: a quarter of the bytes of the messages that it was sent.';
+'About how many tokens the model had to read: a quarter of the bytes of the messages, instructions and tools that it '
+'was sent.';
 comment on column generations.max_tokens is
 'The most tokens that the model was asked for. Budgets reserve this and prompt_estimate while it runs.';
 
@@ -363,6 +364,9 @@ insert into service_rights (object, privilege, columns) values
 ('allowances', 'delete', '{}'),
 ('allowances', 'select', '{}'),
 ('allowances', 'update', '{full_at}'),
+('api_keys', 'delete', '{}'),
+('api_keys', 'select', '{}'),
+('api_keys', 'update', '{last_used_at}'),
 ('budgets', 'delete', '{}'),
 ('budgets', 'insert', '{}'),
 ('budgets', 'select', '{}'),
@@ -383,6 +387,7 @@ insert into service_rights (object, privilege, columns) values
 ('chat_take_back(uuid, uuid)', 'execute', '{}'),
 ('chat_use(uuid,uuid,uuid,varchar,varchar,varchar,varchar,varchar,timestamptz,integer,json,json,integer,integer)',
     'execute', '{}'),
+('chat_use_again(uuid, json)', 'execute', '{}'),
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
@@ -416,6 +421,10 @@ insert into service_rights (object, privilege, columns) values
 ('queued_messages', 'update', '{position}'),
 ('spending', 'delete', '{}'),
 ('spending', 'select', '{}'),
+('tickets', 'delete', '{}'),
+('tickets', 'insert', '{digest,user_id,expires_at,token_expires_at}'),
+('tickets', 'select', '{}'),
+('tickets', 'update', '{expires_at}'),
 ('usage', 'select', '{}'),
 ('usage', 'update', '{user_id,conversation_id}'),
 ('workers', 'delete', '{}'),
@@ -748,6 +757,70 @@ create unique index uq_legal_hold_conversation on legal_hold using btree (conver
     where conversation_id is not null;
 
 create unique index uq_legal_hold_user on legal_hold using btree (user_id) where user_id is not null;
+
+create table api_keys (
+    id uuid default chat_uuid7() not null,
+    user_id uuid not null,
+    name varchar(100) not null,
+    shown varchar(20) not null,
+    digest bytea not null,
+    scopes text[] not null,
+    created_at timestamptz default now() not null,
+    expires_at timestamptz,
+    last_used_at timestamptz,
+    constraint ck_api_keys_digest check (octet_length(digest) = 32),
+    constraint ck_api_keys_name check (name::text <> ''::text),
+    constraint ck_api_keys_scopes check (cardinality(scopes) > 0 and scopes <@ '{read,chat,admin}'::text[]),
+    constraint api_keys_pkey primary key (id)
+);
+
+comment on table api_keys is
+'The API keys that sign in, where AUTH names keys. A revoked key is deleted. `chat-api key` makes, lists and revokes '
+'them; the service itself can make none.';
+comment on column api_keys.id is
+'Names the key, to revoke it. Not the key.';
+comment on column api_keys.user_id is
+'Whom the key signs in. No foreign key: users belong to the auth service.';
+comment on column api_keys.name is
+'What it is for, such as the name of a program.';
+comment on column api_keys.shown is
+'The beginning of the key, by which people tell theirs apart; too little to guess the rest.';
+comment on column api_keys.digest is
+'SHA-256 of the key. The key itself has 160 random bits, and is shown once, when it is made.';
+comment on column api_keys.scopes is
+'What it may be used for: read, chat (send, change, delete) and admin (what administrators may).';
+comment on column api_keys.created_at is
+'When it was made.';
+comment on column api_keys.expires_at is
+'From when on it signs nobody in. Null: never.';
+comment on column api_keys.last_used_at is
+'When it was last used, to a minute or so. Null: never.';
+
+create index idx_api_keys_user on api_keys using btree (user_id);
+
+create unique index uq_api_keys_digest on api_keys using btree (digest);
+
+create unlogged table tickets (
+    digest bytea not null,
+    user_id uuid not null,
+    expires_at timestamptz not null,
+    token_expires_at double precision not null,
+    constraint ck_tickets_digest check (octet_length(digest) = 32),
+    constraint tickets_pkey primary key (digest)
+)
+with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='500');
+
+comment on table tickets is
+'Tickets that nobody has used yet: each attaches to one stream (POST /api/tickets), and is deleted by that. May be '
+'emptied at any time; replicas and backups don''t need it. tickets.prune deletes old rows.';
+comment on column tickets.digest is
+'SHA-256 of the ticket, which has 160 random bits.';
+comment on column tickets.user_id is
+'Whom the ticket signs in.';
+comment on column tickets.expires_at is
+'When it is too old to be used, 30 seconds after it was made.';
+comment on column tickets.token_expires_at is
+'When the token that it was made with expires, in Unix seconds: the stream ends then, with EXPIRED_STREAMS=cut.';
 
 create schema chat_report;
 
@@ -1804,6 +1877,52 @@ comment on function chat_take_back(conversation uuid, message uuid) is
 'Deletes a message and all that comes after it, in every version, with the events that late readers would get of it. '
 'If it was on the active path, its newest other version takes its place. The caller has locked the conversation''s '
 'row. Returns deleted, no_message or running, as chat_activate does.';
+
+create function chat_use_again(whose uuid, run json) returns varchar
+    language plpgsql security definer
+    set search_path to '$user', 'public', 'pg_temp'
+    as $$
+declare
+    used usage := json_populate_record(null::usage, run);
+    is_new boolean;
+    budget chat_budget;
+begin
+    insert into usage as u (
+        id, user_id, conversation_id, kind, model_tag, server, status, error_code, started_at, ended_at, day,
+        prompt_tokens, cached_tokens, reasoning_tokens, completion_tokens, is_estimated, milliseconds, cost, currency,
+        price
+    )
+    values (
+        used.id, whose, used.conversation_id, used.kind, used.model_tag, used.server, used.status, used.error_code,
+        used.started_at, used.ended_at, used.day, used.prompt_tokens, used.cached_tokens, used.reasoning_tokens,
+        used.completion_tokens, used.is_estimated, used.milliseconds, used.cost, used.currency, used.price
+    )
+    on conflict (id) do update
+    set
+        user_id = excluded.user_id,
+        conversation_id = excluded.conversation_id
+    where u.user_id is null
+    returning u.xmax = '0' into is_new;
+
+    if is_new is null then
+        return case when exists (select from usage where id = used.id and user_id = whose) then 'there' else 'taken' end;
+    end if;
+
+    for budget in select * from chat_budgets(whose, used.model_tag) loop
+        -- Everybody's budget has held what an erasure has left.
+        if used.day >= chat_period(budget.period) and (is_new or budget.user_id is not null) then
+            perform chat_spend(budget, chat_amount(used, budget));
+        end if;
+    end loop;
+    return 'added';
+end
+$$;
+
+comment on function chat_use_again(whose uuid, run json) is
+'Stores a row of usage of an export, and adds it to the sums of the budgets whose current period it is of. Returns '
+'added; there: the user has it; or taken: another one has it. A row that an erasure has left gets its user back.';
+
+revoke all on function chat_use_again(whose uuid, run json) from public;
 
 create function chat_uuid7_at(at timestamptz) returns uuid
     language sql stable parallel safe

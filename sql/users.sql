@@ -53,8 +53,8 @@ cross join
 where (select chat_for_everyone());
 
 -- name: stop_answers(user_id)
--- Asks the workers to stop all answers to a user, before the user's data is deleted. Runs by hand, so rarely; safe to
--- repeat. Returns the answers that are still running. idx_conversations_user_updated, uq_generations_running.
+-- Asks the workers to stop all answers to a user, before the user's data is deleted: each sees it at its next tick. Runs
+-- by hand, so rarely; safe to repeat. Returns the answers that are still running. idx_conversations_user_updated, uq_generations_running.
 with marked as ( -- users.stop_answers
     update generations as g
     set stop_requested_at = coalesce(g.stop_requested_at, now())
@@ -77,16 +77,14 @@ with marked as ( -- users.stop_answers
     returning g.id
 )
 
-select
-    id,
-    pg_notify('chat_stop', cast(id as text)) as notified
+select id
 from marked
 where (select chat_for_everyone());
 
 -- name: delete(user_id, max_rows)^
 -- Deletes up to `max_rows` of a user's conversations with everything that belongs to them, journal slices included, and
 -- returns how much that was. Runs by hand, repeated until no conversation is left. A worker that is still writing an
--- answer there is notified, or finds the row missing, and stores nothing. A message that is being stored is waited for,
+-- answer there finds the row missing at its next tick, and stores nothing. A message that is being stored is waited for,
 -- and deleted as well. Of a conversation of more than 1,000 rows, retention.clear removes the rows: see chat_delete in
 -- sql/schema.sql. What is on legal hold stays; `held`: how many conversations that is, once no other is left.
 -- idx_conversations_user_updated, journal_pkey, and an entry of an index per row of each conversation.
@@ -102,9 +100,7 @@ with batch as materialized ( -- users.delete
 ),
 
 answers as materialized (
-    select
-        g.id,
-        g.status
+    select g.id
     from batch as b
     inner join generations as g on b.id = g.conversation_id
 ),
@@ -131,7 +127,7 @@ select
         from batch as b
         inner join inactive_messages as m on b.id = m.conversation_id
     ) as messages,
-    count(a.id) as generations,
+    (select count(*) from answers) as generations,
     case
         when not exists (select from batch)
             then (
@@ -139,19 +135,18 @@ select
                 from conversations as c
                 where c.user_id = :user_id and chat_is_held(c.id)
             )
-    end as held,
-    count(case when a.status = 'running' then pg_notify('chat_stop', cast(a.id as text)) end) as notified
-from answers as a
+    end as held
 where (select chat_for_everyone());
 
 -- name: export(user_id, conversation_id)
 -- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages,
 -- those off the active path too (`is_active`), by those that wait for their turn, and by the records of its answers, all
--- oldest first; of one conversation only, if `conversation_id` isn't null. Runs by hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows
--- that died since. idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
--- idx_inactive_messages_parent, idx_queued_messages_conversation, idx_generations_conversation_position. Only the ids of
--- the conversations are sorted. All else comes in the order of the indexes, and nested loops and the append keep it, so
--- that nothing is held. Run it with enable_sort off, as the command does: otherwise PostgreSQL may sort a conversation.
+-- oldest first; at last, what all runs used, by day. Of one conversation only, if `conversation_id` isn't null. Runs by
+-- hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows that died since.
+-- idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
+-- idx_inactive_messages_parent, idx_queued_messages_conversation, idx_generations_conversation_position,
+-- idx_usage_user_day. Only the ids of the conversations and each day's usage are sorted. All else comes in the order of
+-- the indexes, and nested loops and the append keep it, so that nothing is held. Run it with enable_sort off, as the command does: otherwise PostgreSQL may sort a conversation.
 with owned as materialized ( -- users.export
     select id
     from conversations
@@ -161,203 +156,247 @@ with owned as materialized ( -- users.export
     order by created_at, id
 )
 
-select l.line
-from owned as c
-cross join
-    lateral ( -- noqa: ST05
-        select cast(row_to_json(o) as text) as line
-        from (
-            select
-                'conversation' as type,
-                2 as format,
-                id,
-                user_id,
-                coalesce(title, 'New conversation') as title,
-                coalesce(model_tag, 'default') as model_tag,
-                is_favorited,
-                created_at,
-                updated_at,
-                version,
-                instructions,
-                options
-            from conversations
-            where id = c.id
-        ) as o
-        union all
-        select cast(row_to_json(o) as text) as line
-        from (
-            select
-                id,
-                conversation_id,
-                role,
-                content,
-                token_count,
-                model_tag,
-                inference_time_ms,
-                created_at,
-                finish_reason,
-                reasoning,
-                tool_calls,
-                tool_call_id,
-                usage,
-                is_refused,
-                position,
-                lag(position) over (order by position) as previous_position,
-                parent_position,
-                true as is_active
-            from messages
-            where conversation_id = c.id
-            union all
-            select
-                id,
-                conversation_id,
-                role,
-                content,
-                token_count,
-                model_tag,
-                inference_time_ms,
-                created_at,
-                finish_reason,
-                reasoning,
-                tool_calls,
-                tool_call_id,
-                usage,
-                is_refused,
-                position,
-                lag(position) over (order by position) as previous_position, -- as above, so that it is read in order
-                parent_position,
-                false as is_active
-            from inactive_messages
-            where conversation_id = c.id
-            order by position -- noqa: RF02
-        ) as m
-        cross join
-            lateral (
+select e.line
+from (
+    select l.line
+    from owned as c
+    cross join
+        lateral (
+            select cast(row_to_json(o) as text) as line
+            from (
                 select
-                    'message' as type,
-                    m.id,
-                    m.conversation_id,
-                    m.role,
-                    m.content,
-                    coalesce(m.token_count, 0) as token_count,
-                    coalesce(m.model_tag, '') as model_tag,
-                    coalesce(m.inference_time_ms, 0) as inference_time_ms,
-                    m.created_at,
-                    case when m.role = 'assistant' then coalesce(m.finish_reason, 'stop') end as finish_reason,
-                    m.reasoning,
-                    m.tool_calls,
-                    m.tool_call_id,
-                    m.usage,
-                    coalesce(
-                        (
-                            select p.id
-                            from messages as p
-                            where
-                                p.conversation_id = c.id
-                                and p.position = coalesce(m.parent_position, m.previous_position)
-                        ),
-                        (
-                            select p.id
-                            from inactive_messages as p
-                            where
-                                p.conversation_id = c.id
-                                and p.position = coalesce(m.parent_position, m.previous_position)
-                        )
-                    ) as parent_id,
-                    (
-                        select
-                            case
-                                when count(*) > 1
-                                    then json_build_object(
-                                        'index',
-                                        array_position(array_agg(v.id order by v.position), m.id) - 1,
-                                        'ids',
-                                        array_agg(v.id order by v.position)
-                                    )
-                            end
-                        from (
-                            -- On the active path, the message after the parent is the only one that comes after it.
+                    'conversation' as type,
+                    2 as format,
+                    id,
+                    user_id,
+                    coalesce(title, 'New conversation') as title,
+                    coalesce(model_tag, 'default') as model_tag,
+                    is_favorited,
+                    created_at,
+                    updated_at,
+                    version,
+                    instructions,
+                    options
+                from conversations
+                where id = c.id
+            ) as o
+            union all
+            select cast(row_to_json(o) as text) as line
+            from (
+                select
+                    id,
+                    conversation_id,
+                    role,
+                    content,
+                    token_count,
+                    model_tag,
+                    inference_time_ms,
+                    created_at,
+                    finish_reason,
+                    reasoning,
+                    tool_calls,
+                    tool_call_id,
+                    usage,
+                    is_refused,
+                    position,
+                    lag(position) over (order by position) as previous_position,
+                    parent_position,
+                    true as is_active
+                from messages
+                where conversation_id = c.id
+                union all
+                select
+                    id,
+                    conversation_id,
+                    role,
+                    content,
+                    token_count,
+                    model_tag,
+                    inference_time_ms,
+                    created_at,
+                    finish_reason,
+                    reasoning,
+                    tool_calls,
+                    tool_call_id,
+                    usage,
+                    is_refused,
+                    position,
+                    lag(position) over (order by position) as previous_position, -- as above, so that it is read in order
+                    parent_position,
+                    false as is_active
+                from inactive_messages
+                where conversation_id = c.id
+                order by position -- noqa: RF02
+            ) as m
+            cross join
+                lateral (
+                    select
+                        'message' as type,
+                        m.id,
+                        m.conversation_id,
+                        m.role,
+                        m.content,
+                        coalesce(m.token_count, 0) as token_count,
+                        coalesce(m.model_tag, '') as model_tag,
+                        coalesce(m.inference_time_ms, 0) as inference_time_ms,
+                        m.created_at,
+                        case when m.role = 'assistant' then coalesce(m.finish_reason, 'stop') end as finish_reason,
+                        m.reasoning,
+                        m.tool_calls,
+                        m.tool_call_id,
+                        m.usage,
+                        coalesce(
                             (
+                                select p.id
+                                from messages as p
+                                where
+                                    p.conversation_id = c.id
+                                    and p.position = coalesce(m.parent_position, m.previous_position)
+                            ),
+                            (
+                                select p.id
+                                from inactive_messages as p
+                                where
+                                    p.conversation_id = c.id
+                                    and p.position = coalesce(m.parent_position, m.previous_position)
+                            )
+                        ) as parent_id,
+                        (
+                            select
+                                case
+                                    when count(*) > 1
+                                        then json_build_object(
+                                            'index',
+                                            array_position(array_agg(v.id order by v.position), m.id) - 1,
+                                            'ids',
+                                            array_agg(v.id order by v.position)
+                                        )
+                                end
+                            from (
+                                -- On the active path, the message after the parent is the only one that comes after it.
+                                (
+                                    select
+                                        id,
+                                        position,
+                                        parent_position
+                                    from messages
+                                    where
+                                        conversation_id = c.id
+                                        and m.parent_position is not null
+                                        and position > case
+                                            when m.parent_position = 0 then -9223372036854775808 else m.parent_position
+                                        end
+                                    order by position
+                                    limit 1
+                                )
+                                union all
                                 select
                                     id,
                                     position,
                                     parent_position
-                                from messages
-                                where
-                                    conversation_id = c.id
-                                    and m.parent_position is not null
-                                    and position > case
-                                        when m.parent_position = 0 then -9223372036854775808 else m.parent_position
-                                    end
-                                order by position
-                                limit 1
-                            )
-                            union all
-                            select
-                                id,
-                                position,
-                                parent_position
-                            from inactive_messages
-                            where conversation_id = c.id and parent_position = m.parent_position
-                        ) as v
-                        where v.parent_position = m.parent_position
-                    ) as siblings,
-                    m.is_active,
-                    m.is_refused
+                                from inactive_messages
+                                where conversation_id = c.id and parent_position = m.parent_position
+                            ) as v
+                            where v.parent_position = m.parent_position
+                        ) as siblings,
+                        m.is_active,
+                        m.is_refused
+                ) as o
+            union all
+            select cast(row_to_json(o) as text) as line
+            from (
+                select
+                    'queued_message' as type,
+                    id,
+                    conversation_id,
+                    content,
+                    request,
+                    created_at,
+                    idempotency_key
+                from queued_messages
+                where conversation_id = c.id
+                order by position
             ) as o
-        union all
+            union all
+            select cast(row_to_json(o) as text) as line
+            from (
+                select
+                    'generation' as type,
+                    id,
+                    conversation_id,
+                    kind,
+                    user_message_id,
+                    coalesce(own_message_id, message_id) as message_id,
+                    idempotency_key,
+                    status,
+                    finish_reason,
+                    error_code,
+                    token_count,
+                    inference_time_ms,
+                    usage,
+                    options,
+                    started_at,
+                    finished_at,
+                    call_message_id,
+                    case when own_message_id is not null then message_id end as retry_message_id,
+                    last_seq,
+                    tries,
+                    model_tag,
+                    price,
+                    prompt_estimate,
+                    max_tokens
+                from generations
+                where conversation_id = c.id
+                order by position
+            ) as o
+        ) as l
+    union all
+    (
         select cast(row_to_json(o) as text) as line
         from (
             select
-                'queued_message' as type,
+                'usage' as type,
                 id,
-                conversation_id,
-                content,
-                request,
-                created_at,
-                idempotency_key
-            from queued_messages
-            where conversation_id = c.id
-            order by position
-        ) as o
-        union all
-        select cast(row_to_json(o) as text) as line
-        from (
-            select
-                'generation' as type,
-                id,
+                user_id,
                 conversation_id,
                 kind,
-                user_message_id,
-                coalesce(own_message_id, message_id) as message_id,
-                idempotency_key,
+                model_tag,
+                server,
                 status,
-                finish_reason,
                 error_code,
-                token_count,
-                inference_time_ms,
-                usage,
-                options,
                 started_at,
-                finished_at,
-                call_message_id,
-                case when own_message_id is not null then message_id end as retry_message_id,
-                last_seq,
-                tries
-            from generations
-            where conversation_id = c.id
-            order by position
+                ended_at,
+                day,
+                prompt_tokens,
+                cached_tokens,
+                reasoning_tokens,
+                completion_tokens,
+                is_estimated,
+                milliseconds,
+                cost,
+                currency,
+                price
+            from usage
+            where
+                user_id = :user_id
+                and case
+                    when cast(:conversation_id as uuid) is null then true else conversation_id = :conversation_id
+                end
+            order by day, id
         ) as o
-    ) as l
+    )
+) as e
 where (select chat_for_everyone());
 
 -- name: bring_back(user_id, line)^
--- Adds what a line of an export is of: a conversation, one of its messages, or the record of an answer. Runs by hand
--- (`chat-api user import`), once per line, a transaction per conversation. Messages and records come in the order of the
--- lines: they get new positions. An answer that was being written is stored as interrupted. Primary keys.
+-- Adds what a line of an export is of: a conversation, one of its messages, the record of an answer, or what a run used.
+-- Runs by hand (`chat-api user import`), once per line, a transaction per conversation. Messages and records come in the
+-- order of the lines: they get new positions. An answer that was being written is stored as interrupted. What was used in
+-- a budget's current period is added to the sum that the budget is held against. Of usage that an erasure has left here,
+-- only the user's own budgets are told: everybody's has it. Primary keys.
 -- `outcome`:
 --   added  it wasn't there.
---   there  the user has this conversation already; nothing was added.
+--   there  the user has this conversation, or this usage, already; nothing was added.
 --   another_user  somebody else has it, or it was deleted and its rows aren't yet.
 --   taken  another row has this id.
 --   no_parent  the message that it comes after isn't there.
@@ -399,7 +438,10 @@ with line as materialized ( -- users.bring_back
         l.call_message_id,
         l.retry_message_id,
         l.last_seq,
-        l.tries
+        l.tries,
+        l.price,
+        l.prompt_estimate,
+        l.max_tokens
     from json_to_record(
         case when json_typeof(cast(:line as json)) = 'object' then cast(:line as json) end
     ) as l (
@@ -412,7 +454,7 @@ with line as materialized ( -- users.bring_back
         request json, idempotency_key varchar, kind varchar, user_message_id uuid,
         message_id uuid, status varchar, error_code varchar, started_at timestamptz,
         finished_at timestamptz, call_message_id uuid, retry_message_id uuid, last_seq integer,
-        tries json
+        tries json, price json, prompt_estimate integer, max_tokens integer
     )
 ),
 
@@ -555,7 +597,7 @@ record as (
     insert into generations (
         id, conversation_id, kind, user_message_id, message_id, own_message_id, idempotency_key, status, finish_reason,
         error_code, token_count, inference_time_ms, usage, options, started_at, finished_at, call_message_id, last_seq,
-        tries
+        tries, model_tag, price, prompt_estimate, max_tokens
     )
     select
         id,
@@ -576,11 +618,21 @@ record as (
         case when status = 'running' then now() else finished_at end,
         call_message_id,
         last_seq,
-        tries
+        tries,
+        model_tag,
+        price,
+        prompt_estimate,
+        max_tokens
     from line
     where type = 'generation'
     on conflict do nothing
     returning id
+),
+
+used as materialized (
+    select chat_use_again(:user_id, cast(:line as json)) as outcome
+    from line
+    where type = 'usage'
 )
 
 select
@@ -607,6 +659,7 @@ select
                     ) then 'there'
                     else 'another_user'
                 end
+        when l.type = 'usage' then (select u.outcome from used as u)
         when exists (
             select from said as s
             where s.parent_position is null

@@ -1,4 +1,4 @@
-"""Numbers on the command line, for the `type` of argparse's arguments."""
+"""Numbers: on the command line, for the `type` of argparse's arguments, and in sentences."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def whole_number(least: int, most: int | None = None, *, what: str = "a number")
         return int(text)
 
     return parse
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things, such as "1 message" and "2 messages"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

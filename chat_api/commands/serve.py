@@ -64,7 +64,7 @@ def serve_command(options: argparse.Namespace) -> int:
         "host": options.host,
         "port": options.port,
         "unix_socket": options.unix_socket,
-        "guard": None if options.allow_newer_schema else SchemaGuard(settings),
+        "guard": SchemaGuard(settings, allows_newer=options.allow_newer_schema),
     }
     try:
         if options.workers > 1:

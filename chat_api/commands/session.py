@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from chat_api.commands.errors import FailedError
+from chat_api.commands.refusals import REFUSALS, explain_refusal
 from chat_api.migrate.errors import explain_errors
 from chat_api.postgres import session
 from chat_api.postgres.session import SessionError
@@ -16,6 +17,8 @@ from chat_api.settings.database_url import parse_dsn
 
 APPLICATION = "chat-api sql"
 """The application name that pg_stat_activity shows."""
+
+FAILED = "cannot work with the database"
 
 
 @contextmanager
@@ -27,9 +30,12 @@ def connected(database_url: str, application: str = APPLICATION) -> Iterator[psy
     """
     try:
         with (
-            explain_errors("cannot work with the database"),
+            explain_errors(FAILED),
             session.connected(parse_dsn(database_url), application) as connection,
         ):
-            yield connection
+            try:
+                yield connection
+            except REFUSALS as error:
+                raise FailedError(f"{FAILED}: {explain_refusal(connection, error)}") from error
     except SessionError as error:
         raise FailedError(str(error)) from error

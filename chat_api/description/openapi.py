@@ -26,8 +26,11 @@ SIGNED_IN = (
     errors.Unauthorized,
     errors.InvalidToken,
     errors.TooManySignInFailures,
+    errors.ScopeMissing,
+    errors.OriginRefused,
     errors.AuthBroken,
     errors.AuthUnavailable,
+    errors.DatabaseUnavailable,
 )
 READS_BODY = (errors.BadRequest, errors.RequestTimeout, errors.BodyTooLarge, errors.NotJson, errors.Invalid)
 CONVERSATION_ID = Parameter("path", "id", "The conversation's id.", {"type": "string", "format": "uuid"})
@@ -95,6 +98,7 @@ def openapi(
             "schemas": dict(sorted(known.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": texts.BEARER},
+                "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": texts.TICKET},
             },
         },
     }
@@ -129,8 +133,8 @@ def _operation(
             **_errors(path, operation, is_public, {answer.status for answer in operation.answers}),
         },
     }
-    if is_public:
-        described["security"] = []
+    if is_public or operation.security != ("bearer",):
+        described["security"] = [] if is_public else [{name: []} for name in operation.security]
     if operation.body is not None:
         schema = refer(operation.body.__name__)
         described["requestBody"] = {

@@ -25,6 +25,10 @@ SCHEMAS: dict[str, Schema] = {
                 "type": "string",
                 "description": "with `model_gone`: the tag of the model that answers by default",
             },
+            "scope": {
+                "type": "string",
+                "description": "with `scope_missing`: the scope that an API key needs for this",
+            },
             "begins_anew": {
                 "type": "string",
                 "format": "date-time",

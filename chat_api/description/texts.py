@@ -22,10 +22,16 @@ A conversation holds messages. A model answers a message word by word, and the a
 """
 
 BEARER = """\
-The user's token, which the auth service checks: `Authorization: Bearer <token>`. A stream that began with a
-good token goes on to its answer's end. Where the operator wants it otherwise (`EXPIRED_STREAMS=cut`), it ends
-without `done` before its token expires, with an `error` event (`invalid_token`) without an id: attach again
-with a new token."""
+The user's token, of the auth service or the identity provider, or an API key (`sck_…`):
+`Authorization: Bearer <token>`. A key has scopes: `read` for GET requests, `chat` for others, `admin` for
+what administrators may. Where the operator has a proxy sign users in, its requests need no token. A stream
+that began with a good token goes on to its answer's end. Where the operator wants it otherwise
+(`EXPIRED_STREAMS=cut`), it ends without `done` before its token expires, with an `error` event
+(`invalid_token`) without an id: attach again with a new token."""
+
+TICKET = """\
+A ticket of `POST /api/tickets`, for `EventSource`, which can't send a token. It counts once, within 30
+seconds."""
 
 TAGS = {
     "Conversations": "Create, list, read, change, fork and delete the caller's own.",

@@ -7,8 +7,11 @@ ChatError 500
     NotHttp 400
     Unauthorized 401
         InvalidToken 401
+        InvalidTicket 401
         UnknownUser 401
     Forbidden 403
+        ScopeMissing 403
+        OriginRefused 403
     NotFound 404
         ConversationNotFound 404
         MessageNotFound 404
@@ -72,6 +75,7 @@ from chat_api.errors.callers import (
     GenerationRunning,
     HeadersTooLarge,
     Invalid,
+    InvalidTicket,
     InvalidToken,
     LegalHold,
     MessageNotFound,
@@ -83,8 +87,10 @@ from chat_api.errors.callers import (
     NothingToRegenerate,
     NotHttp,
     NotJson,
+    OriginRefused,
     QueueFull,
     RequestTimeout,
+    ScopeMissing,
     Unauthorized,
     UnknownUser,
     UpgradeRequired,
@@ -153,6 +159,7 @@ __all__ = [
     "InferenceTimeout",
     "InferenceUnavailable",
     "Invalid",
+    "InvalidTicket",
     "InvalidToken",
     "LegalHold",
     "LimitReached",
@@ -166,12 +173,14 @@ __all__ = [
     "NotSupported",
     "NothingToContinue",
     "NothingToRegenerate",
+    "OriginRefused",
     "QueryBroken",
     "QueueFull",
     "RateLimited",
     "Refusal",
     "RequestRepeated",
     "RequestTimeout",
+    "ScopeMissing",
     "SendingTooFast",
     "TooManyAnswers",
     "TooManyConversations",

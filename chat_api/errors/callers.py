@@ -43,6 +43,11 @@ class InvalidToken(Unauthorized):
     code = "invalid_token"
 
 
+class InvalidTicket(Unauthorized):
+    sentence = "The ticket was used already, or is older than 30 seconds. Ask for a new one."
+    code = "invalid_ticket"
+
+
 class UnknownUser(Unauthorized):
     sentence = "This user no longer exists. Sign in again."
     code = "unknown_user"
@@ -51,6 +56,27 @@ class UnknownUser(Unauthorized):
 class Forbidden(ChatError):
     sentence = "Only administrators may do this."
     status, code = 403, "forbidden"
+
+
+class ScopeMissing(Forbidden):
+    """`scope`: the one that it takes."""
+
+    sentence = "This API key isn't for that. Ask for a key with the scope that it takes."
+    code = "scope_missing"
+
+    def __init__(self, scope: str = "chat") -> None:
+        self._scope = scope
+        super().__init__(f"This API key isn't for that: it takes one with the scope {scope}.", scope=scope)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Say which scope would do, as RFC 6750 section 3.1 has it."""
+        return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{self._scope}"'}
+
+
+class OriginRefused(Forbidden):
+    sentence = "Only the chat's own pages may do this. Open the chat itself, and try it there."
+    code = "origin_refused"
 
 
 class NotFound(ChatError):

@@ -105,6 +105,7 @@ class Beginnings:
         if row["outcome"] == "no_model":
             prompt.refuse_model(self._inference.catalogue, row["model_tag"], is_admin=request.is_admin)
         self._relay.watch.know(conversation_id, row["version"])
+        self._relay.watch.changed(conversation_id, row["new_version"])
         if row["outcome"] in ("running", "waiting", "dequeued"):
             return None
         if row["outcome"] == "existed":
@@ -127,11 +128,11 @@ class Beginnings:
             "worker_id": self._worker_id,
             "max_messages": settings.max_conversation_history,
             "max_characters": self._room(None, asked, wanted["options"]).characters,
-            "notify": self._relay.other_workers_live,
             "models": prompt.usable(self._inference.catalogue, asked, is_admin=request.is_admin),
             "with_reasoning": self._inference.catalogue.with_thinking_back,
             "prices": self._inference.catalogue.prices,
             "max_tokens": settings.default_max_tokens,
+            "instruction_bytes": prompt.instruction_bytes(self._inference.catalogue, settings),
             **self._limits.parameters(request.user_id, request.address),
         }
         when_running = asked.when_running or settings.when_running

@@ -98,6 +98,7 @@ class Endings:
                 logger.exception("generation_not_stored", retry_in_seconds=delay)
                 stored = None
             if stored is not None:
+                self._relay.ended(log.generation_id)
                 return stored
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_RETRY_SECONDS)
@@ -133,7 +134,6 @@ class Endings:
             "after_id": question.after_id,
             "worker_id": self._worker_id,
             "last_seq": log.next_seq,  # the number that `done` will have
-            "notify": self._relay.other_workers_live,
             "status": ending.status,
             "finish_reason": ending.finish_reason,
             "error_code": ending.error_code,

@@ -67,8 +67,10 @@ class Generations:
             endings=Endings(database=database, relay=relay, worker_id=worker_id),
             stop=self._stop,
         )
-        self._queue = Queue(database, limits)
-        self._titles = Titles(database=database, inference=inference, settings=settings, metrics=metrics)
+        self._queue = Queue(database, relay.watch, limits)
+        self._titles = Titles(
+            database=database, watch=relay.watch, inference=inference, settings=settings, metrics=metrics
+        )
         self._running: dict[UUID, tuple[Answer, asyncio.Task[None]]] = {}
         self.watch = relay.watch
         self.readers = Readers(database, relay, settings.replay_seconds, observer)
@@ -160,7 +162,7 @@ class Generations:
 
         Returns when its text is stored, or after five seconds.
         """
-        self.end_stopped(generation_id)
+        self._relay.stop(generation_id)
         log = await self._relay.find_log(generation_id, conversation_id)
         try:
             async with asyncio.timeout(STORING_SECONDS):

@@ -14,7 +14,7 @@ from chat_api.generation.history import History, Message
 from chat_api.generation.said import Words
 from chat_api.inference import Options, Prompt, ToolCall, Turn
 from chat_api.settings import Settings
-from chat_api.settings.models import Catalogue, Chosen, Model
+from chat_api.settings.models import DEFAULT, Catalogue, Chosen, Model
 
 NO_TOOLS = "This model server can't call tools."
 NOT_RUN = "This tool was not run."  # told to the model of a call that nobody answered
@@ -126,6 +126,21 @@ def _text(value: object) -> str | None:
 def longest_instructions(model: Model, settings: Settings) -> int:
     """The characters of the instructions, whichever are sent."""
     return max(len(_instructions(model, settings, is_thinking=is_thinking)) for is_thinking in (True, False))
+
+
+def instruction_bytes(catalogue: Catalogue, settings: Settings) -> str | None:
+    """As `generations.start` takes them; the longer ones, where thinking has its own."""
+    found = {
+        tag: max(
+            len(_instructions(model, settings, is_thinking=is_thinking).encode())
+            for is_thinking in (True, False)
+        )
+        for tag, model in catalogue.models.items()
+    }
+    if not any(found.values()):
+        return None
+    default = found[catalogue.default]
+    return orjson.dumps({"": default} if catalogue.is_open else {**found, DEFAULT: default}).decode()
 
 
 def _instructions(model: Model, settings: Settings, *, is_thinking: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from chat_api.generation.limits import SendLimits
     from chat_api.generation.readers import Reading
     from chat_api.postgres.database import Database
+    from chat_api.relay.watch import Watch
 
 logger = structlog.get_logger(__name__)
 
 MAX_WAITING = 10  # messages in a conversation
+MAX_DUE = 100  # conversations that are looked at in a round
+REST_SECONDS = 60  # at most, after a budget had nothing left: somebody may raise it
 TRIES = 10  # each time something was stored in the conversation at the same moment
 LATER = (
     errors.LimitReached,
@@ -46,9 +50,12 @@ class Waiting:
 class Queue:
     """The queues of all conversations. The database keeps their order, and lets each message be sent once."""
 
-    def __init__(self, database: Database, limits: SendLimits) -> None:
+    def __init__(self, database: Database, watch: Watch, limits: SendLimits) -> None:
         self._database = database
+        self._watch = watch
         self._limits = limits
+        self._resting: dict[UUID, float] = {}
+        """Where a budget had nothing left, and until when nothing is tried there (time.monotonic)."""
 
     async def add(self, request: Request) -> Waiting | None:
         """Let a message wait. Returns None if there is nothing to wait for any more.
@@ -77,6 +84,7 @@ class Queue:
                 break
         else:
             raise errors.RequestRepeated
+        self._watch.changed(request.conversation_id, row["new_version"])
         if row["outcome"] == "free":
             return None
         if row["outcome"] == "full":
@@ -92,26 +100,40 @@ class Queue:
     ) -> None:
         """Send the message whose turn it is, if one waits and no answer is being written.
 
-        What can't begin now goes on waiting: `due` finds it.
+        What can't begin now goes on waiting: `due` finds it, where a budget has nothing left, once a minute.
         """
         try:
             row = await self._database.row("queue.next", conversation_id=conversation_id)
             if row is not None and await _sent(row, start) is not None:
                 # Gone already, unless its key belongs to an answer that has begun otherwise.
-                await self._database.rows("queue.drop", id=row["id"])
+                for dropped in await self._database.rows("queue.drop", id=row["id"]):
+                    self._watch.changed(conversation_id, dropped["new_version"])
+        except errors.BudgetExhausted as error:
+            is_told = conversation_id in self._resting
+            rest = min(error.retry_after or REST_SECONDS, REST_SECONDS)
+            self._resting[conversation_id] = time.monotonic() + rest
+            if not is_told:
+                logger.info("turn_put_off", conversation_id=str(conversation_id), reason=error.code)
         except LATER as error:
             logger.info("turn_put_off", conversation_id=str(conversation_id), reason=error.code)
 
     async def due(self) -> list[UUID]:
-        """Where a message waits though no answer is being written. Raises DatabaseUnavailable."""
-        rows = await self._database.rows("queue.due", max_rows=100)
-        return [row["conversation_id"] for row in rows]
+        """Where a message waits though no answer is being written. Raises DatabaseUnavailable.
+
+        Left out are those that rest. They take nobody's place.
+        """
+        rows = await self._database.rows("queue.due", max_rows=MAX_DUE + len(self._resting))
+        waiting = [row["conversation_id"] for row in rows]
+        self._resting = {each: self._resting[each] for each in waiting if each in self._resting}
+        now = time.monotonic()
+        return [each for each in waiting if self._resting.get(each, now) <= now]
 
     async def clear(self, user_id: UUID, conversation_id: UUID) -> None:
         """Let nothing wait in a conversation. Raises ConversationNotFound, DatabaseUnavailable."""
         row = await self._database.row("queue.clear", conversation_id=conversation_id, user_id=user_id)
         if row is None:
             raise errors.ConversationNotFound
+        self._watch.changed(conversation_id, row["new_version"])
 
 
 async def _sent(row: asyncpg.Record, start: Callable[[Request], Awaitable[Reading | None]]) -> Reading | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 import orjson
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     import asyncpg
 
     from chat_api.postgres.database import Database
+    from chat_api.relay.watch import Watch
 
 TRIES = 10  # each time another request has got through
 SWITCHES = 3  # to the message that is asked about, each time another request has switched back
 
 
-async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record:
+async def start(database: Database, watch: Watch, parameters: Mapping[str, Any]) -> asyncpg.Record:
     """The row of `generations.start`.
 
     Its outcome is `started`, `existed`, `running`, `waiting` or `dequeued`. A message that is asked about
@@ -28,7 +30,7 @@ async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg
     (a call isn't known, or the key or the calls were used for something else), LimitReached, RequestRepeated,
     DatabaseUnavailable.
     """
-    row = await _on_path(database, parameters)
+    row = await _on_path(database, watch, parameters)
     if row is None:
         raise errors.ConversationNotFound
     outcome = row["outcome"]
@@ -63,20 +65,21 @@ async def start(database: Database, parameters: Mapping[str, object]) -> asyncpg
     return row
 
 
-async def _on_path(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record | None:
+async def _on_path(database: Database, watch: Watch, parameters: Mapping[str, Any]) -> asyncpg.Record | None:
     for _ in range(SWITCHES):
         row = await _asked(database, parameters)
         if row is None or row["outcome"] != "inactive":
             return row
-        await _switch(database, parameters)
+        await _switch(database, watch, parameters)
     raise errors.RequestRepeated
 
 
-async def _switch(database: Database, parameters: Mapping[str, object]) -> None:
+async def _switch(database: Database, watch: Watch, parameters: Mapping[str, Any]) -> None:
     """Show what is asked about. While an answer is written, this does nothing, and the next try says so."""
+    conversation_id: UUID = parameters["conversation_id"]
     row = await database.row(
         "conversations.update",
-        id=parameters["conversation_id"],
+        id=conversation_id,
         user_id=parameters["user_id"],
         active_message_id=parameters["parent_id"] or parameters["answer_id"],
         **dict.fromkeys(("version", "title", "is_favorited", "model_tag", "instructions", "options")),
@@ -85,9 +88,10 @@ async def _switch(database: Database, parameters: Mapping[str, object]) -> None:
         raise errors.ConversationNotFound
     if row["outcome"] == "no_message":
         raise errors.MessageNotFound
+    watch.changed(conversation_id, row["new_version"])
 
 
-async def _asked(database: Database, parameters: Mapping[str, object]) -> asyncpg.Record | None:
+async def _asked(database: Database, parameters: Mapping[str, Any]) -> asyncpg.Record | None:
     """Asked again where another request came in between: only then is seen what it did."""
     for _ in range(TRIES):
         try:

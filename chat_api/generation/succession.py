@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -52,7 +52,7 @@ async def ask_to_stop(
 async def succeed(
     database: Database,
     relay: Relay,
-    parameters: Mapping[str, object],
+    parameters: Mapping[str, Any],
     when_running: WhenRunning,
     stop: Callable[[UUID], Awaitable[Stop]],
 ) -> asyncpg.Record:
@@ -66,7 +66,7 @@ async def succeed(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LOOK_SECONDS
     stopped = 0
-    while (row := await start(database, parameters))["outcome"] == "running":
+    while (row := await start(database, relay.watch, parameters))["outcome"] == "running":
         if when_running == "queue":
             return row
         generation_id: UUID = row["generation_id"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from chat_api.inference.servers import ModelServers
     from chat_api.observe.metrics import Metrics
     from chat_api.postgres.database import Database
+    from chat_api.relay.watch import Watch
     from chat_api.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -65,9 +66,10 @@ class Titles:
     """
 
     def __init__(
-        self, *, database: Database, inference: ModelServers, settings: Settings, metrics: Metrics
+        self, database: Database, watch: Watch, inference: ModelServers, settings: Settings, metrics: Metrics
     ) -> None:
         self._database = database
+        self._watch = watch
         self._inference = inference
         self._settings = settings
         self._metrics = metrics
@@ -127,6 +129,8 @@ class Titles:
         stored = await self._database.row(
             "conversations.retitle", id=conversation_id, old_title=row["title"], title=made
         )
+        if stored is not None:
+            self._watch.changed(conversation_id, stored["new_version"])
         return "kept" if stored is None else "made"
 
     async def _said(self, conversation_id: UUID, row: asyncpg.Record) -> str:

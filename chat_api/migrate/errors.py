@@ -11,6 +11,9 @@ from chat_api.libraries.yoyo import FAILURES
 from chat_api.migrate.lock_holders import Holders
 from chat_api.postgres.session import SessionError, reason
 
+READ_ONLY = "this is a standby, or was made read-only: let DATABASE_URL name the primary"
+"""What to do where nothing can be written."""
+
 
 class LockHeldError(SessionError):
     """A lock wasn't granted in time. A retry may succeed once its holder has ended."""
@@ -37,6 +40,8 @@ def explain_errors(what: str, holders: Holders | None = None) -> Iterator[None]:
         ) from error
     except errors.QueryCanceled as error:
         raise SessionError(f"{what}: {reason(error)}; it is undone, and can be run again") from error
+    except errors.ReadOnlySqlTransaction as error:
+        raise SessionError(f"{what}: {reason(error)}; {READ_ONLY}") from error
     except errors.InsufficientPrivilege as error:
         raise SessionError(
             f"{what}: {reason(error)}; this needs the role that owns the tables, not the service's: "

@@ -189,5 +189,5 @@ def _size(size: Size) -> str:
         if amount < 1024:
             break
         amount, unit = amount / 1024, larger
-    rows = "" if size.rows is None else f", about {size.rows:,} rows"
+    rows = "" if size.rows is None else f", about {size.rows:,} row{'' if size.rows == 1 else 's'}"
     return f"{amount:.0f} {unit}{rows}" if amount >= 100 else f"{amount:.3g} {unit}{rows}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from chat_api.postgres.connections import Connections, Kept
 from chat_api.postgres.connector import Connector
 from chat_api.postgres.encoding import WrongEncoding
 from chat_api.postgres.failures import CONSTRAINTS, ERRORS, LOST, UNREACHABLE, Failures, refuses_writes
-from chat_api.postgres.own_queries import Misfit, find_misfits
 from chat_api.postgres.queries import Query, load_queries, outdated
+from chat_api.postgres.query_check import Misfit, find_misfits, find_refused
 from chat_api.settings import SettingsError
 from chat_api.settings.database_url import parse_dsn
 
@@ -33,7 +33,7 @@ GRACE_SECONDS = 1
 """How much later the server cancels a statement than the worker itself does."""
 
 CHECK_SECONDS = 5
-"""How long the check of a DBA's own queries may take."""
+"""How long the check of queries may take."""
 
 Fetch = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -93,7 +93,11 @@ class Database:
 
     async def check(self) -> bool:
         """Check a DBA's own queries on the database. Returns whether it answered. Raises SettingsError."""
-        return await self._fit(self._queries)
+        return await self._fit(self._misfits(self._queries))
+
+    async def check_packaged(self) -> bool:
+        """Check, in the same way, the packaged queries in use. It says nothing before all is migrated."""
+        return await self._fit(self._refused(self._queries))
 
     async def reread(self) -> None:
         """Read a DBA's own queries anew, and use them if they all fit.
@@ -103,7 +107,7 @@ class Database:
         reason = "SQL_DIR: the database can't be reached to check the queries"
         try:
             queries = load_queries(self._own)
-            if await self._fit(queries):
+            if await self._fit(self._misfits(queries)):
                 self._queries = queries
                 self._tell_own()
                 return
@@ -122,10 +126,14 @@ class Database:
         async with asyncio.timeout(CHECK_SECONDS), self.session() as session:
             return await find_misfits(session, queries)
 
-    async def _fit(self, queries: dict[str, Query]) -> bool:
+    async def _refused(self, queries: dict[str, Query]) -> list[Misfit]:
+        async with asyncio.timeout(CHECK_SECONDS), self.session() as session:
+            return await find_refused(session, queries)
+
+    async def _fit(self, found: Awaitable[list[Misfit]]) -> bool:
         """Whether the database answered. Raises SettingsError."""
         try:
-            misfits = await self._misfits(queries)
+            misfits = await found
         except (*UNREACHABLE, WrongEncoding):
             return False
         if misfits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -16,8 +16,8 @@ from chat_api import errors, events
 from chat_api.background import Rounds
 from chat_api.errors import WorkerLost, describe
 from chat_api.relay.departures import Marks
-from chat_api.relay.journal import MANY
 from chat_api.relay.log import Log
+from chat_api.relay.notices import MANY
 
 if TYPE_CHECKING:
     import asyncpg
@@ -83,9 +83,9 @@ class Follower(Rounds):
             log.send_away()
             await asyncio.sleep(LEAVING_SECONDS / len(growing))
 
-    def hear(self, ids: str) -> None:
-        """Take a notification that other workers wrote: generation ids, comma-separated, or MANY."""
-        if ids == MANY or not {str(generation_id) for generation_id in self._logs}.isdisjoint(ids.split(",")):
+    def hear(self, ids: Set[str]) -> None:
+        """Look at once if one of these generations, with something new, is followed. MANY: all have."""
+        if MANY in ids or not ids.isdisjoint(map(str, self._logs)):
             self._notified.set()
 
     async def _round(self) -> None:

@@ -31,10 +31,6 @@ class Hub:
         """Forget a log that grows no more."""
         self._logs.pop(log.generation_id, None)
 
-    def running(self) -> list[UUID]:
-        """The ids of the generations that run here."""
-        return list(self._logs)
-
     def get(self, generation_id: UUID) -> Log | None:
         """The log of a generation that runs here."""
         return self._logs.get(generation_id)

@@ -13,6 +13,7 @@ from chat_api.background import Rounds
 from chat_api.errors import DatabaseUnavailable, describe
 from chat_api.relay.departures import Departures
 from chat_api.relay.lease import Lease
+from chat_api.relay.notices import Notices
 
 if TYPE_CHECKING:
     from chat_api.observe.metrics import Metrics
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.2
-NOTIFIED_IDS, MANY = 200, "many"  # what fits into a notification's 8,000 bytes, and the word for more
 
 
 class Slice(NamedTuple):
@@ -36,10 +36,11 @@ class Slice(NamedTuple):
 class Journal(Rounds):
     """Writes every growing log's new events, all in one statement, and renews the worker's lease with it.
 
-    Five times a second while anything grows, else five times in the lease's length; no connection is held
-    between. While the database is slow or away, what waits is written together later: it is in the logs
-    anyway. `on_stop` is called with the generation that somebody asked to stop, or that nobody has read for
-    `abandoned_seconds` (None: never), and `on_lost` with one that is no longer this worker's.
+    Five times a second while anything grows, else five times in the lease's length, and soon when there is
+    something to tell other workers: each tick tells the `notices`. No connection is held between. While the
+    database is slow or away, what waits is written together later: it is in the logs anyway. `on_stop` is
+    called with the generation that somebody asked to stop, whose conversation was deleted, or that nobody has
+    read for `abandoned_seconds` (None: never), and `on_lost` with one that is no longer this worker's.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Journal(Rounds):
         lease_seconds: float,
         start_seconds: float,
         abandoned_seconds: float | None,
+        notify: bool,
         metrics: Metrics,
         on_stop: Callable[[UUID], None],
         on_lost: Callable[[UUID], None],
@@ -65,15 +67,10 @@ class Journal(Rounds):
         # Each log, and the number up to which it is known to be written.
         self._written: dict[UUID, tuple[Log, int]] = {}
         self._added = asyncio.Event()
+        self.notices = Notices(worker_id, is_on=notify, on_wait=self._added.set)
         self._departures = Departures(database, worker_id, abandoned_seconds)
-        self._others = 0
         self._unknown: dict[UUID, float] = {}  # generations that nobody here waits for, and since when
         self._next_tick = 0.0  # by the loop's clock
-
-    @property
-    def other_workers_live(self) -> bool:
-        """Whether other workers lived at the last tick; one that came since finds all by polling."""
-        return self._others > 0
 
     async def lease_held(self) -> None:
         """Wait until the lease is held: without it, the other workers could assume that this one is dead.
@@ -112,7 +109,7 @@ class Journal(Rounds):
         await self._tick()
 
     async def _rest(self) -> None:
-        if not self._written:
+        if not self._written and not self.notices.are_waiting:
             self._added.clear()
             try:
                 async with asyncio.timeout(self._lease.seconds / 5):
@@ -132,30 +129,29 @@ class Journal(Rounds):
             if (piece := _slice(log, written)) is not None
         }
         sent = asyncio.get_running_loop().time()
-        notification = ""
-        if self.other_workers_live and slices:
-            notification = ",".join(map(str, slices)) if len(slices) <= NOTIFIED_IDS else MANY
+        notices, notifications = self.notices.for_tick(slices)
         row = await self._database.row(
             "journal.tick",
             worker_id=self._worker_id,
             seconds=self._lease.seconds,
             live=list(live),
+            live_in=[log.conversation_id for log, _ in live.values()],
             ids=list(slices),
             first_seqs=[piece.first_seq for piece in slices.values()],
             next_seqs=[piece.next_seq for piece in slices.values()],
             slices=[piece.events for piece in slices.values()],
-            notification=notification,
+            notifications=notifications,
         )
         assert row is not None  # noqa: S101 - it selects without a from
         self._lease.note_renewal(sent)
-        self._others = row["other_workers"]
+        self.notices.told(notices, other_workers=row["other_workers"])
         self._metrics.ticked(
-            sum(piece.next_seq - piece.first_seq for piece in slices.values()), self._others + 1
+            sum(piece.next_seq - piece.first_seq for piece in slices.values()), row["other_workers"] + 1
         )
         for generation_id, piece in slices.items():
             if generation_id in self._written:  # not ended meanwhile
                 self._written[generation_id] = live[generation_id][0], piece.next_seq
-        for generation_id in row["asked_to_stop"]:
+        for generation_id in row["asked_to_stop"] + row["deleted"]:
             self._on_stop(generation_id)
         for generation_id in row["lost"]:
             self._on_lost(generation_id)

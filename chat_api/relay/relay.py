@@ -43,8 +43,10 @@ class Relay:
         lease_seconds: float,
         start_seconds: float,
         abandoned_seconds: float | None,
+        notify: bool,
         metrics: Metrics,
     ) -> None:
+        """`notify`: whether workers tell each other what is new; else they find all by polling."""
         self._owner: Owner | None = None
         self._journal = Journal(
             database=database,
@@ -52,20 +54,23 @@ class Relay:
             lease_seconds=lease_seconds,
             start_seconds=start_seconds,
             abandoned_seconds=abandoned_seconds,
+            notify=notify,
             metrics=metrics,
             on_stop=self._stop,
             on_lost=self._lose,
         )
         self._follower = Follower(database)
         self._hub = Hub(self._follower)
-        self.watch = Watch(database, worker_id)
+        self.watch = Watch(database, worker_id, self._journal.notices)
+        self._notify = notify
         self._notifications = Notifications(
             database,
             {
-                "chat_journal": self._follower.hear,
-                "chat_started": self.watch.hear,
-                "chat_changed": self.watch.hear_change,
-                "chat_stop": self._hear_stop,
+                "chat_journal": self._hear,
+                # The release before has a channel for each of these.
+                "chat_started": lambda ids: self._hear(f"started {ids}"),
+                "chat_changed": lambda change: self._hear(f"changed {change}"),
+                "chat_stop": lambda generation_id: self._hear(f"stop {generation_id}"),
             },
         )
 
@@ -75,7 +80,8 @@ class Relay:
         self._journal.open()
         self._follower.open()
         self.watch.open()
-        self._notifications.open()
+        if self._notify:
+            self._notifications.open()
 
     async def close(self) -> None:
         """Stop all of that, and give the lease back."""
@@ -83,11 +89,6 @@ class Relay:
         await self.watch.close()
         await self._follower.close()
         await self._journal.close()
-
-    @property
-    def other_workers_live(self) -> bool:
-        """See Journal."""
-        return self._journal.other_workers_live
 
     async def lease_held(self) -> None:
         """Wait until this worker holds its lease, see Journal. Raises DatabaseUnavailable."""
@@ -107,6 +108,17 @@ class Relay:
         """Forget the log of a generation that ran here: it grows no more."""
         self._journal.remove(log)
         self._hub.drop(log)
+
+    def ended(self, generation_id: UUID) -> None:
+        """A generation's end was stored by this worker: whoever reads it elsewhere may look."""
+        self._follower.hear({str(generation_id)})
+        self._journal.notices.ended(generation_id)
+
+    def stop(self, generation_id: UUID) -> None:
+        """Stop a generation of any worker. It is marked as such, or deleted: its worker sees that as well."""
+        if self._hub.get(generation_id) is None:
+            self._journal.notices.stop(generation_id)
+        self._stop(generation_id)
 
     def running_log(self, generation_id: UUID) -> Log | None:
         """The log of a generation that runs here."""
@@ -131,10 +143,20 @@ class Relay:
         """Send the readers of other workers' generations to those workers, spread over a second."""
         await self._follower.leave()
 
-    def _hear_stop(self, text: str) -> None:
-        for generation_id in self._hub.running():
-            if str(generation_id) == text:
-                self._stop(generation_id)
+    def _hear(self, payload: str) -> None:
+        """Take notices of a worker, perhaps of this one. What a later release adds to them is passed over."""
+        news: set[str] = set()
+        for notice in payload.split(","):
+            match notice.split(" "):
+                case ["started", worker_id, conversation_id, generation_id]:
+                    self.watch.hear_begun(UUID(worker_id), UUID(conversation_id), UUID(generation_id))
+                case ["changed", conversation_id, version]:
+                    self.watch.hear_changed(UUID(conversation_id), int(version))
+                case ["stop", generation_id]:
+                    self._stop(UUID(generation_id))
+                case [generation_id]:
+                    news.add(generation_id)
+        self._follower.hear(news)
 
     def _stop(self, generation_id: UUID) -> None:
         if self._owner is not None:

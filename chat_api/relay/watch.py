@@ -13,6 +13,7 @@ from chat_api.errors import describe
 
 if TYPE_CHECKING:
     from chat_api.postgres.database import Database
+    from chat_api.relay.notices import Notices
 
 logger = structlog.get_logger(__name__)
 
@@ -34,14 +35,16 @@ class Watch(Rounds):
     """Tells of generations in the order in which they begin, by their ids, perhaps more than once; and of
     changes, those at about the same time perhaps as one.
 
-    This worker's own generations are told at once; all else by a notification, or else by one query a second
-    for all conversations that are watched. Whoever adds itself removes itself.
+    What happens on this worker is told at once, and the others are told with its next tick; all else by a
+    notification, or else by one query a second for all conversations that are watched. Whoever adds itself
+    removes itself.
     """
 
-    def __init__(self, database: Database, worker_id: UUID) -> None:
+    def __init__(self, database: Database, worker_id: UUID, notices: Notices) -> None:
         super().__init__("watch")
         self._database = database
         self._worker_id = worker_id
+        self._notices = notices
         self._watchers: dict[UUID, list[Watcher]] = {}
         self._versions: dict[UUID, int] = {}  # of those conversations of which it is known
         self._wanted = asyncio.Event()
@@ -63,9 +66,15 @@ class Watch(Rounds):
             self._versions.pop(conversation_id, None)
 
     def begun(self, conversation_id: UUID, generation_id: UUID) -> None:
-        """A generation begins."""
-        for watcher in self._watchers.get(conversation_id, ()):
-            watcher.begun(generation_id)
+        """A generation begins here."""
+        self._begun(conversation_id, generation_id)
+        self._notices.started(conversation_id, generation_id)
+
+    def changed(self, conversation_id: UUID, new_version: int | None) -> None:
+        """This worker has counted the version up, or deleted the conversation; neither if it is None."""
+        if new_version is not None:
+            self.hear_changed(conversation_id, new_version)
+            self._notices.changed(conversation_id, new_version)
 
     def know(self, conversation_id: UUID, version: int) -> None:
         """A conversation was read in this version. If that is newer than the one that was known, tell."""
@@ -74,20 +83,19 @@ class Watch(Rounds):
         elif conversation_id in self._watchers:
             self._versions.setdefault(conversation_id, version)
 
-    def hear(self, text: str) -> None:
-        """Take a worker's notification: its id, the conversation's and the generation's, by spaces."""
-        worker_id, conversation_id, generation_id = map(UUID, text.split())
-        # What begins here was told already, or is about to be: told now, before its log is opened, it would
-        # be sought in the journal.
+    def hear_begun(self, worker_id: UUID, conversation_id: UUID, generation_id: UUID) -> None:
+        """Take a notice of a worker, perhaps of this one: a generation begins there."""
         if worker_id != self._worker_id:
-            self.begun(conversation_id, generation_id)
+            self._begun(conversation_id, generation_id)
 
-    def hear_change(self, text: str) -> None:
-        """Take a notification of a change, by this worker too: the conversation's id and its version."""
-        name, version = text.split()
-        conversation_id = UUID(name)
-        if self._versions.get(conversation_id, -1) < int(version):
-            self._changed(conversation_id, int(version))
+    def hear_changed(self, conversation_id: UUID, version: int) -> None:
+        """Take a notice of a worker, perhaps of this one: a conversation has this version."""
+        if self._versions.get(conversation_id, -1) < version:
+            self._changed(conversation_id, version)
+
+    def _begun(self, conversation_id: UUID, generation_id: UUID) -> None:
+        for watcher in self._watchers.get(conversation_id, ()):
+            watcher.begun(generation_id)
 
     def _changed(self, conversation_id: UUID, version: int) -> None:
         for watcher in self._watchers.get(conversation_id, ()):
@@ -136,4 +144,4 @@ class Watch(Rounds):
                 self._changed(conversation_id, version)  # a failover has lost the newer ones
             self.know(conversation_id, version)
             if row["generation_id"] is not None:
-                self.begun(conversation_id, row["generation_id"])
+                self._begun(conversation_id, row["generation_id"])

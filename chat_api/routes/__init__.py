@@ -15,6 +15,7 @@ from chat_api.routes import (
     models,
     socket,
     streams,
+    tickets,
     usage,
 )
 
@@ -29,6 +30,7 @@ TABLES: list[web.RouteTableDef] = [
     branches.routes,
     messages.routes,
     streams.routes,
+    tickets.routes,
     socket.routes,
     models.routes,
     usage.routes,

@@ -8,7 +8,7 @@ from chat_api import errors
 from chat_api.bodies import Conversation, Fork
 from chat_api.description import declare
 from chat_api.description.declare import Operation, Parameter, Response, describe
-from chat_api.http.context import DATABASE, PRINCIPAL, SETTINGS
+from chat_api.http.context import DATABASE, GENERATIONS, PRINCIPAL, SETTINGS
 from chat_api.http.requests import read_body, read_id, read_message_id
 from chat_api.routes import conversations
 
@@ -60,9 +60,10 @@ async def fork(request: web.Request) -> web.Response:
     )
 )
 async def take_back(request: web.Request) -> web.Response:
+    conversation_id = read_id(request)
     row = await request.app[DATABASE].row(
         "messages.delete",
-        conversation_id=read_id(request),
+        conversation_id=conversation_id,
         user_id=request[PRINCIPAL].user_id,
         message_id=read_message_id(request),
     )
@@ -75,4 +76,5 @@ async def take_back(request: web.Request) -> web.Response:
             raise errors.GenerationRunning(generation_id=str(row["generation_id"]))
         case "held":
             raise errors.LegalHold
+    request.app[GENERATIONS].watch.changed(conversation_id, row["new_version"])
     return web.Response(status=204)

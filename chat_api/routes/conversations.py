@@ -153,6 +153,7 @@ async def update(request: web.Request) -> web.Response:
             raise errors.MessageNotFound
         case "running":
             raise errors.GenerationRunning(generation_id=str(row["generation_id"]))
+    request.app[GENERATIONS].watch.changed(conversation_id, row["new_version"])
     return one(row)
 
 
@@ -175,6 +176,7 @@ async def delete(request: web.Request) -> web.Response:
         raise errors.ConversationNotFound
     if row["outcome"] == "held":
         raise errors.LegalHold
+    request.app[GENERATIONS].watch.changed(conversation_id, row["new_version"])
     if row["generation_id"] is not None:
         await request.app[GENERATIONS].stopped(row["generation_id"], conversation_id)
     return web.Response(status=204)

@@ -20,7 +20,7 @@ from chat_api.serving.listeners import Place, ServeError, places
 from chat_api.serving.schema_guard import SchemaGuard
 from chat_api.serving.signals import is_terminal, signalled
 from chat_api.serving.systemd import notify, notify_reloading, watchdog
-from chat_api.serving.worker_process import WorkerProcess
+from chat_api.serving.worker_process import FIRST, WorkerProcess
 
 log = structlog.get_logger(__name__)
 
@@ -157,7 +157,8 @@ class Supervisor:
             async with self._changing:
                 old = self._workers[place]
                 try:
-                    served = await self._start(place).serves(START_SECONDS)
+                    worker = self._start(place, is_first=place is self._places[0])
+                    served = await worker.serves(START_SECONDS)
                 except (ServeError, OSError) as error:
                     log.error("worker_not_started", reason=str(error))
                     served = False
@@ -171,14 +172,14 @@ class Supervisor:
             log.info("restarted", workers=len(self._places))
         notify("READY=1")
 
-    def _start(self, place: Place) -> WorkerProcess:
-        """Start a new worker in a place. Raises ServeError, OSError."""
+    def _start(self, place: Place, *, is_first: bool = False) -> WorkerProcess:
+        """Start a new worker in a place. The first one checks the queries. Raises ServeError, OSError."""
         place.open()
         taken = {worker.number for worker in self._living}
         worker = WorkerProcess(
             next(number for number in itertools.count() if number not in taken),
             place.listeners,
-            {**os.environ, FOLDER: self._metrics},
+            {**os.environ, FOLDER: self._metrics, **({FIRST: "1"} if is_first else {})},
         )
         self._living.add(worker)
         worker.watching.add_done_callback(lambda _: self._forget(worker))

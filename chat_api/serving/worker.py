@@ -2,14 +2,15 @@
 
     python -m chat_api.serving.worker NUMBER LIFELINE LISTENER…
 
-Its metrics files are named after NUMBER. The other arguments are inherited descriptors. The worker writes
-READY to the lifeline once it serves. It ends when it reads DRAIN there, on SIGTERM, or when the lifeline
-breaks because its supervisor is dead.
+Its metrics files are named after NUMBER. The other arguments are inherited descriptors. With the variable
+FIRST, it checks the queries first. The worker writes READY to the lifeline once it serves. It ends when it
+reads DRAIN there, on SIGTERM, or when the lifeline breaks because its supervisor is dead.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -17,14 +18,18 @@ import sys
 from chat_api.libraries.prometheus import name_files_by
 from chat_api.observe.logs import configure_logging
 from chat_api.serving.deadline import END_SECONDS, Deadline
+from chat_api.serving.listeners import ServeError
+from chat_api.serving.schema_guard import SchemaGuard
 from chat_api.serving.server import Ending, run, serve_on
-from chat_api.serving.worker_process import DRAIN, READY
+from chat_api.serving.worker_process import DRAIN, FIRST, READY
 from chat_api.settings import Settings, SettingsError, load_settings
 from chat_api.settings.models import load_catalogue
 
 
 async def work(settings: Settings, lifeline: socket.socket, listeners: list[socket.socket]) -> None:
-    """Serve on inherited listeners until it is time to end."""
+    """Serve on inherited listeners until it is time to end. Raises SettingsError, ServeError."""
+    if FIRST in os.environ:
+        await SchemaGuard(settings, allows_newer=True).check()
     await serve_on(listeners, settings, lambda: lifeline.sendall(READY), lambda: _ending(lifeline, settings))
 
 
@@ -58,7 +63,7 @@ def main(number: str, *descriptors: str) -> int:
         lifeline, *listeners = (socket.socket(fileno=int(descriptor)) for descriptor in descriptors)
         with lifeline:
             run(work(settings, lifeline, listeners))
-    except SettingsError as error:  # among them a DBA's own query that doesn't fit the database
+    except (SettingsError, ServeError) as error:  # among them a query that doesn't fit the database
         sys.stderr.writelines(f"chat-api: {line}\n" for line in str(error).splitlines())
         return 2
     return 0

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 READY, DRAIN = b"r", b"d"  # what the two sides write to the lifeline
+FIRST = "CHAT_API_FIRST"
+"""The variable that the first new worker after SIGHUP gets. Workers of an earlier release ignore it."""
 
 
 class WorkerProcess:

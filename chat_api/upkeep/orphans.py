@@ -37,6 +37,7 @@ class Orphans(Rounds):
         for orphan in await self._database.rows("maintenance.interrupt_orphans"):
             logger.warning("generation_interrupted", generation_id=str(orphan["id"]), reason="worker lost")
             self._metrics.generations.labels("interrupted", WorkerLost.code).inc()
+            self._relay.ended(orphan["id"])
         self._metrics.housekept()
 
     async def _rest(self) -> None:

@@ -398,7 +398,18 @@ async def test_every_limit_stands_on_the_page_for_operators(checkout: Path) -> N
         if kind.limit is not None:
             assert kind.limit in Settings.model_fields
             assert f"`{kind.limit.upper()}`" in text
-            assert f"{kind.status} `{kind.code}`" in text
+        if kind.limit is not None or kind.status == 429:
+            assert f"{kind.status} `{kind.code}`" in text, kind.code
+
+
+async def test_every_429_is_in_the_query_of_the_runbook(checkout: Path) -> None:
+    section = (
+        (checkout / "docs" / "operations" / "runbook.md").read_text().partition("### Users get 429\n")[2]
+    )
+    query = re.search(r'chat_errors_total\{code=~"(.*?)"\}', section)
+    assert query is not None
+    codes = {kind.code for kind in all_errors() if kind.status == 429}
+    assert {code for code in codes if not re.fullmatch(query[1], code)} == set()
 
 
 async def test_without_limits_nothing_is_counted(chat: Chat, model: ModelServer, sql: Sql) -> None:

@@ -12,6 +12,8 @@ from aiohttp import ClientResponse
 
 from chat_api import errors
 from chat_api.generation import start as starts
+from chat_api.relay.notices import Notices
+from chat_api.relay.watch import Watch
 from tests.conftest import Start
 from tests.support.auth_service import AuthService
 from tests.support.chat import Chat, Client, Sql, no_answer_lives, open_chat, somebody_waits
@@ -503,14 +505,16 @@ async def test_a_switch_that_others_undo_each_time_is_given_up() -> None:
         def __init__(self) -> None:
             self.asked = []
 
-        async def row(self, name: str, **_: object) -> dict[str, str]:
+        async def row(self, name: str, **_: object) -> dict[str, str | None]:
             self.asked.append(name)
-            return {"outcome": "inactive" if name == "generations.start" else "updated"}
+            outcome = "inactive" if name == "generations.start" else "updated"
+            return {"outcome": outcome, "new_version": None}
 
     database: Any = Undone()
+    watch = Watch(database, uuid4(), Notices(uuid4(), is_on=False, on_wait=lambda: None))
     place = {"parent_id": uuid4(), "answer_id": None, "user_id": uuid4(), "conversation_id": uuid4()}
     with pytest.raises(errors.RequestRepeated):
-        await starts.start(database, place)
+        await starts.start(database, watch, place)
     assert database.asked == ["generations.start", "conversations.update"] * 3
 
 

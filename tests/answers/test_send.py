@@ -30,6 +30,28 @@ STRANGE = {
 BESIDE = {"reasoning": None, "tool_calls": None, "tool_call_id": None, "usage": None}
 
 
+async def test_who_polls_the_list_learns_that_a_question_came_and_then_its_answer(
+    chat: Chat, model: ModelServer
+) -> None:
+    async def listed() -> dict[str, str]:
+        """The conversations in the order of the list, and their `updated_at`."""
+        response = await chat.client.get("/api/conversations", headers=chat.user)
+        return {each["id"]: each["updated_at"] for each in (await response.json())["items"]}
+
+    own = chat.path.rpartition("/")[2]
+    await open_chat(chat.client, chat.user)
+    created = await listed()
+    response, call, _ = await chat.begin(model)
+    asked = await listed()
+    await open_chat(chat.client, chat.user)
+    assert list(await listed())[1] == next(iter(asked)) == own
+    call.finish("a")
+    await read_events(response)
+    answered = await listed()
+    assert next(iter(answered)) == own
+    assert created[own] < asked[own] < answered[own]
+
+
 async def test_an_answer_streams_in_the_contracts_form(chat: Chat, model: ModelServer) -> None:
     response = await chat.send("Hello")
     call = await model.call()

@@ -76,7 +76,10 @@ async def test_what_a_dba_added_is_in_it_too(run: Run, configured: str, sql: Con
     await sql.execute("alter table messages add column mine integer, add column yours text default 'a|b'")
     await sql.execute("comment on column messages.yours is 'Either a | b,\nor nothing.'")
     await sql.execute("create table theirs (id integer)")
+    await sql.execute("create view chat_report.theirs as select 1 as id")
+    await sql.execute("comment on column chat_report.theirs.id is 'Always one.'")
     found = tables(run()[1])
+    assert found["chat_report.theirs"] == [["`id`", "integer", "Always one."]]
     assert found["messages"][-2:] == [
         ["`mine`", "integer", "yes", "", "—"],
         ["`yours`", "text", "yes", "`'a\\|b'::text`", "Either a \\| b, or nothing."],
@@ -171,5 +174,15 @@ async def test_a_database_without_the_service_says_so(run: Run, configured: str,
     await sql.execute("drop schema public cascade; create schema public; drop schema chat_report cascade")
     status, text = run()
     assert status == 1
-    assert text.startswith("chat-api: there are no tables of the service in postgresql://")
-    assert text.endswith(": run `chat-api migrate` first\n")
+    name = await sql.fetchval("select current_database()")
+    assert text == (
+        f"chat-api: there are no tables of the service in the database {name}: run `chat-api migrate` first, "
+        "or let DATABASE_URL name another one\n"
+    )
+
+
+def test_two_forms_at_once_are_refused(run: Run, configured: str) -> None:
+    assert run("--json", "--mermaid") == (
+        2,
+        "chat-api: --json and --mermaid are two forms of the same: give one of them\n",
+    )

@@ -120,10 +120,13 @@ async def test_an_export_has_every_line_in_order(run: Run, sql: Connection) -> N
         ("conversation", None),
         *[("message", content) for content in ("three", "three!")],
         ("generation", "send"),
+        *[("usage", "send")] * 3,
     ]
     assert [line["conversation_id"] for line in exported if line["type"] != "conversation"] == [
         *[str(first.id)] * 6,
         *[str(second.id)] * 3,
+        *[str(first.id)] * 2,
+        str(second.id),
     ]
     keys = [line["idempotency_key"] for line in exported if line["type"] == "generation"]
     assert keys == ["key 0", "key 1", "key 0"]
@@ -231,7 +234,10 @@ async def test_an_export_to_a_file_appears_whole_and_for_its_owner_alone(
     path.write_text("of yesterday")
     status, stdout, said = run("user", "export", user_id, "--output", path)
     assert (status, said) == (0, "")
-    assert stdout == (f"exported 1 conversation, 2 messages and 1 answer record of {user_id} to {path}\n")
+    assert stdout == (
+        f"exported 1 conversation, 2 messages and 1 answer record of {user_id} to {path}, "
+        "and 1 row of usage\n"
+    )
     assert path.read_text(encoding="utf-8") == text
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert files(tmp_path) == [path]
@@ -241,6 +247,7 @@ async def test_an_export_to_a_file_appears_whole_and_for_its_owner_alone(
         "conversations": 1,
         "messages": 2,
         "generations": 1,
+        "usage": 1,
     }
 
 
@@ -291,6 +298,21 @@ def test_an_export_of_nobody_is_empty_and_says_so(run: Run, tmp_path: Path) -> N
     status, stdout, _ = run("user", "export", nobody, "--output", tmp_path / "export.jsonl")
     assert (status, (tmp_path / "export.jsonl").read_text()) == (0, "")
     assert stdout.startswith("exported 0 conversations, 0 messages")
+
+
+async def test_an_export_of_a_conversation_that_the_user_has_not_fails_and_leaves_no_file(
+    run: Run, sql: Connection, tmp_path: Path
+) -> None:
+    chat, other = await talked(sql, uuid4(), "hi"), await talked(sql, uuid4(), "hi")
+    refused = (1, "", f"chat-api: this user has no conversation {other.id}\n")
+    wrong = ("user", "export", chat.user_id, "--conversation", other.id)
+    assert run(*wrong) == refused
+    assert run(*wrong, "--output", tmp_path / "export.jsonl") == refused
+    assert files(tmp_path) == []
+    # What was used outlives the conversation.
+    await sql.execute("delete from conversations where id = $1", chat.id)
+    status, text, _ = run("user", "export", chat.user_id, "--conversation", chat.id)
+    assert (status, [line["type"] for line in lines(text)]) == (0, ["usage"])
 
 
 def test_the_wrong_use_is_told(run: Run) -> None:
@@ -490,13 +512,13 @@ async def test_what_somebody_else_deletes_meanwhile_is_not_said_to_be_held(sql: 
 
 
 async def test_a_late_end_brings_nothing_back(chat: OpenChat, model: ModelServer, sql: Connection) -> None:
-    """The worker stores its answer at the moment of the deletion, and isn't notified."""
+    """The worker stores its answer at the moment of the deletion, and isn't told."""
     response, call, _ = await chat.begin(model, "Once ")
     user_id = UUID((await chat.get())["user_id"])
     async with sql.transaction():
         row = await one(sql, "users.delete", user_id=user_id, max_rows=100)
         assert row is not None
-        assert (row["conversations"], row["notified"]) == (1, 1)
+        assert row["conversations"] == 1
         call.finish("upon a time")
         await somebody_waits(sql)
     *_, last = await read_events(response)

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from chat_api.commands.sql.schema import expected_schema
 from chat_api.dev.postgres.installation import binaries
 from chat_api.settings.database_url import parse_dsn
 from tests.commands.test_user_command import forked, talked
@@ -87,9 +88,19 @@ async def test_a_conversation_comes_back_from_a_backup_and_all_else_stays(
     since = await shell.run(EXPORT, **of_kept)
 
     assert f"{lost.id} | ਸਮੋਸਾ" in await shell.run(find, **of_lost)
+    is_open = await sql.fetchval(
+        "select bool_or(grantee = 0 and privilege_type = 'CONNECT')"
+        " from pg_database cross join lateral aclexplode(coalesce(datacl, acldefault('d', datdba)))"
+        " where datname = $1",
+        aside,
+    )
+    assert is_open is False, "nobody else may connect"
     said = await shell.run(bring_back, **of_lost)
     assert re.search(
-        rf"^imported 1 conversation, \d+ messages and \d+ answer records of {lost.user_id}$", said, re.M
+        rf"^imported 1 conversation, \d+ messages and \d+ answer records of {lost.user_id}, "
+        r"and 0 rows of usage$",
+        said,
+        re.M,
     )
     assert await lost.texts(sql) == shown
     assert await shell.run(EXPORT, **of_lost) == before
@@ -120,3 +131,20 @@ async def test_what_retention_deleted_is_due_again_unless_it_is_held(
     assert await due() == 1
     await sql.execute("update conversations set is_favorited = true")
     assert await due() == 0
+
+
+def test_the_page_says_of_every_table_whether_a_dump_has_it(checkout: Path) -> None:
+    page = (checkout / "docs" / "operations" / "upgrades-and-backups.md").read_text()
+    contents = page.partition("\nThe dump contains:\n")[2].partition("\nTest your backups")[0]
+    named = {name for bold in re.findall(r"\*\*(.+?)\*\*", contents) for name in bold.split(", ")}
+    tables = {name.partition(".")[0] for kind, name in expected_schema() if kind == "column"}
+    assert tables - named == set()
+
+
+def test_its_contents_lead_to_every_section(checkout: Path) -> None:
+    page = (checkout / "docs" / "operations" / "upgrades-and-backups.md").read_text()
+    contents, _, rest = page.partition("\n## ")
+    titles = re.findall(r"^## (.+)$", f"## {rest}", re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    assert len(anchors) > 8
+    assert anchors - set(re.findall(r"\]\(#([\w-]+)\)", contents)) == set()

@@ -39,35 +39,42 @@ class Move:
 
     old: str
     new: str
+    own_migrations: Path
     blocks: list[str]
 
     async def run(self, *numbers: int) -> str:
         """Run these blocks. Returns what they print."""
         done = await asyncio.to_thread(
             subprocess.run,
-            ["sh", "-e", "-c", "".join(self.blocks[number] for number in numbers)],
+            ["sh", "-e", "-c", "".join(self.blocks[number] for number in (TABLES, *numbers))],
             capture_output=True, text=True, timeout=60, check=False,
             env={
                 **os.environ,
                 "PATH": f"{binaries(None)}:{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "PYTHONPATH": str(ROOT), "OLD": self.old, "NEW": self.new,
+                "NEW_OWNER": as_role(self.new, "chat_owner"), "MIGRATIONS_DIR": str(self.own_migrations),
             },
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, ""), done
         return done.stdout
 
 
-COPY, FOLLOW, SWITCH, COMPARE, TURN_AROUND, GO_BACK = range(6)
+def as_role(url: str, role: str) -> str:
+    """A URL of this database for another role."""
+    return url.replace("postgres@", f"{role}@")
+
+
+TABLES, PREPARE, COPY, FOLLOW, SWITCH, COMPARE, TURN_AROUND, GO_BACK, AGAIN = range(9)
 
 
 @pytest.fixture(params=[None, DEBIANS], ids=["18 to 18", "15 to 18"])
 def move(checkout: Path, request: pytest.FixtureRequest) -> Iterator[Move]:
-    """Two servers: one with a migrated database, one with an empty one."""
+    """Two servers: one with roles and a migrated database that has own columns, and one with nothing."""
     if request.param and not (request.param / "postgres").exists():
         missing("Debian's PostgreSQL 15 is not installed: make packages")
     page = (checkout / "docs" / "operations" / "moving.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 9
     with tempfile.TemporaryDirectory(prefix="chat-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL may have to run as another user
@@ -75,11 +82,24 @@ def move(checkout: Path, request: pytest.FixtureRequest) -> Iterator[Move]:
             Postgres(folder / "old", settings=LOGICAL, tcp_port=free_port(), programs=request.param) as old,
             Postgres(folder / "new", settings=LOGICAL, tcp_port=free_port()) as new,
         ):
-            for server in (old, new):
-                with psycopg.connect(server.dsn(), autocommit=True) as admin:
-                    admin.execute("create database chat")
-            apply_migrations(old.dsn("chat"))
-            yield Move(old.dsn("chat"), new.dsn("chat"), blocks)
+            own = folder / "own-migrations"
+            own.mkdir()
+            for number, column in enumerate(("cabinet", "shelf"), start=1):
+                (own / f"local-000{number}.add-{column}.sql").write_text(
+                    f"alter table conversations add column if not exists {column} text default 'in \u0a16';"
+                )
+            with psycopg.connect(old.dsn(), autocommit=True) as admin:
+                for role in ("chat_owner", "chat_service", "chat_reports"):
+                    admin.execute(f"create role {role} login")
+                admin.execute("create database chat owner chat_owner")
+            owner = as_role(old.dsn("chat"), "chat_owner")
+            apply_migrations(owner, "chat_service")
+            with psycopg.connect(owner, autocommit=True) as session:
+                # On the new side, the other one comes first.
+                session.execute("alter table conversations add column shelf text default 'in \u0a16'")
+                session.execute("select chat_grant_reader('chat_reports')")
+            apply_migrations(owner, "chat_service", local=str(own))
+            yield Move(old.dsn("chat"), new.dsn("chat"), own, blocks)
 
 
 async def fetch(url: str, query: str, *values: object) -> list[tuple[object, ...]]:
@@ -123,10 +143,12 @@ async def test_its_commands_move_a_used_service_there_and_back(
         move.old,
         "insert into budgets (scope, period, unit, amount) values ('everybody', 'day', 'answers', 99)",
     )
-    settings = settings.model_copy(update={"database_url": move.old, "drain_seconds": 3.0})
+    service_url = as_role(move.old, "chat_service")
+    settings = settings.model_copy(update={"database_url": service_url, "drain_seconds": 3.0})
     async with Service(settings) as service:
         path, short, long = [await open_conversation(service.session, user) for _ in range(3)]
         await answered(service, model, path, user, "first")
+        await move.run(PREPARE)
         await move.run(COPY)
         await answered(service, model, path, user, "second")
         assert "chat_move" in await move.run(FOLLOW)
@@ -144,6 +166,9 @@ async def test_its_commands_move_a_used_service_there_and_back(
         assert readers[1].seen[-2].data["error"] == "draining"
         assert await service.ended() == 0
 
+    owners = "select distinct tableowner from pg_tables where schemaname = 'public'"
+    assert await fetch(move.new, owners) == [("chat_owner",)]
+    assert await fetch(move.new, "select chat_readers()") == [("chat_reports",)]
     await move.run(SWITCH)
     assert await move.run(COMPARE) == ""
     await fetch(move.new, "update budgets set amount = 98")
@@ -158,7 +183,7 @@ async def test_its_commands_move_a_used_service_there_and_back(
     assert await fetch(move.new, USED) == await fetch(move.old, USED)
     await move.run(TURN_AROUND)
 
-    moved = settings.model_copy(update={"database_url": move.new})
+    moved = settings.model_copy(update={"database_url": as_role(move.new, "chat_service")})
     async with Service(moved) as service:
         for each in (path, long):
             await answered(service, model, each, user, "third")
@@ -177,3 +202,10 @@ async def test_its_commands_move_a_used_service_there_and_back(
     ]  # fmt: skip
     assert await fetch(move.old, USED) == [(7, 7)]
     assert await fetch(move.old, "select slot_name from pg_replication_slots") == []
+
+    await move.run(AGAIN)
+    await move.run(COPY)
+    await move.run(FOLLOW)
+    await move.run(SWITCH)
+    assert await move.run(COMPARE) == ""
+    assert await fetch(move.new, "select count(*) from spending") == [(0,)]

@@ -125,3 +125,32 @@ def test_the_page_names_both_settings(page: str) -> None:
     for name in ("sql_dir", "migrations_dir"):
         assert name in NeighbourSettings.model_fields
         assert f"| `{name.upper()}` |" in page
+
+
+COPY = "mkdir -p own-sql own-migrations; rm -f own-sql/*; chat-api sql copy conversations.page"
+
+
+def test_a_field_inside_the_json_passes_and_a_column_beside_it_does_not(
+    tmp_path: Path, database_url: str
+) -> None:
+    inside = f"""{COPY}
+        sed -i 's/^        is_favorited,$/&\\n        true as is_mine,/' own-sql/conversations.sql
+        chat-api sql diff conversations.page | grep "^+ *true as is_mine"; chat-api sql check"""
+    assert "queries fit" in run(inside, tmp_path, ROOT, database_url)
+    beside = f"""{COPY}
+        sed -i 's/^    c.updated_at,$/&\\n    true as is_mine,/' own-sql/conversations.sql
+        chat-api sql check || test $? -eq 1"""
+    assert "conversations.page returns" in run(beside, tmp_path, ROOT, database_url)
+
+
+def test_a_query_that_a_release_no_longer_has_is_named_and_ends_the_check(
+    page: str, tmp_path: Path, database_url: str
+) -> None:
+    assert "end with 2" in page
+    gone = f"""{COPY}
+        sed -i 's/conversations.page/conversations.leaf/; s/name: page/name: leaf/' own-sql/*.sql
+        chat-api sql check 2>&1 || echo "status $?" """
+    said = run(gone, tmp_path, ROOT, database_url)
+    assert "own-sql/conversations.sql:1: " in said
+    assert "no query conversations.leaf" in said
+    assert said.endswith("status 2\n")

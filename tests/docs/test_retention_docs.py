@@ -91,7 +91,7 @@ async def test_a_user_is_exported_and_deleted_by_psql(
     chat, other = await talked(sql), await talked(sql)
     await run(page, database_url, tmp_path, chat.user_id, only="users.export")
     lines = (tmp_path / "export.jsonl").read_text().splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert {row["id"] for row in await sql.fetch("select id from conversations")} == {other.id}
     assert await sql.fetchval("select count(*) from journal") == 1
 

@@ -20,7 +20,9 @@ async def test_its_statements_and_commands_work_in_their_order(
 ) -> None:
     chat = await Chat().open(sql)
     await chat.finish(sql, await chat.begin(sql))
-    await sql.execute("update usage set day = '2026-11-24'")
+    await sql.execute(
+        "update usage set day = '2026-11-24', cost = 0.06600000000000000000, currency = 'EUR', price = '{}'"
+    )
     text = (checkout / "docs" / "operations" / "usage.md").read_text()
     text = text.replace("7b0e7c3a-94c8-4a53-8a60-3b1de6a3f9d2", str(chat.user_id))
     environment = {
@@ -44,6 +46,7 @@ async def test_its_statements_and_commands_work_in_their_order(
         printed += done.stdout
     assert printed.count(str(chat.user_id)) == 1, "in the bill"
     assert "2026-11-24" in printed
+    assert re.findall(r" (0\.066\d*) *(?:\n|\|)", printed) == ["0.066", "0.066"], "without the zeros"
     assert "each user: 1000000 tokens a month" in printed
     amounts = await sql.fetch("select scope, amount from budgets order by scope, amount")
     assert [tuple(row) for row in amounts] == [("each", 1_000_000), ("everybody", 50), ("user", None)]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
+from chat_api.generation import queue
+from chat_api.http.context import GENERATIONS
 from chat_api.settings import Settings
 from tests.conftest import Start
 from tests.support.auth_service import AuthService
@@ -241,8 +246,9 @@ async def test_it_holds_every_way_to_ask(chat: Chat, sql: Sql, path: str, near: 
 
 
 async def test_a_message_in_the_queue_waits_until_there_is_something_left(
-    chat: Chat, near: UnsteadyServer, sql: Sql
+    chat: Chat, near: UnsteadyServer, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(queue, "REST_SECONDS", 0.1)
     await budget(sql, 1)
     near.script = lambda _: ("cut, hangs", 1)
     await chat.send()
@@ -253,6 +259,55 @@ async def test_a_message_in_the_queue_waits_until_there_is_something_left(
     assert await sql.fetchval("select count(*) from queued_messages") == 1
     await sql.execute("update budgets set amount = 2")
     await until(lambda: sql.fetchval("select not exists (select from queued_messages)"))
+
+
+async def wait(chat: Chat, sql: Sql, content: str = "later") -> None:
+    """Let a message wait, though no answer is being written."""
+    await sql.execute(
+        "insert into queued_messages (conversation_id, content, request) values ($1, $2, '{}')",
+        chat.path.rpartition("/")[2],
+        content,
+    )
+
+
+async def test_a_message_without_a_budget_is_tried_once_a_minute_and_told_once(
+    chat: Chat, client: Client, near: UnsteadyServer, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await budget(sql, 0)
+    near.answer_with(SAID)
+    await wait(chat, sql)
+    begin_due, began = client.app[GENERATIONS].begin_due, time.monotonic()
+    with capture_logs() as lines:
+        await begin_due()
+        monkeypatch.setattr(queue, "time", SimpleNamespace(monotonic=lambda: began + 1000))
+        await begin_due()
+        await sql.execute("update budgets set amount = 1")
+        monkeypatch.setattr(queue, "time", SimpleNamespace(monotonic=lambda: began + 1059))
+        await begin_due()
+        assert await sql.fetchval("select count(*) from queued_messages") == 1, "the minute isn't over"
+        monkeypatch.setattr(queue, "time", SimpleNamespace(monotonic=lambda: began + 1061))
+        await begin_due()
+        await until(lambda: sql.fetchval("select not exists (select from queued_messages)"))
+    assert [line["reason"] for line in lines if line["event"] == "turn_put_off"] == ["budget_exhausted"]
+
+
+async def test_messages_without_a_budget_keep_no_other_one_waiting(
+    chat: Chat, client: Client, user: dict[str, str], near: UnsteadyServer, sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(queue, "MAX_DUE", 1)
+    near.answer_with(SAID)
+    other = await open_chat(client, user)
+    await budget(sql, 0)
+    await sql.execute("update budgets set model_tag = 'free'")
+    await sql.execute(
+        "update conversations set model_tag = 'free' where id = $1", chat.path.rpartition("/")[2]
+    )
+    for each in (chat, other):
+        await wait(each, sql)
+    for _ in range(2):
+        await client.app[GENERATIONS].begin_due()
+    await until(lambda: sql.fetchval("select count(*) = 1 from queued_messages"))
 
 
 async def test_a_title_is_usage_and_no_answer(

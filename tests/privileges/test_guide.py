@@ -71,6 +71,10 @@ def test_its_statements_and_commands_work_in_their_order(
     assert f"{len(load_queries())} queries fit" in printed
     assert f"{len(load_queries())} queries fit" in text
     assert (printed.count(" | t\n"), printed.count(" | f\n")) == (7, 7)
+    wall = re.findall(r"^ (\w+) +\| t$", printed, re.MULTILINE)
+    assert re.findall(r"^ (\w+) +\| t$", text, re.MULTILINE) == wall
+    policies = text.partition("The policies let through:")[2].partition("\nA statement that")[0]
+    assert set(re.findall(r"`(\w+)`", policies)) == set(wall)
 
 
 def test_its_table_names_every_table_that_the_service_may_touch(checkout: Path, owner_url: str) -> None:

@@ -47,7 +47,14 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
 # These write the caller's own, or (usage.of_user) have a row for everybody: tests/http/test_usage.py.
-OWN = ("budgets.put", "conversations.create", "usage.add_title", "usage.of_user", "users.bring_back")
+OWN = (
+    "budgets.put",
+    "conversations.create",
+    "tickets.put",
+    "usage.add_title",
+    "usage.of_user",
+    "users.bring_back",
+)
 
 
 def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UUID]) -> list[dict[str, Any]]:
@@ -101,11 +108,11 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
                 "options": '{"thinking_mode": true}',
                 "max_messages": 50,
                 "max_characters": 6000,
-                "notify": True,
                 "max_running": 9,
                 "models": None,
                 "with_reasoning": ["default"],
                 "prices": None,
+                "instruction_bytes": None,
                 "max_tokens": 9,
                 "limits": '[{"name": "sends_per_user", "subject": "x", "every": "1 s", "period": "9 s"}]',
             }
@@ -154,6 +161,8 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             return [{"user_id": user_id, "conversation_id": each} for each in (None, chat.id)]
         case "users.delete":
             return [{"user_id": user_id, "max_rows": 9}]
+        case "keys.forget":
+            return [{"user_id": user_id}]
         case "usage.forget":
             return [{"user_id": user_id, "max_rows": 9}]
     raise AssertionError(f"{name} takes a user's id: say here how a stranger would call it")
@@ -244,6 +253,7 @@ REQUESTS: list[Request] = [
     ("GET", "/stream", {}),
     ("GET", "/stream", {"headers": {"Last-Event-ID": "<event>"}}),
     ("GET", "/stream", {"params": {"after": "<event>"}}),
+    ("GET", "/stream", {"params": {"ticket": "sct_0000000000000000000000000000000000000000"}}),
     ("POST", "/stop", {}),
     ("POST", "/stop", {"json": {"queue": "clear"}}),
 ]
@@ -373,6 +383,7 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/conversations"),
         ("GET", "/api/models"),
         ("POST", "/api/models/swap"),
+        ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
         ("GET", "/api/admin/users"),  # for administrators alone: tests/http/test_admin.py
     }

@@ -45,7 +45,6 @@ async def bring_in(
         "tries": None,
         "billed": '{"model":"default","prompt_estimate":7,"max_tokens":512}',
         "last_seq": 6,
-        "notify": False,
     }
     return await one(connection, "generations.bring_in", **{**parameters, **changes})
 

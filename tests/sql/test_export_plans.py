@@ -31,6 +31,14 @@ from conversations as c cross join generate_series(1, 4)
 where c.id <> '{UUID(int=9)}';
 insert into generations (conversation_id, kind, user_message_id, status, finished_at)
 select m.conversation_id, 'send', m.id, 'completed', now() from messages as m;
+insert into usage (
+    id, user_id, kind, model_tag, status, started_at, day, prompt_tokens, cached_tokens, reasoning_tokens,
+    completion_tokens, is_estimated, milliseconds
+)
+select
+    chat_uuid7(), '{USER}', 'send', 'd20', 'completed', now(), date '2026-01-01' + n / 100,
+    1, 0, 0, 1, true, 1
+from generate_series(1, 50000) as n;
 """
 
 
@@ -58,9 +66,11 @@ def test_an_export_of_much_holds_nothing_but_the_ids_of_conversations(full: Conn
             full, "users.export", {"user_id": str(USER), "conversation_id": None}, mode
         ) as statement:
             nodes = executed(full, statement)
-    assert sum(node["Actual Rows"] for node in nodes[:1]) == 2001 + 55_000 + 8_000 + 58_000
+    assert sum(node["Actual Rows"] for node in nodes[:1]) == 2001 + 55_000 + 8_000 + 58_000 + 50_000
     assert {node["Temp Written Blocks"] for node in nodes} == {0}
     (ids,) = [node for node in nodes if node["Node Type"] == "Sort" and node["Actual Rows"] > 2]
     assert ids["Actual Rows"] == 2001
     assert ids["Plan Width"] <= 32
-    assert not {"Hash", "Incremental Sort", "Materialize"} & {node["Node Type"] for node in nodes}
+    assert not {"Hash", "Materialize"} & {node["Node Type"] for node in nodes}
+    (days,) = [node for node in nodes if node["Node Type"] == "Incremental Sort"]
+    assert days["Presorted Key"] == ["usage.day"]

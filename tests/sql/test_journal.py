@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,9 @@ import asyncpg
 import orjson
 import pytest
 
-from tests.support.queries import Chat, Connection, kill_workers, one, prune, run, tick
+from chat_api.postgres.queries import load_queries
+from chat_api.relay.notices import PAYLOAD_CHARACTERS
+from tests.support.queries import Chat, Connection, one, prune, run, tick
 
 A, B, C = ({"token": token} for token in "abc")
 
@@ -43,7 +46,7 @@ async def test_a_tick_of_an_idle_worker_holds_its_lease_and_writes_nothing(sql: 
     worker = uuid4()
     for seconds in (5.0, 60.0):
         row = await tick(sql, worker, seconds=seconds)
-        assert (row["asked_to_stop"], row["lost"], row["other_workers"], row["notified"]) == ([], [], 0, None)
+        assert (row["asked_to_stop"], row["lost"], row["other_workers"], row["notified"]) == ([], [], 0, 0)
         (lease,) = await sql.fetch("select id, lease_until - now() as rest from workers")
         assert (lease["id"], seconds - 5 < lease["rest"].total_seconds() <= seconds) == (worker, True)
     assert await slices(sql) == []
@@ -104,8 +107,11 @@ async def test_only_what_is_still_the_workers_own_is_written_and_the_rest_is_tol
     await sql.execute(change)
     other = await Chat(worker_id=chat.worker_id).open(sql)
     others = await other.begin(sql)
-    row = await chat.speak(sql, (begun, 1, [A]), (others, 0, [{}]))
-    assert row["lost"] == ([] if is_written else [begun])
+    said = (begun, 1, [A]), (others, 0, [{}])
+    row = await tick(sql, chat.worker_id, *said, live_in=[chat.id, other.id])
+    is_deleted = change.startswith("delete from conversations")
+    assert row["deleted"] == ([begun] if is_deleted else [])
+    assert row["lost"] == ([] if is_written or is_deleted else [begun])
     assert row["asked_to_stop"] == ([begun] if "stop" in change else [])
     written = [(begun, 0, 1, [{}]), *([(begun, 1, 2, [A])] if is_written else [])]
     assert await slices(sql) == [*written, (others, 0, 1, [{}])]
@@ -334,13 +340,14 @@ async def test_two_workers_prune_at_once_and_neither_waits(sql: Connection, data
 # notifications
 
 
-async def heard(sql: Connection, database_url: str, channel: str, name: str, **parameters: Any) -> list[str]:
-    """The payloads that a listener gets from a statement."""
+async def heard(sql: Connection, database_url: str, notifications: list[str]) -> list[str]:
+    """The payloads that a listener gets from a tick."""
     payloads: list[str] = []
     listener = await asyncpg.connect(database_url)
     try:
-        await listener.add_listener(channel, lambda _, __, ___, payload: payloads.append(str(payload)))
-        await run(sql, name, **parameters)
+        await listener.add_listener("chat_journal", lambda _, __, ___, payload: payloads.append(str(payload)))
+        row = await tick(sql, uuid4(), notifications=notifications)
+        assert row["notified"] == len(notifications)
         # Notifications arrive in the order of commits: when this one is there, all before it are, too.
         last = asyncio.Event()
         await listener.add_listener("last", lambda *_: last.set())
@@ -352,63 +359,22 @@ async def heard(sql: Connection, database_url: str, channel: str, name: str, **p
     return payloads
 
 
-async def test_listeners_hear_the_notification_of_a_tick_and_nothing_of_one_without(
-    sql: Connection, database_url: str
-) -> None:
-    idle = {"worker_id": uuid4(), "seconds": 60.0, "live": [], "ids": []}
-    nothing = {**idle, "first_seqs": [], "next_seqs": [], "slices": []}
-    ids = ",".join(str(uuid4()) for _ in range(200))
-    for payload, payloads in (("", []), ("many", ["many"]), (ids, [ids])):
-        parameters = {**nothing, "notification": payload}
-        assert await heard(sql, database_url, "chat_journal", "journal.tick", **parameters) == payloads
-
-
-async def test_listeners_hear_of_the_ends_that_are_not_told_by_a_tick(
-    sql: Connection, database_url: str, chat: Chat, begun: UUID
-) -> None:
-    finish = {
-        "generation_id": begun,
-        "after_id": None,
-        "worker_id": chat.worker_id,
-        "status": "completed",
-        "finish_reason": "stop",
-        "error_code": None,
-        "is_refused": False,
-        "content": "x",
-        "reasoning": None,
-        "tool_calls": None,
-        "usage": None,
-        "model_tag": "",
-        "token_count": 1,
-        "inference_time_ms": 1,
-        "tries": None,
-        "first_seq": None,
-        "last_seq": 1,
-        "slice": None,
-    }
-    for payloads in ([str(begun)], []):  # not again when it is repeated
-        assert (
-            await heard(sql, database_url, "chat_journal", "generations.finish", **finish, notify=True)
-            == payloads
-        )
-    unheard = finish | {"generation_id": await chat.begin(sql), "notify": False}
-    assert await heard(sql, database_url, "chat_journal", "generations.finish", **unheard) == []
-    orphan = await chat.begin(sql)
-    await kill_workers(sql)
-    for payloads in ([str(orphan)], []):
-        assert await heard(sql, database_url, "chat_journal", "maintenance.interrupt_orphans") == payloads
-
-
-@pytest.mark.parametrize("is_running", [False, True])
 @pytest.mark.parametrize(
-    ("name", "key"), [("generations.stop", "conversation_id"), ("conversations.delete", "id")]
+    "payloads", [[], ["many"], ["x" * PAYLOAD_CHARACTERS, "y" * PAYLOAD_CHARACTERS, f"stop {UUID(int=1)}"]]
 )
-async def test_the_worker_hears_that_its_generation_shall_stop(
-    sql: Connection, database_url: str, chat: Chat, name: str, key: str, is_running: bool
+async def test_listeners_hear_what_a_tick_tells(
+    sql: Connection, database_url: str, payloads: list[str]
 ) -> None:
-    payloads = [str(await chat.begin(sql))] if is_running else []
-    for user_id, expected in ((uuid4(), []), (chat.user_id, payloads)):
-        owned = {key: chat.id, "user_id": user_id}
-        if name == "generations.stop":
-            owned["generation_id"] = None
-        assert await heard(sql, database_url, "chat_stop", name, **owned) == expected
+    assert await heard(sql, database_url, payloads) == payloads
+
+
+async def test_nothing_but_a_tick_notifies(sql: Connection) -> None:
+    """Transactions that notify commit one after the other: no user's request may wait for that."""
+    notifies = re.compile(r"\bnotify\b|pg_notify", re.IGNORECASE)
+    assert [name for name, query in load_queries().items() if notifies.search(query.text)] == ["journal.tick"]
+    functions = await sql.fetch(
+        "select proname, prosrc from pg_proc where pronamespace <> all($1::regnamespace[])",
+        ["pg_catalog", "information_schema"],
+    )
+    assert functions
+    assert [row["proname"] for row in functions if notifies.search(row["prosrc"])] == []

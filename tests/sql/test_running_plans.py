@@ -62,11 +62,12 @@ IDS = f"select array[({ID})]"
 _OF_OWN = {"conversation_id": OWN, "user_id": str(USER)}
 _NOTHING: Parameters = {
     "live": [],
+    "live_in": [],
     "ids": [],
     "first_seqs": [],
     "next_seqs": [],
     "slices": [],
-    "notification": "",
+    "notifications": [],
 }
 _FINISH = {
     "generation_id": ID,

@@ -96,6 +96,32 @@ async def test_the_estimate_is_of_all_that_the_model_is_sent(sql: Connection) ->
     assert (await only(sql))["prompt_tokens"] == 23, "what is left out isn't sent"
 
 
+TOOLS = json.dumps({"tools": [{"type": "function", "function": {"name": "x" * 500}}]})
+BYTES = '{"default": 40, "qwen": 80}'
+
+
+@pytest.mark.parametrize(
+    ("conversation", "asked", "expected"),
+    [
+        ({"instructions": "ਸ" * 100}, {}, 10 + 75),
+        ({"instructions": "ਸ" * 100}, {"instruction_bytes": BYTES}, 10 + 75),
+        ({}, {"instruction_bytes": BYTES}, 10 + 10),
+        ({"model_tag": "qwen"}, {"instruction_bytes": BYTES}, 10 + 20),
+        ({"model_tag": "any"}, {"instruction_bytes": '{"": 40}'}, 10 + 10),
+        ({}, {"options": TOOLS}, 10 + (len(TOOLS) - len('{"tools": }')) // 4),
+    ],
+    ids=["own instructions", "in place of others", "of the default", "of the model", "of all", "tools"],
+)
+async def test_the_estimate_has_the_instructions_and_the_tools(
+    sql: Connection, conversation: dict[str, str], asked: dict[str, str], expected: int
+) -> None:
+    chat = await Chat().open(sql)
+    for column, value in conversation.items():
+        await sql.execute(f"update conversations set {column} = $1", value)
+    await chat.begin(sql, content="z" * 40, **asked)
+    assert await sql.fetchval("select prompt_estimate from generations") == expected
+
+
 @pytest.mark.parametrize(
     ("status", "said", "expected"),
     [

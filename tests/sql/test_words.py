@@ -541,5 +541,7 @@ async def test_an_export_has_all_of_it(sql: Connection, chat: Chat) -> None:
     ]
     assert [line.get("tool_calls") for line in lines if line["type"] == "message"] == [None, [CALL], None]
     assert [line.get("tool_call_id") for line in lines if line["type"] == "message"] == [None, None, "c1"]
-    assert {"usage", "options"} <= lines[-1].keys()
+    (record,) = [line for line in lines if line["type"] == "generation"]
+    assert {"usage", "options", "model_tag", "price", "prompt_estimate", "max_tokens"} <= record.keys()
+    assert [line["id"] for line in lines if line["type"] == "usage"] == [record["id"]]
     assert await run(sql, "users.export", user_id=uuid4(), conversation_id=None) == []

@@ -107,7 +107,7 @@ async def open_chat(client: Client, user: dict[str, str], **body: Any) -> Chat:
 
 
 async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """Poll until a condition is true, if there is nothing to await. Fails after a time that no machine needs."""
+    """Poll until a condition is true, if there is nothing to await. Fails when no machine is that slow."""
     async with asyncio.timeout(20):
         while not (answer := await condition()):  # noqa: ASYNC110 - there is no event across processes
             await asyncio.sleep(0.01)
@@ -119,9 +119,11 @@ async def know_each_other(sql: Sql, *workers: Client, listening: bool = True) ->
 
     async def know() -> bool:
         query = "select count(*) from pg_stat_activity where datname = current_database() and query like $1"
-        listen = await sql.fetchval(query, 'LISTEN "chat_stop"%')
-        relays = [each.app[GENERATIONS]._relay for each in workers]
-        return listen == len(workers) * listening and all(each.other_workers_live for each in relays)
+        listen = await sql.fetchval(query, 'LISTEN "chat_%')
+        journals = [each.app[GENERATIONS]._relay._journal for each in workers]
+        for each in journals:
+            each._added.set()  # a tick, which looks for other workers
+        return listen == len(workers) * listening and all(each.notices.others_live for each in journals)
 
     await until(know)
 

@@ -38,6 +38,7 @@ ANYTHING: dict[str, Any] = {
     "int4[]": [],
     "text[]": [],
     "json[]": [],
+    "bytea": bytes(32),
 }
 
 
@@ -67,6 +68,8 @@ TABLES = {
     "generations": "id",
     "journal": "generation_id, next_seq",
     "usage": "id",
+    "api_keys": "id",
+    "tickets": "digest",
 }
 
 
@@ -176,13 +179,13 @@ class Chat:
             "options": None,
             "max_messages": 50,
             "max_characters": 6000,
-            "notify": True,
             "max_running": 0,
             "limits": None,
             "models": None,
             "with_reasoning": [],
             "prices": None,
             "max_tokens": 512,
+            "instruction_bytes": None,
         }
         return await one(connection, "generations.start", **{**parameters, **changes})
 
@@ -219,7 +222,6 @@ class Chat:
             "first_seq": None,
             "last_seq": 3,
             "slice": None,
-            "notify": True,
         }
         return await one(connection, "generations.finish", **{**parameters, **changes})
 
@@ -267,16 +269,26 @@ class Chat:
 async def tick(
     connection: Connection, worker_id: UUID, *slices: tuple[UUID, int, list[Any]], **changes: Any
 ) -> asyncpg.Record:
-    """Renew a worker's lease for a minute, and write slices (generation, first number, events)."""
+    """Renew a worker's lease for a minute, and write slices (generation, first number, events).
+
+    `live` are by default those that it writes; one that isn't there is in any conversation.
+    """
+    live = changes.get("live", [generation_id for generation_id, _, _ in slices])
     parameters = {
         "worker_id": worker_id,
         "seconds": 60.0,
-        "live": [generation_id for generation_id, _, _ in slices],
+        "live": live,
+        "live_in": await connection.fetchval(
+            "select coalesce(array_agg(coalesce(g.conversation_id, (select id from conversations limit 1))"
+            " order by place), '{}') from unnest($1::uuid[]) with ordinality as l (id, place)"
+            " left join generations as g using (id)",
+            live,
+        ),
         "ids": [generation_id for generation_id, _, _ in slices],
         "first_seqs": [first_seq for _, first_seq, _ in slices],
         "next_seqs": [first_seq + len(events) for _, first_seq, events in slices],
         "slices": [orjson.dumps(events).decode() for _, _, events in slices],
-        "notification": "",
+        "notifications": [],
     }
     row = await one(connection, "journal.tick", **{**parameters, **changes})
     assert row is not None

@@ -12,7 +12,6 @@ import pytest
 
 from chat_api.http.context import GENERATIONS
 from chat_api.relay import watch
-from chat_api.relay.notifications import Notifications
 from chat_api.settings import Settings
 from chat_api.transports.websocket.socket import Socket
 from tests.conftest import Start
@@ -44,11 +43,17 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[watch.Watch]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How workers learn of each other: by notifications alone, or without any."""
     if request.param == "polling":
-        monkeypatch.setattr(Notifications, "open", lambda _: None)
         monkeypatch.setattr(watch, "POLL_SECONDS", 0.02)
     else:
         monkeypatch.setattr(watch, "POLL_SECONDS", 60)
     return str(request.param)
+
+
+@pytest.fixture
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """Those of all workers."""
+    is_off = "way" in request.fixturenames and request.getfixturevalue("way") == "polling"
+    return settings.model_copy(update={"database_notifications": "off" if is_off else "on"})
 
 
 @pytest.fixture
@@ -286,7 +291,7 @@ async def test_a_change_is_told_while_the_connection_that_listens_is_gone(
     client: Client, chat: Chat, sql: Sql
 ) -> None:
     heard = "select pid from pg_stat_activity where datname = current_database() and query like $1"
-    listening = await until(lambda: sql.fetchval(heard, 'LISTEN "chat_stop"%'))
+    listening = await until(lambda: sql.fetchval(heard, 'LISTEN "chat_%'))
     async with open_tab(client, chat.user) as tab:
         await tab.ask("subscribe", chat.path)
         assert await sql.fetchval("select pg_terminate_backend($1)", listening)
@@ -328,10 +333,10 @@ async def test_a_change_that_is_both_seen_and_heard_is_told_once(
         await tab.ask("subscribe", chat.path)
         for version in (5, 5, 4):  # the last one is late
             watching.know(conversation_id, version)
-            watching.hear_change(f"{conversation_id} {version}")
+            watching.hear_changed(conversation_id, version)
             await asyncio.sleep(0)
         for version in (6, 5):
-            watching.hear_change(f"{conversation_id} {version}")
+            watching.hear_changed(conversation_id, version)
             watching.know(conversation_id, version)
             await asyncio.sleep(0)
         assert [await tab.hear() for _ in range(2)] == [change(chat)] * 2

@@ -16,7 +16,6 @@ from aiohttp.test_utils import TestClient
 from chat_api import events
 from chat_api.http.context import GENERATIONS
 from chat_api.relay import Log, watch
-from chat_api.relay.notifications import Notifications
 from chat_api.settings import Settings
 from chat_api.transports.websocket.socket import SOCKETS, framed
 from tests.support.auth_service import AuthService
@@ -356,7 +355,7 @@ async def test_answers_of_another_worker_come_too_running_or_begun_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if way == "polling":
-        monkeypatch.setattr(Notifications, "open", lambda _: None)
+        settings = settings.model_copy(update={"database_notifications": "off"})
     else:
         monkeypatch.setattr(watch, "POLL_SECONDS", 60)
     other = await start(settings)

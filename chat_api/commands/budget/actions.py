@@ -70,7 +70,8 @@ def _in_words(budget: dict[str, Any]) -> str:
     )
     amount = UNLIMITED if budget["amount"] is None else _number(budget["amount"])
     model = "" if budget["model_tag"] is None else f" of the model {budget['model_tag']}"
-    return f"{whose}: {amount} {budget['currency'] or budget['unit']} a {budget['period']}{model}"
+    unit = budget["unit"].removesuffix("s") if budget["amount"] == 1 else budget["unit"]
+    return f"{whose}: {amount} {budget['currency'] or unit} a {budget['period']}{model}"
 
 
 def _number(amount: Decimal) -> str:

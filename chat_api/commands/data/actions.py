@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from chat_api.commands.data.bring_back import bring_back
+from chat_api.commands.data.bring_back import bring_back, opened
 from chat_api.commands.data.erase import Amount, count, erase
 from chat_api.commands.data.export import export, whole_file
 from chat_api.commands.data.queries import Queries, session
-from chat_api.commands.errors import MisusedError
+from chat_api.commands.errors import FailedError, MisusedError
 from chat_api.commands.json_output import print_json
+from chat_api.commands.numbers import counted
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
 
@@ -26,22 +27,34 @@ def _export(options: argparse.Namespace) -> int:
         raise MisusedError("--json needs --output FILE: without it, the output is JSON Lines anyway")
     with session(load_settings()) as db:
         if options.output is None:
-            amount = export(db, options.user_id, sys.stdout.buffer.write, options.conversation)
-            if amount == Amount():
+            amount, usage = _exported(db, options, sys.stdout.buffer.write)
+            if amount == Amount() and not usage:
                 sys.stderr.write(f"chat-api: nothing is stored about {options.user_id}\n")
             return 0
         with whole_file(options.output) as file:
-            amount = export(db, options.user_id, file.write, options.conversation)
-    _report(options, amount, f"exported {_in_words(amount)} of {options.user_id} to {options.output}")
+            amount, usage = _exported(db, options, file.write)
+    sentence = f"exported {_in_words(amount)} of {options.user_id} to {options.output}, and {_rows(usage)}"
+    _report(options, amount, sentence, usage=usage)
     return 0
 
 
+def _exported(
+    db: Queries, options: argparse.Namespace, write: Callable[[bytes], object]
+) -> tuple[Amount, int]:
+    amount, usage = export(db, options.user_id, write, options.conversation)
+    # Usage outlives its conversation, so it alone is worth a file.
+    if options.conversation is not None and amount == Amount() and not usage:
+        raise FailedError(f"this user has no conversation {options.conversation}")
+    return amount, usage
+
+
 def _import(options: argparse.Namespace) -> int:
-    with options.file.open("rb") as file, session(load_settings()) as db:
+    with opened(options.file) as file, session(load_settings()) as db:
         done = bring_back(db, options.user_id, file)
-    there = f"; {_number(done.there, 'conversation')} were there already" if done.there else ""
-    sentence = f"imported {_in_words(done.added)} of {options.user_id}{there}"
-    _report(options, done.added, sentence, already_there=done.there)
+    were = "was" if done.there == 1 else "were"
+    there = f"; {counted(done.there, 'conversation')} {were} there already" if done.there else ""
+    sentence = f"imported {_in_words(done.added)} of {options.user_id}, and {_rows(done.usage)}{there}"
+    _report(options, done.added, sentence, usage=done.usage, already_there=done.there)
     return 0
 
 
@@ -52,7 +65,7 @@ def _delete(options: argparse.Namespace) -> int:
         if not options.yes and not _confirmed(db, options, where):
             return REFUSED
         amount, held = erase(db, options.user_id)
-    kept = f"; {_number(held, 'conversation')} on legal hold stayed" if held else ""
+    kept = f"; {counted(held, 'conversation')} on legal hold stayed" if held else ""
     _report(options, amount, f"deleted {_in_words(amount)} of {options.user_id}{kept}", held=held)
     return 0
 
@@ -84,14 +97,14 @@ def _retention(options: argparse.Namespace) -> int:
         oldest = f", the oldest from {due['oldest']:%Y-%m-%d}" if due["oldest"] else ""
         spared = f"; starred ones that are kept: {due['favourites']}" if due["favourites"] else ""
         sys.stdout.write(
-            f"after {_number(days, 'day')}: {_number(due['conversations'], 'conversation')} with "
-            f"{_number(due['messages'], 'message')} would be deleted{oldest}{spared}\n"
+            f"after {counted(days, 'day')}: {counted(due['conversations'], 'conversation')} with "
+            f"{counted(due['messages'], 'message')} would be deleted{oldest}{spared}\n"
         )
     else:
         sys.stdout.write("RETENTION_DAYS is 0: conversations are kept\n")
     if kept:
         sys.stdout.write(
-            f"after {_number(kept, 'day')}: {_number(due['generations'], 'answer record')} would be deleted\n"
+            f"after {counted(kept, 'day')}: {counted(due['generations'], 'answer record')} would be deleted\n"
         )
     else:
         sys.stdout.write("GENERATION_DAYS is 0: answer records are kept as long as their conversations\n")
@@ -120,13 +133,13 @@ def _report(options: argparse.Namespace, amount: Amount, sentence: str, **more: 
 
 def _in_words(amount: Amount) -> str:
     return (
-        f"{_number(amount.conversations, 'conversation')}, {_number(amount.messages, 'message')} and "
-        f"{_number(amount.generations, 'answer record')}"
+        f"{counted(amount.conversations, 'conversation')}, {counted(amount.messages, 'message')} and "
+        f"{counted(amount.generations, 'answer record')}"
     )
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _rows(usage: int) -> str:
+    return f"{counted(usage, 'row')} of usage"
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int]] = {

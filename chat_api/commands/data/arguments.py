@@ -29,8 +29,9 @@ def add_data_commands(commands: Any) -> None:
         help="write everything as JSON Lines",
         description="Write everything that is stored about a user as UTF-8 JSON Lines. Each line is an "
         'object with a "type". Conversations come oldest first; each is followed by its messages and then '
-        'by the records of its answers (type "generation"). If nothing is stored, nothing is written, and '
-        "the exit status is 0.",
+        'by the records of its answers (type "generation"). At last comes what the user used (type "usage"). '
+        "If nothing is stored about the user, nothing is written, and the exit status is 0. If the user "
+        "doesn't have the conversation that --conversation names, it is 1, and there is no file.",
     )
     _add_user(export)
     export.add_argument(
@@ -54,8 +55,9 @@ def add_data_commands(commands: Any) -> None:
         "import",
         help="import what export wrote",
         description="Add the conversations of an export that the user doesn't have, each with its messages, "
-        "versions and records of answers, in a transaction of its own. A conversation that is there stays as "
-        "it is, so importing twice is the same as once. A line that can't be imported is named, and ends the "
+        "versions and records of answers, in a transaction of its own, and the rows of usage, which count in "
+        "the budgets of the current periods. What is there stays as it is, so importing twice is the same as "
+        "once. A line that can't be imported is named, and ends the "
         "import with exit status 1; the conversations before it are imported. Needs the rights of the owner "
         "of the tables.",
     )

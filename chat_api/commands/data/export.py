@@ -19,17 +19,17 @@ from chat_api.commands.errors import FailedError
 
 def export(
     session: Queries, user_id: UUID, write: Callable[[bytes], object], conversation_id: UUID | None = None
-) -> Amount:
-    """Write a line per conversation, message and generation, from one snapshot. Returns how many of each.
+) -> tuple[Amount, int]:
+    """Write a line per conversation, message, generation and row of usage, from one snapshot.
 
-    `conversation_id`: of this conversation only.
+    Returns how many of each, those of usage at last. `conversation_id`: of this conversation only.
     """
     counts: Counter[str] = Counter()
     for row in session.stream("users.export", user_id=user_id, conversation_id=conversation_id):
         line: str = row["line"]
         write(f"{line}\n".encode())
         counts[line.split('"', 4)[3]] += 1  # a line begins with {"type":"…"
-    return Amount(counts["conversation"], counts["message"], counts["generation"])
+    return Amount(counts["conversation"], counts["message"], counts["generation"]), counts["usage"]
 
 
 @contextmanager

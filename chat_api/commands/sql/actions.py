@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
+from chat_api.commands.errors import MisusedError
 from chat_api.commands.json_output import print_json
 from chat_api.commands.sql import plan_file, report
 from chat_api.commands.sql.catalog import find, read_catalog
@@ -146,6 +147,8 @@ def _health(options: argparse.Namespace) -> int:
 
 
 def _describe(options: argparse.Namespace) -> int:
+    if options.json and options.mermaid:
+        raise MisusedError("--json and --mermaid are two forms of the same: give one of them")
     relations = describe(load_settings().database_url)
     if options.json:
         print_json(as_objects(relations))

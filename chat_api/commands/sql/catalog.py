@@ -92,7 +92,8 @@ def find(name: str, own: str = "") -> NamedQuery:
     last = {each: each.rpartition(".")[2] for each in catalog}
     wanted = name.rpartition(".")[2]
     near = [each for each in catalog if last[each] == wanted]
-    near = near or [each for part in _close(wanted, last.values()) for each in catalog if last[each] == part]
+    parts = _close(wanted, dict.fromkeys(last.values()))  # several files have a query of that name
+    near = near or [each for part in parts for each in catalog if last[each] == part]
     near = near or _close(name, catalog)
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "`chat-api sql list` shows all"
     raise UnknownQueryError(f"there is no query {name!r}; {hint}")

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
+from chat_api.commands.refusals import is_standby
 from chat_api.commands.session import connected
 from chat_api.commands.sql.catalog import NamedQuery, read_catalog
 from chat_api.commands.sql.own import check_own
@@ -109,15 +110,10 @@ def _prepare(connection: psycopg.Connection[Any], query: Query) -> None:
             connection.execute(f"explain execute checked{nulls}".encode())
     except errors.FeatureNotSupported:
         # On a standby no query of an unlogged table can be planned, though it fits. Preparing has checked it.
-        if not _is_standby(connection):
+        if not is_standby(connection):
             raise
     finally:
         connection.execute("deallocate checked")
-
-
-def _is_standby(connection: psycopg.Connection[Any]) -> bool:
-    row = connection.execute("select pg_is_in_recovery()").fetchone()
-    return row is not None and bool(row[0])
 
 
 def _in_one_line(error: psycopg.Error, query: Query) -> str:

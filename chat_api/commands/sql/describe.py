@@ -10,9 +10,9 @@ from typing import Any
 from psycopg.rows import class_row
 
 from chat_api.commands.errors import FailedError
+from chat_api.commands.refusals import no_tables
 from chat_api.commands.session import connected
 from chat_api.commands.sql.schema import FOLDER, expected_schema
-from chat_api.settings.database_url import parse_dsn
 
 NO_COMMENT = "—"
 
@@ -59,14 +59,13 @@ def describe(database_url: str) -> list[Relation]:
     """
     with connected(database_url) as connection, connection.cursor(row_factory=class_row(Column)) as cursor:
         columns = cursor.execute((FOLDER / "describe.sql").read_bytes()).fetchall()
-    ours = {name.partition(".")[0] for kind, name in expected_schema() if kind == "column"}
-    relations: dict[tuple[str, str], list[Column]] = {}
-    for column in columns:
-        if column.is_view or column.relation in ours:
-            relations.setdefault((column.schema, column.relation), []).append(column)
-    if not relations:
-        where = parse_dsn(database_url).redacted()
-        raise FailedError(f"there are no tables of the service in {where}: run `chat-api migrate` first")
+        ours = {name.partition(".")[0] for kind, name in expected_schema() if kind == "column"}
+        relations: dict[tuple[str, str], list[Column]] = {}
+        for column in columns:
+            if column.is_view or column.relation in ours:
+                relations.setdefault((column.schema, column.relation), []).append(column)
+        if not relations:
+            raise FailedError(no_tables(connection))
     return [
         Relation(schema, name, columns[0].is_view, columns[0].about, tuple(columns))
         for (schema, name), columns in relations.items()

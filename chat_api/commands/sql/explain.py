@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors, sql
 
 from chat_api.commands.errors import FailedError, ParameterError
+from chat_api.commands.refusals import REFUSALS, explain_refusal
 from chat_api.commands.session import connected
 from chat_api.commands.sql.catalog import NamedQuery
 from chat_api.commands.sql.samples import Samples, draw
@@ -71,7 +72,7 @@ def prepared(
         ParameterError: the server doesn't accept a value.
         FailedError: the server refuses, or takes longer than `seconds`.
     """
-    with _failures(query, seconds), connection.transaction(force_rollback=True):
+    with _failures(connection, query, seconds), connection.transaction(force_rollback=True):
         set_local = sql.SQL("set local {} = {}")
         for setting, value in {
             "statement_timeout": f"{seconds:.0f}s",
@@ -101,7 +102,7 @@ def executed(connection: psycopg.Connection[Any], statement: sql.Composed, form:
 
 
 @contextmanager
-def _failures(query: NamedQuery, seconds: float) -> Iterator[None]:
+def _failures(connection: psycopg.Connection[Any], query: NamedQuery, seconds: float) -> Iterator[None]:
     try:
         yield
     except errors.QueryCanceled as error:
@@ -119,7 +120,9 @@ def _failures(query: NamedQuery, seconds: float) -> Iterator[None]:
         raise FailedError(
             f"{query.name}: {error.diag.message_primary}; give it other values with --param"
         ) from error
-    except psycopg.ProgrammingError as error:  # a table, column or right that is missing
+    except REFUSALS as error:
+        raise FailedError(f"{query.name}: {explain_refusal(connection, error)}") from error
+    except psycopg.ProgrammingError as error:
         raise FailedError(
             f"{query.name}: {error.diag.message_primary}; `chat-api sql check` shows everything that is wrong"
         ) from error

@@ -60,7 +60,7 @@ def examine(database_url: str) -> list[Sign]:
                 Sign("schema", "wrong", None, "the tables of the service aren't in this database", remedy)
             ]
         with connection.transaction(force_rollback=True):
-            for setting, value in {**LIMITS, **own_names()}.items():
+            for setting, value in {**LIMITS, **own_names(rights.owner)}.items():
                 connection.execute("select set_config(%s, %s, true)", (setting, value))
             return [sign for query in _chosen(connection) for sign in _signs(connection, query)]
 
@@ -71,12 +71,12 @@ def checks() -> dict[str, Block]:
     return {query.name.partition(".")[2]: query for query in queries}
 
 
-def own_names() -> dict[str, str]:
-    """The service's tables and indexes: the settings that health.sql reads."""
+def own_names(owner: str) -> dict[str, str]:
+    """The service's tables and indexes, and the tables' owner: the settings that health.sql reads."""
     schema = expected_schema()
     tables = dict.fromkeys(name.partition(".")[0] for kind, name in schema if kind == "column")
     indexes = [name for kind, name in schema if kind == "index"]
-    return {"chat.tables": " ".join(tables), "chat.indexes": " ".join(indexes)}
+    return {"chat.tables": " ".join(tables), "chat.indexes": " ".join(indexes), "chat.owner": owner}
 
 
 def _chosen(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, Block]]:

@@ -1,9 +1,10 @@
 -- What `chat-api sql health` looks at. Each query returns at least one row: status (ok, note, wrong, or unseen: this role
 -- or server can't tell), subject (a table, index, session …; null: none in particular), finding, and remedy (what to do).
 -- They read catalogs and counters, take no lock that blocks anyone, and run on PostgreSQL 15 to 18 and on a standby. Before
--- it runs one, the command names the tables and indexes of the service, from schema.tsv; with psql:
+-- it runs one, the command names the tables and indexes of the service, from schema.tsv, and their owner; with psql:
 --
 --   set chat.tables = 'conversations messages generations journal workers'; set chat.indexes = '';
+--   set chat.owner = 'chat_owner';
 
 -- name: unused_indexes()
 -- Indexes that nothing has read since the counters began, except those that enforce uniqueness. Those of the service are
@@ -256,6 +257,7 @@ select
     'wrong' as status,
     f.oid::regclass::text as subject,
     case
+        when not f.is_visited and f.n_dead_tup = 1 then 'has 1 dead row, and autovacuum is switched off'
         when not f.is_visited then format('has %s dead rows, and autovacuum is switched off', f.n_dead_tup)
         else format(
             'has %s dead rows, and autovacuum comes at %s; its last visit: %s',
@@ -339,7 +341,7 @@ select
     'unseen' as status,
     null as subject,
     format('%s sees its own sessions alone', current_user) as finding,
-    format('grant pg_monitor to %I', current_user) as remedy
+    format('ask as the owner of the tables, %s, with pg_read_all_stats', current_setting('chat.owner')) as remedy
 where not pg_has_role('pg_read_all_stats', 'usage')
 order by subject;
 
@@ -411,7 +413,7 @@ select
     null as subject,
     case
         when count(*) = 0 then 'there is none'
-        else format('%s, which keep at most %s of WAL', count(*), pg_size_pretty(coalesce(max(s.kept), 0)))
+        else format('%s, keeping at most %s of WAL', count(*), pg_size_pretty(coalesce(max(s.kept), 0)))
     end as finding,
     null as remedy
 from slots as s
@@ -502,7 +504,7 @@ select
     null as subject,
     case
         when count(*) = 0 then 'no index takes 16 MB yet'
-        else format('%s large indexes, each at least %s%% full (an estimate)', count(*), min(d.percent))
+        else format('of 16 MB or more: %s, at least %s%% full (an estimate)', count(*), min(d.percent))
     end as finding,
     null as remedy
 from densities as d
@@ -549,7 +551,7 @@ select
     null as subject,
     case
         when count(*) = 0 then 'no index takes 16 MB yet'
-        else format('%s large indexes, each at least %s%% full', count(*), min(d.percent))
+        else format('of 16 MB or more: %s, at least %s%% full', count(*), min(d.percent))
     end as finding,
     null as remedy
 from densities as d
@@ -582,16 +584,17 @@ select
         when not pg_has_role('pg_read_all_stats', 'usage') then format('%s sees its own statements alone', current_user)
         when w.answers = 0 then 'no answer has ended since the counters began'
         else format(
-            '%s for each of %s answers since %s; full pages are up to %s%% of it',
+            '%s an answer (answers since %s: %s); full pages are up to %s%% of it',
             pg_size_pretty(round(w.bytes / w.answers)),
-            w.answers,
             (select to_char(n.stats_reset, 'YYYY-MM-DD HH24:MI') from pg_stat_statements_info as n),
+            w.answers,
             least(round(100 * w.of_pages / greatest(w.bytes, 1)), 100)
         )
     end as finding,
     case
         when pg_is_in_recovery() then 'ask the primary'
-        when not pg_has_role('pg_read_all_stats', 'usage') then format('grant pg_monitor to %I', current_user)
+        when not pg_has_role('pg_read_all_stats', 'usage')
+            then format('ask as the owner of the tables, %s, with pg_read_all_stats', current_setting('chat.owner'))
         when w.answers > 0 and w.of_pages > w.bytes / 2 and current_setting('wal_compression') = 'off'
             then 'alter system set wal_compression = on; select pg_reload_conf(); and a larger max_wal_size'
     end as remedy
@@ -658,7 +661,8 @@ select
         )
     end as finding,
     case
-        when s.state is null then format('grant pg_monitor to %I', current_user)
+        when s.state is null
+            then format('ask as the owner of the tables, %s, with pg_read_all_stats', current_setting('chat.owner'))
         when s.replay_lag > interval '1 minute' or s.behind > 256 * 1024 * 1024
             then 'see whether a query on it, its disk or the network holds it up'
     end as remedy

@@ -13,8 +13,8 @@ from chat_api.commands.sql.schema import Finding
 from chat_api.errors import describe
 from chat_api.observe.metrics import Metrics
 from chat_api.postgres.database import UNREACHABLE, Database
-from chat_api.postgres.own_queries import Misfit
 from chat_api.postgres.queries import load_queries, outdated
+from chat_api.postgres.query_check import Misfit
 from chat_api.settings import Settings
 
 NO_FOLDER = "set SQL_DIR to the folder of your own queries first"

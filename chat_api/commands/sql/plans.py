@@ -8,9 +8,10 @@ from itertools import product
 from typing import Any
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 
 from chat_api.commands.errors import FailedError
+from chat_api.commands.refusals import no_tables
 from chat_api.commands.session import connected
 from chat_api.commands.sql.catalog import NamedQuery, read_catalog
 from chat_api.commands.sql.explain import executed, prepared
@@ -113,12 +114,9 @@ def touched(
 
 
 def _applied(connection: psycopg.Connection[Any], query: NamedQuery) -> list[str]:
-    try:
-        rows = connection.execute(query.sent.text.encode()).fetchall()
-    except errors.UndefinedTable:
-        rows = []
+    rows = connection.execute(query.sent.text.encode()).fetchall()
     if not rows:
-        raise FailedError("no migration was applied to this database; run `chat-api migrate` first")
+        raise FailedError(no_tables(connection))
     return sorted(name for (name,) in rows)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
 
+from chat_api.commands.numbers import counted
 from chat_api.commands.sql.catalog import NamedQuery
 from chat_api.commands.sql.explain import Explained
 from chat_api.commands.sql.health import Sign
@@ -110,7 +111,7 @@ def print_changes(changes: list[Change], before: Saved, now: Saved, tolerance: i
         sys.stdout.write(f"{change.name} {change.what}\n")
         sys.stdout.writelines(f"    {line}\n" for line in (", ".join(change.cases), *change.details) if line)
     sys.stdout.write(f"before: {_made_on(before)}\nnow: {_made_on(now)}\n")
-    many = f"{len(changes) or 'no'} change{'' if len(changes) == 1 else 's'} in {len(now.plans)} queries"
+    many = f"{counted(len(changes), 'change') if changes else 'no changes'} in {len(now.plans)} queries"
     sys.stdout.write(f"{many}; more buffers count beyond {tolerance} % and {FEW_BUFFERS}\n")
 
 

@@ -88,6 +88,7 @@ drawn as (
         ('generations.note_left.ids', '{' || r.id || '}'),
         ('generations.note_read.ids', '{' || r.id || '}'),
         ('journal.tick.live', '{' || r.id || '}'),
+        ('journal.tick.live_in', '{' || r.conversation_id || '}'),
         ('journal.tick.ids', '{' || r.id || '}'),
         ('journal.disown.ids', '{' || r.id || '}')
     ) as v (name, value)
@@ -104,6 +105,7 @@ usual (name, value) as (
     ('worker_id', '00000000-0000-0000-0000-000000000000'),
     ('left_ids', '{}'),
     ('live', '{00000000-0000-0000-0000-000000000000}'),
+    ('live_in', '{00000000-0000-0000-0000-000000000000}'),
     -- conversations
     ('before_updated_at', null),
     ('before_login_at', null),
@@ -155,8 +157,7 @@ usual (name, value) as (
     ('inference_time_ms', '100'),
     ('tries', '[{"server":"near","outcome":"answered","milliseconds":100}]'),
     ('seconds', '15'),
-    ('notification', 'many'),
-    ('notify', 'true'),
+    ('notifications', '{many}'),
     -- limits: as in a service without limits
     ('max_running', '0'),
     ('max_conversations', '0'),
@@ -165,6 +166,7 @@ usual (name, value) as (
     ('models', null),
     ('with_reasoning', '{}'),
     ('prices', null),
+    ('instruction_bytes', null),
     ('max_tokens', '512'),
     -- usage, and budgets that no service has
     ('billed', '{"model": "default", "prompt_estimate": 9}'),
@@ -180,6 +182,10 @@ usual (name, value) as (
     ('currency', null),
     ('amount', '1000000000'),
     ('budgets.remove.id', '00000000-0000-0000-0000-000000000000'),
+    -- keys and tickets that no service has
+    ('digest', '\x0000000000000000000000000000000000000000000000000000000000000000'),
+    ('keys.note_use.id', '00000000-0000-0000-0000-000000000000'),
+    ('token_expires_at', 'infinity'),
     -- journal: numbers beyond those of any answer
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),

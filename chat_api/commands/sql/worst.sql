@@ -71,6 +71,7 @@ running as (
     select
         busy.worker_id,
         array_agg(busy.id order by busy.id) as ids,
+        array_agg(busy.conversation_id order by busy.id) as conversation_ids,
         array_agg(0) as from_start,
         array_agg(1000000) as first_seqs,
         array_agg(1000001) as next_seqs,
@@ -78,6 +79,7 @@ running as (
     from (
         select
             g.id,
+            g.conversation_id,
             g.worker_id
         from generations as g
         where
@@ -137,6 +139,7 @@ cross join
         ('max_running', '1000000'),
         ('journal.tick.worker_id', cast(r.worker_id as text)),
         ('journal.tick.live', cast(r.ids as text)),
+        ('journal.tick.live_in', cast(r.conversation_ids as text)),
         ('journal.tick.ids', cast(r.ids as text)),
         ('journal.tick.first_seqs', cast(r.first_seqs as text)),
         ('journal.tick.next_seqs', cast(r.next_seqs as text)),
