@@ -1,5 +1,5 @@
-# Each target does its own set-up, and leaves nothing outside this folder except pip's download cache: .venv holds the
-# packages, .chat-api the data of `make dev`. Written for POSIX sh and GNU make 3.81 (macOS).
+# Each target does its own set-up, and leaves nothing outside this folder except the download caches of pip and npm: .venv
+# holds the packages, .chat-api the data of `make dev`. Written for POSIX sh and GNU make 3.81 (macOS).
 
 SHELL = /bin/sh
 .DEFAULT_GOAL = help
@@ -23,7 +23,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-pg15 test-api test-browser chaos bench audit vendor screenshots schema packages node-packages browser lint format lock clean
+.PHONY: help dev test test-pg15 test-api test-browser test-npm chaos bench audit npm vendor screenshots schema packages browser lint format lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
@@ -58,10 +58,14 @@ test-api: $(VENV)/test-api-installed ## send thousands of odd requests, and chec
 IN_BROWSER = $(BIN)/python -m pytest -o asyncio_default_fixture_loop_scope=session \
 	-o asyncio_default_test_loop_scope=session
 SPEED = tests/browser/test_page_speed.py
+PACKAGES = tests/browser/packages
 test-browser: browser $(VENV)/browser-test-installed ## run the tests in a real browser (make test-browser ARGS="-k client")
 	@$(IN_BROWSER) -n 0 $(ARGS) $(SPEED); alone=$$?; \
-	$(IN_BROWSER) -n $(BROWSERS) --dist worksteal --ignore $(SPEED) $(ARGS) tests/browser; rest=$$?; \
+	$(IN_BROWSER) -n $(BROWSERS) --dist worksteal --ignore $(SPEED) --ignore $(PACKAGES) $(ARGS) tests/browser; rest=$$?; \
 	case "$$alone $$rest" in "0 0" | "0 5" | "5 0") ;; *) exit 1 ;; esac
+
+test-npm: browser $(VENV)/npm/made ## install the npm package in applications, and use them in Node, Deno and a browser
+	@exec $(IN_BROWSER) -n $(BROWSERS) --dist worksteal $(ARGS) $(PACKAGES)
 
 chaos: $(VENV)/test-installed ## kill, hang, lock and cut at random under load, and count what is lost (ARGS="--help")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
@@ -72,6 +76,9 @@ bench: packages $(VENV)/test-installed ## measure what a token, a request and a 
 # Not part of .ci/run: an advisory published tomorrow must not fail today's commit. Run it on a timer.
 audit: $(VENV)/audit-installed ## check the pinned packages for known flaws (status 1: some found; 2: not all checked)
 	@exec $(BIN)/python -m tools.audit $(ARGS)
+
+npm: $(VENV)/npm-installed ## pack the JavaScript client for npm (dist/samosachaat-chat-client-X.Y.Z.tgz)
+	@exec $(BIN)/python -m tools.npm_package
 
 vendor: $(VENV)/test-installed ## fetch the page's libraries again from npm, as listed in chat_api/web/vendor/vendor.json
 	@$(BIN)/python -m tools.vendored
@@ -95,9 +102,6 @@ packages: ## install what the tests need and pip lacks: nginx, prometheus and mo
 		mkdir -p $(dir $(NO_CLUSTER)) && echo 'create_main_cluster = false' >$(NO_CLUSTER) && \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
-
-node-packages: ## install npm's package openai for the tests that run OpenAI's library in Node, where npm is
-	@! command -v npm >/dev/null || npm --prefix tests/responses/node ci --ignore-scripts --no-fund --no-audit --silent
 
 # Without Chromium's own windows, which nobody sees, a test takes half the time.
 browser: ## install what tests/browser needs and pip lacks: Chromium without windows (Debian, as root)
@@ -147,6 +151,8 @@ $(VENV)/dev-installed: EXTRAS = dev-stack
 $(VENV)/test-installed: EXTRAS = dev-stack,test
 $(VENV)/test-api-installed: EXTRAS = dev-stack,test,test-api
 $(VENV)/browser-test-installed: EXTRAS = dev-stack,test,browser-test
+$(VENV)/npm-installed: EXTRAS = npm
+$(VENV)/npm-test-installed: EXTRAS = dev-stack,test,browser-test,npm
 $(VENV)/audit-installed: EXTRAS = audit
 
 # Before pip fetches anything, look for what pip can't install. Tests that need it skip without it.
@@ -154,7 +160,7 @@ $(VENV)/dev-installed: LOOK = $(BIN)/python -P chat_api/dev/system_libraries.py 
 
 # Of pip's output, show errors and each download, so that a slow connection is seen to make progress.
 $(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/browser-test-installed \
-		$(VENV)/audit-installed: \
+		$(VENV)/npm-installed $(VENV)/npm-test-installed $(VENV)/audit-installed: \
 		$(VENV)/made setup.cfg pyproject.toml constraints.txt
 	@rm -f $@
 	@$(or $(LOOK),:)
@@ -163,3 +169,11 @@ $(VENV)/dev-installed $(VENV)/test-installed $(VENV)/test-api-installed $(VENV)/
 	{ $$pip setuptools && $$pip --no-build-isolation --editable '.[$(EXTRAS)]' && touch $@; } \
 		| sed -n 's/^ *\(Downloading .*)\).*/  \1/p'; \
 	test -e $@
+
+# What the applications of $(PACKAGES) are made with, and the Nodes that run them. For newer versions, run `npm update` in
+# $(VENV)/npm, and copy its package-lock.json back.
+PROJECT = $(PACKAGES)/project
+$(VENV)/npm/made: $(VENV)/npm-test-installed $(PROJECT)/package.json $(PROJECT)/package-lock.json $(PROJECT)/npmrc
+	@echo "Installing npm's packages into $(VENV)/npm"
+	@mkdir -p $(VENV)/npm && cp $(PROJECT)/*.json $(VENV)/npm && cp $(PROJECT)/npmrc $(VENV)/npm/.npmrc
+	@cd $(VENV)/npm && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent && touch made

@@ -287,10 +287,20 @@ export interface AttachFrom {
 }
 
 export interface ChatClientOptions {
-  /** Where `api/` is. Default: the service that the module was loaded from. */
+  /** Where `api/` is. Default: the service that the module was loaded from. A bundle and the npm package need it. */
   baseUrl?: string;
   token?: string | ((asked: { expired: boolean }) => string | Promise<string>);
   transport?: Transport;
+  /** The class to use where there is no global one (Node before 22), such as that of the package ws. */
+  WebSocket?: new (address: string) => object;
+}
+
+/** As the DOM's types have it. Node's types don't. */
+interface ListenerOptions {
+  capture?: boolean;
+  once?: boolean;
+  passive?: boolean;
+  signal?: AbortSignal;
 }
 
 interface ChatClientEvents {
@@ -370,12 +380,12 @@ export class ChatClient extends EventTarget {
   addEventListener<K extends keyof ChatClientEvents>(
     type: K,
     listener: (event: ChatClientEvents[K]) => void,
-    options?: boolean | AddEventListenerOptions,
+    options?: boolean | ListenerOptions,
   ): void;
   addEventListener(
     type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: boolean | AddEventListenerOptions,
+    listener: ((event: Event) => void) | { handleEvent(event: Event): void } | null,
+    options?: boolean | ListenerOptions,
   ): void;
 }
 

@@ -12,11 +12,11 @@
  * id of the last event that it has seen, and drops events that it has seen before.
  *
  * Import this file alone; the modules in client/ are its parts. To serve the client from elsewhere, copy this file and
- * the folder client/ (and client.d.ts for TypeScript), and pass `baseUrl`. The same holds for a bundle, and for Node 18
- * or newer in a package of `"type": "module"`.
+ * the folder client/ (and client.d.ts for TypeScript), and pass `baseUrl`. For bundlers and Node there is an npm package,
+ * which `make npm` makes of these files.
  */
 
-import { conversationPath, newKey } from "./client/address.js";
+import { conversationPath, newKey, serviceOf } from "./client/address.js";
 import { Answer } from "./client/answer.js";
 import { conversationsOf, modelsOf } from "./client/conversations.js";
 import { customEvent } from "./client/custom-event.js";
@@ -61,16 +61,17 @@ export class ChatClient extends EventTarget {
 
   /**
    * @param {{baseUrl?: string, token?: string | ((asked: {expired: boolean}) => string | Promise<string>),
-   *          transport?: "sse" | "ws"}} [options]
+   *          transport?: "sse" | "ws", WebSocket?: any}} [options]
    *   `baseUrl`: where `api/` is, absolute or relative to the page. The default is the service that this module was
-   *   loaded from, so pass it if you have copied or bundled the client. `token`: the bearer token, or a function that
-   *   returns one; it is called with `expired: true` when the last token was refused or is about to expire.
+   *   loaded from; it throws a TypeError if the module comes from elsewhere, as in a bundle. `token`: the bearer token, or
+   *   a function that returns one; it is called with `expired: true` when the last token was refused or is about to
+   *   expire. `WebSocket`: the class to use where there is no global one, such as that of the package ws.
    */
-  constructor({ baseUrl, token, transport = "sse" } = {}) {
+  constructor({ baseUrl, token, transport = "sse", WebSocket } = {}) {
     super();
     const emit = (/** @type {string} */ type, /** @type {string} */ detail) =>
       this.dispatchEvent(customEvent(type, detail));
-    const link = (this.#link = new Link(baseUrl || new URL("..", here), new Token(token), emit));
+    const link = (this.#link = new Link(baseUrl || serviceOf(here), new Token(token), emit, WebSocket));
     this.transport = transport;
 
     this.conversations = conversationsOf(link.requests);

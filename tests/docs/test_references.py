@@ -15,7 +15,7 @@ import pytest
 
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r'\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"')
-FOLDERS = r"(?:\.ci|bench|chat_api|deploy|docs|migrations|sql|tests|tools)"
+FOLDERS = r"(?:\.ci|bench|chat_api|deploy|docs|migrations|packages|sql|tests|tools)"
 PATH = re.compile(rf"(?<![\w./$-]){FOLDERS}/(?:[\w.*-]+/)*[\w.*-]*[\w*]?|(?<![\w./-])[A-Z]+\.md\b")
 SECTION = re.compile(r"(docs/[\w/-]+\.md),? sections? (\d)(?:(?:,| and) (\d))?")
 COMMENT = re.compile(r"(?:^|\s)(?:#|--|//|/?\*+)\s(.*)", re.MULTILINE)

@@ -77,6 +77,7 @@ def test_sdist_carries_what_building_and_testing_need(distribution: Distribution
         held = {str(Path(*Path(member.name).parts[1:])) for member in sdist.getmembers() if member.isfile()}
     wanted = files("chat_api", "**/*") | files("sql", "*") | files("migrations", "*") | files("tests", "**/*")
     wanted |= files("bench", "**/*") | files("docs", "**/*") | files("tools", "**/*")
+    wanted |= files("packages", "**/*")
     wanted |= {
         "LICENSE",
         "Makefile",

@@ -33,8 +33,9 @@ def installed_venv(tmp_path: Path) -> Path:
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin" / "python").symlink_to(sys.executable)
-    for stamp in ("made", "dev-installed", "test-installed", "test-api-installed", "browser-test-installed"):
-        (venv / stamp).touch()
+    (venv / "made").touch()
+    for extras in ("dev", "test", "test-api", "browser-test", "npm"):
+        (venv / f"{extras}-installed").touch()
     return venv
 
 
@@ -55,7 +56,7 @@ def test_without_a_fitting_python_it_says_so_and_leaves_nothing(target: str, tmp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("target", ["dev", "test", "test-api", "test-browser", "lint", "format"])
+@pytest.mark.parametrize("target", ["dev", "test", "test-api", "test-browser", "npm", "lint", "format"])
 def test_second_run_installs_nothing(target: str, installed_venv: Path) -> None:
     assert "pip install" not in make("--dry-run", target, f"VENV={installed_venv}").stdout
 
@@ -68,6 +69,7 @@ def test_second_run_installs_nothing(target: str, installed_venv: Path) -> None:
         ("test", "dev-stack,test"),
         ("test-api", "dev-stack,test,test-api"),
         ("test-browser", "dev-stack,test,browser-test"),
+        ("npm", "npm"),
         ("lint", "dev-stack,test"),
         ("format", "dev-stack,test"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,15 @@ from tests.support.model_server import ModelServer
 from tests.support.openai_answers import says
 from tests.support.tab import token_of
 
-NODE = shutil.which("node") or ""
-FOLDER = Path(__file__).parent / "node"
+NODE = Path(sys.prefix) / "bin" / "node"
+NPM = Path(sys.prefix) / "npm"
+PROGRAM = Path(__file__).parent / "program.js"
 SECONDS = 60  # for a program on a busy machine
 
-pytestmark = [
-    pytest.mark.skipif(not NODE, reason="the program node is not installed"),
-    pytest.mark.skipif(
-        bool(NODE) and not (FOLDER / "node_modules" / "openai").is_dir(),
-        reason="npm's package openai is not installed: make node-packages",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (NPM / "node_modules" / "openai").is_dir(),
+    reason="npm's package openai is not installed here: make test-npm",
+)
 
 
 async def test_a_program_in_node_streams_resumes_calls_tools_and_knows_its_errors(
@@ -34,11 +32,13 @@ async def test_a_program_in_node_streams_resumes_calls_tools_and_knows_its_error
     service = await start(openai)
     url = str(service.make_url("")).rstrip("/")
     process = await asyncio.create_subprocess_exec(
-        *(NODE, "program.js", url, token_of(user)),
-        cwd=FOLDER,
+        *(NODE, "--input-type=module", "-", url, token_of(user)),
+        cwd=NPM,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    reading = asyncio.create_task(process.communicate(PROGRAM.read_bytes()))
     try:
         async with asyncio.timeout(SECONDS):
             says(await model.call(), {"content": "one "}, {"content": "two "}, {"content": "three"})
@@ -47,7 +47,7 @@ async def test_a_program_in_node_streams_resumes_calls_tools_and_knows_its_error
             says(await model.call(), {"tool_calls": [called]}, reason="tool_calls")
             says(await model.call(), {"content": "Hot."})
             says(await model.call(), {"content": "Yes."})
-            printed, complaints = await process.communicate()
+            printed, complaints = await reading
     finally:
         if process.returncode is None:
             process.kill()

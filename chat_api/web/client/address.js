@@ -9,6 +9,19 @@ export function query(fields) {
   return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
 }
 
+/**
+ * Where `api/` is, beside the folder that the service serves this client from.
+ *
+ * @param {string | undefined} address of client.js; undefined in some bundles
+ * @returns {string} Throws a TypeError if client.js comes from elsewhere.
+ */
+export function serviceOf(address) {
+  const service = /^(https?:.*\/)web\/client\.js(?:[?#]|$)/.exec(address ?? "")?.[1];
+  if (service) return service;
+  const example = 'new ChatClient({ baseUrl: "https://chat.example.org/", … })';
+  throw new TypeError(`ChatClient needs the service's address, because it wasn't loaded from the service: ${example}`);
+}
+
 /** A new idempotency key. */
 export function newKey() {
   // Not crypto.randomUUID: only secure contexts have it, and a page may be served over plain HTTP in a local network.

@@ -58,6 +58,11 @@ export function refused({ code, detail, status, retry_after, generation_id = nul
   return new ChatError(code, sentence(detail), more);
 }
 
+/** The error of an `error` event: why an answer failed. */
+export function failed({ error, detail, retry_after = null }) {
+  return new ChatError(error, detail, { retryAfter: retry_after });
+}
+
 export function signedOut() {
   return new ChatError("invalid_token", "Your session has ended. Sign in again.", { status: 401 });
 }

@@ -9,13 +9,16 @@ import { Wakes } from "./wakes.js";
 export class Link {
   #feeds = new Set();
   #closing = new AbortController();
+  #WebSocket;
 
   /**
    * @param {URL | string} baseUrl where `api/` is
    * @param {import("./token.js").Token} token
    * @param {(type: string, detail: string) => void} emit
+   * @param {any} [WebSocket] the class to use in place of the global one
    */
-  constructor(baseUrl, token, emit) {
+  constructor(baseUrl, token, emit, WebSocket) {
+    this.#WebSocket = WebSocket;
     const base = new URL(baseUrl, globalThis.document?.baseURI);
     if (!base.pathname.endsWith("/")) base.pathname += "/";
     const { signal } = this.#closing;
@@ -23,6 +26,11 @@ export class Link {
     this.wakes = new Wakes(signal);
     this.requests = new Requests(base, token, this.status);
     this.transport = new Transport(base, this, (used) => emit("transport", used));
+  }
+
+  /** The class of WebSockets; undefined where there is none, as in Node before 22. */
+  get WebSocket() {
+    return this.#WebSocket ?? globalThis.WebSocket;
   }
 
   /** Remember an Answer or a Following while it is read. Returns a function that forgets it. */

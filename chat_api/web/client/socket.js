@@ -36,7 +36,7 @@ export class Socket {
     /** Rejects when it has ended. @type {Promise<never>} */
     this.over = new Promise((_, reject) => (this.#settle.over = reject));
     this.over.catch(() => {});
-    const socket = (this.#socket = new WebSocket(url));
+    const socket = (this.#socket = new link.WebSocket(url.href));
     socket.onopen = () => {
       this.#patience(REPLY_MS); // the auth service may be slow
       if (token !== null) this.#say({ type: "auth", token });
@@ -166,6 +166,6 @@ export class Socket {
   }
 
   #say(message) {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 }

@@ -28,7 +28,7 @@ export class Transport {
 
   /** "sse" or "ws": the transport in use. */
   get used() {
-    return this.#wanted === "ws" && !this.#isBlocked && "WebSocket" in globalThis ? "ws" : "sse";
+    return this.#wanted === "ws" && !this.#isBlocked && this.#link.WebSocket ? "ws" : "sse";
   }
 
   want(wanted) {

@@ -1,4 +1,4 @@
-// What a program does with OpenAI's library: `node program.js URL TOKEN` prints what it saw, as JSON.
+// What a program does with OpenAI's library: `node --input-type=module - URL TOKEN < program.js` prints what it saw, as JSON.
 import OpenAI from "openai";
 
 const [url, token] = process.argv.slice(2);
