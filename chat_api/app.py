@@ -147,7 +147,7 @@ def _add_routes(
 
 
 def _is_of_the_api(resource: web.AbstractResource | None) -> bool:
-    return resource is not None and resource.canonical.startswith("/api/")
+    return resource is not None and resource.canonical.startswith(("/api/", "/v1/"))
 
 
 async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator[None]:

@@ -1,5 +1,5 @@
 -- API keys, for programs: only their digests are stored.
--- depends: 0075.let-keys-leave
+-- depends: 0081.say-what-is-estimated
 -- locks: service_rights, row exclusive, a moment
 
 set local lock_timeout = '5s';

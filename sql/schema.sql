@@ -43,6 +43,7 @@ create table conversations (
     instructions varchar(8000),
     options json,
     version integer default 0 not null,
+    metadata json,
     constraint ck_conversations_version check (version >= 0),
     constraint conversations_pkey primary key (id)
 )
@@ -75,6 +76,8 @@ comment on column conversations.version is
 'Counts the changes that are no new answer: of its settings, its title, its active path and what waits for its turn. '
 'Whoever watches the conversation is told of each. A statement that read another path than the one it would write to '
 'sets -1, which ck_conversations_version refuses; it is then repeated.';
+comment on column conversations.metadata is
+'What a program noted on it: {"key": "value", …}, at most 16 pairs. The service doesn''t read it. Null: nothing.';
 
 create index idx_conversations_user_updated on conversations using btree (user_id, updated_at desc, id desc);
 
@@ -273,7 +276,8 @@ comment on column generations.usage is
 'As in messages.usage; also where no message was stored.';
 comment on column generations.options is
 'What the question was asked with, for a regeneration to repeat, and what was set for the conversation at that time '
-'("conversation"); null: nothing but the service''s settings.';
+'("conversation"); null: nothing but the service''s settings. Asked through OpenAI''s API, it also has "response": '
+'{"model","metadata","previous_response_id","background","began_conversation"}.';
 comment on column generations.left_at is
 'When the last reader on its own worker left; null while there is one, and before the first one comes.';
 comment on column generations.read_at is
@@ -392,9 +396,9 @@ insert into service_rights (object, privilege, columns) values
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
 ('conversations', 'insert',
-    '{user_id,title,model_tag,instructions,options,id,is_favorited,created_at,updated_at,version}'),
+    '{user_id,title,model_tag,instructions,options,id,is_favorited,created_at,updated_at,version,metadata}'),
 ('conversations', 'select', '{}'),
-('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version}'),
+('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version,metadata}'),
 ('generations', 'delete', '{}'),
 ('generations', 'insert',
     '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens,own_message_id,started_at}'),

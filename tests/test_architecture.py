@@ -29,6 +29,7 @@ WINGS = [
     {"observe"},
     {"settings"},
     {"libraries", "neighbours"},
+    {"responses"},
     # The vocabulary.
     {"events", "background"},
     {"errors", "bodies", "folders"},

@@ -7,6 +7,7 @@ from typing import Any
 
 from chat_api import errors
 from chat_api.description.schemas import Schema, refer
+from chat_api.responses import problems
 
 SCHEMAS: dict[str, Schema] = {
     "Error": {
@@ -36,6 +37,25 @@ SCHEMAS: dict[str, Schema] = {
             },
         },
     },
+    "OpenAIError": {
+        "type": "object",
+        "description": "What went wrong, in OpenAI's form.",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "param", "code"],
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {
+                        "enum": [*problems.KINDS.values(), "invalid_request_error", "server_error"],
+                    },
+                    "param": {"type": ["string", "null"], "description": "the parameter that is meant"},
+                    "code": {"type": "string", "pattern": "^[a-z]+(_[a-z]+)*$"},
+                },
+            }
+        },
+    },
     "ValidationError": {
         "type": "object",
         "description": "The fields that are not valid, each with its place, the kind of problem, a sentence.",
@@ -59,6 +79,7 @@ SCHEMAS: dict[str, Schema] = {
     },
 }
 _HEADERS = {
+    "x-should-retry": "`false`: trying again doesn't help. OpenAI's libraries read it.",
     "Retry-After": "Seconds to wait before trying again.",
     "WWW-Authenticate": "The authentication scheme to use.",
     "Upgrade": "The protocol to upgrade to.",
@@ -84,12 +105,12 @@ def sample(kind: type[errors.ChatError]) -> errors.ChatError:
     return kind()
 
 
-def response(kinds: Iterable[type[errors.ChatError]], headers: Schema) -> Schema:
+def response(kinds: Iterable[type[errors.ChatError]], headers: Schema, *, for_openai: bool = False) -> Schema:
     """The response for a status with these errors; `headers` are those of every response."""
     samples = {kind.code: sample(kind) for kind in kinds}
     described: dict[str, Any] = dict(headers)
     for each in samples.values():
-        for name in each.headers:
+        for name in problems.headers(each) if for_openai else each.headers:
             if name in _HEADERS:
                 described[name] = {"description": _HEADERS[name], "schema": {"type": "string"}}
     return {
@@ -97,8 +118,11 @@ def response(kinds: Iterable[type[errors.ChatError]], headers: Schema) -> Schema
         "headers": described,
         "content": {
             "application/json": {
-                "schema": _schema(samples),
-                "examples": {code: {"value": each.body} for code, each in samples.items()},
+                "schema": refer("OpenAIError") if for_openai else _schema(samples),
+                "examples": {
+                    code: {"value": problems.body(each) if for_openai else each.body}
+                    for code, each in samples.items()
+                },
             }
         },
     }

@@ -39,11 +39,23 @@ TAGS = {
     "Streams": "Attach to an answer that is being written, or stop it.",
     "WebSocket": "All of a user's conversations over one connection.",
     "Models": "Which models there are, and which one answers.",
+    "OpenAI's API": "The same conversations and answers for programs that speak OpenAI's Responses API.",
     "Usage": "What was used, and what is left of budgets.",
     "Administration": "For administrators.",
     "Operations": "For those who run the service.",
     "Description": "This description.",
 }
+
+OPENAI_EVENTS = """\
+Server-sent events of OpenAI's Responses API, from `response.created` to `response.completed`,
+`response.incomplete` (also of a response that was cancelled) or `response.failed`. Send the last
+`sequence_number` as `starting_after` to continue after it.
+
+```
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","sequence_number":4,"item_id":"msg_…","output_index":0,…}
+```
+"""
 
 EVENT = """\
 One server-sent event: an `id:` line, a `data:` line, an empty line. Comments (`: ping`) between events keep

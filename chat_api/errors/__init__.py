@@ -15,11 +15,13 @@ ChatError 500
     NotFound 404
         ConversationNotFound 404
         MessageNotFound 404
+        ResponseNotFound 404
     MethodNotAllowed 405
     GenerationRunning 409
     LegalHold 409
     QueueFull 409
     ModelGone 409
+    Followed 409
     NoOpenCalls 409
     RequestTimeout 408
     ConversationChanged 412
@@ -71,6 +73,7 @@ from chat_api.errors.callers import (
     BodyTooLarge,
     ConversationChanged,
     ConversationNotFound,
+    Followed,
     Forbidden,
     GenerationRunning,
     HeadersTooLarge,
@@ -90,6 +93,7 @@ from chat_api.errors.callers import (
     OriginRefused,
     QueueFull,
     RequestTimeout,
+    ResponseNotFound,
     ScopeMissing,
     Unauthorized,
     UnknownUser,
@@ -149,6 +153,7 @@ __all__ = [
     "DatabaseNotMigrated",
     "DatabaseUnavailable",
     "Draining",
+    "Followed",
     "Forbidden",
     "GenerationRunning",
     "HeadersTooLarge",
@@ -180,6 +185,7 @@ __all__ = [
     "Refusal",
     "RequestRepeated",
     "RequestTimeout",
+    "ResponseNotFound",
     "ScopeMissing",
     "SendingTooFast",
     "TooManyAnswers",

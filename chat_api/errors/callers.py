@@ -94,6 +94,11 @@ class MessageNotFound(NotFound):
     code = "message_not_found"
 
 
+class ResponseNotFound(NotFound):
+    sentence = "There is no such response."
+    code = "response_not_found"
+
+
 class MethodNotAllowed(ChatError):
     sentence = "This URL doesn't accept this method."
     status, code = 405, "method_not_allowed"
@@ -126,6 +131,11 @@ class QueueFull(ChatError):
 class ModelGone(ChatError):
     sentence = "This conversation's model is no longer offered. Choose another one for it."
     status, code = 409, "model_gone"
+
+
+class Followed(ChatError):
+    sentence = "What comes after this builds on it. Delete that first, or the whole conversation."
+    status, code = 409, "followed"
 
 
 class NoOpenCalls(ChatError):

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from bench.buffers import fill
 from chat_api.cli import main
+from chat_api.commands.sql import plan_file
 from chat_api.commands.sql.plan_changes import FEW_BUFFERS, compare_plans
 from chat_api.commands.sql.plan_file import read
 from chat_api.commands.sql.plans import CASES
@@ -219,6 +220,30 @@ def test_a_file_of_nonsense_is_refused_before_anything_is_executed(
         path.write_text(text)
     status, said = run("--compare", str(path))
     assert (status, complaint in said) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("/tmp", "can't be read: Is a directory"),
+        ("/proc/self/mem", "can't be read: Input/output error"),
+        ("/dev/zero", "is longer than 100000 bytes: it has no saved plans"),
+    ],
+)
+def test_what_is_no_file_is_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch, path: str, complaint: str
+) -> None:
+    monkeypatch.setattr(plan_file, "MAX_BYTES", 100_000)
+    assert run("--compare", path) == (2, f"chat-api: {path} {complaint}\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/nonexistent/plans.json", "No such file or directory"), ("/dev/full", "No space left on device")],
+)
+def test_plans_that_cannot_be_written_are_told(run: Run, path: str, reason: str) -> None:
+    status, text = run("--save", path)
+    assert (status, text.splitlines()[-1]) == (1, f"chat-api: {path} can't be written: {reason}"), text
 
 
 def test_a_database_that_was_never_migrated_says_so(

@@ -300,6 +300,21 @@ def test_an_export_of_nobody_is_empty_and_says_so(run: Run, tmp_path: Path) -> N
     assert stdout.startswith("exported 0 conversations, 0 messages")
 
 
+async def test_an_export_of_a_conversation_that_the_user_has_not_fails_and_leaves_no_file(
+    run: Run, sql: Connection, tmp_path: Path
+) -> None:
+    chat, other = await talked(sql, uuid4(), "hi"), await talked(sql, uuid4(), "hi")
+    refused = (1, "", f"chat-api: this user has no conversation {other.id}\n")
+    wrong = ("user", "export", chat.user_id, "--conversation", other.id)
+    assert run(*wrong) == refused
+    assert run(*wrong, "--output", tmp_path / "export.jsonl") == refused
+    assert files(tmp_path) == []
+    # What was used outlives the conversation.
+    await sql.execute("delete from conversations where id = $1", chat.id)
+    status, text, _ = run("user", "export", chat.user_id, "--conversation", chat.id)
+    assert (status, [line["type"] for line in lines(text)]) == (0, ["usage"])
+
+
 def test_the_wrong_use_is_told(run: Run) -> None:
     for arguments in (("user", "export", "me"), ("user", "delete", "1"), ("user", "delete")):
         status, _, said = run(*arguments)

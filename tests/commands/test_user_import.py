@@ -233,6 +233,38 @@ async def test_what_is_another_users_is_refused(run: Run, sql: Connection, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/nonexistent", "No such file or directory"),
+        ("/tmp", "Is a directory"),
+        ("-", "No such file or directory"),
+        ("/proc/self/mem", "Input/output error"),  # opens, and can't be read
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_a_sentence(run: Run, path: str, reason: str) -> None:
+    assert run("import", uuid4(), path) == (1, "", f"chat-api: cannot read {path}: {reason}\n")
+
+
+def test_an_empty_file_is_no_export(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "export.jsonl"
+    file.touch()
+    assert run("import", uuid4(), file) == (
+        1,
+        "",
+        f"chat-api: {file} is empty: there is nothing to import; perhaps its export failed\n",
+    )
+
+
+def test_a_line_without_an_end_does_not_take_all_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bring_back, "LONGEST_LINE", 100_000)
+    status, _, said = run("import", uuid4(), "/dev/zero")
+    assert (status, said) == (
+        1,
+        "chat-api: line 1: it is longer than 100000 bytes; nothing was imported\n",
+    )
+
+
+@pytest.mark.parametrize(
     ("number", "line", "problem"),
     [
         (3, '{"type": "mess', "line 3: it isn't JSON"),

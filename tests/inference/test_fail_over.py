@@ -24,6 +24,7 @@ NAMES = "abc"
 SECONDS = 0.5  # of silence
 LONG = 1.2  # the same where many answers are written at once
 TIME_OUTS = ("inference_first_token_timeout", "inference_token_timeout")
+PATIENT = dict.fromkeys(TIME_OUTS, 60.0)  # where no test waits for one, and a busy machine may
 # What a try is called that ended so.
 OUTCOMES = {
     **dict.fromkeys(SILENT, "inference_interrupted"),
@@ -263,7 +264,7 @@ class TestSlots:
         self, begin: Begin, servers: dict[str, UnsteadyServer]
     ) -> None:
         servers["a"].script = lambda _: (FINE, 5)
-        chat = await begin("max_streams = 2\nwait_seconds = 5")
+        chat = await begin("max_streams = 2\nwait_seconds = 60", **PATIENT)
         others = [await open_chat(chat.client, chat.user) for _ in range(10)]
         said = [text_of(seen) for seen in await asyncio.gather(*map(ask, others))]
         assert said == ["a1 a2 a3 a4 a5 "] * 10
@@ -274,16 +275,18 @@ class TestSlots:
     ) -> None:
         for server in servers.values():
             server.script = lambda _: ("cut, hangs", 1)
-        chat = await begin("max_streams = 1\nwait_seconds = 0.1", inference_token_timeout=60.0)
+        chat = await begin("max_streams = 1\nwait_seconds = 0.1", **PATIENT)
         open_ = [await open_chat(chat.client, chat.user) for _ in NAMES]
-        streams = [await each.send() for each in open_]
-        said = [text_of(await read_events(stream, 2)) for stream in streams]
-        assert said == ["a1 ", "b1 ", "c1 "]
+        streams = []
+        for each, word in zip(open_, ["a1 ", "b1 ", "c1 "], strict=True):
+            streams.append(await each.send())
+            assert text_of(await read_events(streams[-1], 2)) == word
         seen = await ask(chat)
         (error,) = [event.data for event in seen if event.data.get("error")]
         assert error["detail"].startswith("The model server has too much to do just now.")
         assert await tries(sql, seen[0].data["generation_id"]) == [(name, "busy") for name in NAMES]
         await open_[1].stop()
+        await read_events(streams[1])  # to its end: a slot is given back then
         servers["b"].script = lambda _: (FINE, 1)
         assert text_of(await ask(chat)) == "b1 ", "a slot is given back by a stop"
 
@@ -291,7 +294,7 @@ class TestSlots:
         self, begin: Begin, servers: dict[str, UnsteadyServer]
     ) -> None:
         servers["a"].script = lambda _: ("cut, hangs", 1)
-        chat = await begin("max_streams = 1\nwait_seconds = 60", inference_token_timeout=60.0)
+        chat = await begin("max_streams = 1\nwait_seconds = 60", **PATIENT)
         holding = await open_chat(chat.client, chat.user)
         stream = await holding.send()
         await read_events(stream, 2)
@@ -300,6 +303,7 @@ class TestSlots:
         await chat.stop()
         assert (await read_events(waiting))[-1].data["finish_reason"] == "stopped"
         await holding.stop()
+        await read_events(stream)
         servers["a"].script = lambda _: (FINE, 1)
         assert text_of(await ask(chat)) == "a1 "
 
@@ -308,11 +312,10 @@ class TestSlots:
     ) -> None:
         for server in servers.values():
             server.script = lambda _: ("cut, hangs", 1)
-        chat = await begin("max_streams = 4", 'order = "least_busy"', inference_token_timeout=60.0)
+        chat = await begin("max_streams = 4", 'order = "least_busy"', **PATIENT)
         chats = [await open_chat(chat.client, chat.user) for _ in range(6)]
-        streams = [await each.send() for each in chats]
-        said = [text_of(await read_events(stream, 2)) for stream in streams]
-        assert said == ["a1 ", "b1 ", "c1 "] * 2
+        for each, word in zip(chats, ["a1 ", "b1 ", "c1 "] * 2, strict=True):
+            assert text_of(await read_events(await each.send(), 2)) == word
         for each in chats:
             await each.stop()
 
@@ -321,10 +324,10 @@ async def test_the_time_outs_of_a_server_win_over_the_settings(
     begin: Begin, servers: dict[str, UnsteadyServer], sql: Sql
 ) -> None:
     servers["a"].script = lambda _: ("hangs", 0)
-    chat = await begin("first_token_timeout = 0.1", inference_first_token_timeout=60.0)
+    chat = await begin("first_token_timeout = 1", **PATIENT)
     assert text_of(await ask(chat)) == "b1 b2 b3 "
     (first, _) = json.loads(await sql.fetchval("select tries from generations"))
-    assert 100 <= first["milliseconds"] < 2000
+    assert 1000 <= first["milliseconds"] < 30_000
 
 
 async def test_an_answer_that_goes_on_and_gets_nothing_more_is_not_asked_elsewhere(

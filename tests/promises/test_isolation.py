@@ -153,6 +153,26 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             return [{**common, "idempotency_key": key} for key in (None, "k", "q")]
         case "queue.clear":
             return [the_conversation]
+        case "responses.get":
+            return [{**the_conversation, "generation_id": generation_id}]
+        case "responses.open":
+            common = {"title": "stolen", "model_tag": "default", "metadata": "{}", "max_conversations": 9}
+            return [{"id": chat.id, "user_id": user_id, **common}]
+        case "responses.conversation":
+            return [{**the_conversation, "metadata": each} for each in (None, '{"stolen": "yes"}')]
+        case "responses.add":
+            brought = '[{"role": "user", "content": "hello"}]'
+            return [{**the_conversation, "messages": brought, "only_first": each} for each in (True, False)]
+        case "responses.items":
+            return [
+                {**the_conversation, "after_id": after, "newest_first": newest_first, "max_rows": 9}
+                for after in (None, messages[0])
+                for newest_first in (True, False)
+            ]
+        case "responses.message":
+            return [
+                {**the_conversation, "message_id": message_id} for message_id in (*messages, generation_id)
+            ]
         case "users.count":
             return [{"user_id": user_id, "before_updated_at": None, "before_id": None, "max_rows": 9}]
         case "users.stop_answers":
@@ -385,6 +405,9 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/models/swap"),
         ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
+        ("POST", "/v1/responses"),  # this and all below /v1: tests/responses/test_isolation.py
+        ("POST", "/v1/conversations"),
+        ("GET", "/v1/models"),
         ("GET", "/api/admin/users"),  # for administrators alone: tests/http/test_admin.py
     }
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from chat_api.commands.data.bring_back import bring_back
+from chat_api.commands.data.bring_back import bring_back, opened
 from chat_api.commands.data.erase import Amount, count, erase
 from chat_api.commands.data.export import export, whole_file
 from chat_api.commands.data.queries import Queries, session
-from chat_api.commands.errors import MisusedError
+from chat_api.commands.errors import FailedError, MisusedError
 from chat_api.commands.json_output import print_json
 from chat_api.commands.numbers import counted
 from chat_api.settings import load_settings
@@ -27,19 +27,29 @@ def _export(options: argparse.Namespace) -> int:
         raise MisusedError("--json needs --output FILE: without it, the output is JSON Lines anyway")
     with session(load_settings()) as db:
         if options.output is None:
-            amount, usage = export(db, options.user_id, sys.stdout.buffer.write, options.conversation)
+            amount, usage = _exported(db, options, sys.stdout.buffer.write)
             if amount == Amount() and not usage:
                 sys.stderr.write(f"chat-api: nothing is stored about {options.user_id}\n")
             return 0
         with whole_file(options.output) as file:
-            amount, usage = export(db, options.user_id, file.write, options.conversation)
+            amount, usage = _exported(db, options, file.write)
     sentence = f"exported {_in_words(amount)} of {options.user_id} to {options.output}, and {_rows(usage)}"
     _report(options, amount, sentence, usage=usage)
     return 0
 
 
+def _exported(
+    db: Queries, options: argparse.Namespace, write: Callable[[bytes], object]
+) -> tuple[Amount, int]:
+    amount, usage = export(db, options.user_id, write, options.conversation)
+    # Usage outlives its conversation, so it alone is worth a file.
+    if options.conversation is not None and amount == Amount() and not usage:
+        raise FailedError(f"this user has no conversation {options.conversation}")
+    return amount, usage
+
+
 def _import(options: argparse.Namespace) -> int:
-    with options.file.open("rb") as file, session(load_settings()) as db:
+    with opened(options.file) as file, session(load_settings()) as db:
         done = bring_back(db, options.user_id, file)
     were = "was" if done.there == 1 else "were"
     there = f"; {counted(done.there, 'conversation')} {were} there already" if done.there else ""

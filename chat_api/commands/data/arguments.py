@@ -30,7 +30,8 @@ def add_data_commands(commands: Any) -> None:
         description="Write everything that is stored about a user as UTF-8 JSON Lines. Each line is an "
         'object with a "type". Conversations come oldest first; each is followed by its messages and then '
         'by the records of its answers (type "generation"). At last comes what the user used (type "usage"). '
-        "If nothing is stored, nothing is written, and the exit status is 0.",
+        "If nothing is stored about the user, nothing is written, and the exit status is 0. If the user "
+        "doesn't have the conversation that --conversation names, it is 1, and there is no file.",
     )
     _add_user(export)
     export.add_argument(

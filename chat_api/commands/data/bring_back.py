@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import orjson
@@ -28,6 +30,9 @@ KINDS = {
 
 USAGE_ROWS = 100
 """How many rows of usage a transaction adds: it holds the sums of the budgets that they count in."""
+
+LONGEST_LINE = 256 * 1024 * 1024
+"""Bytes: far more than a message has. Without a limit, a device such as /dev/zero takes all memory."""
 
 _REFUSALS = {
     "another_user": "the conversation {id} belongs to another user, or is just being deleted",
@@ -57,7 +62,23 @@ class _Line:
     """Which of the parts that are imported in a transaction each: a conversation, or some rows of usage."""
 
 
-def bring_back(session: Queries, user_id: UUID, file: Iterable[bytes]) -> Imported:
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open the file of an export.
+
+    Raises:
+        FailedError: it can't be read, then or within the block, or is empty.
+    """
+    try:
+        with path.open("rb") as file:
+            if not file.peek(1):
+                raise FailedError(f"{path} is empty: there is nothing to import; perhaps its export failed")
+            yield file
+    except OSError as error:
+        raise FailedError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def bring_back(session: Queries, user_id: UUID, file: BinaryIO) -> Imported:
     """Add the conversations of an export that aren't there yet, each in a transaction of its own, and usage.
 
     A conversation or a row of usage that is there stays as it is: importing twice is the same as once, and if
@@ -129,9 +150,11 @@ def _add(session: Queries, user_id: UUID, line: _Line) -> str:
     return outcome
 
 
-def _read(file: Iterable[bytes]) -> Iterator[_Line]:
+def _read(file: BinaryIO) -> Iterator[_Line]:
     part = usage = 0
-    for number, raw in enumerate(file, start=1):
+    for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+        if len(raw) > LONGEST_LINE:
+            raise _broken(number, f"it is longer than {LONGEST_LINE} bytes")
         try:
             text = raw.decode()
             value = orjson.loads(text)

@@ -11,6 +11,9 @@ import orjson
 from chat_api.commands.errors import FailedError, MisusedError
 from chat_api.commands.sql.plans import Plan, Saved
 
+MAX_BYTES = 64 * 1024 * 1024
+"""Far more than all plans take. Without a limit, a device such as /dev/zero takes all memory."""
+
 KIND, FORMAT = "chat-api sql plans", 1
 
 
@@ -34,7 +37,11 @@ def read(path: str) -> Saved:
         MisusedError: the file can't be read, or isn't one of these.
     """
     try:
-        document = orjson.loads(Path(path).read_bytes())
+        with Path(path).open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise MisusedError(f"{path} is longer than {MAX_BYTES} bytes: it has no saved plans")
+        document = orjson.loads(text)
     except OSError as error:
         raise MisusedError(f"{path} can't be read: {error.strerror}") from error
     except orjson.JSONDecodeError as error:

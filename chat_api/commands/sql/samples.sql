@@ -127,6 +127,13 @@ usual (name, value) as (
     ('instructions', 'Answer like a cook.'),
     ('conversations.update.options', '{"temperature": 0.5}'),
     ('active_message_id', null),
+    -- responses
+    ('metadata', '{"ticket": "4711"}'),
+    ('messages', '[{"role": "user", "content": "What goes into samosa chaat?"}]'),
+    ('only_first', 'false'),
+    ('newest_first', 'true'),
+    ('after_id', null),
+    ('responses.open.id', null),
     -- messages
     ('message_id', '00000000-0000-0000-0000-000000000000'),
     -- generations
