@@ -24,17 +24,6 @@ from chat_api.description.schemas import Mode, Schema, example, refer, schemas
 from chat_api.responses.problems import PATHS
 from chat_api.responses.problems import status as openai_status
 
-SIGNED_IN = (
-    errors.Unauthorized,
-    errors.InvalidToken,
-    errors.TooManySignInFailures,
-    errors.ScopeMissing,
-    errors.OriginRefused,
-    errors.AuthBroken,
-    errors.AuthUnavailable,
-    errors.DatabaseUnavailable,
-)
-READS_BODY = (errors.BadRequest, errors.RequestTimeout, errors.BodyTooLarge, errors.NotJson, errors.Invalid)
 CONVERSATION_ID = Parameter("path", "id", "The conversation's id.", {"type": "string", "format": "uuid"})
 TRACE_ID = Parameter(
     "header",
@@ -215,11 +204,11 @@ def _media(schema: Schema, known: dict[str, Schema]) -> Schema:
 def _errors(path: str, operation: Operation, is_public: bool, answered: set[str]) -> dict[str, Schema]:
     kinds: list[type[errors.ChatError]] = [*operation.errors, errors.ChatError]
     if not is_public:
-        kinds += SIGNED_IN
+        kinds += problems.SIGNED_IN
     if "{id}" in path:
         kinds.append(errors.ConversationNotFound)
     if operation.body is not None:
-        kinds += READS_BODY
+        kinds += problems.READS_BODY
     if operation.query is not None:
         kinds.append(errors.Invalid)
     for_openai = path.startswith(PATHS)

@@ -9,6 +9,17 @@ from chat_api import errors
 from chat_api.description.schemas import Schema, refer
 from chat_api.responses import problems
 
+SIGNED_IN = (
+    errors.Unauthorized,
+    errors.InvalidToken,
+    errors.TooManySignInFailures,
+    errors.ScopeMissing,
+    errors.OriginRefused,
+    errors.AuthBroken,
+    errors.AuthUnavailable,
+    errors.DatabaseUnavailable,
+)
+READS_BODY = (errors.BadRequest, errors.RequestTimeout, errors.BodyTooLarge, errors.NotJson, errors.Invalid)
 SCHEMAS: dict[str, Schema] = {
     "Error": {
         "type": "object",

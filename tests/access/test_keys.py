@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -236,7 +237,7 @@ async def test_every_route_that_wants_a_user_is_asked_here(client: Client) -> No
     wanting = set()
     for route in client.app.router.routes():
         path = "" if route.resource is None else route.resource.canonical
-        if path and route.method not in ("OPTIONS", "*"):
+        if path and not path.startswith("/v1/") and route.method not in ("OPTIONS", "*"):
             concrete = path.replace("{id}", str(UUID(int=1))).replace("{message_id}", str(UUID(int=1)))
             if "{" in concrete:  # files, which are public
                 continue
@@ -244,6 +245,23 @@ async def test_every_route_that_wants_a_user_is_asked_here(client: Client) -> No
                 if response.status == 401 and route.method != "HEAD":
                     wanting.add((route.method, concrete.replace(str(UUID(int=1)), "{}")))
     assert wanting - known == set()
+
+
+async def test_openais_api_takes_read_for_get_and_chat_for_the_rest(client: Client, sql: Connection) -> None:
+    assert client.app is not None
+    keys = {scope: await key_of(sql, scopes=[scope]) for scope in ("read", "chat")}
+    asked = 0
+    for route in client.app.router.routes():
+        path = "" if route.resource is None else route.resource.canonical
+        if not path.startswith("/v1/") or route.method == "OPTIONS":
+            continue
+        asked += 1
+        path = re.sub("{[^}]*}", "nothing", path)
+        for scope, headers in keys.items():
+            async with client.request(route.method, path, headers=headers) as response:
+                is_refused = (scope == "read") != (route.method in ("GET", "HEAD"))
+                assert (response.status == 403) == is_refused, (route.method, path, scope)
+    assert asked > 10
 
 
 async def test_an_unknown_path_tells_no_key_more_than_a_token(client: Client, sql: Connection) -> None:
