@@ -23,7 +23,7 @@ ifneq ($(shell "$(PYTHON)" $(IDENTITY)),$(shell $(BIN)/python $(IDENTITY)))
 endif
 endif
 
-.PHONY: help dev test test-pg15 test-api test-browser chaos bench audit vendor screenshots schema packages browser lint format lock clean
+.PHONY: help dev test test-pg15 test-api test-browser chaos bench audit vendor screenshots schema packages node-packages browser lint format lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s%s\n", $$1, $$2 }' Makefile
@@ -95,6 +95,9 @@ packages: ## install what the tests need and pip lacks: nginx, prometheus and mo
 		mkdir -p $(dir $(NO_CLUSTER)) && echo 'create_main_cluster = false' >$(NO_CLUSTER) && \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }
+
+node-packages: ## install npm's package openai for the tests that run OpenAI's library in Node, where npm is
+	@! command -v npm >/dev/null || npm --prefix tests/responses/node ci --ignore-scripts --no-fund --no-audit --silent
 
 # Without Chromium's own windows, which nobody sees, a test takes half the time.
 browser: ## install what tests/browser needs and pip lacks: Chromium without windows (Debian, as root)

@@ -11,7 +11,10 @@ import aiohttp
 from aiohttp import web
 
 from chat_api import errors
+from chat_api.access.doors import doors_of
+from chat_api.access.proxy_header import ProxyHeader
 from chat_api.access.refusals import Refusals
+from chat_api.access.tickets import Tickets
 from chat_api.access.tokens import TokenVerifier
 from chat_api.generation.generations import Generations
 from chat_api.generation.limits import SendLimits
@@ -25,9 +28,11 @@ from chat_api.http.context import (
     INFERENCE,
     METRICS,
     PROXIES,
+    PROXY_HEADER,
     REFUSALS,
     ROUTES,
     SETTINGS,
+    TICKETS,
     VERIFIER,
 )
 from chat_api.http.cors import allow_origins
@@ -142,7 +147,7 @@ def _add_routes(
 
 
 def _is_of_the_api(resource: web.AbstractResource | None) -> bool:
-    return resource is not None and resource.canonical.startswith("/api/")
+    return resource is not None and resource.canonical.startswith(("/api/", "/v1/"))
 
 
 async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator[None]:
@@ -167,8 +172,11 @@ async def _parts(app: web.Application, tracing: Tracing | None) -> AsyncIterator
                 trace_configs=_watched(tracing),
             )
         )
-        verifier = app[VERIFIER] = TokenVerifier(settings, session, metrics)
+        verifier = app[VERIFIER] = TokenVerifier(settings, doors_of(settings, session, database), metrics)
         stack.push_async_callback(verifier.close)
+        app[TICKETS] = Tickets(database, verifier)
+        if "header" in settings.ways:
+            app[PROXY_HEADER] = ProxyHeader(settings)
 
         streaming = await stack.enter_async_context(new_session(_watched(tracing)))
         around = tracing.inference if tracing else untraced

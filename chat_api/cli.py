@@ -12,6 +12,7 @@ from chat_api.commands.dev import add_dev_command
 from chat_api.commands.docs import add_docs_command
 from chat_api.commands.errors import INTERRUPTED, MISUSED, FailedError, MisusedError, fail
 from chat_api.commands.hold.arguments import add_hold_command
+from chat_api.commands.key.arguments import add_key_command
 from chat_api.commands.migrate import add_migrate_command
 from chat_api.commands.models.arguments import add_models_command
 from chat_api.commands.serve import add_serve_command
@@ -52,5 +53,6 @@ def make_parser() -> argparse.ArgumentParser:
     add_data_commands(commands)
     add_budget_command(commands)
     add_hold_command(commands)
+    add_key_command(commands)
     add_docs_command(commands)
     return parser

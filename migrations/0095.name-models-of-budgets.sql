@@ -1,5 +1,5 @@
 -- A budget's model has a name, or the budget is for all models: an empty name looked like the one and counted as neither.
--- depends: 0081.say-what-is-estimated
+-- depends: 0090.add-conversation-metadata
 -- locks: budgets, access exclusive, reads every row
 
 set local lock_timeout = '5s';

@@ -20,7 +20,8 @@
 -- `after_id`: what the answer comes after, the question or the last result since.
 -- `left_out`: how many earlier messages there are; 200 stands for any more.
 -- `options`: what the question is asked with, as a JSON object; null: nothing but the settings. All kinds but `send` repeat
--- what the question was asked with before, where they give nothing else; not temperature, max_tokens and top_k.
+-- what the question was asked with before, where they give nothing else; not temperature, max_tokens, top_k and response, and
+-- results not its instructions.
 -- The row has what is asked with in the end, and as "conversation" what is set for the conversation at this time:
 -- {"instructions","options"}.
 -- The unique index uq_generations_running refuses a second running generation. The check before it only saves the
@@ -493,8 +494,11 @@ asked_with as materialized (
                 coalesce((
                     select
                         cast(g.options as jsonb)
-                        - case when cast(:kind as varchar) = 'results' then 'tool_choice' else '' end
-                        - cast('{temperature,max_tokens,top_k,conversation}' as text[])
+                        - cast(
+                            case when cast(:kind as varchar) = 'results' then '{tool_choice,instructions}' else '{}' end
+                            as text[]
+                        )
+                        - cast('{temperature,max_tokens,top_k,conversation,response}' as text[])
                     from question as q
                     inner join lateral (
                         select

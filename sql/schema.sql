@@ -43,6 +43,7 @@ create table conversations (
     instructions varchar(8000),
     options json,
     version integer default 0 not null,
+    metadata json,
     constraint ck_conversations_version check (version >= 0),
     constraint conversations_pkey primary key (id)
 )
@@ -75,6 +76,8 @@ comment on column conversations.version is
 'Counts the changes that are no new answer: of its settings, its title, its active path and what waits for its turn. '
 'Whoever watches the conversation is told of each. A statement that read another path than the one it would write to '
 'sets -1, which ck_conversations_version refuses; it is then repeated.';
+comment on column conversations.metadata is
+'What a program noted on it: {"key": "value", …}, at most 16 pairs. The service doesn''t read it. Null: nothing.';
 
 create index idx_conversations_user_updated on conversations using btree (user_id, updated_at desc, id desc);
 
@@ -273,7 +276,8 @@ comment on column generations.usage is
 'As in messages.usage; also where no message was stored.';
 comment on column generations.options is
 'What the question was asked with, for a regeneration to repeat, and what was set for the conversation at that time '
-'("conversation"); null: nothing but the service''s settings.';
+'("conversation"); null: nothing but the service''s settings. Asked through OpenAI''s API, it also has "response": '
+'{"model","metadata","previous_response_id","background","began_conversation"}.';
 comment on column generations.left_at is
 'When the last reader on its own worker left; null while there is one, and before the first one comes.';
 comment on column generations.read_at is
@@ -364,6 +368,9 @@ insert into service_rights (object, privilege, columns) values
 ('allowances', 'delete', '{}'),
 ('allowances', 'select', '{}'),
 ('allowances', 'update', '{full_at}'),
+('api_keys', 'delete', '{}'),
+('api_keys', 'select', '{}'),
+('api_keys', 'update', '{last_used_at}'),
 ('budgets', 'delete', '{}'),
 ('budgets', 'insert', '{}'),
 ('budgets', 'select', '{}'),
@@ -389,9 +396,9 @@ insert into service_rights (object, privilege, columns) values
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
 ('conversations', 'insert',
-    '{user_id,title,model_tag,instructions,options,id,is_favorited,created_at,updated_at,version}'),
+    '{user_id,title,model_tag,instructions,options,id,is_favorited,created_at,updated_at,version,metadata}'),
 ('conversations', 'select', '{}'),
-('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version}'),
+('conversations', 'update', '{title,is_favorited,updated_at,model_tag,instructions,options,version,metadata}'),
 ('generations', 'delete', '{}'),
 ('generations', 'insert',
     '{id,conversation_id,kind,user_message_id,idempotency_key,worker_id,holder_id,message_id,status,finish_reason,error_code,token_count,inference_time_ms,last_seq,finished_at,position,usage,options,call_message_id,parent_position,tries,model_tag,price,prompt_estimate,max_tokens,own_message_id,started_at}'),
@@ -418,6 +425,10 @@ insert into service_rights (object, privilege, columns) values
 ('queued_messages', 'update', '{position}'),
 ('spending', 'delete', '{}'),
 ('spending', 'select', '{}'),
+('tickets', 'delete', '{}'),
+('tickets', 'insert', '{digest,user_id,expires_at,token_expires_at}'),
+('tickets', 'select', '{}'),
+('tickets', 'update', '{expires_at}'),
 ('usage', 'select', '{}'),
 ('usage', 'update', '{user_id,conversation_id}'),
 ('workers', 'delete', '{}'),
@@ -750,6 +761,70 @@ create unique index uq_legal_hold_conversation on legal_hold using btree (conver
     where conversation_id is not null;
 
 create unique index uq_legal_hold_user on legal_hold using btree (user_id) where user_id is not null;
+
+create table api_keys (
+    id uuid default chat_uuid7() not null,
+    user_id uuid not null,
+    name varchar(100) not null,
+    shown varchar(20) not null,
+    digest bytea not null,
+    scopes text[] not null,
+    created_at timestamptz default now() not null,
+    expires_at timestamptz,
+    last_used_at timestamptz,
+    constraint ck_api_keys_digest check (octet_length(digest) = 32),
+    constraint ck_api_keys_name check (name::text <> ''::text),
+    constraint ck_api_keys_scopes check (cardinality(scopes) > 0 and scopes <@ '{read,chat,admin}'::text[]),
+    constraint api_keys_pkey primary key (id)
+);
+
+comment on table api_keys is
+'The API keys that sign in, where AUTH names keys. A revoked key is deleted. `chat-api key` makes, lists and revokes '
+'them; the service itself can make none.';
+comment on column api_keys.id is
+'Names the key, to revoke it. Not the key.';
+comment on column api_keys.user_id is
+'Whom the key signs in. No foreign key: users belong to the auth service.';
+comment on column api_keys.name is
+'What it is for, such as the name of a program.';
+comment on column api_keys.shown is
+'The beginning of the key, by which people tell theirs apart; too little to guess the rest.';
+comment on column api_keys.digest is
+'SHA-256 of the key. The key itself has 160 random bits, and is shown once, when it is made.';
+comment on column api_keys.scopes is
+'What it may be used for: read, chat (send, change, delete) and admin (what administrators may).';
+comment on column api_keys.created_at is
+'When it was made.';
+comment on column api_keys.expires_at is
+'From when on it signs nobody in. Null: never.';
+comment on column api_keys.last_used_at is
+'When it was last used, to a minute or so. Null: never.';
+
+create index idx_api_keys_user on api_keys using btree (user_id);
+
+create unique index uq_api_keys_digest on api_keys using btree (digest);
+
+create unlogged table tickets (
+    digest bytea not null,
+    user_id uuid not null,
+    expires_at timestamptz not null,
+    token_expires_at double precision not null,
+    constraint ck_tickets_digest check (octet_length(digest) = 32),
+    constraint tickets_pkey primary key (digest)
+)
+with (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='500');
+
+comment on table tickets is
+'Tickets that nobody has used yet: each attaches to one stream (POST /api/tickets), and is deleted by that. May be '
+'emptied at any time; replicas and backups don''t need it. tickets.prune deletes old rows.';
+comment on column tickets.digest is
+'SHA-256 of the ticket, which has 160 random bits.';
+comment on column tickets.user_id is
+'Whom the ticket signs in.';
+comment on column tickets.expires_at is
+'When it is too old to be used, 30 seconds after it was made.';
+comment on column tickets.token_expires_at is
+'When the token that it was made with expires, in Unix seconds: the stream ends then, with EXPIRED_STREAMS=cut.';
 
 create schema chat_report;
 

@@ -1,4 +1,4 @@
-"""Bearer tokens, checked with the auth service (docs/contract.md section 4) and cached.
+"""Bearer tokens: checked by the door that takes them (doors.py), and cached.
 
 http/bearer.py takes them from requests, transports/websocket/session.py from frames.
 """
@@ -8,59 +8,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
-from uuid import UUID
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import aiohttp
-import structlog
 from aiocache import SimpleMemoryCache
 from aiocache.plugins import BasePlugin
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, ValidationError
 
 from chat_api import errors
+from chat_api.access.principal import Principal
 from chat_api.access.sign_in_failures import SignInFailures
-from chat_api.errors import describe
-from chat_api.neighbours.answers import UnreadableAnswer, read_answer
 from chat_api.observe.metrics import Metrics
 from chat_api.settings import Settings
 from chat_api.settings.rate import Rate
 
-log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from chat_api.access.doors import Door
 
 MAX_TOKEN_CHARACTERS = 8192  # a larger header would not have come through aiohttp either
-MAX_ANSWER_BYTES = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """A signed-in user. `expires_at`: when the token expires, in Unix seconds; infinity if it doesn't say."""
-
-    user_id: UUID
-    is_admin: bool
-    expires_at: float
-
-
-class _User(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    id: UUID
-    is_admin: StrictBool | None = None  # pydantic's bool would also accept "true", "yes" and 1
-    email: Any = None
-    email_verified: Any = True  # what doesn't speak of it vouches for its addresses
-
-
-class _Claims(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    exp: Annotated[StrictFloat, Field(allow_inf_nan=False)] | None = None  # NaN would never be past
-    email_verified: Any = True
-
-
-class _Validation(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    valid: StrictBool
-    user: _User | None = None
-    claims: _Claims | None = None
 
 
 class _SizeLimit(BasePlugin):  # type: ignore[misc]
@@ -81,37 +45,35 @@ class _SizeLimit(BasePlugin):  # type: ignore[misc]
 
 
 class TokenVerifier:
-    """Turns a token into a Principal. There is at most one call to the auth service for a token at a time.
+    """Turns a token into a Principal. There is at most one check of a token at a time.
 
-    A valid token is cached for `auth_cache_seconds`, but never past its expiry. A refusal is cached for
-    `auth_negative_cache_seconds`. Failures of the auth service are not cached. Only digests of tokens are
-    kept.
+    A valid token is cached for its door's `seconds`, but never past its expiry. A refusal is cached for
+    `auth_negative_cache_seconds`. Checks that failed are not cached. Only digests of tokens are kept.
     """
 
     def __init__(
         self,
         settings: Settings,
-        session: aiohttp.ClientSession,
+        doors: Sequence[Door],
         metrics: Metrics,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`session` must not decompress."""
+        """`doors`: the first one that takes a token checks it, and no other one sees it."""
         self._settings = settings
-        self._session = session
+        self._doors = doors
         self._metrics = metrics
         self._now = now
-        self._admin_email = _folded(settings.admin_email)
         self._cache = SimpleMemoryCache(timeout=None, plugins=[_SizeLimit(settings.auth_cache_size)])
         self._calls: dict[str, asyncio.Task[Principal | None]] = {}
-        self._failures = SignInFailures(Rate.parse(settings.sign_in_failures_per_address))
+        self.failures = SignInFailures(Rate.parse(settings.sign_in_failures_per_address))
 
     async def verify(self, token: str, address: Callable[[], str | None] = lambda: None) -> Principal:
         """The token's user. `address` returns the caller's address, if it is to be limited.
 
-        Raises InvalidToken if the token is refused or expired, and AuthBroken or AuthUnavailable if it can't
-        be checked. Raises TooManySignInFailures without a check if the auth service has refused too many
-        tokens from that address. Cached tokens, good or bad, are still answered: a signed-in user who shares
-        the address isn't affected, and a client that repeats one bad token isn't an attacker.
+        Raises InvalidToken if the token is refused or expired, and AuthBroken, AuthUnavailable or
+        DatabaseUnavailable if it can't be checked. Raises TooManySignInFailures without a check if too many
+        tokens from that address were refused. Cached tokens, good or bad, are still answered: a signed-in
+        user who shares the address isn't affected, and a client that repeats one bad token isn't an attacker.
         """
         if not token or len(token) > MAX_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():
             raise errors.InvalidToken
@@ -127,18 +89,27 @@ class TokenVerifier:
         return principal
 
     async def close(self) -> None:
-        """End the calls that are under way."""
+        """End the checks that are under way."""
         calls = list(self._calls.values())
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+        for door in self._doors:
+            await door.close()
+
+    def takes(self, token: str) -> bool:
+        """Whether the token has the form of those that are checked here."""
+        return any(door.takes(token) for door in self._doors)
 
     async def _ask_once(self, digest: str, token: str, address: str | None) -> Principal | None:
-        self._failures.check(address)
+        door = next((door for door in self._doors if door.takes(token)), None)
+        if door is None:
+            return None
+        self.failures.check(address)
         call = self._calls.get(digest)
-        self._metrics.auth_lookups.labels("service" if call is None else "shared").inc()
+        self._metrics.auth_lookups.labels(door.name if call is None else "shared").inc()
         if call is None:
-            call = asyncio.create_task(self._ask(digest, token, address), name="auth-validate")
+            call = asyncio.create_task(self._ask(door, digest, token, address), name="auth-validate")
             self._calls[digest] = call
             call.add_done_callback(lambda done: self._forget(digest, done))
         # Shielded, so that a caller that leaves doesn't fail the others that wait for the same answer.
@@ -149,10 +120,10 @@ class TokenVerifier:
         if not call.cancelled():
             call.exception()  # retrieved, since everyone who waited may have left
 
-    async def _ask(self, digest: str, token: str, address: str | None) -> Principal | None:
+    async def _ask(self, door: Door, digest: str, token: str, address: str | None) -> Principal | None:
         began = time.perf_counter()
         try:
-            principal = await self._call(token)
+            principal = await door.ask(token)
         except errors.ChatError as error:
             self._metrics.auth_calls.labels(error.code).inc()
             raise
@@ -160,69 +131,10 @@ class TokenVerifier:
             self._metrics.auth_call_duration.observe(time.perf_counter() - began)
         self._metrics.auth_calls.labels("refused" if principal is None else "valid").inc()
         if principal is None:
-            self._failures.note(address)
+            self.failures.note(address)
             seconds = self._settings.auth_negative_cache_seconds
         else:
-            seconds = min(self._settings.auth_cache_seconds, principal.expires_at - self._now())
+            seconds = min(door.seconds, principal.expires_at - self._now())
         if seconds > 0:
             await self._cache.set(digest, principal or False, ttl=seconds)
         return principal
-
-    async def _call(self, token: str) -> Principal | None:
-        url = f"{self._settings.auth_service_url}/auth/validate"
-        try:
-            async with self._session.post(
-                url,
-                json={"token": token},
-                headers={"X-Internal-API-Key": self._settings.internal_api_key.get_secret_value()},
-                timeout=aiohttp.ClientTimeout(total=self._settings.auth_timeout),
-                allow_redirects=False,
-            ) as response:
-                body = await read_answer(response, MAX_ANSWER_BYTES)
-                status = response.status
-        except UnreadableAnswer as error:
-            log.error("auth_broken", reason=str(error))
-            raise errors.AuthBroken from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            log.warning("auth_unavailable", reason=describe(error))
-            raise errors.AuthUnavailable from error
-        if status == 401:
-            return None
-        if status in (429, 502, 503, 504):
-            log.warning("auth_unavailable", status=status)
-            raise errors.AuthUnavailable
-        if status != 200:
-            hint = "INTERNAL_API_KEY is not the auth service's" if status == 403 else "unexpected status"
-            log.error("auth_broken", status=status, reason=hint)
-            raise errors.AuthBroken
-        return self._read(body)
-
-    def _read(self, body: bytes) -> Principal | None:
-        try:
-            answer = _Validation.model_validate_json(body)
-        except ValidationError as error:
-            fields: list[Any] = [problem["loc"] for problem in error.errors(include_input=False)]
-            log.error("auth_broken", reason="the response doesn't have the agreed form", fields=fields)
-            raise errors.AuthBroken from None
-        if not answer.valid:
-            return None
-        if answer.user is None:
-            log.error("auth_broken", reason="a valid token without a user")
-            raise errors.AuthBroken
-        expires_at = answer.claims.exp if answer.claims and answer.claims.exp is not None else float("inf")
-        is_admin = answer.user.is_admin is True or self._is_admins_address(answer.user, answer.claims)
-        return Principal(answer.user.id, is_admin, expires_at)
-
-    def _is_admins_address(self, user: _User, claims: _Claims | None) -> bool:
-        if not self._admin_email or not isinstance(user.email, str):
-            return False
-        is_verified = user.email_verified is True and (claims is None or claims.email_verified is True)
-        return is_verified and _folded(user.email) == self._admin_email
-
-
-def _folded(address: str) -> bytes:
-    """An address for comparison: without blanks around it, and ASCII letters in lower case.
-
-    Unicode's folding would take other people's addresses for the same: of the Kelvin sign it makes a k.
-    """
-    return address.strip(" \t\r\n").encode().lower()

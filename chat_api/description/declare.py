@@ -57,6 +57,8 @@ class Operation:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_required: bool = False
+    security: Sequence[str] = ("bearer",)
+    """The ways to say who is asking, by their names in openapi.py."""
 
 
 def describe(operation: Operation) -> Callable[[_Route], _Route]:

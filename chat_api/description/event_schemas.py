@@ -244,6 +244,9 @@ class RefusalFrame(_Answering):
     default_model: str | None = Field(
         None, description="with `model_gone`: the tag of the model that answers by default", examples=["d20"]
     )
+    scope: str | None = Field(
+        None, description="with `scope_missing`: the scope that an API key needs for this", examples=["chat"]
+    )
     begins_anew: datetime | None = Field(
         None,
         description="with `budget_exhausted`: when the budget's next period begins",

@@ -21,13 +21,18 @@ from chat_api.description.declare import (
     declared,
 )
 from chat_api.description.schemas import Mode, Schema, example, refer, schemas
+from chat_api.responses.problems import PATHS
+from chat_api.responses.problems import status as openai_status
 
 SIGNED_IN = (
     errors.Unauthorized,
     errors.InvalidToken,
     errors.TooManySignInFailures,
+    errors.ScopeMissing,
+    errors.OriginRefused,
     errors.AuthBroken,
     errors.AuthUnavailable,
+    errors.DatabaseUnavailable,
 )
 READS_BODY = (errors.BadRequest, errors.RequestTimeout, errors.BodyTooLarge, errors.NotJson, errors.Invalid)
 CONVERSATION_ID = Parameter("path", "id", "The conversation's id.", {"type": "string", "format": "uuid"})
@@ -58,6 +63,24 @@ EVENT: Schema = {
         },
     },
     "examples": [{"id": f"{event_schemas.GENERATION}:1", "data": '{"token":"Boil","gpu":0}'}],
+}
+
+OPENAI_EVENT: Schema = {
+    "type": "object",
+    "description": texts.OPENAI_EVENTS,
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "pattern": "^response\\.[a-z_.]+$"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "type": "object",
+                "required": ["type", "sequence_number"],
+                "properties": {"type": {"type": "string"}, "sequence_number": {"type": "integer"}},
+            },
+        },
+    },
 }
 
 
@@ -95,6 +118,7 @@ def openapi(
             "schemas": dict(sorted(known.items())),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": texts.BEARER},
+                "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": texts.TICKET},
             },
         },
     }
@@ -125,12 +149,12 @@ def _operation(
         "description": f"{operation.says}\n\n{more}" if more else operation.says,
         "parameters": _parameters(path, operation),
         "responses": {
-            **{answer.status: _answer(answer, known) for answer in operation.answers},
+            **{answer.status: _answer(answer, known, path) for answer in operation.answers},
             **_errors(path, operation, is_public, {answer.status for answer in operation.answers}),
         },
     }
-    if is_public:
-        described["security"] = []
+    if is_public or operation.security != ("bearer",):
+        described["security"] = [] if is_public else [{name: []} for name in operation.security]
     if operation.body is not None:
         schema = refer(operation.body.__name__)
         described["requestBody"] = {
@@ -166,11 +190,13 @@ def _parameter(parameter: Parameter) -> Schema:
     }
 
 
-def _answer(answer: Response, known: dict[str, Schema]) -> Schema:
+def _answer(answer: Response, known: dict[str, Schema], path: str) -> Schema:
     contents: dict[str, Schema] = {}
     for content in answer.contents:
         if not isinstance(content, str):
             contents["application/json"] = _media(refer(content.__name__), known)
+        elif content == EVENT_STREAM and path.startswith(PATHS):
+            contents[content] = {"schema": OPENAI_EVENT}
         elif content == EVENT_STREAM:
             contents[content] = _media(refer("Event"), known)
         else:
@@ -196,12 +222,14 @@ def _errors(path: str, operation: Operation, is_public: bool, answered: set[str]
         kinds += READS_BODY
     if operation.query is not None:
         kinds.append(errors.Invalid)
-    statuses = sorted({kind.status for kind in kinds})
+    for_openai = path.startswith(PATHS)
+    status_of = {kind: openai_status(problems.sample(kind)) if for_openai else kind.status for kind in kinds}
     return {
         str(status): problems.response(
-            sorted({kind for kind in kinds if kind.status == status}, key=lambda kind: kind.code),
+            sorted({kind for kind in kinds if status_of[kind] == status}, key=lambda kind: kind.code),
             RESPONSE_HEADERS,
+            for_openai=for_openai,
         )
-        for status in statuses
+        for status in sorted(set(status_of.values()))
         if str(status) not in answered
     }

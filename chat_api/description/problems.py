@@ -7,6 +7,7 @@ from typing import Any
 
 from chat_api import errors
 from chat_api.description.schemas import Schema, refer
+from chat_api.responses import problems
 
 SCHEMAS: dict[str, Schema] = {
     "Error": {
@@ -25,11 +26,34 @@ SCHEMAS: dict[str, Schema] = {
                 "type": "string",
                 "description": "with `model_gone`: the tag of the model that answers by default",
             },
+            "scope": {
+                "type": "string",
+                "description": "with `scope_missing`: the scope that an API key needs for this",
+            },
             "begins_anew": {
                 "type": "string",
                 "format": "date-time",
                 "description": "with `budget_exhausted`: when the budget's next period begins",
             },
+        },
+    },
+    "OpenAIError": {
+        "type": "object",
+        "description": "What went wrong, in OpenAI's form.",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "param", "code"],
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {
+                        "enum": [*problems.KINDS.values(), "invalid_request_error", "server_error"],
+                    },
+                    "param": {"type": ["string", "null"], "description": "the parameter that is meant"},
+                    "code": {"type": "string", "pattern": "^[a-z]+(_[a-z]+)*$"},
+                },
+            }
         },
     },
     "ValidationError": {
@@ -55,6 +79,7 @@ SCHEMAS: dict[str, Schema] = {
     },
 }
 _HEADERS = {
+    "x-should-retry": "`false`: trying again doesn't help. OpenAI's libraries read it.",
     "Retry-After": "Seconds to wait before trying again.",
     "WWW-Authenticate": "The authentication scheme to use.",
     "Upgrade": "The protocol to upgrade to.",
@@ -80,12 +105,12 @@ def sample(kind: type[errors.ChatError]) -> errors.ChatError:
     return kind()
 
 
-def response(kinds: Iterable[type[errors.ChatError]], headers: Schema) -> Schema:
+def response(kinds: Iterable[type[errors.ChatError]], headers: Schema, *, for_openai: bool = False) -> Schema:
     """The response for a status with these errors; `headers` are those of every response."""
     samples = {kind.code: sample(kind) for kind in kinds}
     described: dict[str, Any] = dict(headers)
     for each in samples.values():
-        for name in each.headers:
+        for name in problems.headers(each) if for_openai else each.headers:
             if name in _HEADERS:
                 described[name] = {"description": _HEADERS[name], "schema": {"type": "string"}}
     return {
@@ -93,8 +118,11 @@ def response(kinds: Iterable[type[errors.ChatError]], headers: Schema) -> Schema
         "headers": described,
         "content": {
             "application/json": {
-                "schema": _schema(samples),
-                "examples": {code: {"value": each.body} for code, each in samples.items()},
+                "schema": refer("OpenAIError") if for_openai else _schema(samples),
+                "examples": {
+                    code: {"value": problems.body(each) if for_openai else each.body}
+                    for code, each in samples.items()
+                },
             }
         },
     }

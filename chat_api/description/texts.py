@@ -22,10 +22,16 @@ A conversation holds messages. A model answers a message word by word, and the a
 """
 
 BEARER = """\
-The user's token, which the auth service checks: `Authorization: Bearer <token>`. A stream that began with a
-good token goes on to its answer's end. Where the operator wants it otherwise (`EXPIRED_STREAMS=cut`), it ends
-without `done` before its token expires, with an `error` event (`invalid_token`) without an id: attach again
-with a new token."""
+The user's token, of the auth service or the identity provider, or an API key (`sck_…`):
+`Authorization: Bearer <token>`. A key has scopes: `read` for GET requests, `chat` for others, `admin` for
+what administrators may. Where the operator has a proxy sign users in, its requests need no token. A stream
+that began with a good token goes on to its answer's end. Where the operator wants it otherwise
+(`EXPIRED_STREAMS=cut`), it ends without `done` before its token expires, with an `error` event
+(`invalid_token`) without an id: attach again with a new token."""
+
+TICKET = """\
+A ticket of `POST /api/tickets`, for `EventSource`, which can't send a token. It counts once, within 30
+seconds."""
 
 TAGS = {
     "Conversations": "Create, list, read, change, fork and delete the caller's own.",
@@ -33,11 +39,23 @@ TAGS = {
     "Streams": "Attach to an answer that is being written, or stop it.",
     "WebSocket": "All of a user's conversations over one connection.",
     "Models": "Which models there are, and which one answers.",
+    "OpenAI's API": "The same conversations and answers for programs that speak OpenAI's Responses API.",
     "Usage": "What was used, and what is left of budgets.",
     "Administration": "For administrators.",
     "Operations": "For those who run the service.",
     "Description": "This description.",
 }
+
+OPENAI_EVENTS = """\
+Server-sent events of OpenAI's Responses API, from `response.created` to `response.completed`,
+`response.incomplete` (also of a response that was cancelled) or `response.failed`. Send the last
+`sequence_number` as `starting_after` to continue after it.
+
+```
+event: response.output_text.delta
+data: {"type":"response.output_text.delta","sequence_number":4,"item_id":"msg_…","output_index":0,…}
+```
+"""
 
 EVENT = """\
 One server-sent event: an `id:` line, a `data:` line, an empty line. Comments (`: ping`) between events keep

@@ -37,6 +37,11 @@ class DevAuth:
         }
         self._runner: web.AppRunner | None = None
 
+    @property
+    def user_id(self) -> str:
+        """The user's id."""
+        return str(self._user["id"])
+
     def token(self, now: float | None = None) -> str:
         """Make a token of the development user that is valid for seven days."""
         issued = int(time.time() if now is None else now)

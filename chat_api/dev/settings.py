@@ -75,6 +75,7 @@ def dev_settings(
         origins.append(chosen.frontend_url)
     made: dict[str, Any] = {
         "database_url": database_url,
+        "auth": "service,keys",
         "auth_service_url": auth_url,
         "internal_api_key": key,
         "inference_service_url": url,

@@ -165,7 +165,9 @@ class _Stack:
                 host="127.0.0.1",
                 port=self._options.port,
                 ready=lambda: _say(
-                    welcome(self._address, auth.token(), postgres.dsn(DATABASE), str(self._folder))
+                    welcome(
+                        self._address, auth.token(), auth.user_id, postgres.dsn(DATABASE), str(self._folder)
+                    )
                 ),
                 stop=self.ending,
                 more=[sign_in(auth.token)],

@@ -6,6 +6,7 @@ Ready. Open the page, which signs in by itself:
   page     {address}/
   token    {token}
   psql     "{database}"
+  API key  DATABASE_URL="{database}" chat-api key create --user {user_id} --name mine
 
 Or ask in another terminal:
 
@@ -26,7 +27,9 @@ def curl_line(address: str, token: str) -> str:
     )
 
 
-def welcome(address: str, token: str, database: str, data_dir: str) -> str:
-    """Make the text, with the URLs of the page and the database, a token and the curl command."""
+def welcome(address: str, token: str, user_id: str, database: str, data_dir: str) -> str:
+    """Make the text: the URLs of the page and the database, a token, and commands for a key and for curl."""
     curl = curl_line(address, token)
-    return _WELCOME.format(address=address, token=token, database=database, curl=curl, data_dir=data_dir)
+    return _WELCOME.format(
+        address=address, token=token, user_id=user_id, database=database, curl=curl, data_dir=data_dir
+    )

@@ -7,16 +7,21 @@ ChatError 500
     NotHttp 400
     Unauthorized 401
         InvalidToken 401
+        InvalidTicket 401
         UnknownUser 401
     Forbidden 403
+        ScopeMissing 403
+        OriginRefused 403
     NotFound 404
         ConversationNotFound 404
         MessageNotFound 404
+        ResponseNotFound 404
     MethodNotAllowed 405
     GenerationRunning 409
     LegalHold 409
     QueueFull 409
     ModelGone 409
+    Followed 409
     NoOpenCalls 409
     RequestTimeout 408
     ConversationChanged 412
@@ -68,10 +73,12 @@ from chat_api.errors.callers import (
     BodyTooLarge,
     ConversationChanged,
     ConversationNotFound,
+    Followed,
     Forbidden,
     GenerationRunning,
     HeadersTooLarge,
     Invalid,
+    InvalidTicket,
     InvalidToken,
     LegalHold,
     MessageNotFound,
@@ -83,8 +90,11 @@ from chat_api.errors.callers import (
     NothingToRegenerate,
     NotHttp,
     NotJson,
+    OriginRefused,
     QueueFull,
     RequestTimeout,
+    ResponseNotFound,
+    ScopeMissing,
     Unauthorized,
     UnknownUser,
     UpgradeRequired,
@@ -143,6 +153,7 @@ __all__ = [
     "DatabaseNotMigrated",
     "DatabaseUnavailable",
     "Draining",
+    "Followed",
     "Forbidden",
     "GenerationRunning",
     "HeadersTooLarge",
@@ -153,6 +164,7 @@ __all__ = [
     "InferenceTimeout",
     "InferenceUnavailable",
     "Invalid",
+    "InvalidTicket",
     "InvalidToken",
     "LegalHold",
     "LimitReached",
@@ -166,12 +178,15 @@ __all__ = [
     "NotSupported",
     "NothingToContinue",
     "NothingToRegenerate",
+    "OriginRefused",
     "QueryBroken",
     "QueueFull",
     "RateLimited",
     "Refusal",
     "RequestRepeated",
     "RequestTimeout",
+    "ResponseNotFound",
+    "ScopeMissing",
     "SendingTooFast",
     "TooManyAnswers",
     "TooManyConversations",

@@ -43,6 +43,11 @@ class InvalidToken(Unauthorized):
     code = "invalid_token"
 
 
+class InvalidTicket(Unauthorized):
+    sentence = "The ticket was used already, or is older than 30 seconds. Ask for a new one."
+    code = "invalid_ticket"
+
+
 class UnknownUser(Unauthorized):
     sentence = "This user no longer exists. Sign in again."
     code = "unknown_user"
@@ -51,6 +56,27 @@ class UnknownUser(Unauthorized):
 class Forbidden(ChatError):
     sentence = "Only administrators may do this."
     status, code = 403, "forbidden"
+
+
+class ScopeMissing(Forbidden):
+    """`scope`: the one that it takes."""
+
+    sentence = "This API key isn't for that. Ask for a key with the scope that it takes."
+    code = "scope_missing"
+
+    def __init__(self, scope: str = "chat") -> None:
+        self._scope = scope
+        super().__init__(f"This API key isn't for that: it takes one with the scope {scope}.", scope=scope)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Say which scope would do, as RFC 6750 section 3.1 has it."""
+        return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{self._scope}"'}
+
+
+class OriginRefused(Forbidden):
+    sentence = "Only the chat's own pages may do this. Open the chat itself, and try it there."
+    code = "origin_refused"
 
 
 class NotFound(ChatError):
@@ -66,6 +92,11 @@ class ConversationNotFound(NotFound):
 class MessageNotFound(NotFound):
     sentence = "There is no such message in this conversation."
     code = "message_not_found"
+
+
+class ResponseNotFound(NotFound):
+    sentence = "There is no such response."
+    code = "response_not_found"
 
 
 class MethodNotAllowed(ChatError):
@@ -100,6 +131,11 @@ class QueueFull(ChatError):
 class ModelGone(ChatError):
     sentence = "This conversation's model is no longer offered. Choose another one for it."
     status, code = 409, "model_gone"
+
+
+class Followed(ChatError):
+    sentence = "What comes after this builds on it. Delete that first, or the whole conversation."
+    status, code = 409, "followed"
 
 
 class NoOpenCalls(ChatError):

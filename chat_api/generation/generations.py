@@ -141,8 +141,17 @@ class Generations:
         log = self._relay.running_log(generation_id)
         return log.next_seq - 1 if log else None
 
-    async def stop(self, user_id: UUID, conversation_id: UUID, *, clear: bool = False) -> Stop:
-        """End the running generation, wherever it runs; with `clear`, nothing waits for its turn any more.
+    async def stop(
+        self,
+        user_id: UUID,
+        conversation_id: UUID,
+        *,
+        clear: bool = False,
+        generation_id: UUID | None = None,
+    ) -> Stop:
+        """End the running generation, wherever it runs, or only `generation_id`, if that one runs.
+
+        With `clear`, nothing waits for its turn any more.
 
         Its text so far is stored when this returns, if it `is_confirmed`. Raises ConversationNotFound,
         DatabaseUnavailable.
@@ -150,7 +159,7 @@ class Generations:
         with self._observer.command("stop"):
             if clear:
                 await self._queue.clear(user_id, conversation_id)
-            return await self._stop(user_id, conversation_id)
+            return await self._stop(user_id, conversation_id, generation_id)
 
     async def _stop(self, user_id: UUID, conversation_id: UUID, generation_id: UUID | None = None) -> Stop:
         running = await ask_to_stop(self._database, user_id, conversation_id, generation_id)

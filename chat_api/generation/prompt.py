@@ -18,7 +18,8 @@ from chat_api.settings.models import DEFAULT, Catalogue, Chosen, Model
 
 NO_TOOLS = "This model server can't call tools."
 NOT_RUN = "This tool was not run."  # told to the model of a call that nobody answered
-# What the model is told, or how it is called. A regeneration that gives nothing else repeats the last four.
+# What the model is told, or how it is called. A regeneration that gives nothing else repeats what isn't a
+# number. Only OpenAI's API has the last two; of these, it repeats the instructions.
 OPTIONS = (
     "temperature",
     "max_tokens",
@@ -27,6 +28,8 @@ OPTIONS = (
     "force_web_search",
     "tools",
     "tool_choice",
+    "instructions",
+    "response",
 )
 
 

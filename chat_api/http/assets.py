@@ -92,7 +92,10 @@ def load_assets() -> Mapping[str, Asset]:
 
 @cache
 def load_page(token_url: str) -> Asset:
-    """The page itself. It gets its tokens from `token_url`; if that is empty, it asks the user for one."""
+    """The page itself. It gets its tokens from `token_url`; if that is empty, it asks the user for one.
+
+    `none:`: it needs none.
+    """
     source = (web_dir() / _INDEX).read_bytes()
     filled = _TOKEN_URL.replace(b'""', b'"%s"' % html.escape(token_url).encode())
     if source.count(_TOKEN_URL) != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from chat_api.http.context import PROXIES
+from chat_api.http.context import PROXIES, SETTINGS
 from chat_api.settings import proxies
 
 
@@ -12,7 +12,7 @@ def client(request: web.Request) -> str:
     """The client's address, as far as it is known; `unix` over a Unix socket without a proxy."""
     peer = request.remote or proxies.UNIX
     said = request.headers.getall("X-Forwarded-For", ())
-    return request.app[PROXIES].client(peer, said) if said and _is_proxied(request) else peer
+    return request.app[PROXIES].client(peer, said) if said and is_proxied(request) else peer
 
 
 def limit_subject(request: web.Request) -> str | None:
@@ -23,13 +23,20 @@ def limit_subject(request: web.Request) -> str | None:
 def origin(request: web.Request) -> str:
     """The origin of this service's own pages, as their browser sees it: scheme, host and port."""
     scheme, host = request.scheme, request.host
-    if _is_proxied(request):
+    if is_proxied(request):
         scheme = proxies.scheme(request.headers.getall("X-Forwarded-Proto", ())) or scheme
         host = proxies.host(request.headers.getall("X-Forwarded-Host", ())) or host
     return f"{scheme}://{host}".lower()
 
 
-def _is_proxied(request: web.Request) -> bool:
+def is_own_page(request: web.Request) -> bool:
+    """Whether a page of this service's own origin, or of FRONTEND_URL, sends the request."""
+    given = request.headers.get("Origin")
+    return given is not None and (given in request.app[SETTINGS].origins or given == origin(request))
+
+
+def is_proxied(request: web.Request) -> bool:
+    """Whether the request comes from one of TRUSTED_PROXIES, whose headers are believed."""
     # aiohttp's way is a clone of the request that has the client's address. It can't make one after the body
     # has been read, which an application around this one may have done.
     return request.app[PROXIES].trust(request.remote)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from chat_api.access.principal import Principal
+from chat_api.access.proxy_header import ProxyHeader
 from chat_api.access.refusals import Refusals
-from chat_api.access.tokens import Principal, TokenVerifier
+from chat_api.access.tickets import Tickets
+from chat_api.access.tokens import TokenVerifier
 from chat_api.generation.generations import Generations
 from chat_api.inference.servers import ModelServers
 from chat_api.observe.metrics import Metrics
@@ -19,6 +22,9 @@ PROXIES = web.AppKey("proxies", Proxies)
 ROUTES: web.AppKey[dict[web.AbstractResource | None, str]] = web.AppKey("routes", dict)
 DATABASE = web.AppKey("database", Database)
 VERIFIER = web.AppKey("verifier", TokenVerifier)
+TICKETS = web.AppKey("tickets", Tickets)
+# Only where AUTH names header.
+PROXY_HEADER: web.AppKey[ProxyHeader] = web.AppKey("proxy_header", ProxyHeader)
 INFERENCE: web.AppKey[ModelServers] = web.AppKey("inference", ModelServers)
 GENERATIONS = web.AppKey("generations", Generations)
 METRICS = web.AppKey("metrics", Metrics)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 import structlog
@@ -19,8 +21,10 @@ from chat_api.http.context import (
     PRINCIPAL,
     REFUSALS,
     ROUTES,
+    SETTINGS,
     TRACE_ID,
 )
+from chat_api.responses import problems
 
 log = structlog.get_logger(__name__)
 
@@ -143,9 +147,18 @@ def refusal(request: web.Request, error: errors.ChatError) -> web.Response:
         principal = request.get(PRINCIPAL)
         user_id = None if principal is None else str(principal.user_id)
         request.app[REFUSALS].note(error.limit, client(request), user_id)
+    if _is_for_openai(request):
+        return _respond(problems.body(error), problems.status(error), problems.headers(error))
+    return _respond(error.body, error.status, error.headers)
+
+
+def _respond(body: Mapping[str, Any], status: int, headers: Mapping[str, str]) -> web.Response:
     return web.Response(
-        body=orjson.dumps(error.body),
-        status=error.status,
-        headers=error.headers,
-        content_type="application/json",
+        body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
     )
+
+
+def _is_for_openai(request: web.Request) -> bool:
+    """Whether a program that expects OpenAI's errors has asked."""
+    path = request.rel_url.raw_path.removeprefix(request.app[SETTINGS].base_path)
+    return path.startswith(problems.PATHS)

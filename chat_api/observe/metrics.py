@@ -122,9 +122,9 @@ class Metrics:
         self.auth_lookups = counter(
             "chat_auth_lookups", "Tokens checked, by where the answer came from.", "source"
         )
-        self.auth_calls = counter("chat_auth_calls", "Calls to the auth service by outcome.", "outcome")
+        self.auth_calls = counter("chat_auth_calls", "Tokens checked anew, by outcome.", "outcome")
         self.auth_call_duration = histogram(
-            "chat_auth_call_duration_seconds", "Calls to the auth service.", LATENCY
+            "chat_auth_call_duration_seconds", "Checks of tokens anew.", LATENCY
         )
 
         self.statement_duration = histogram(

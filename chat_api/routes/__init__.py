@@ -13,8 +13,13 @@ from chat_api.routes import (
     history,
     messages,
     models,
+    response_conversations,
+    response_items,
+    response_models,
+    responses,
     socket,
     streams,
+    tickets,
     usage,
 )
 
@@ -29,9 +34,14 @@ TABLES: list[web.RouteTableDef] = [
     branches.routes,
     messages.routes,
     streams.routes,
+    tickets.routes,
     socket.routes,
     models.routes,
     usage.routes,
     admin.routes,
+    responses.routes,
+    response_conversations.routes,
+    response_items.routes,
+    response_models.routes,
     FILES,
 ]

@@ -16,6 +16,7 @@ from chat_api.description import declare
 from chat_api.description.declare import Operation, Response, describe
 from chat_api.http.context import DATABASE, PRINCIPAL
 from chat_api.http.requests import respond, respond_in_pieces
+from chat_api.http.scopes import needs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,6 +58,7 @@ class PlatformUsers(ResponseBody):
 
 
 @routes.get("/api/admin/users")
+@needs("admin")
 @describe(
     Operation(
         "List the platform's users",

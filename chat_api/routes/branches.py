@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from aiohttp import web
 
 from chat_api import errors
@@ -60,12 +62,20 @@ async def fork(request: web.Request) -> web.Response:
     )
 )
 async def take_back(request: web.Request) -> web.Response:
-    conversation_id = read_id(request)
+    await take_back_from(request, read_id(request), read_message_id(request))
+    return web.Response(status=204)
+
+
+async def take_back_from(request: web.Request, conversation_id: UUID, message_id: UUID) -> None:
+    """Delete a message of the caller's, and all that comes after it.
+
+    Raises ConversationNotFound, MessageNotFound, GenerationRunning, LegalHold.
+    """
     row = await request.app[DATABASE].row(
         "messages.delete",
         conversation_id=conversation_id,
         user_id=request[PRINCIPAL].user_id,
-        message_id=read_message_id(request),
+        message_id=message_id,
     )
     if row is None:
         raise errors.ConversationNotFound
@@ -77,4 +87,3 @@ async def take_back(request: web.Request) -> web.Response:
         case "held":
             raise errors.LegalHold
     request.app[GENERATIONS].watch.changed(conversation_id, row["new_version"])
-    return web.Response(status=204)

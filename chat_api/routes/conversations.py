@@ -168,7 +168,15 @@ async def update(request: web.Request) -> web.Response:
     )
 )
 async def delete(request: web.Request) -> web.Response:
-    conversation_id = read_id(request)
+    await delete_of(request, read_id(request))
+    return web.Response(status=204)
+
+
+async def delete_of(request: web.Request, conversation_id: UUID) -> None:
+    """Delete a conversation of the caller's; its running answer is stopped.
+
+    Raises ConversationNotFound, LegalHold.
+    """
     row = await request.app[DATABASE].row(
         "conversations.delete", id=conversation_id, user_id=request[PRINCIPAL].user_id
     )
@@ -179,7 +187,6 @@ async def delete(request: web.Request) -> web.Response:
     request.app[GENERATIONS].watch.changed(conversation_id, row["new_version"])
     if row["generation_id"] is not None:
         await request.app[GENERATIONS].stopped(row["generation_id"], conversation_id)
-    return web.Response(status=204)
 
 
 def _title(request: web.Request, title: str | None) -> str | None:

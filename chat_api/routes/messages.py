@@ -158,7 +158,7 @@ async def _answer(request: web.Request, model: type[AnswerRequest]) -> web.Strea
         who.user_id,
         conversation_id,
         asked,
-        _read_key(request),
+        read_key(request),
         limit_subject(request),
         is_admin=who.is_admin,
     )
@@ -180,16 +180,22 @@ async def _whole(request: web.Request, log: Log) -> web.Response:
     if row is None:
         raise errors.ConversationNotFound  # deleted meanwhile
     if row["answer"] is None and row["error_code"] is not None:
-        error = errors.from_code(row["error_code"])
-        told = events.read_failure(log.events(max(0, log.count - 2)))
-        if told is not None and told["error"] == error.code:  # what a stream's readers were told
-            error.detail = told["detail"]
-            error.retry_after = told.get("retry_after") or error.retry_after
-        raise error
+        raise failure(row["error_code"], log)
     return respond(f'{{"user_message":{row["question"]},"message":{row["answer"] or "null"}}}')
 
 
-def _read_key(request: web.Request) -> str | None:
+def failure(code: str, log: Log) -> errors.ChatError:
+    """Why an answer that has ended has no text, as a stream's readers were told."""
+    error = errors.from_code(code)
+    told = events.read_failure(log.events(max(0, log.count - 2)))
+    if told is not None and told["error"] == error.code:
+        error.detail = told["detail"]
+        error.retry_after = told.get("retry_after") or error.retry_after
+    return error
+
+
+def read_key(request: web.Request) -> str | None:
+    """The request's Idempotency-Key, None without one. Raises Invalid."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None

@@ -9,6 +9,7 @@ from chat_api.bodies import Models, ModelSwap, Swapped
 from chat_api.description.declare import Operation, Response, describe
 from chat_api.http.context import INFERENCE, PRINCIPAL
 from chat_api.http.requests import read_body, respond
+from chat_api.http.scopes import needs
 
 routes = web.RouteTableDef()
 
@@ -37,6 +38,7 @@ async def models(request: web.Request) -> web.Response:
 
 
 @routes.post("/api/models/swap")
+@needs("admin")
 @describe(
     Operation(
         "Load another model",

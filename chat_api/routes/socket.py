@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import structlog
 from aiohttp import web
 
 from chat_api import errors
 from chat_api.description.declare import Operation, Response, describe
-from chat_api.http.bearer import public, verify_bearer
-from chat_api.http.client import client, limit_subject, origin
-from chat_api.http.context import METRICS, REFUSALS, SETTINGS
+from chat_api.http.bearer import public, sign_in
+from chat_api.http.client import client, is_own_page, limit_subject
+from chat_api.http.context import METRICS, PROXY_HEADER, REFUSALS, SETTINGS
 from chat_api.transports.websocket.session import Session
 from chat_api.transports.websocket.socket import (
     FAILED,
@@ -19,6 +21,9 @@ from chat_api.transports.websocket.socket import (
     UNAUTHENTICATED,
     Socket,
 )
+
+if TYPE_CHECKING:
+    from chat_api.access.principal import Principal
 
 logger = structlog.get_logger(__name__)
 
@@ -55,11 +60,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
         principal = None
         if not _is_allowed(request):
             socket.end(ORIGIN_REFUSED)
-        elif "Authorization" in request.headers:
-            try:
-                principal = await verify_bearer(request)
-            except errors.Unauthorized:
-                socket.end(UNAUTHENTICATED)
+        elif "Authorization" in request.headers or PROXY_HEADER in request.app:
+            principal = await _principal(request, socket)
         await socket.open()
         socket.end_in(AUTHENTICATION_SECONDS, NO_AUTHENTICATION)
         await session.run(principal)
@@ -80,10 +82,23 @@ async def connect(request: web.Request) -> web.StreamResponse:
     return socket.response
 
 
+async def _principal(request: web.Request, socket: Socket) -> Principal | None:
+    """The user of the handshake. None: it names none, so that a frame may; or the socket has been ended."""
+    try:
+        return await sign_in(request)
+    except errors.OriginRefused:
+        socket.end(ORIGIN_REFUSED)
+    except errors.InvalidToken:
+        socket.end(UNAUTHENTICATED)
+    except errors.Unauthorized:
+        if "Authorization" in request.headers:
+            socket.end(UNAUTHENTICATED)
+    return None
+
+
 def _is_allowed(request: web.Request) -> bool:
     """Whether pages of the request's origin may connect. Browsers don't apply CORS to WebSockets.
 
     Pages of this service's own origin may, as they may send any other request.
     """
-    given = request.headers.get("Origin")
-    return given is None or given in request.app[SETTINGS].origins or given == origin(request)
+    return "Origin" not in request.headers or is_own_page(request)

@@ -10,6 +10,7 @@ from chat_api.bodies import Stopped, StopRequest
 from chat_api.description import declare
 from chat_api.description.declare import EVENT_ID, EVENT_STREAM, Operation, Parameter, Response, describe
 from chat_api.generation.readers import Cursor
+from chat_api.http.bearer import TICKET, ticketed
 from chat_api.http.context import GENERATIONS, METRICS, PRINCIPAL, SETTINGS
 from chat_api.http.requests import has_left, read_body, read_id, respond
 from chat_api.transports import sse
@@ -22,6 +23,7 @@ SAMPLE_ID = "01a2f3c4-9aab-7bcd-8ef0-112233445566:41"
 
 
 @routes.get("/api/conversations/{id}/stream", allow_head=False)
+@ticketed
 @describe(
     Operation(
         "Attach to an answer",
@@ -33,13 +35,22 @@ SAMPLE_ID = "01a2f3c4-9aab-7bcd-8ef0-112233445566:41"
         "The events of an answer from the first, or from the one after `Last-Event-ID` or `?after=`. Any "
         "number of readers may attach, on any worker. Each sees every event once, in order. If an answer's "
         "events are no longer kept, one `reset` event brings its whole text.",
-        errors=[*declare.DATABASE, errors.Invalid],
+        errors=[*declare.DATABASE, errors.Invalid, errors.InvalidTicket],
         parameters=[
             Parameter(
                 "header", "Last-Event-ID", f"{AFTER} Takes precedence over `after`.", EVENT_ID, SAMPLE_ID
             ),
             Parameter("query", "after", f"{AFTER} For clients that can't set headers.", EVENT_ID, SAMPLE_ID),
+            Parameter(
+                "query",
+                TICKET,
+                "A ticket of `POST /api/tickets`, in place of a token. It counts once: when an `EventSource` "
+                "has lost its connection, make a new one with a new ticket, and with the last event in "
+                "`after`.",
+                {"type": "string"},
+            ),
         ],
+        security=("bearer", "ticket"),
     )
 )
 async def attach(request: web.Request) -> web.StreamResponse:

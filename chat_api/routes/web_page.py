@@ -14,13 +14,18 @@ from chat_api.settings import Settings
 
 routes = web.RouteTableDef()
 
+NO_TOKEN = "none:"  # noqa: S105 - a place, and no secret
+"""In place of the token's URL, where a proxy signs users in. It is no URL that a setting can have."""
+
 
 @routes.get("/")
 @public
 async def page(request: web.Request) -> web.Response:
     """The page. Its URLs are relative, so that it works below any path."""
     settings = request.app[SETTINGS]
-    return answer(request, load_page(settings.web_token_url), content_security_policy(settings))
+    by_proxy = not settings.web_token_url and "header" in settings.ways
+    token_url = NO_TOKEN if by_proxy else settings.web_token_url
+    return answer(request, load_page(token_url), content_security_policy(settings))
 
 
 @routes.get("/web/{path:.+}")

@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from chat_api.settings.neighbours import NeighbourSettings
+from chat_api.settings.sign_in import SignInSettings
 from chat_api.settings.types import (
     BasePath,
-    EmailAddress,
     Level,
     MaxTokens,
     Origins,
@@ -22,7 +21,7 @@ from chat_api.settings.types import (
 )
 
 
-class Settings(NeighbourSettings):
+class Settings(SignInSettings):
     """One field per environment variable. docs/settings.md has the same descriptions."""
 
     frontend_url: Origins = Field(
@@ -69,23 +68,6 @@ class Settings(NeighbourSettings):
         1800, description="seconds for a whole answer, however lively the model server is"
     )
 
-    auth_timeout: Seconds = Field(5, description="seconds for a call to the auth service")
-    auth_cache_seconds: Seconds = Field(
-        300, description="seconds for which a valid token is believed (never past its expiry)"
-    )
-    auth_negative_cache_seconds: Seconds = Field(
-        5, description="seconds for which a refused token is refused without asking again"
-    )
-    auth_cache_size: int = Field(
-        10_000, ge=1, le=1_000_000, description="maximum number of remembered tokens"
-    )
-    admin_email: EmailAddress = Field("", description="e-mail address of an administrator; empty: nobody's")
-    expired_streams: Literal["finish", "cut"] = Field(
-        "finish",
-        description="what happens to a stream whose token expires: `finish` goes on to the answer's end, "
-        "`cut` ends it with an `error` event",
-    )
-
     database_pool_max: int = Field(
         10, ge=1, le=1000, description="maximum number of connections in a worker's pool"
     )
@@ -120,11 +102,6 @@ class Settings(NeighbourSettings):
     )
     sends_per_address: RateText = Field(
         "0", description="the same for one IP address; set `TRUSTED_PROXIES` first"
-    )
-    sign_in_failures_per_address: RateText = Field(
-        "0",
-        description="tokens from one IP address that the auth service may refuse before unknown tokens from "
-        "there are no longer checked for a while; each worker counts; set `TRUSTED_PROXIES` first",
     )
     max_answers_per_user: int = Field(
         0, ge=0, le=1000, description="answers that may be written at once for one user; `0`: no limit"

@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+Translate = Callable[[Sequence[bytes]], bytes]
+"""Events' data, to the server-sent events that a reader gets in their place."""
+
 BYTES_A_WRITE = 131_072  # about what a reader has to take within `slow_reader_timeout`
 EARLY_SECONDS = 30
 
@@ -50,6 +54,11 @@ def chunked(generation_id: UUID, _: UUID) -> Encode:
     return encode
 
 
+def untranslated(_: UUID, __: UUID) -> Encode:
+    """Events as they are, a line each, for a stream that translates them."""
+    return lambda _, data: b"%b\n" % data
+
+
 def portion(frames: list[bytes]) -> list[bytes]:
     """The first frames, up to and including the one that reaches BYTES_A_WRITE."""
     size = 0
@@ -61,9 +70,16 @@ def portion(frames: list[bytes]) -> list[bytes]:
 
 
 async def stream(
-    request: web.Request, reading: Reading, settings: Settings, metrics: Metrics, expires_at: float
+    request: web.Request,
+    reading: Reading,
+    settings: Settings,
+    metrics: Metrics,
+    expires_at: float,
+    translate: Translate | None = None,
 ) -> web.StreamResponse:
     """Send a log's events, from the reader's place to the last one. Waiting events go out in one write.
+
+    `translate` makes other server-sent events of them, for this reader alone.
 
     This ends when the reader leaves. A reader that takes nothing for `slow_reader_timeout` is cut. The stream
     ends without `done` when this worker drains, and with `expired_streams` = `cut` by `expires_at` (in Unix
@@ -85,7 +101,7 @@ async def stream(
             allowed = asyncio.timeout(allowed_seconds(expires_at - time.time()) if ends else None)
             try:
                 async with allowed:
-                    await _send(request, connection, reading, settings.slow_reader_timeout)
+                    await _send(request, connection, reading, settings.slow_reader_timeout, translate)
             except TimeoutError:
                 if not allowed.expired():
                     raise
@@ -108,9 +124,13 @@ async def stream(
 
 
 async def _send(
-    request: web.Request, connection: AbstractStreamWriter | None, reading: Reading, patience: float
+    request: web.Request,
+    connection: AbstractStreamWriter | None,
+    reading: Reading,
+    patience: float,
+    translate: Translate | None,
 ) -> None:
-    writer = _Writer(request, reading)
+    writer = _Writer(request, reading, translate)
     while connection is not None and not writer.ended:
         if request.protocol.writing_paused:
             async with asyncio.timeout(patience):
@@ -137,6 +157,22 @@ def allowed_seconds(seconds: float) -> float | None:
     return None if math.isinf(seconds) else seconds - random.uniform(0, min(seconds / 10, EARLY_SECONDS))
 
 
+class _Translated:
+    """Stands in for a connection's transport: translates what is written, and makes it a chunk."""
+
+    def __init__(self, transport: asyncio.Transport, translate: Translate, *, is_chunked: bool) -> None:
+        self._transport = transport
+        self._translate = translate
+        self._is_chunked = is_chunked
+        self.is_closing = transport.is_closing
+
+    def write(self, frames: bytes) -> None:
+        """Write lines that `untranslated` made."""
+        data = self._translate(frames.split(b"\n")[:-1])
+        if data:  # a chunk without any would end the body
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+
+
 class _Writer(LiveReader):
     """Writes a log's events directly to the connection's transport.
 
@@ -148,13 +184,16 @@ class _Writer(LiveReader):
 
     __slots__ = ("_protocol", "_transport")
 
-    def __init__(self, request: web.Request, reading: Reading) -> None:
-        if request.transport is None:
+    def __init__(self, request: web.Request, reading: Reading, translate: Translate | None = None) -> None:
+        transport = request.transport
+        if transport is None:
             raise ConnectionResetError
-        super().__init__(
-            reading.log, reading.place, chunked if request.version >= HttpVersion11 else unchunked
-        )
-        self._transport = request.transport
+        is_chunked = request.version >= HttpVersion11
+        plain = chunked if is_chunked else unchunked
+        super().__init__(reading.log, reading.place, plain if translate is None else untranslated)
+        self._transport: asyncio.Transport | _Translated = transport
+        if translate is not None:
+            self._transport = _Translated(transport, translate, is_chunked=is_chunked)
         self._protocol = request.protocol
 
     @property

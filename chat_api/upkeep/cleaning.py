@@ -24,6 +24,7 @@ BEGINNING = UUID(int=0)
 
 PRUNE_ROWS = 5000  # 10 ms of the database's time
 LIMITS_SECONDS = 60
+TICKETS_SECONDS = 60
 AGAIN_SECONDS = 300  # after which the journal is walked from its beginning: some answers take long
 
 SWEEP_ROWS, SWEEP_BLOCKS = 100, 1000  # conversations, with all their messages; pages, 8 MB of the table
@@ -37,7 +38,7 @@ GENTLE = 9  # a tenth of one connection's time
 
 
 class Cleaning(Rounds):
-    """Deletes old rows of the journal and the limits, what RETENTION_DAYS and GENERATION_DAYS say,
+    """Deletes old rows of the journal and the limits, tickets, what RETENTION_DAYS and GENERATION_DAYS say,
     yesterday's idempotency keys, and the remains of large conversations that were deleted.
     """
 
@@ -62,7 +63,7 @@ class Cleaning(Rounds):
         self._counts_limits = counts_limits
         # At first in any case: what was counted before the limits were taken away.
         self._prune_again = self._limits_again = self._sweep_again = self._forget_again = 0.0
-        self._keys_again = 0.0
+        self._keys_again = self._tickets_again = 0.0
         self._swept = 0
 
     async def _round(self) -> None:
@@ -84,6 +85,9 @@ class Cleaning(Rounds):
         if now >= self._limits_again:
             await self._repeat(self._prune_limits, 1)
             self._limits_again = now + LIMITS_SECONDS if self._counts_limits else math.inf
+        if now >= self._tickets_again:
+            await self._repeat(self._prune_tickets, 1)
+            self._tickets_again = now + TICKETS_SECONDS
         if self._settings.retention_days and now >= self._sweep_again:
             await self._repeat(self._sweep, GENTLE)
         if self._settings.generation_days and now >= self._forget_again:
@@ -115,6 +119,10 @@ class Cleaning(Rounds):
 
     async def _clear(self) -> bool:
         return await self._database.row("retention.clear", max_rows=CLEAR_ROWS) is not None
+
+    async def _prune_tickets(self) -> bool:
+        row = await self._database.row("tickets.prune", max_rows=PRUNE_ROWS)
+        return row is not None and bool(row["pruned"] >= PRUNE_ROWS)
 
     async def _prune_limits(self) -> bool:
         row = await self._database.row("limits.prune", max_rows=PRUNE_ROWS)

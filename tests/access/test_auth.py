@@ -12,6 +12,7 @@ import pytest
 from aioresponses import CallbackResult, aioresponses
 
 from chat_api import errors
+from chat_api.access.service import ServiceDoor
 from chat_api.access.tokens import TokenVerifier
 from chat_api.http.context import VERIFIER
 from chat_api.observe.metrics import Metrics
@@ -55,7 +56,7 @@ def short() -> Settings:
 @pytest.fixture
 async def verifier(short: Settings, clock: Clock) -> AsyncIterator[TokenVerifier]:
     async with aiohttp.ClientSession() as session:
-        verifier = TokenVerifier(short, session, Metrics(), now=clock)
+        verifier = TokenVerifier(short, [ServiceDoor(short, session)], Metrics(), now=clock)
         yield verifier
         await verifier.close()
 

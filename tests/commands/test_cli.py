@@ -57,6 +57,10 @@ NOWHERE = "postgresql://u:hunter2@127.0.0.1:1/none"
         ["hold", "set", "--help"],
         ["hold", "list", "--help"],
         ["hold", "lift", "--help"],
+        ["key", "--help"],
+        ["key", "create", "--help"],
+        ["key", "list", "--help"],
+        ["key", "revoke", "--help"],
     ],
 )
 def test_every_command_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
-import psycopg
 import pytest
 
 from chat_api.cli import main
-from chat_api.migrate.apply import grant_rights
-from chat_api.settings.database_url import parse_dsn
 from tests.support.queries import Chat, Connection
 
 Run = Callable[..., tuple[int, str]]
@@ -29,18 +25,6 @@ def run(capsys: pytest.CaptureFixture[str], database_url: str, monkeypatch: pyte
         return status, written.out + written.err
 
     return run
-
-
-@pytest.fixture
-def service_url(database_url: str) -> Iterator[str]:
-    """This database for a role with the service's rights."""
-    role = f"service_{uuid4().hex}"
-    with psycopg.connect(database_url, autocommit=True) as admin:
-        admin.execute(f"create role {role} login")
-        grant_rights(database_url, role)
-        yield replace(parse_dsn(database_url), user=role).libpq()
-        admin.execute(f"drop owned by {role}")
-        admin.execute(f"drop role {role}")
 
 
 async def held(sql: Connection, conversation: UUID) -> bool:

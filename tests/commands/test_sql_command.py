@@ -218,8 +218,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "drop index idx_conversations_user_updated",
             (
                 "index idx_conversations_user_updated is missing; needed by conversations.page,"
-                " conversations.create, conversations.fork, retention.clear, users.count, users.stop_answers,"
-                " users.delete, users.export, users.page\n"
+                " conversations.create, conversations.fork, responses.open, retention.clear, users.count,"
+                " users.stop_answers, users.delete, users.export, users.page\n"
                 "    CREATE INDEX CONCURRENTLY idx_conversations_user_updated"
                 " ON conversations USING btree (user_id, updated_at DESC, id DESC)"
             ),
@@ -242,7 +242,7 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
                 "index uq_generations_running is invalid: its build was aborted; needed by conversations.get,"
                 " conversations.update, generations.start, generations.stop,"
                 " maintenance.interrupt_orphans, messages.delete, queue.add, queue.next,"
-                " queue.due, retention.sweep, retention.clear, retention.due,"
+                " queue.due, responses.add, retention.sweep, retention.clear, retention.due,"
                 " users.stop_answers\n"
                 "    REINDEX INDEX CONCURRENTLY uq_generations_running"
             ),
@@ -273,7 +273,7 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             (
                 "index messages_pkey is missing; needed by conversations.get, conversations.update,"
                 " conversations.fork, conversations.untitled, generations.start, generations.finish,"
-                " generations.bring_in, messages.delete"
+                " generations.bring_in, messages.delete, responses.get, responses.items, responses.message"
             ),
         ),
         (

@@ -76,6 +76,11 @@ class DevProcess:
         return self._printed(r"^  token +(\S+)$")
 
     @property
+    def key_line(self) -> str:
+        """The printed command that makes an API key."""
+        return self._printed(r"^  API key +(.*)$")
+
+    @property
     def curl_line(self) -> str:
         """The printed curl line, to paste into bash."""
         return self._printed(r"^(T=.*)$")

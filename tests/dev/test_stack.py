@@ -46,9 +46,9 @@ async def paste(line: str) -> list[dict[str, Any]]:
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
-async def get(stack: DevProcess, port: str, path: str) -> Any:
-    """Send a GET with the printed token, and return the JSON."""
-    headers = {"Authorization": f"Bearer {stack.token}"}
+async def get(stack: DevProcess, port: str, path: str, token: str | None = None) -> Any:
+    """Send a GET with this token, or the printed one, and return the JSON."""
+    headers = {"Authorization": f"Bearer {token or stack.token}"}
     async with (
         aiohttp.ClientSession(raise_for_status=True) as session,
         session.get(f"http://127.0.0.1:{port}{path}", headers=headers) as response,
@@ -150,6 +150,13 @@ async def test_the_environment_of_a_deployment_does_not_leak_in(
     async with DevProcess(tmp_path, "--port", port, "--inference-url", model.url, **deployment) as stack:
         await stack.until(READY)
         assert (await paste(stack.curl_line))[-1]["done"] is True
+        made = await asyncio.create_subprocess_shell(
+            stack.key_line.replace(" chat-api key", f" {sys.executable} -m chat_api key"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        key = (await made.communicate())[0].decode().strip()
+        assert key.startswith("sck_")
+        assert len((await get(stack, port, "/api/conversations", key))["items"]) == 1, "the developer's own"
     assert "somebody else" not in json.dumps(model.requests[0].request)
     ignored = "AUTH_SERVICE_URL, DATABASE_URL, INFERENCE_PROTOCOL, INFERENCE_SERVICE_URL, SYSTEM_PROMPT"
     taken = (

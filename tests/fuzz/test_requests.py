@@ -82,6 +82,7 @@ async def test_requests_get_what_the_description_says(
         *(("GET", f"{one}/stream", status) for status in (200, 204, 404, 422)),
         *(("POST", f"{one}/stop", status) for status in (200, 404)),
         ("POST", "/api/models/swap", 202),
+        ("POST", "/api/tickets", 201),
         ("GET", "/api/admin/users", 200),
     }
     async with Service(quiet(settings), port=port) as service:

@@ -78,7 +78,7 @@ async def test_every_route_of_the_api_is_described(openapi: Document, settings: 
         for route in create_app(settings).router.routes()
         if route.resource is not None and route.method not in ("HEAD", "OPTIONS")
     }
-    api = {route for route in routes if route[1].startswith("/api/") or route[1] == "/metrics"}
+    api = {route for route in routes if route[1].startswith(("/api/", "/v1/")) or route[1] == "/metrics"}
     assert {(method, path) for method, path, _ in operations(openapi)} == api
 
 
@@ -96,7 +96,7 @@ async def test_an_operation_says_what_it_does_and_everything_that_can_come_back(
         if "{id}" in path:
             wanted.add("404")
         if "requestBody" in operation:
-            wanted |= {"400", "413", "415", "422"}
+            wanted |= {"400", "413", "415"} | (set() if path.startswith("/v1/") else {"422"})
         assert wanted <= set(operation["responses"]), name
         for status, response in operation["responses"].items():
             assert response["description"], (name, status)
@@ -107,7 +107,8 @@ async def test_an_operation_says_what_it_does_and_everything_that_can_come_back(
 
 async def test_what_wants_no_token_says_so(openapi: Document, client: Client) -> None:
     for method, path, operation in operations(openapi):
-        response = await client.request(method, path.format(id=uuid4(), message_id=uuid4(), name="docs.css"))
+        named = re.sub("{[^}]+}", lambda name: "docs.css" if name[0] == "{name}" else str(uuid4()), path)
+        response = await client.request(method, named)
         assert (response.status == 401) == (operation.get("security") != []), f"{method} {path}"
 
 
@@ -134,7 +135,8 @@ ELSEWHERE |= {"not_http", "headers_too_large"}
 
 async def test_every_code_appears(openapi: Document, asyncapi: Document) -> None:
     codes = {kind.code for kind in all_errors()}
-    assert set(re.findall(r'"code": ?"([a-z_]+)"', json.dumps(openapi))) == codes - ELSEWHERE
+    found = set(re.findall(r'"code": ?"([a-z_]+)"', json.dumps(openapi)))
+    assert found - {"invalid_value"} == codes - ELSEWHERE  # that one is OpenAI's word
     assert set(asyncapi["components"]["schemas"]["RefusalFrame"]["properties"]["code"]["enum"]) == codes
     assert errors.GenerationRunning.sentence in json.dumps(openapi)
 

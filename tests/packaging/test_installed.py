@@ -77,7 +77,7 @@ def get(server: subprocess.Popen[bytes], url: str, log: Path) -> object:
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("command", ["", "dev", "serve", "migrate", "docs", "hold"])
+@pytest.mark.parametrize("command", ["", "dev", "serve", "migrate", "docs", "hold", "key"])
 def test_every_command_explains_itself(installed: Installed, command: str, tmp_path: Path) -> None:
     assert "usage" in installed.run(tmp_path, *command.split(), "--help").lower()
 

@@ -130,6 +130,8 @@ FORBIDDEN = [
     "update spending set spent = 0",
     "insert into legal_hold (user_id, reason) values (gen_random_uuid(), 'x')",
     "delete from legal_hold",
+    "insert into api_keys values (default, gen_random_uuid(), 'x', 'x', sha256('x'), '{admin}')",
+    "update api_keys set scopes = '{admin}'",
     "update messages set content = 'other'",
     "update messages set role = 'system'",
     "update inactive_messages set content = 'other'",

@@ -47,7 +47,14 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
 # These write the caller's own, or (usage.of_user) have a row for everybody: tests/http/test_usage.py.
-OWN = ("budgets.put", "conversations.create", "usage.add_title", "usage.of_user", "users.bring_back")
+OWN = (
+    "budgets.put",
+    "conversations.create",
+    "tickets.put",
+    "usage.add_title",
+    "usage.of_user",
+    "users.bring_back",
+)
 
 
 def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UUID]) -> list[dict[str, Any]]:
@@ -146,6 +153,26 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             return [{**common, "idempotency_key": key} for key in (None, "k", "q")]
         case "queue.clear":
             return [the_conversation]
+        case "responses.get":
+            return [{**the_conversation, "generation_id": generation_id}]
+        case "responses.open":
+            common = {"title": "stolen", "model_tag": "default", "metadata": "{}", "max_conversations": 9}
+            return [{"id": chat.id, "user_id": user_id, **common}]
+        case "responses.conversation":
+            return [{**the_conversation, "metadata": each} for each in (None, '{"stolen": "yes"}')]
+        case "responses.add":
+            brought = '[{"role": "user", "content": "hello"}]'
+            return [{**the_conversation, "messages": brought, "only_first": each} for each in (True, False)]
+        case "responses.items":
+            return [
+                {**the_conversation, "after_id": after, "newest_first": newest_first, "max_rows": 9}
+                for after in (None, messages[0])
+                for newest_first in (True, False)
+            ]
+        case "responses.message":
+            return [
+                {**the_conversation, "message_id": message_id} for message_id in (*messages, generation_id)
+            ]
         case "users.count":
             return [{"user_id": user_id, "before_updated_at": None, "before_id": None, "max_rows": 9}]
         case "users.stop_answers":
@@ -154,6 +181,8 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             return [{"user_id": user_id, "conversation_id": each} for each in (None, chat.id)]
         case "users.delete":
             return [{"user_id": user_id, "max_rows": 9}]
+        case "keys.forget":
+            return [{"user_id": user_id}]
         case "usage.forget":
             return [{"user_id": user_id, "max_rows": 9}]
     raise AssertionError(f"{name} takes a user's id: say here how a stranger would call it")
@@ -244,6 +273,7 @@ REQUESTS: list[Request] = [
     ("GET", "/stream", {}),
     ("GET", "/stream", {"headers": {"Last-Event-ID": "<event>"}}),
     ("GET", "/stream", {"params": {"after": "<event>"}}),
+    ("GET", "/stream", {"params": {"ticket": "sct_0000000000000000000000000000000000000000"}}),
     ("POST", "/stop", {}),
     ("POST", "/stop", {"json": {"queue": "clear"}}),
 ]
@@ -373,7 +403,11 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/conversations"),
         ("GET", "/api/models"),
         ("POST", "/api/models/swap"),
+        ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
+        ("POST", "/v1/responses"),  # this and all below /v1: tests/responses/test_isolation.py
+        ("POST", "/v1/conversations"),
+        ("GET", "/v1/models"),
         ("GET", "/api/admin/users"),  # for administrators alone: tests/http/test_admin.py
     }
 

@@ -38,6 +38,7 @@ ANYTHING: dict[str, Any] = {
     "int4[]": [],
     "text[]": [],
     "json[]": [],
+    "bytea": bytes(32),
 }
 
 
@@ -67,6 +68,8 @@ TABLES = {
     "generations": "id",
     "journal": "generation_id, next_seq",
     "usage": "id",
+    "api_keys": "id",
+    "tickets": "digest",
 }
 
 

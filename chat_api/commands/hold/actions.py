@@ -1,25 +1,20 @@
-"""What `chat-api hold` does. Each action returns an exit status.
-
-The statements aren't in `sql/`: the service never sends them, and its role has no right to.
-"""
+"""What `chat-api hold` does. Each action returns an exit status."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
 from chat_api.commands.errors import FailedError
 from chat_api.commands.json_output import print_json
 from chat_api.commands.numbers import counted
-from chat_api.commands.session import connected
-from chat_api.settings import load_settings
+from chat_api.commands.owner import Table, owned
 
 APPLICATION = "chat-api hold"
 """The application name that pg_stat_activity shows."""
@@ -29,11 +24,11 @@ _FOLDER = Path(__file__).resolve().parent
 
 def _set(options: argparse.Namespace) -> int:
     subject = _subject(options)
-    with _session() as connection:
-        _require_owner(connection)
-        rows = _run(connection, "set", **subject, reason=options.reason, held_by=options.by)
+    with _session() as table:
+        table.require_owner("sets and lifts holds")
+        rows = table.run("set", **subject, reason=options.reason, held_by=options.by)
         if not rows:
-            raise FailedError(f"{_held(subject, _run(connection, 'list'))}: lift that hold first")
+            raise FailedError(f"{_held(subject, table.run('list'))}: lift that hold first")
     (hold,) = rows
     number = hold["conversations"]
     if options.json:
@@ -58,9 +53,9 @@ def _held(subject: dict[str, Any], holds: list[DictRow]) -> str:
 
 
 def _list(options: argparse.Namespace) -> int:
-    with _session() as connection:
-        _require_table(connection)
-        holds = _run(connection, "list")
+    with _session() as table:
+        table.require()
+        holds = table.run("list")
     if options.json:
         print_json(holds)
         return 0
@@ -72,9 +67,9 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _lift(options: argparse.Namespace) -> int:
-    with _session() as connection:
-        _require_owner(connection)
-        lifted = _run(connection, "lift", **_subject(options))
+    with _session() as table:
+        table.require_owner("sets and lifts holds")
+        lifted = table.run("lift", **_subject(options))
     if not lifted:
         what = f"{options.conversation or options.user}"
         raise FailedError(f"there is no hold on {what}: `chat-api hold list` lists them")
@@ -85,36 +80,8 @@ def _lift(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def _session() -> Iterator[psycopg.Connection[Any]]:
-    """A session whose times are in UTC. Raises FailedError if the database refuses something in the block."""
-    with connected(load_settings().database_url, APPLICATION) as connection:
-        connection.execute("set timezone to 'UTC'")
-        yield connection
-
-
-def _run(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> list[DictRow]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute((_FOLDER / f"{name}.sql").read_bytes(), parameters).fetchall()
-
-
-def _require_table(connection: psycopg.Connection[Any]) -> DictRow:
-    rows = _run(connection, "owner")
-    if not rows:
-        raise FailedError(
-            "there is no table legal_hold here, or this role can't see it: run `chat-api migrate`, and use "
-            "the DATABASE_URL of the tables' owner"
-        )
-    return rows[0]
-
-
-def _require_owner(connection: psycopg.Connection[Any]) -> None:
-    table = _require_table(connection)
-    if not table["is_owner"]:
-        raise FailedError(
-            f"only the owner of the tables, {table['owner']}, sets and lifts holds, and this is "
-            f"{table['role']}: use the owner's DATABASE_URL"
-        )
+def _session() -> AbstractContextManager[Table]:
+    return owned("legal_hold", _FOLDER, APPLICATION)
 
 
 def _in_words(hold: dict[str, Any]) -> str:

@@ -127,6 +127,13 @@ usual (name, value) as (
     ('instructions', 'Answer like a cook.'),
     ('conversations.update.options', '{"temperature": 0.5}'),
     ('active_message_id', null),
+    -- responses
+    ('metadata', '{"ticket": "4711"}'),
+    ('messages', '[{"role": "user", "content": "What goes into samosa chaat?"}]'),
+    ('only_first', 'false'),
+    ('newest_first', 'true'),
+    ('after_id', null),
+    ('responses.open.id', null),
     -- messages
     ('message_id', '00000000-0000-0000-0000-000000000000'),
     -- generations
@@ -182,6 +189,10 @@ usual (name, value) as (
     ('currency', null),
     ('amount', '1000000000'),
     ('budgets.remove.id', '00000000-0000-0000-0000-000000000000'),
+    -- keys and tickets that no service has
+    ('digest', '\x0000000000000000000000000000000000000000000000000000000000000000'),
+    ('keys.note_use.id', '00000000-0000-0000-0000-000000000000'),
+    ('token_expires_at', 'infinity'),
     -- journal: numbers beyond those of any answer
     ('first_seq', '1000000'),
     ('last_seq', '1000001'),

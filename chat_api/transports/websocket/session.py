@@ -15,6 +15,7 @@ from chat_api import errors
 from chat_api.access.token_bucket import TokenBucket
 from chat_api.generation.queue import Waiting
 from chat_api.http.context import GENERATIONS, INFERENCE, METRICS, REFUSALS, SETTINGS, VERIFIER
+from chat_api.http.scopes import require
 from chat_api.settings.rate import PERIODS, Rate
 from chat_api.transports.websocket.commands import (
     KINDS,
@@ -28,13 +29,13 @@ from chat_api.transports.websocket.commands import (
     Unsubscribe,
     read_command,
 )
-from chat_api.transports.websocket.socket import UNAUTHENTICATED, Socket, frame
+from chat_api.transports.websocket.socket import ASK_AGAIN, UNAUTHENTICATED, Socket, frame
 from chat_api.transports.websocket.subscription import Subscription
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from chat_api.access.tokens import Principal
+    from chat_api.access.principal import Principal
 
 logger = structlog.get_logger(__name__)
 
@@ -116,9 +117,11 @@ class Session:
     async def _do(self, command: Asked) -> None:
         if isinstance(command, Authenticate):
             await self._authenticate(command.token.get_secret_value())
-        elif self._principal is None:
+            return
+        if self._principal is None:
             raise errors.Unauthorized
-        elif isinstance(command, Start):
+        require(self._principal, "read" if isinstance(command, Subscribe | Unsubscribe) else "chat")
+        if isinstance(command, Start):
             await self._start(command, self._principal)
         elif isinstance(command, Subscribe):
             await self._subscribe(command, self._principal.user_id)
@@ -145,7 +148,8 @@ class Session:
     async def _admit(self, principal: Principal) -> None:
         structlog.contextvars.bind_contextvars(user_id=str(principal.user_id))
         self._principal = principal
-        self._socket.end_in(principal.expires_at - time.time(), UNAUTHENTICATED)
+        why_then = ASK_AGAIN if principal.is_provisional else UNAUTHENTICATED
+        self._socket.end_in(principal.expires_at - time.time(), why_then)
         await self._say({"type": "ready", "user_id": str(principal.user_id)})
 
     async def _start(self, command: Start, who: Principal) -> None:

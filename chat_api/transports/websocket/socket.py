@@ -40,6 +40,7 @@ NO_AUTHENTICATION = Close(4408, "The first frame must authenticate, within ten s
 MESSAGE_TOO_SLOW = Close(4408, "A message took too long to arrive. Connect again.")
 ORIGIN_REFUSED = Close(1008, "Pages of this origin may not connect.")
 GOING_AWAY = Close(1001, "This server is being restarted. Connect again.")
+ASK_AGAIN = Close(1001, "Whoever signed you in is to be asked again. Connect again.")
 TOO_SLOW = Close(1013, "The client reads too slowly. Connect again and continue with after.")
 FAILED = Close(1011, "Something went wrong in the service. Connect again.")
 

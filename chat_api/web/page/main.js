@@ -25,7 +25,7 @@ drawIcons();
 // The service is beside the page, below any path.
 const baseUrl = new URL(".", document.baseURI).href;
 const tokens = new Tokens(document.querySelector("meta[name=token-url]").content, baseUrl);
-const chat = new ChatClient({ baseUrl, token: (asked) => tokens.get(asked), transport: transport() });
+const chat = new ChatClient({ baseUrl, token: tokens.source, transport: transport() });
 
 const conversations = new Conversations(chat);
 const follow = new Follow(find("thread"), find("messages"), find("to-latest"));

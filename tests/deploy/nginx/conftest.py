@@ -13,7 +13,7 @@ import pytest
 from chat_api.serving.server import serve
 from chat_api.settings import Settings
 from tests.conftest import Start
-from tests.deploy.nginx.server import Nginx
+from tests.deploy.nginx.server import OWN_HOSTS, Nginx
 
 # Takes a site's name and the service's settings; starts the service with nginx in front of it.
 Front = Callable[..., Awaitable[Nginx]]
@@ -27,7 +27,7 @@ async def front(start: Start, settings: Settings) -> AsyncIterator[Front]:
         async def run(
             site: str = "own-host", adapted: dict[str, str] | None = None, **changes: object
         ) -> Nginx:
-            if site != "own-host":
+            if site not in OWN_HOSTS:
                 changes = {"base_path": "/chat", **changes}
             client = await start(settings.model_copy(update=changes))
             adapted = {"127.0.0.1:8002": f"127.0.0.1:{client.port}", **(adapted or {})}

@@ -42,6 +42,10 @@ http {{
 """
 
 
+OWN_HOSTS = ("own-host", "oauth2-proxy")
+"""The sites in which the service has a host of its own."""
+
+
 class Nginx:
     """nginx with one of the sites, on ports of its own, as an operator would adapt the files.
 
@@ -132,7 +136,7 @@ class Nginx:
         (self.folder / "html").mkdir()
         (self.folder / "html" / "index.html").write_text("the site's own page")
         (self.folder / "nginx.conf").write_text(MAIN.format(folder=self.folder))
-        name = "chat" if self._site == "own-host" else "site"
+        name = "chat" if self._site in OWN_HOSTS else "site"
         certificates = f"/etc/letsencrypt/live/{name}.example"
         listen = {"443 ssl": f"127.0.0.1:{self.port} ssl"}
         if self._site == "own-host":
@@ -141,15 +145,15 @@ class Nginx:
         self._adapt(
             enabled / "chat-api.conf", {f"listen {old}": f"listen {new}" for old, new in listen.items()}
         )
-        self._adapt(
-            enabled / "chat-api.conf",
-            {
-                f"{certificates}/fullchain.pem": f"{self.folder}/localhost.pem",
-                f"{certificates}/privkey.pem": f"{self.folder}/localhost.pem",
-                f"{name}.example": "localhost",
-                "/var/www/html": f"{self.folder}/html",
-            },
-        )
+        places = {
+            f"{certificates}/fullchain.pem": f"{self.folder}/localhost.pem",
+            f"{certificates}/privkey.pem": f"{self.folder}/localhost.pem",
+            f"{name}.example": "localhost",
+            "/var/www/html": f"{self.folder}/html",
+        }
+        if self._site == "oauth2-proxy":
+            del places["/var/www/html"]
+        self._adapt(enabled / "chat-api.conf", places)
         upstream = f"snippets/chat-api-{self._upstream}.conf"
         self._adapt(self.folder / "conf.d" / "chat-api.conf", {"snippets/chat-api-port.conf": upstream})
         for old, new in self._adapted.items():

@@ -116,6 +116,18 @@ async def test_too_many_requests(front: Front) -> None:
         assert await until_refused(lambda: http.get("/api/health"), 1000) >= 61
 
 
+async def test_the_pages_own_files_are_not_too_many(front: Front) -> None:
+    """Opening the page takes more of them at once than an address has requests."""
+    async with (await front()).connect() as http:
+
+        async def status(path: str) -> int:
+            async with http.get(path) as response:
+                return response.status
+
+        assert {await status("/web/client.js") for _ in range(90)} == {200}
+        assert {await status("/api/conversations/web/client.js") for _ in range(200)} == {401, 429}
+
+
 async def test_too_many_at_once(front: Front, user: Headers) -> None:
     nginx = await front()
     limits = nginx.folder / "snippets" / "chat-api-rate-limit.conf"

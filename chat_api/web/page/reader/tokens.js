@@ -6,6 +6,7 @@ import { h } from "../ui/dom.js";
 import { passing } from "./preferences.js";
 
 const TYPED = "token";
+const NONE = "none:";
 const PAUSES_MS = [500, 2000, null]; // between tries
 
 export class Tokens {
@@ -13,7 +14,7 @@ export class Tokens {
   #baseUrl;
 
   /**
-   * @param {string} url where the site returns a token, may be relative; "": the reader types one
+   * @param {string} url where the site returns a token, may be relative; "": the reader types one; "none:": there is none
    * @param {string} baseUrl
    */
   constructor(url, baseUrl) {
@@ -24,6 +25,11 @@ export class Tokens {
   /** Whether the reader types the token, and so may want to sign out. */
   get isTyped() {
     return this.#url === "";
+  }
+
+  /** What the client takes as `token`: nothing where a proxy signs the reader in, and no request needs one. */
+  get source() {
+    return this.#url === NONE ? undefined : (asked) => this.get(asked);
   }
 
   /** A token; a new one if the last has expired. Waits until the reader has signed in. */

@@ -1,0 +1,1 @@
+"""`chat-api key`: API keys for programs."""
