@@ -306,6 +306,24 @@ class TestAnAnswer:
         await expect(chat.said).to_have_text("one two")
         await expect(chat.button("Try again")).to_have_count(0)
 
+    async def test_that_is_told_again_to_have_broken_off_keeps_the_focus(self, chat: ChatPage) -> None:
+        """The stream tells it, and then what is stored does: a key that comes between goes nowhere else."""
+        main = await chat.page.locator("script[type=module]").get_attribute("src")
+        focused = await chat.page.evaluate(
+            """async (main) => {
+                const { AnswerView } = await import(new URL("thread/answer.js", new URL(main, location)));
+                const answer = new AnswerView({});
+                document.body.append(answer.element);
+                const offers = [{ text: "Try again", act() {} }, { text: "Continue", act() {} }];
+                answer.fail("It broke off.", true, offers);
+                answer.element.querySelector(".notice button:last-child").focus();
+                answer.fail("It broke off.", true, offers);
+                return document.activeElement.textContent;
+            }""",
+            main,
+        )
+        assert focused == "Continue"
+
     async def test_that_cannot_go_on_is_the_old_one_again(self, chat: ChatPage) -> None:
         await chat.ask("Count", "one ")
         await expect(chat.said).to_have_text("one")

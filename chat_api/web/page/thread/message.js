@@ -84,6 +84,8 @@ export class MessageView {
    *   `offers`: what the reader can do about it; `isLasting`: also when the conversation has gone on
    */
   notify(text, { bad = false, offers = [] } = {}) {
+    // It may be told again while the reader is at one of its buttons: an Enter would go nowhere.
+    const at = this.#offered.find((button) => button === document.activeElement)?.textContent;
     this.#offered = offers.map(({ text, act, picture = "retry", isLasting = false }) => {
       const click = () => {
         this.hush();
@@ -97,5 +99,6 @@ export class MessageView {
     this.#notice.hidden = false;
     this.#notice.classList.toggle("bad", bad);
     this.#notice.replaceChildren(...(bad ? [icon("warning")] : []), h("span", { text }), ...this.#offered);
+    this.#offered.find((button) => button.textContent === at)?.focus();
   }
 }
