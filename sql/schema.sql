@@ -277,7 +277,7 @@ comment on column generations.usage is
 comment on column generations.options is
 'What the question was asked with, for a regeneration to repeat, and what was set for the conversation at that time '
 '("conversation"); null: nothing but the service''s settings. Asked through OpenAI''s API, it also has "response": '
-'{"model","metadata","previous_response_id","background"}.';
+'{"model","metadata","previous_response_id","background","began_conversation"}.';
 comment on column generations.left_at is
 'When the last reader on its own worker left; null while there is one, and before the first one comes.';
 comment on column generations.read_at is

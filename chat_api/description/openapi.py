@@ -62,6 +62,24 @@ EVENT: Schema = {
     "examples": [{"id": f"{event_schemas.GENERATION}:1", "data": '{"token":"Boil","gpu":0}'}],
 }
 
+OPENAI_EVENT: Schema = {
+    "type": "object",
+    "description": texts.OPENAI_EVENTS,
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "pattern": "^response\\.[a-z_.]+$"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {
+                "type": "object",
+                "required": ["type", "sequence_number"],
+                "properties": {"type": {"type": "string"}, "sequence_number": {"type": "integer"}},
+            },
+        },
+    },
+}
+
 
 def openapi(
     tables: Iterable[Iterable[Any]], is_public: Callable[[Handler], bool], more: Mapping[str, str]
@@ -174,7 +192,7 @@ def _answer(answer: Response, known: dict[str, Schema], path: str) -> Schema:
         if not isinstance(content, str):
             contents["application/json"] = _media(refer(content.__name__), known)
         elif content == EVENT_STREAM and path.startswith(PATHS):
-            contents[content] = {"schema": {"type": "string", "description": texts.OPENAI_EVENTS}}
+            contents[content] = {"schema": OPENAI_EVENT}
         elif content == EVENT_STREAM:
             contents[content] = _media(refer("Event"), known)
         else:

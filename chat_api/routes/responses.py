@@ -194,7 +194,9 @@ async def input_items(request: web.Request) -> web.Response:
     if query.after is not None:
         first = 1 + next((place for place, each in enumerate(all_items) if each["id"] == query.after), -1)
         if not first:
-            raise errors.Invalid.of("message_not_found", ("query", "after"), "must be the id of one of the items")
+            raise errors.Invalid.of(
+                "message_not_found", ("query", "after"), "must be the id of one of the items"
+            )
     page = all_items[first : first + query.limit]
     return respond(orjson.dumps(items.listed(page, has_more=first + len(page) < len(all_items))))
 

@@ -80,7 +80,7 @@ def test_a_pending_one_says_what_going_back_does_to_the_data(status: Any) -> Non
     told = {name: lines[2:] for name, lines in found.items() if lines[2:]}
     [line] = told["0041.create-inactive-messages"]
     assert line.startswith("going back: keeps every message; versions are read one after the other")
-    assert len(told) == 8
+    assert len(told) == 9
 
 
 def test_where_nothing_is_pending_it_ends_with_0(empty_database: str, status: Any) -> None:

@@ -11,6 +11,7 @@ from tests.support.model_server import ModelServer
 from tests.support.queries import Chat as Rows
 from tests.support.queries import kill_workers
 from tests.support.reader import read_events, text_of
+from tests.support.sdk import collect, sdk_of
 from tests.support.tab import open_tab, words
 
 OLD = UUID("01800000-0000-7000-8000-000000000000")  # started in 2022; its conversation is gone
@@ -25,6 +26,7 @@ async def walk(one: Client, other: Client, user: dict[str, str], model: ModelSer
     await sockets(one, other, chat, model)
     await trees(one, other, user, model)
     await queues(chat, Chat(other, chat.path, user), model)
+    await responses(one, other, user, model)
     await deletions(one, other, user, model, sql)
     await orphans(one, chat, sql)
 
@@ -75,6 +77,40 @@ async def streams(chat: Chat, elsewhere: Chat, model: ModelServer) -> None:
     model.refuse = None
     await model.call()
     assert (await elsewhere.get())["unanswered"]["error"] == "inference_rejected"
+
+
+async def responses(one: Client, other: Client, user: dict[str, str], model: ModelServer) -> None:
+    """What programs do by OpenAI's API: begin, go on, resume on another worker, cancel, note, delete."""
+    here, there = sdk_of(one, user), sdk_of(other, user)
+    async with here, there:
+        history: Any = [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Yes."}]
+        first = await here.responses.create(
+            input=[*history, {"role": "user", "content": "How?"}],
+            background=True,
+            extra_headers={"Idempotency-Key": "r"},
+        )
+        call = await model.call()
+        call.say("Boil")
+        stream = await there.responses.retrieve(first.id, stream=True, starting_after=3)
+        assert (await collect(stream, 1))[0]["delta"] == "Boil"
+        assert (await there.responses.cancel(first.id)).output_text == "Boil"
+        second = await there.responses.create(input="And?", previous_response_id=first.id, background=True)
+        (await model.call()).finish("Milk")
+        assert (await collect(await here.responses.retrieve(second.id, stream=True)))[-1]["response"][
+            "output"
+        ]
+        assert second.conversation is not None
+        of = second.conversation.id
+        assert (await here.conversations.update(of, metadata={"a": "b"})).metadata == {"a": "b"}
+        await here.conversations.items.create(of, items=history)
+        *_, last = [each async for each in here.conversations.items.list(of, order="asc", limit=2)]
+        await here.conversations.items.delete(last.id or "", conversation_id=of)
+        assert len((await here.responses.input_items.list(second.id)).data) == 1
+        third = await here.responses.create(input="x", previous_response_id=first.id, background=True)
+        (await model.call()).finish("y")
+        await collect(await here.responses.retrieve(third.id, stream=True))
+        await here.responses.delete(third.id)
+        await there.conversations.delete(of)
 
 
 async def sockets(one: Client, other: Client, chat: Chat, model: ModelServer) -> None:
