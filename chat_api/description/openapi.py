@@ -20,6 +20,7 @@ from chat_api.description.declare import (
     Response,
     declared,
 )
+from chat_api.description.openai_events import OPENAI_EVENT
 from chat_api.description.schemas import Mode, Schema, example, refer, schemas
 from chat_api.responses.problems import PATHS
 from chat_api.responses.problems import status as openai_status
@@ -60,24 +61,6 @@ EVENT: Schema = {
         },
     },
     "examples": [{"id": f"{event_schemas.GENERATION}:1", "data": '{"token":"Boil","gpu":0}'}],
-}
-
-OPENAI_EVENT: Schema = {
-    "type": "object",
-    "description": texts.OPENAI_EVENTS,
-    "required": ["event", "data"],
-    "properties": {
-        "event": {"type": "string", "pattern": "^response\\.[a-z_.]+$"},
-        "data": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": {
-                "type": "object",
-                "required": ["type", "sequence_number"],
-                "properties": {"type": {"type": "string"}, "sequence_number": {"type": "integer"}},
-            },
-        },
-    },
 }
 
 
