@@ -20,6 +20,7 @@ from chat_api.description.declare import (
     Response,
     declared,
 )
+from chat_api.description.openai_events import OPENAI_EVENT
 from chat_api.description.schemas import Mode, Schema, example, refer, schemas
 from chat_api.responses.problems import PATHS
 from chat_api.responses.problems import status as openai_status
