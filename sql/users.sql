@@ -176,7 +176,8 @@ from (
                     updated_at,
                     version,
                     instructions,
-                    options
+                    options,
+                    metadata
                 from conversations
                 where id = c.id
             ) as o
@@ -413,6 +414,7 @@ with line as materialized ( -- users.bring_back
         l.version,
         l.instructions,
         l.options,
+        l.metadata,
         l.role,
         l.content,
         l.token_count,
@@ -447,7 +449,7 @@ with line as materialized ( -- users.bring_back
     ) as l (
         type text, id uuid, conversation_id uuid, title varchar,
         model_tag varchar, is_favorited boolean, created_at timestamptz, updated_at timestamptz,
-        version integer, instructions varchar, options json, role varchar,
+        version integer, instructions varchar, options json, metadata json, role varchar,
         content text, token_count integer, inference_time_ms integer, finish_reason varchar,
         reasoning text, tool_calls json, tool_call_id text, usage json,
         parent_id uuid, siblings json, is_active boolean, is_refused boolean,
@@ -460,7 +462,8 @@ with line as materialized ( -- users.bring_back
 
 conversation as (
     insert into conversations (
-        id, user_id, title, model_tag, is_favorited, created_at, updated_at, version, instructions, options
+        id, user_id, title, model_tag, is_favorited, created_at, updated_at, version, instructions, options,
+        metadata
     )
     select
         id,
@@ -472,7 +475,8 @@ conversation as (
         updated_at,
         version,
         instructions,
-        options
+        options,
+        metadata
     from line
     where type = 'conversation'
     on conflict do nothing

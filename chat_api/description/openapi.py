@@ -55,24 +55,6 @@ EVENT: Schema = {
     "examples": [{"id": f"{event_schemas.GENERATION}:1", "data": '{"token":"Boil","gpu":0}'}],
 }
 
-OPENAI_EVENT: Schema = {
-    "type": "object",
-    "description": texts.OPENAI_EVENTS,
-    "required": ["event", "data"],
-    "properties": {
-        "event": {"type": "string", "pattern": "^response\\.[a-z_.]+$"},
-        "data": {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": {
-                "type": "object",
-                "required": ["type", "sequence_number"],
-                "properties": {"type": {"type": "string"}, "sequence_number": {"type": "integer"}},
-            },
-        },
-    },
-}
-
 
 def openapi(
     tables: Iterable[Iterable[Any]], is_public: Callable[[Handler], bool], more: Mapping[str, str]
