@@ -52,7 +52,10 @@ async def test_export_erase_import_export_gives_equal_files(
         ' prompt_estimate = 8, price = \'{"prompt": 1, "completion": 2, "currency": "EUR"}\''
     )
     await sql.execute("update usage set cost = 0.00120, currency = 'EUR', price = '{}', error_code = 'e'")
-    await sql.execute("update conversations set options = '{\"top_k\": 3}', metadata = '{\"a\": \"b\"}', version = 7, is_favorited = true")
+    await sql.execute(
+        'update conversations set options = \'{"top_k": 3}\', metadata = \'{"a": "b"}\','
+        " version = 7, is_favorited = true"
+    )
     before, after, used = tmp_path / "before.jsonl", tmp_path / "after.jsonl", "7 rows of usage"
     assert run("export", chat.user_id, "--output", before)[0] == 0
     assert run("delete", chat.user_id, "--yes")[0] == 0
