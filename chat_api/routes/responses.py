@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import orjson
 from aiohttp import web
@@ -71,7 +71,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     place = await find_place(request, wanted, turn, key)
     who = request[PRINCIPAL]
     try:
-        reading = await request.app[GENERATIONS].start(
+        started = await request.app[GENERATIONS].start(
             who.user_id,
             place.conversation_id,
             place.asked,
@@ -82,8 +82,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     except errors.ChatError:
         await leave(request, place)
         raise
-    assert isinstance(reading, Reading)  # noqa: S101 - only messages that may wait are Waiting
-    log = reading.log
+    log = cast("Reading", started).log  # only messages that may wait are Waiting
     with _audience(request, log, is_background=wanted.background):
         row = await find_response(request, ids.response_id(place.conversation_id, log.generation_id))
         if wanted.stream:

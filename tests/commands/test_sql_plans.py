@@ -85,7 +85,7 @@ def test_a_save_has_every_query_in_four_cases_and_says_what_it_was_made_on(
 
 def test_the_worst_parameters_find_more_than_the_typical_ones(saved: Path) -> None:
     plans = json.loads(saved.read_text())["plans"]
-    for name in ("conversations.delete", "generations.begun", "journal.tick"):
+    for name in ("conversations.fork", "generations.begun", "journal.tick"):
         typical, worst = (plans[name][f"{case}, custom"]["buffers"] for case in ("typical", "worst"))
         assert worst > 1.2 * typical, name
 

@@ -140,6 +140,7 @@ async def test_an_export_speaks_as_the_api_does(
     capfd.readouterr()  # the log
     (conversation,) = lines(run("user", "export", got["user_id"])[1])
     assert (conversation.pop("type"), conversation.pop("format")) == ("conversation", 2)
+    assert conversation.pop("metadata") is None  # OpenAI's API has it
     assert list(conversation) == list(Conversation.model_fields)
     assert conversation == {key: got[key] for key in conversation}
 

@@ -11,6 +11,7 @@ from openai import AsyncOpenAI
 
 from tests.conftest import Client
 from tests.support.auth_service import AuthService
+from tests.support.chat import until
 from tests.support.model_server import ModelServer
 from tests.support.queries import Connection, dump
 
@@ -76,6 +77,8 @@ async def test_a_stranger_is_told_the_same_as_where_nothing_is_and_changes_nothi
         "conversation_id": f"conv_{uuid4().hex}",
         "item_id": f"msg_{uuid4().hex}",
     }
+    if is_running:
+        await until(lambda: sql.fetchval("select count(*) from journal"))  # the tick has been
     before = await dump(sql)
     stranger = auth.sign_in()
     for request in REQUESTS:
