@@ -1,12 +1,15 @@
 """The text that the developer reads once everything is running."""
 
+import sys
+from pathlib import Path
+
 _WELCOME = """
 Ready. Open the page, which signs in by itself:
 
   page     {address}/
   token    {token}
   psql     "{database}"
-  API key  DATABASE_URL="{database}" chat-api key create --user {user_id} --name mine
+  API key  DATABASE_URL="{database}" {program} key create --user {user_id} --name mine
 
 Or ask in another terminal:
 
@@ -29,7 +32,12 @@ def curl_line(address: str, token: str) -> str:
 
 def welcome(address: str, token: str, user_id: str, database: str, data_dir: str) -> str:
     """Make the text: the URLs of the page and the database, a token, and commands for a key and for curl."""
-    curl = curl_line(address, token)
     return _WELCOME.format(
-        address=address, token=token, user_id=user_id, database=database, curl=curl, data_dir=data_dir
+        address=address,
+        token=token,
+        user_id=user_id,
+        database=database,
+        program=Path(sys.executable).with_name("chat-api"),
+        curl=curl_line(address, token),
+        data_dir=data_dir,
     )

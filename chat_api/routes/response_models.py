@@ -15,6 +15,7 @@ from chat_api.responses.described import ModelList, ModelObject
 from chat_api.responses.requests import IDS
 from chat_api.routes import models
 from chat_api.routes.responses import TAG
+from chat_api.settings.models import DEFAULT
 
 routes = web.RouteTableDef()
 
@@ -49,7 +50,7 @@ async def list_models(request: web.Request) -> web.Response:
 )
 async def get_model(request: web.Request) -> web.Response:
     name = request.match_info["model"]
-    if name not in await _names(request):
+    if name != DEFAULT and name not in await _names(request):
         raise errors.NotFound("There is no such model.")
     return respond(orjson.dumps(_model(name)))
 

@@ -181,5 +181,6 @@ async def test_a_response_that_is_written_isnt_deleted(sdk: AsyncOpenAI, model: 
 async def test_the_models_are_listed(sdk: AsyncOpenAI) -> None:
     assert [each.id async for each in sdk.models.list()] == ["m1", "m2"]
     assert (await sdk.models.retrieve("m2")).id == "m2"
+    assert (await sdk.models.retrieve("default")).id == "default", "as responses name it"
     with pytest.raises(openai.NotFoundError):
         await sdk.models.retrieve("m3")
