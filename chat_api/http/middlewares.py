@@ -46,10 +46,14 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     metrics.in_flight += 1
     began = time.perf_counter()
     status = LEFT
+    response: web.StreamResponse
     try:
         response = await handler(request)
         status = response.status
         return response
+    except web.HTTPException as refusal:  # of a preflight request, by aiohttp-cors
+        response, status = refusal, refusal.status
+        raise
     finally:
         route = request.app[ROUTES].get(request.match_info.route.resource, "unknown")
         seconds = time.perf_counter() - began

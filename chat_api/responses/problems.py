@@ -63,9 +63,7 @@ def _invalid(problem: Mapping[str, Any]) -> dict[str, str | None]:
         case "missing":
             message, code = f"{parameter} is missing.", "missing_required_parameter"
         case _:
-            says = str(problem["msg"]).removeprefix(
-                "Value error, "
-            )  # pydantic begins a sentence so
+            says = str(problem["msg"]).removeprefix("Value error, ")  # pydantic begins a sentence so
             message = f"{parameter}: {says}." if parameter else f"{says}."
             code = "invalid_value"
     return {"message": message, "param": parameter, "code": code}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiohttp import ClientResponse
+from structlog.testing import capture_logs
 
 from chat_api.settings import Settings
 from tests.conftest import Client
@@ -30,6 +31,15 @@ def readable(response: ClientResponse, origin: str) -> bool:
     exposed = response.headers["Access-Control-Expose-Headers"].split(",")
     assert {name.strip() for name in exposed} == EXPOSED
     return True
+
+
+async def test_a_refused_question_of_a_browser_is_logged_as_refused(client: Client) -> None:
+    with capture_logs() as lines:
+        response = await client.options(
+            LIST, headers={"Origin": FOREIGN, "Access-Control-Request-Method": "GET"}
+        )
+    assert response.status == 403
+    assert [line["status"] for line in lines if line["event"] == "request"] == [403]
 
 
 @pytest.mark.parametrize("origin", [ALLOWED, ANOTHER])

@@ -32,10 +32,15 @@ export class ReadingStore extends Store {
     if (this.#isOpen) return;
     this.#isOpen = true;
     this.#listening = new AbortController();
-    this.chat.addEventListener("status", () => this.changed(), { signal: this.#listening.signal });
+    this.chat.addEventListener("status", ({ detail }) => this.#hearStatus(detail), { signal: this.#listening.signal });
     if (this.id === null) return;
     this.stores.keep(this);
     this.load();
+  }
+
+  #hearStatus(status) {
+    if (status === "online" && this.#loadError && this.id !== null) this.load(); // and it is followed again
+    this.changed();
   }
 
   rest() {

@@ -345,6 +345,29 @@ async def test_list_follows_what_is_done_here_and_in_another_tab(
         await expect(each).to_have_text(["First"])
 
 
+@pytest.mark.parametrize("opened", ["sse"], indirect=True)
+async def test_conversation_is_followed_again_once_a_token_is_taken_again(
+    opened: Open, service: Served, console: Console
+) -> None:
+    console.allow("401")
+    thread, call = await opened.asked()
+    call.finish("Hello")
+    await thread.shows("user: Hi", "assistant: Hello")
+    conversation = await thread.page.evaluate("view.id")
+    refusal = {"status": 401, "json": {"detail": "No.", "code": "invalid_token"}}
+    allowed = {"Access-Control-Allow-Origin": "*"}
+    await thread.page.route("**/api/conversations/**", partial(Route.fulfill, **refusal, headers=allowed))
+    await expect(thread.alert).to_have_text("invalid_token", timeout=20_000)
+    await expect(thread.page.locator("main")).to_have_attribute("data-connection", "signed-out")
+    await thread.page.unroute_all()
+    await thread.page.evaluate("chat.conversations.list()")
+    other = await opened(conversation)
+    await other.do("send('And now?')")
+    (await service.model.call()).finish("Still here")
+    await thread.shows("user: Hi", "assistant: Hello", "user: And now?", "assistant: Still here")
+    await expect(thread.alert).to_be_empty()
+
+
 async def test_conversation_that_is_gone_says_so(opened: Open, console: Console) -> None:
     console.allow("404")
     thread = await opened()
