@@ -50,7 +50,7 @@ def user_id_of(issuer: str, subject: str) -> UUID:
 
 
 def is_subject(text: object) -> TypeGuard[str]:
-    """Whether this can be a user's name or id at whoever signs them in."""
+    """Whether this can be the name or id of a user at the party that signs the user in."""
     return isinstance(text, str) and 0 < len(text) <= MAX_SUBJECT_CHARACTERS and text.isprintable()
 
 

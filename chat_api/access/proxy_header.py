@@ -38,7 +38,7 @@ class ProxyHeader:
         """The user of a request that came from `peer`. Raises Unauthorized.
 
         This is believed for about `auth_cache_seconds`, which matters to sockets and streams alone: with each
-        request, the proxy says it anew.
+        request, the proxy says it again.
         """
         names = _given(headers, self._user_header)
         if names and not is_trusted:

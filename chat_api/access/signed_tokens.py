@@ -40,8 +40,8 @@ class SignedToken:
     def parse(cls, text: str) -> SignedToken | None:
         """Read a token. None: it is none, or it asks for something that this service doesn't do.
 
-        Keys and addresses of keys in its header (`jwk`, `jku`, `x5u`, `x5c`) are passed over: whoever forges
-        a token writes them too.
+        Keys and addresses of keys in its header (`jwk`, `jku`, `x5u`, `x5c`) are ignored: a forger
+        writes them too.
         """
         form = _FORM.fullmatch(text)
         if form is None:
@@ -111,7 +111,7 @@ def _time(claims: dict[str, Any], name: str) -> float | None:
 def _read(part: str) -> dict[str, Any] | None:
     """The JSON object in a part of a token; None if there is none, or a name in it stands twice.
 
-    Of two values, this service might believe one, and whoever checked the token before it the other.
+    With two values, this service might believe one, and an earlier checker of the token the other.
     """
     try:
         text = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))

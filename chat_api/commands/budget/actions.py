@@ -11,7 +11,7 @@ from typing import Any
 from chat_api.commands.budget.arguments import UNLIMITED
 from chat_api.commands.data.queries import session
 from chat_api.commands.errors import FailedError, MisusedError
-from chat_api.commands.json_output import print_json
+from chat_api.commands.json_output import print_json, print_rows
 from chat_api.settings import load_settings
 
 
@@ -43,15 +43,7 @@ def _set(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     with session(load_settings()) as db:
         rows = db.rows("budgets.list")
-    if options.json:
-        print_json(rows)
-        return 0
-    for row in rows:
-        spent = "" if row["spent"] is None else f"; {_number(row['spent'])} used"
-        sys.stdout.write(f"{row['id']}  {_in_words(row)}{spent}\n")
-    if not rows:
-        sys.stdout.write("there are no budgets\n")
-    return 0
+    return print_rows(rows, _with_use, "budgets", as_json=options.json)
 
 
 def _remove(options: argparse.Namespace) -> int:
@@ -61,6 +53,11 @@ def _remove(options: argparse.Namespace) -> int:
         raise FailedError(f"there is no budget {options.id}: `chat-api budget list` lists them")
     sys.stdout.write(f"removed {options.id}\n")
     return 0
+
+
+def _with_use(budget: dict[str, Any]) -> str:
+    spent = "" if budget["spent"] is None else f"; {_number(budget['spent'])} used"
+    return f"{budget['id']}  {_in_words(budget)}{spent}"
 
 
 def _in_words(budget: dict[str, Any]) -> str:

@@ -35,7 +35,7 @@ def erase(session: Queries, user_id: UUID) -> tuple[Amount, int]:
     If this is interrupted, it may be run again. It ends when a batch finds nothing more, so it also deletes
     what the user sends meanwhile.
     """
-    session.row("keys.forget", user_id=user_id)  # first, so that no program of the user's begins anew
+    session.row("keys.forget", user_id=user_id)  # first, so that the user's programs add nothing
     deadline = time.monotonic() + STOP_SECONDS
     while session.rows("users.stop_answers", user_id=user_id) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)

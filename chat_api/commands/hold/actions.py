@@ -12,7 +12,7 @@ from typing import Any
 from psycopg.rows import DictRow
 
 from chat_api.commands.errors import FailedError
-from chat_api.commands.json_output import print_json
+from chat_api.commands.json_output import print_json, print_rows
 from chat_api.commands.numbers import counted
 from chat_api.commands.owner import Table, owned
 
@@ -56,14 +56,7 @@ def _list(options: argparse.Namespace) -> int:
     with _session() as table:
         table.require()
         holds = table.run("list")
-    if options.json:
-        print_json(holds)
-        return 0
-    for hold in holds:
-        sys.stdout.write(f"{_in_words(hold)}\n")
-    if not holds:
-        sys.stdout.write("there are no holds\n")
-    return 0
+    return print_rows(holds, _in_words, "holds", as_json=options.json)
 
 
 def _lift(options: argparse.Namespace) -> int:

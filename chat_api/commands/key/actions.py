@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 from chat_api.access.keys import MOST_SECONDS, SHOWN_CHARACTERS, digest_of, new_key
 from chat_api.access.principal import user_id_of
 from chat_api.commands.errors import FailedError, MisusedError
-from chat_api.commands.json_output import print_json
+from chat_api.commands.json_output import print_json, print_rows
 from chat_api.commands.owner import Table, owned
 from chat_api.settings import load_settings
 
@@ -59,14 +59,7 @@ def _list(options: argparse.Namespace) -> int:
     with _session() as table:
         table.require()
         rows = table.run("list", user_id=options.user)
-    if options.json:
-        print_json(rows)
-        return 0
-    for row in rows:
-        sys.stdout.write(f"{_in_words(row)}\n")
-    if not rows:
-        sys.stdout.write("there are no keys\n")
-    return 0
+    return print_rows(rows, _in_words, "keys", as_json=options.json)
 
 
 def _revoke(options: argparse.Namespace) -> int:
