@@ -23,7 +23,9 @@ async def test_a_programs_conversation_of_three_turns_is_shown_and_goes_on(
         await tab.page.get_by_role("link", name="One?").click()
         await expect(tab.questions).to_contain_text(["One?", "Two?", "Three?"])
         await expect(tab.answers).to_contain_text(["Uno.", "Due.", "Tre."])
-        service.model.say = None
-        await tab.exchange("And four?", "Quattro.")
+        service.model.say = ["Quattro."]
+        await tab.prompt.fill("And four?")
+        await tab.prompt.press("Enter")
+        await expect(tab.said.nth(3)).to_contain_text("Quattro.")
         items = await program.conversations.items.list(conversation, order="desc", limit=1)
         assert "Quattro." in items.data[0].to_json()
