@@ -24,7 +24,7 @@ class Seen:
 
 
 async def read_events(response: ClientResponse, count: int | None = None) -> list[Seen]:
-    """Read all events up to `done`, or the next `count`. Fails after five seconds of waiting."""
+    """Read all events up to `done`, or the next `count`. Fails after twenty seconds."""
     assert response.status == 200, await response.text()
     assert response.content_type == "text/event-stream"
     return await read_lines(response.content, count)
@@ -34,7 +34,7 @@ async def read_lines(stream: StreamReader | asyncio.StreamReader, count: int | N
     """Read events from any stream of lines, as `read_events` does."""
     seen: list[Seen] = []
     last_id = ""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while count is None or len(seen) < count:
             line = (await stream.readline()).decode()
             if not line:

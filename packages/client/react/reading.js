@@ -1,17 +1,16 @@
-import { failed, isTransient } from "../client/errors.js";
+import { failed } from "../client/errors.js";
+import { Loading } from "./loading.js";
 import { placed, sameObjects } from "./placing.js";
 import { Store, sleep } from "./store.js";
 import { Turn } from "./turn.js";
 
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 15_000;
+const SWEEP_MS = 500; // until the service has ended an answer that is gone
 
 /** A conversation as the service stores it, with the turns that it doesn't have yet. */
 export class ReadingStore extends Store {
   #keys = new Map(); // of messages that were shown before they had an id
   #following = null;
-  #loading = null;
-  #isAsked = false; // to load again
+  #loading;
   #isOpen = false; // somebody reads it
   #loadError = null;
   #error = null;
@@ -26,6 +25,7 @@ export class ReadingStore extends Store {
     this.chat = chat;
     this.stores = stores;
     this.id = id;
+    this.#loading = new Loading(() => this.#load());
   }
 
   begin() {
@@ -80,25 +80,18 @@ export class ReadingStore extends Store {
 
   /** Load what is stored: after all that was heard when it was asked for, and again while the service is away. */
   load() {
-    this.#isAsked = true;
-    this.#loading ??= this.#load().finally(() => (this.#loading = null));
-    return this.#loading;
+    return this.#loading.ask();
   }
 
   async #load() {
-    for (let pause = FIRST_PAUSE_MS; this.#isAsked && this.#isOpen; ) {
-      this.#isAsked = false;
-      const over = this.turns.filter(({ isOver }) => isOver);
-      try {
-        const conversation = await this.chat.conversations.get(this.id);
-        if (this.#isOpen && !this.#isAsked) this.#show(conversation, over);
-      } catch (error) {
-        this.#lack(error);
-        if (!isTransient(error, true)) return;
-        this.#isAsked = true;
-        await sleep(pause * (0.5 + Math.random() / 2));
-        pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
-      }
+    if (!this.#isOpen) return;
+    const over = this.turns.filter(({ isOver }) => isOver);
+    try {
+      const conversation = await this.chat.conversations.get(this.id);
+      if (this.#isOpen && !this.#loading.isAsked) this.#show(conversation, over);
+    } catch (error) {
+      this.#lack(error);
+      throw error;
     }
   }
 
@@ -163,7 +156,7 @@ export class ReadingStore extends Store {
       }
       if (answer.queued) this.#wait(turn, answer.queued);
     } catch (error) {
-      if (error.code === "answer_gone") await sleep(FIRST_PAUSE_MS); // the service has to end it first
+      if (error.code === "answer_gone") await sleep(SWEEP_MS);
       else this.#error = error;
       if (!turn.hasBegun && turn.content !== null) turn.fail(error);
     }
