@@ -22,7 +22,7 @@ ANSWERS = 500
 AT_ONCE = 12
 NAMES = "abc"
 SECONDS = 0.5  # of silence
-LONG = 2.0  # the same where many answers are written at once
+LONG = 1.5  # the same where many answers are written at once
 TIME_OUTS = ("inference_first_token_timeout", "inference_token_timeout")
 PATIENT = dict.fromkeys(TIME_OUTS, 60.0)  # where no test waits for one, and a busy machine may
 # What a try is called that ended so.
