@@ -16,6 +16,7 @@ ChatError 500
         ConversationNotFound 404
         MessageNotFound 404
         ResponseNotFound 404
+        SearchOff 404
     MethodNotAllowed 405
     GenerationRunning 409
     LegalHold 409
@@ -95,6 +96,7 @@ from chat_api.errors.callers import (
     RequestTimeout,
     ResponseNotFound,
     ScopeMissing,
+    SearchOff,
     Unauthorized,
     UnknownUser,
     UpgradeRequired,
@@ -187,6 +189,7 @@ __all__ = [
     "RequestTimeout",
     "ResponseNotFound",
     "ScopeMissing",
+    "SearchOff",
     "SendingTooFast",
     "TooManyAnswers",
     "TooManyConversations",

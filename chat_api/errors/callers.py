@@ -99,6 +99,11 @@ class ResponseNotFound(NotFound):
     code = "response_not_found"
 
 
+class SearchOff(NotFound):
+    sentence = "This service doesn't search in what was said: it runs with SEARCH=off."
+    code = "search_off"
+
+
 class MethodNotAllowed(ChatError):
     sentence = "This URL doesn't accept this method."
     status, code = 405, "method_not_allowed"

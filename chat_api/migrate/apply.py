@@ -36,7 +36,7 @@ from chat_api.migrate.errors import LockHeldError, NewerSchemaError, explain_err
 from chat_api.migrate.local import ROLLBACK, can_go_back, drop_half_built, is_local, local_migrations
 from chat_api.migrate.lock_holders import Holders, watch_holders
 from chat_api.migrate.newer_schema import explain_newer, newer_migrations
-from chat_api.migrate.session import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, open_session
+from chat_api.migrate.session import CHAT_LOCK, LOCK_TIMEOUT, SESSION_LOCK, TURN_LOCK, open_session
 from chat_api.postgres.session import SessionError, connected
 from chat_api.settings.database_url import parse_dsn
 
@@ -85,6 +85,7 @@ def apply_migrations(
     service_role: str = "",
     *,
     local: str = "",
+    search: str = "on",
     wait_seconds: float = 0,
     allow_newer: bool = False,
     warn: Callable[[str], None] = lambda _: None,
@@ -96,7 +97,7 @@ def apply_migrations(
     migration doesn't get a lock within its own lock_timeout, it is tried again for up to `wait_seconds`.
     `warn` is called with a sentence before each retry, and `on_done` with each id as soon as it is applied.
     `service_role` gets rights on new tables, as do the roles that already have the service's rights; see
-    `grant_rights`.
+    `grant_rights`. With `search` "off", the table that search reads stays empty; see `switch_search`.
 
     Raises:
         ValueError: the URL isn't valid (see `parse_dsn`).
@@ -112,11 +113,13 @@ def apply_migrations(
         return []
     done: list[str] = []
     dsn = parse_dsn(database_url)
-    with _turn(database_url, service_role, local) as (migrations, holders):
+    with _turn(database_url, service_role, local, search) as (migrations, holders):
         for name in migrations.to_apply():
             run = partial(migrations.apply, name)
             if is_local(name):
-                run = partial(_apply_local, migrations, name, local, partial(open_session, dsn, service_role))
+                run = partial(
+                    _apply_local, migrations, name, local, partial(open_session, dsn, service_role, search)
+                )
             deadline = time.monotonic() + wait_seconds
             while not _applied_now(run, name, holders, deadline, warn):
                 time.sleep(PAUSE_SECONDS)
@@ -229,8 +232,32 @@ def grant_rights(database_url: str, service_role: str) -> list[str]:
         return [statement for (statement,) in rows]
 
 
+def switch_search(database_url: str, search: str) -> bool:
+    """Fill the table that search reads ("on"), or empty it and keep it so ("off"). False if it is so already.
+
+    Blocks. Call it when no migration is pending.
+
+    Raises:
+        ValueError: the URL isn't valid (see `parse_dsn`).
+        SessionError: it failed. The text is the sentence to show.
+    """
+    is_on = search == "on"
+    with (
+        explain_errors(f"cannot switch search {search}"),
+        connected(parse_dsn(database_url)) as connection,
+    ):
+        if _one(connection, "select chat_search_is_on()") == is_on:
+            return False
+        connection.execute("select set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
+        connection.execute("select chat_use_search(%s)", (is_on,))
+        connection.execute("call chat_fill_search()")
+    return True
+
+
 @contextmanager
-def _turn(database_url: str, service_role: str = "", local: str = "") -> Iterator[tuple[Migrations, Holders]]:
+def _turn(
+    database_url: str, service_role: str = "", local: str = "", search: str = "on"
+) -> Iterator[tuple[Migrations, Holders]]:
     """Be the only process that migrates this database. Yields the migrations and the lock holders."""
     dsn = parse_dsn(database_url)
     with explain_errors("cannot migrate the database"), connected(dsn) as connection:
@@ -242,7 +269,7 @@ def _turn(database_url: str, service_role: str = "", local: str = "") -> Iterato
         connection.execute("select pg_advisory_unlock(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
         # This session idles while it holds the lock, and its role may have a time-out for that.
         connection.execute("set idle_session_timeout = 0")
-        sessions = partial(open_session, dsn, service_role)
+        sessions = partial(open_session, dsn, service_role, search)
         folders = [migrations_dir(), *([Path(local)] if local else [])]  # in this order they are applied
         with (
             locked_migrations(folders, sessions) as migrations,

@@ -79,6 +79,11 @@ class Settings(SignInSettings):
         description="`off`: workers tell each other nothing by `LISTEN` and `NOTIFY`, and only poll: for a "
         "pooler in transaction mode, or where commits wait for `Lock`, `object`",
     )
+    search: Literal["on", "off"] = Field(
+        "on",
+        description="`off`: nobody can search in what was said, and `chat-api migrate` leaves the table for it "
+        "empty; run that after each change",
+    )
     service_role: Role = Field(
         "",
         description="role to which `chat-api migrate` grants the rights that `serve` needs, see "

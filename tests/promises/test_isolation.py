@@ -46,10 +46,11 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
-# These write the caller's own, or (usage.of_user) have a row for everybody: tests/http/test_usage.py.
+# These write the caller's own, or (search.find, usage.of_user) have a row for everybody: tests/sql/test_search.py, tests/http/test_usage.py.
 OWN = (
     "budgets.put",
     "conversations.create",
+    "search.find",
     "tickets.put",
     "usage.add_title",
     "usage.of_user",

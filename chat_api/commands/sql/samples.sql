@@ -106,6 +106,14 @@ usual (name, value) as (
     ('left_ids', '{}'),
     ('live', '{00000000-0000-0000-0000-000000000000}'),
     ('live_in', '{00000000-0000-0000-0000-000000000000}'),
+    -- search: from the newest on
+    ('before_said_at', null),
+    ('before_conversation_id', null),
+    ('before_position', null),
+    ('words', 'chickpeas'),
+    ('max_items', '10'),
+    ('max_texts', '18'),
+    ('max_entries', '20000'),
     -- conversations
     ('before_updated_at', null),
     ('before_login_at', null),

@@ -130,6 +130,7 @@ cross join
         ('max_conversations', '1000000'),
         ('generations.begun.conversation_ids', cast(w.ids as text)),
         ('generations.begun.versions', cast(w.versions as text)),
+        ('search.find.user_id', cast(b.user_id as text)),
         ('usage.of_user.user_id', cast(b.user_id as text)),
         ('usage.forget.user_id', cast(b.user_id as text)),
         ('users.count.user_id', cast(b.user_id as text)),
