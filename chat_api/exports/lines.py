@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -37,6 +39,15 @@ def first_line(user_id: UUID, conversation_id: UUID | None = None) -> str:
 def kind_of(line: str) -> str:
     """A line's type. PostgreSQL writes it first: {"type":"…"."""
     return line.split('"', 4)[3]
+
+
+def parsed(line: str) -> dict[str, Any]:
+    """A line's object. PostgreSQL's `json` may name half a surrogate pair, which orjson refuses."""
+    try:
+        value: dict[str, Any] = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        value = json.loads(line)
+    return value
 
 
 class Counted:

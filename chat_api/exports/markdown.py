@@ -8,7 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import suppress
 from typing import Any
 
-from chat_api.exports.lines import kind_of
+import orjson
+
+from chat_api.exports.lines import kind_of, parsed
 
 _ROLES = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool result"}
 _MARKS = re.compile(r"([\\`*_\[\]<>#|~&$])")
@@ -28,9 +30,9 @@ async def as_markdown(lines: AsyncIterable[str]) -> AsyncGenerator[str, None]:
     async for line in lines:
         match kind_of(line):
             case "conversation":
-                yield _head(json.loads(line))
+                yield _head(parsed(line))
             case "message":
-                message = json.loads(line)
+                message = parsed(line)
                 if message["is_active"]:
                     yield _message(message)
             case _:
@@ -94,6 +96,8 @@ def _without_html(line: str) -> str:
 
     In linear time, since a model or a user may have written any number of backticks.
     """
+    if "<" not in line:
+        return line
     runs = [run.span() for run in _TICKS.finditer(line)]
     ends: list[int | None] = []
     seen: dict[int, int] = {}
@@ -120,7 +124,12 @@ def _fenced(text: str, language: str = "") -> str:
 
 def _call(call: Any) -> str:
     """A tool call as JSON. Arguments that are whole JSON are shown as such, and not as a text in it."""
+    shown = call
     if isinstance(call, dict) and isinstance(call.get("arguments"), str):
-        with suppress(ValueError, RecursionError):  # they may be cut off, or be anything
-            call = {**call, "arguments": json.loads(call["arguments"])}
-    return json.dumps(call, indent=2, ensure_ascii=False)
+        with suppress(orjson.JSONDecodeError):  # they may be cut off, or be anything
+            orjson.loads(call["arguments"])
+            shown = {**call, "arguments": orjson.Fragment(call["arguments"].strip())}
+    try:
+        return orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()
+    except TypeError:  # half a surrogate pair: see `parsed`
+        return json.dumps(call, indent=2)

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import orjson
 from aiohttp import web
 
 from chat_api import errors
@@ -17,7 +16,7 @@ from chat_api.description import declare
 from chat_api.description.declare import Operation, Parameter, Response, describe
 from chat_api.exports.document import as_json
 from chat_api.exports.file_names import safe_name
-from chat_api.exports.lines import as_lines
+from chat_api.exports.lines import as_lines, parsed
 from chat_api.exports.markdown import as_markdown
 from chat_api.http.context import DATABASE, EXPORTS, GENERATIONS, PRINCIPAL, SETTINGS
 from chat_api.http.downloads import respond_with_file
@@ -104,7 +103,7 @@ async def one(request: web.Request) -> web.StreamResponse:
             made = as_lines(texts, request[PRINCIPAL].user_id, conversation_id)
         else:
             made = as_json(texts) if asked == "json" else as_markdown(texts)
-        name = safe_name(orjson.loads(first)["title"], ending)
+        name = safe_name(parsed(first)["title"], ending)
         return await respond_with_file(request, made, content_type, name, _seconds(request))
 
 
