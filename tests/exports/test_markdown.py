@@ -138,9 +138,7 @@ def test_what_is_not_closed_ends_with_its_message(content: str, shown: str) -> N
 
 def test_a_title_stays_a_line() -> None:
     titled = markdown(title="# <b>\n\n`x` [y](z) *w*")
-    assert titled.startswith(
-        "# \\# \\<b\\> \\`x\\` \\[y\\](z) \\*w\\*\n\n"
-    )
+    assert titled.startswith("# \\# \\<b\\> \\`x\\` \\[y\\](z) \\*w\\*\n\n")
 
 
 @pytest.mark.parametrize("text", ["``` \n````", "`" * 50, ""])
