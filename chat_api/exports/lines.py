@@ -30,8 +30,8 @@ def first_line(user_id: UUID, conversation_id: UUID | None = None) -> str:
             "type": "export",
             "format": FORMAT,
             "service": "chat-api",
-            "user_id": user_id,
-            "conversation_id": conversation_id,
+            "user_id": str(user_id),  # the driver has a class of its own
+            "conversation_id": None if conversation_id is None else str(conversation_id),
         }
     ).decode()
 

@@ -22,6 +22,7 @@ from tests.commands.test_user_command import forked, talked
 from tests.conftest import Start
 from tests.support.auth_service import AuthService
 from tests.support.chat import Client, until
+from tests.support.keys import key_of
 from tests.support.queries import Chat, Connection
 
 Headers = dict[str, str]
@@ -250,6 +251,16 @@ async def test_who_may_not_read_gets_nothing(
     async with client.get(f"{conversation}/export", headers=auth.sign_in()) as response:
         assert (response.status, (await response.json())["code"]) == (404, "conversation_not_found")
     assert await in_transaction(sql) == 0
+
+
+async def test_a_programs_key_may_read_or_it_gets_nothing(
+    start: Start, settings: Settings, sql: Connection
+) -> None:
+    client = await start(settings.model_copy(update={"auth": "keys"}))
+    reading, writing = [await key_of(sql, scopes=[scope]) for scope in ("read", "chat")]
+    assert await read(client, "/api/export", reading)
+    async with client.get("/api/export", headers=writing) as response:
+        assert (response.status, (await response.json())["scope"]) == (403, "read")
 
 
 @pytest.mark.parametrize("path", ["/api/export", "{conversation}/export?format=json"])
