@@ -16,6 +16,7 @@ from chat_api.access.proxy_header import ProxyHeader
 from chat_api.access.refusals import Refusals
 from chat_api.access.tickets import Tickets
 from chat_api.access.tokens import TokenVerifier
+from chat_api.exports.places import ExportPlaces
 from chat_api.generation.generations import Generations
 from chat_api.generation.limits import SendLimits
 from chat_api.generation.observer import Observer
@@ -24,6 +25,7 @@ from chat_api.http import bearer, middlewares
 from chat_api.http.assets import load_assets
 from chat_api.http.context import (
     DATABASE,
+    EXPORTS,
     GENERATIONS,
     INFERENCE,
     METRICS,
@@ -76,6 +78,7 @@ def create_app(
     app[SETTINGS] = settings
     app[METRICS] = _metrics()
     app[REFUSALS] = Refusals(app[METRICS])
+    app[EXPORTS] = ExportPlaces(settings.max_exports)
     app[SOCKETS] = set()
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
     app[ROUTES] = _add_routes(router, settings, more)
@@ -113,14 +116,6 @@ def _metrics() -> Metrics:
     return metrics
 
 
-def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
-    if not isinstance(route, web.RouteDef):
-        return route
-    return web.RouteDef(
-        route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middlewares.expect}
-    )
-
-
 def _add_routes(
     router: Router, settings: Settings, more: Iterable[web.AbstractRouteDef]
 ) -> dict[web.AbstractResource | None, str]:
@@ -134,7 +129,7 @@ def _add_routes(
         load_assets()  # now, so that the first request needn't wait for it
         tables.append(web_page.routes)
     for table in tables:
-        routes = router.add_routes(map(_expecting, table))
+        routes = router.add_routes(map(middlewares.expecting, table))
         if table is not FILES:
             router.lenient |= {each.resource for each in routes if _is_of_the_api(each.resource)}
     names: dict[web.AbstractResource | None, str] = {}

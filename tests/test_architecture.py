@@ -29,7 +29,7 @@ WINGS = [
     {"observe"},
     {"settings"},
     {"libraries", "neighbours"},
-    {"responses"},
+    {"responses", "exports"},
     # The vocabulary.
     {"events", "background"},
     {"errors", "bodies", "folders"},

@@ -40,6 +40,7 @@ TAGS = {
     "WebSocket": "All of a user's conversations over one connection.",
     "Models": "Which models there are, and which one answers.",
     "OpenAI's API": "The same conversations and answers for programs that speak OpenAI's Responses API.",
+    "Export": "Take along what is stored: everything, or one conversation.",
     "Usage": "What was used, and what is left of budgets.",
     "Administration": "For administrators.",
     "Operations": "For those who run the service.",

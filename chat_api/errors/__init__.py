@@ -4,6 +4,7 @@ ChatError 500
     BadRequest 400
         NothingToRegenerate 400
         NothingToContinue 400
+        FormatUnknown 400
     NotHttp 400
     Unauthorized 401
         InvalidToken 401
@@ -37,6 +38,7 @@ ChatError 500
         AddressSendingTooFast 429
         TooManySignInFailures 429
         TooManyAnswers 429
+        TooManyExports 429
         BudgetExhausted 429
         TooManyConversations 429
         TooManySubscriptions 429
@@ -59,6 +61,7 @@ ChatError 500
             DatabaseNotMigrated 503
             QueryBroken 503
         Draining 503
+        ExportsBusy 503
         InferenceUnavailable 503
         InferenceTimeout 503
 """
@@ -76,6 +79,7 @@ from chat_api.errors.callers import (
     ConversationNotFound,
     Followed,
     Forbidden,
+    FormatUnknown,
     GenerationRunning,
     HeadersTooLarge,
     Invalid,
@@ -109,6 +113,7 @@ from chat_api.errors.limits import (
     SendingTooFast,
     TooManyAnswers,
     TooManyConversations,
+    TooManyExports,
     TooManySignInFailures,
     TooManySubscriptions,
     in_words,
@@ -123,6 +128,7 @@ from chat_api.errors.neighbours import (
     DatabaseNotMigrated,
     DatabaseUnavailable,
     Draining,
+    ExportsBusy,
     InferenceBroken,
     InferenceError,
     InferenceInterrupted,
@@ -155,8 +161,10 @@ __all__ = [
     "DatabaseNotMigrated",
     "DatabaseUnavailable",
     "Draining",
+    "ExportsBusy",
     "Followed",
     "Forbidden",
+    "FormatUnknown",
     "GenerationRunning",
     "HeadersTooLarge",
     "InferenceBroken",
@@ -193,6 +201,7 @@ __all__ = [
     "SendingTooFast",
     "TooManyAnswers",
     "TooManyConversations",
+    "TooManyExports",
     "TooManySignInFailures",
     "TooManySubscriptions",
     "Unauthorized",

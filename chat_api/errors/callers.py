@@ -28,6 +28,11 @@ class NothingToContinue(BadRequest):
     code = "nothing_to_continue"
 
 
+class FormatUnknown(BadRequest):
+    sentence = "There is no such format. Ask for format=markdown, format=json or format=jsonl."
+    code = "format_unknown"
+
+
 class Unauthorized(ChatError):
     sentence = 'Sign in first, with the header "Authorization: Bearer <token>".'
     status, code = 401, "unauthorized"

@@ -49,6 +49,11 @@ class TooManyAnswers(LimitReached):
     code, retry_after, limit = "too_many_answers", 5, "max_answers_per_user"
 
 
+class TooManyExports(LimitReached):
+    sentence = "Exports of yours are being written already. Wait until one has ended, or end it."
+    code, retry_after, limit = "too_many_exports", 10, "max_exports"
+
+
 class BudgetExhausted(LimitReached):
     """`state`: the budget, as chat_budget_state makes it."""
 

@@ -118,6 +118,11 @@ class Draining(Unavailable):
     code = "draining"
 
 
+class ExportsBusy(Unavailable):
+    sentence = "This server is writing as many exports as it may. Try again in half a minute."
+    code, retry_after, limit = "exports_busy", 30, "max_exports"
+
+
 class InferenceUnavailable(Unavailable, InferenceError):
     sentence = "The model server can't be reached just now. Try again in a few seconds."
     code = "inference_unavailable"

@@ -114,6 +114,20 @@ class Settings(SignInSettings):
     max_conversations_per_user: int = Field(
         0, ge=0, le=1_000_000, description="conversations that one user may have; `0`: no limit"
     )
+    max_exports: int = Field(
+        4,
+        ge=1,
+        le=100,
+        description="exports that a worker writes at once, each over a database connection of its own; half "
+        "of them at most for one user",
+    )
+    export_timeout: float = Field(
+        3600,
+        gt=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="seconds that an export may take; then it is cut, and the database may clean up",
+    )
     max_title_characters: int = Field(500, ge=20, le=500, description="a longer title gets 422")
     max_subscriptions: int = Field(
         100, ge=1, le=10_000, description="conversations that a WebSocket may follow at once"

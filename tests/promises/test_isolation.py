@@ -176,10 +176,17 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             ]
         case "users.count":
             return [{"user_id": user_id, "before_updated_at": None, "before_id": None, "max_rows": 9}]
-        case "users.stop_answers":
+        case "users.stop_answers" | "users.owned":
             return [{"user_id": user_id}]
         case "users.export":
-            return [{"user_id": user_id, "conversation_id": each} for each in (None, chat.id)]
+            asked = [
+                (None, None),
+                (chat.id, None),
+                (chat.id, "conversation"),
+                (None, "usage"),
+                (chat.id, "usage"),
+            ]
+            return [{"user_id": user_id, "conversation_id": each, "part": part} for each, part in asked]
         case "users.delete":
             return [{"user_id": user_id, "max_rows": 9}]
         case "keys.forget":
@@ -271,6 +278,9 @@ REQUESTS: list[Request] = [
             "headers": {"Idempotency-Key": "k"},
         },
     ),
+    ("GET", "/export", {}),
+    ("GET", "/export", {"params": {"format": "json"}}),
+    ("GET", "/export", {"params": {"format": "jsonl"}}),
     ("GET", "/stream", {}),
     ("GET", "/stream", {"headers": {"Last-Event-ID": "<event>"}}),
     ("GET", "/stream", {"params": {"after": "<event>"}}),
@@ -406,6 +416,7 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/models/swap"),
         ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
+        ("GET", "/api/export"),  # tests/http/test_exports.py
         ("POST", "/v1/responses"),  # this and all below /v1: tests/responses/test_isolation.py
         ("POST", "/v1/conversations"),
         ("GET", "/v1/models"),

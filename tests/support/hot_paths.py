@@ -6,6 +6,8 @@ import base64
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from tests.support.chat import Chat, Client, Sql, open_chat, until
 from tests.support.model_server import ModelServer
 from tests.support.queries import Chat as Rows
@@ -27,6 +29,7 @@ async def walk(one: Client, other: Client, user: dict[str, str], model: ModelSer
     await trees(one, other, user, model)
     await queues(chat, Chat(other, chat.path, user), model)
     await responses(one, other, user, model)
+    await exports(other, chat)
     await deletions(one, other, user, model, sql)
     await orphans(one, chat, sql)
 
@@ -189,6 +192,22 @@ async def queues(chat: Chat, elsewhere: Chat, model: ModelServer) -> None:
     next_call.close()
     body = await elsewhere.get()
     assert (body["queued"], body["messages"][-1]["content"]) == ([], "Salt?")
+
+
+async def exports(client: Client, chat: Chat) -> None:
+    """Export everything, and one conversation in each format."""
+    told = [(role, content) for role, content, _ in await chat.messages()]
+    assert told
+    async with client.get("/api/export", headers=chat.user) as response:
+        lines = [orjson.loads(line) for line in (await response.read()).split(b"\n")[:-1]]
+    shown = [each for each in lines if each.get("is_active") and each["conversation_id"] == chat.path[-36:]]
+    assert [(each["role"], each["content"]) for each in shown] == told
+    assert {each["type"] for each in lines} > {"export", "conversation", "generation", "usage", "end"}
+    for format_ in ("markdown", "json", "jsonl"):
+        async with client.get(f"{chat.path}/export?format={format_}", headers=chat.user) as response:
+            text = await response.text()
+            assert response.status == 200, text
+            assert all(content in text for _, content in told)
 
 
 async def deletions(one: Client, other: Client, user: dict[str, str], model: ModelServer, sql: Sql) -> None:

@@ -136,6 +136,7 @@ cross join
         ('users.count.user_id', cast(b.user_id as text)),
         ('users.stop_answers.user_id', cast(b.user_id as text)),
         ('users.delete.user_id', cast(b.user_id as text)),
+        ('users.owned.user_id', cast(b.user_id as text)),
         ('users.export.user_id', cast(b.user_id as text)),
         ('max_running', '1000000'),
         ('journal.tick.worker_id', cast(r.worker_id as text)),
