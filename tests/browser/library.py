@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from aiohttp import web
 from playwright.async_api import BrowserContext, Page, Route
+
+from tests.support.scripted import Scripted
 
 Hit = dict[str, Any]
 JSON = "application/json"
@@ -66,3 +70,68 @@ async def conversations_of(page: Page) -> dict[str, dict[str, Any]]:
     return {each["title"]: each for each in listed}
 
 
+
+
+class Library(Scripted):
+    """Sends exports and import reports piece by piece, as a test gives them; `received` is what was imported.
+
+    `refusal`: a status and an error in their place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusal: tuple[int, dict[str, Any]] | None = None
+        self.asked: list[str] = []
+        self.received = b""
+        self.left = asyncio.Event()
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._is_cut = False
+        self.router.add_get("/{path:.*/?export}", self._answer)
+        self.router.add_post("/api/import", self._take)
+
+    async def begin(self, pages: BrowserContext) -> None:
+        """Answer from now on."""
+        await pages.route(re.compile(r"/api/(.*/)?(export|import)(\?|$)"), self._pass)
+
+    def send(self, *pieces: bytes | dict[str, Any]) -> None:
+        """Send bytes, or objects as lines."""
+        for piece in pieces:
+            self._pieces.put_nowait(piece if isinstance(piece, bytes) else json.dumps(piece).encode() + b"\n")
+
+    def end(self, *pieces: bytes | dict[str, Any]) -> None:
+        """Send the last ones."""
+        self.send(*pieces)
+        self._pieces.put_nowait(None)
+
+    def cut(self) -> None:
+        """Break the connection after what was sent."""
+        self._is_cut = True
+        self._pieces.put_nowait(None)
+
+    async def _pass(self, route: Route) -> None:
+        url = urlsplit(route.request.url)
+        await route.continue_(url=f"{self.url}{url.path}{'?' if url.query else ''}{url.query}")
+
+    async def _take(self, request: web.Request) -> web.StreamResponse:
+        async for piece in request.content.iter_any():
+            self.received += piece
+        assert request.headers["Accept"] == "application/x-ndjson"
+        return await self._answer(request)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        assert request.headers["Authorization"].startswith("Bearer ")
+        self.asked.append(request.path_qs)
+        if self.refusal is not None:
+            status, body = self.refusal
+            return web.json_response(body, status=status)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        try:
+            while (piece := await self._pieces.get()) is not None:
+                await response.write(piece)
+        except (ConnectionError, asyncio.CancelledError):
+            self.left.set()
+            raise
+        if self._is_cut and request.transport is not None:
+            request.transport.abort()
+        return response

@@ -6,7 +6,6 @@ import asyncio
 import re
 from typing import Any
 
-import pytest
 from playwright.async_api import BrowserContext, Locator, expect
 
 from tests.browser.chat_page import ChatPage, open_tab
@@ -14,17 +13,10 @@ from tests.browser.conftest import Console, Served
 from tests.browser.library import Search, answer, conversations_of, hit, refusal
 from tests.browser.test_page_conversations import fill, open_with
 from tests.browser.test_page_speed import many_messages
+from tests.browser.test_page_tree import edit
 from tests.support.chat import Sql, until
 
 NOBODY = "01a20000-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-async def search(context: BrowserContext) -> Search:
-    """The search, which finds nothing until a test says what."""
-    search = Search()
-    await search.begin(context)
-    return search
 
 
 def field(chat: ChatPage) -> Locator:
@@ -40,6 +32,11 @@ def found(chat: ChatPage) -> Locator:
 def titles(chat: ChatPage) -> Locator:
     """The titles that a search found."""
     return chat.page.get_by_role("region", name="Titles").get_by_role("listitem")
+
+
+def outcome(chat: ChatPage) -> Locator:
+    """What is shown of the search in messages."""
+    return chat.page.locator(".found")
 
 
 async def hear(chat: ChatPage) -> None:
@@ -94,9 +91,9 @@ async def test_no_older_answer_is_shown_over_a_newer_one(
     search.answers[("old", None)] = answer([hit(conversation, NOBODY, "the «old» one")])
     search.answers[("new", None)] = answer([hit(conversation, NOBODY, "the «new» one")])
     search.held["old"] = asyncio.Event()
-    await field(chat).fill("old")
-    await until(lambda: search.asked == [("old", None)])
     async with chat.page.expect_event("requestfailed"):  # it is aborted
+        async with chat.page.expect_request("**/api/search?*"):
+            await field(chat).fill("old")
         await field(chat).fill("new")
     await expect(found(chat)).to_contain_text(["the new one"])
     search.held["old"].set()
@@ -111,11 +108,11 @@ async def test_nothing_found_says_what_was_searched(
     await hear(chat)
     await field(chat).fill(' "no such" <thing> ')
     sentence = 'Nothing was found for “"no such" <thing>”. Titles and messages were searched.'
-    await expect(chat.page.get_by_text(sentence)).to_be_visible()
+    await expect(outcome(chat)).to_contain_text(sentence)
     await until(lambda: chat.page.evaluate("heard.length"))
     assert await chat.page.evaluate("heard") == [sentence]
     await field(chat).fill("tea")
-    await expect(chat.page.get_by_text("No message has this.")).to_be_visible()
+    await expect(outcome(chat)).to_contain_text("No message has this.")
     await expect(titles(chat)).to_have_text(["tea"])
     await field(chat).press("Escape")
     await expect(chat.rows).to_have_text(["tea"])
@@ -169,7 +166,7 @@ async def test_it_looks_further_back_by_itself_a_few_times_and_then_when_asked(
         search.answers[("rare", cursor)] = answer([], f"c{page + 1}")
     search.answers[("rare", "c6")] = answer([hit(conversation, NOBODY, "a «rare» word")])
     await field(chat).fill("rare")
-    await expect(chat.page.get_by_text("No message has this so far.")).to_be_visible()
+    await expect(outcome(chat)).to_contain_text("No message has this so far.")
     assert [cursor for _, cursor in search.asked] == [None, "c1", "c2", "c3"]
     await chat.button("Search further back").click()
     await expect(found(chat)).to_have_count(1)
@@ -253,12 +250,8 @@ async def test_a_hit_in_another_version_is_shown_only_if_the_reader_wants_that(
     await chat.row("tea").click()
     await chat.exchange("Green?", "Green.")
     (question, _) = await ids(chat)
-    await chat.button("Edit your message").click()
-    await chat.page.get_by_label("Edit your message").last.fill("Black?")
-    await chat.page.keyboard.press("Enter")
-    (await service.model.call()).finish("Black.")
+    await edit(chat, 0, "Black?", "Black.")
     await expect(chat.said).to_have_text(["Black."])
-    await chat.idle()
     known = await conversations_of(chat.page)
     search.answers[("green", None)] = answer([hit(known["tea"], question, "«Green»?")])
     await field(chat).fill("green")
@@ -297,7 +290,7 @@ async def test_where_the_service_doesnt_search_titles_are(
     await expect(titles_field).to_have_attribute("placeholder", "Search titles")
     await expect(titles(chat)).to_have_text(["tea"])
     await titles_field.fill("nothing like it")
-    await expect(chat.page.get_by_text("No title contains all of these words.")).to_be_visible()
+    await expect(outcome(chat)).to_contain_text("No title contains all of these words.")
     assert len(search.asked) == 1
 
 
@@ -311,7 +304,7 @@ async def test_too_many_searches_wait_for_their_turn(
     search.headers = {"Retry-After": "2"}
     await field(chat).fill("word")
     sentence = "Too many searches in a short time. This one goes on by itself in 2 seconds."
-    await expect(chat.page.get_by_text(sentence)).to_be_visible()
+    await expect(outcome(chat)).to_contain_text(sentence)
     search.otherwise = answer([hit(conversation, NOBODY, "a «word»")])
     await expect(found(chat)).to_have_count(1)
 
@@ -324,7 +317,7 @@ async def test_a_search_that_fails_may_be_tried_again(
     (conversation,) = (await conversations_of(chat.page)).values()
     search.otherwise = refusal(503, "database_unavailable", "The database is away.")
     await field(chat).fill("one")
-    await expect(chat.page.get_by_text("The database is away.")).to_be_visible()
+    await expect(outcome(chat)).to_contain_text("The database is away.")
     await expect(titles(chat)).to_have_text(["one"])
     search.otherwise = answer([hit(conversation, NOBODY, "«one» word")])
     await chat.button("Try again").click()
@@ -338,13 +331,13 @@ async def test_offline_titles_are_searched_and_messages_when_there_is_a_network(
     chat = await open_with(context, service, "one")
     (conversation,) = (await conversations_of(chat.page)).values()
     await field(chat).fill("on")
-    await expect(chat.page.get_by_text("No message has this.")).to_be_visible()
+    await expect(outcome(chat)).to_contain_text("No message has this.")
     search.otherwise = answer([hit(conversation, NOBODY, "«one» word")])
     await context.set_offline(True)
     await chat.page.route("**/api/search?*", lambda route: route.abort("internetdisconnected"))
     await field(chat).fill("one")
     sentence = "Messages can't be searched without a connection. The search goes on when it is back."
-    await expect(chat.page.get_by_text(sentence)).to_be_visible()
+    await expect(outcome(chat)).to_contain_text(sentence)
     await expect(titles(chat)).to_have_text(["one"])
     await chat.page.unroute("**/api/search?*")
     await context.set_offline(False)
