@@ -93,6 +93,10 @@ class Library(Scripted):
         """Answer from now on."""
         await pages.route(re.compile(r"/api/(.*/)?(export|import)(\?|$)"), self._pass)
 
+    async def __aexit__(self, *details: object) -> None:
+        self._pieces.put_nowait(None)  # else it waits for a test that has ended
+        await super().__aexit__(*details)
+
     def send(self, *pieces: bytes | dict[str, Any]) -> None:
         """Send bytes, or objects as lines."""
         for piece in pieces:

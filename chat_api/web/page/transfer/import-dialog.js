@@ -3,6 +3,7 @@
 import { announce } from "../ui/announcer.js";
 import { openDialog } from "../ui/dialogs.js";
 import { h } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
 import { ABOUT, CANCELLED, count, failure, SOURCES, summary } from "./import-words.js";
 import { askBeforeLeaving } from "./leaving.js";
 import { sizeOf } from "./sizes.js";
@@ -31,7 +32,7 @@ export function openImport(chat, file, taken) {
     try {
       const report = await askBeforeLeaving(chat.import(chosen, { onProgress: tell, signal }));
       show(...reporting(report, () => dialog.close(), () => choose()));
-      announce(summary(report).join(" "));
+      announce(summary(report));
     } catch (error) {
       const text = signal.aborted ? CANCELLED : failure(error);
       choose(text);
@@ -54,14 +55,14 @@ export function openImport(chat, file, taken) {
 }
 
 function choosing(problem, offer) {
-  const field = h("input", { type: "file", id: "import-file", accept: ".json,.jsonl,.ndjson,.zip", autofocus: true });
+  const field = h("input", { type: "file", class: "hidden", accept: ".json,.jsonl,.ndjson,.zip", autofocus: true });
   field.addEventListener("change", () => field.files?.[0] && offer(field.files[0]));
   const sources = Object.entries(SOURCES).flatMap(([name, where]) => [h("dt", { text: name }), h("dd", { text: where })]);
   return [
     problem && h("p", { class: "import-problem", text: problem }),
     h("p", { text: ABOUT }),
+    h("label", { class: "drop" }, icon("upload"), h("span", { text: "Choose a file, or drop it here" }), field),
     h("dl", { class: "sources" }, ...sources),
-    h("label", { class: "drop", for: "import-file" }, h("span", { text: "Choose a file, or drop it here" }), field),
   ].filter(Boolean);
 }
 
@@ -98,7 +99,7 @@ function reporting(report, close, again) {
   });
   const rest = more ? h("p", { class: "small", text: `And ${count(more, "more problem")}.` }) : null;
   return [
-    ...summary(report).map((text) => h("p", { text })),
+    h("p", { text: summary(report) }),
     listed.length && h("h3", { text: "What wasn't taken, and why" }),
     listed.length && h("ul", { class: "problems", tabindex: "0", "aria-label": "What wasn't taken, and why" }, ...listed),
     rest,
