@@ -75,12 +75,14 @@ async def conversations_of(page: Page) -> dict[str, dict[str, Any]]:
 class Library(Scripted):
     """Sends exports and import reports piece by piece, as a test gives them; `received` is what was imported.
 
-    `refusal`: a status and an error in their place.
+    `refusal`: a status and an error in their place; `refusals`: before it. `headers`: more of a file's.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.refusal: tuple[int, dict[str, Any]] | None = None
+        self.refusals: list[tuple[int, dict[str, Any]]] = []
+        self.headers: dict[str, str] = {}
         self.asked: list[str] = []
         self.received = b""
         self.left = asyncio.Event()
@@ -125,10 +127,10 @@ class Library(Scripted):
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         assert request.headers["Authorization"].startswith("Bearer ")
         self.asked.append(request.path_qs)
-        if self.refusal is not None:
-            status, body = self.refusal
-            return web.json_response(body, status=status)
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        refused = self.refusals.pop(0) if self.refusals else self.refusal
+        if refused is not None:
+            return web.json_response(refused[1], status=refused[0])
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **self.headers})
         await response.prepare(request)
         try:
             while (piece := await self._pieces.get()) is not None:
@@ -137,5 +139,6 @@ class Library(Scripted):
             self.left.set()
             raise
         if self._is_cut and request.transport is not None:
+            self._is_cut = False
             request.transport.abort()
         return response
