@@ -158,7 +158,7 @@ async def search(context: BrowserContext) -> Search:
 
 @pytest.fixture
 async def library(context: BrowserContext, console: Console) -> AsyncIterator[Library]:
-    """The service's export and import, in whose place a script answers. The browser asks for no file to save to."""
+    """The service's export and import, answered by a script. The browser asks for no file to save to."""
     await context.add_init_script("delete window.showSaveFilePicker")
     async with Library() as library:
         await library.begin(context)

@@ -1,4 +1,4 @@
-"""What a search finds, an export holds and an import reports, answered in the service's place by a script of the test."""
+"""What a search finds, an export holds and an import reports: scripts that answer in the service's place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refusal(status: int, code: str, detail: str) -> tuple[int, dict[str, Any]]:
 
 @dataclass
 class Search:
-    """Answers a page's searches: by `answers`, or by `otherwise` for what isn't there; `asked` are their parameters."""
+    """Answers by `answers`, else by `otherwise`; words in `held` wait. `asked`: all words and cursors."""
 
     answers: dict[tuple[str, str | None], tuple[int, dict[str, Any]]] = field(default_factory=dict)
     otherwise: tuple[int, dict[str, Any]] = field(default_factory=answer)
@@ -68,8 +68,6 @@ async def conversations_of(page: Page) -> dict[str, dict[str, Any]]:
         }"""
     )
     return {each["title"]: each for each in listed}
-
-
 
 
 class Library(Scripted):

@@ -21,7 +21,8 @@ REPORT: dict[str, Any] = {
 BEGIN = """async (token) => {
     const { ChatClient } = await import("/web/client.js");
     window.chat = new ChatClient({ token });
-    window.outcome = (doing) => doing.catch(({ name, code, status, message }) => ({ name, code, status, message }));
+    const told = ({ name, code, status, message }) => ({ name, code, status, message });
+    window.outcome = (doing) => doing.catch(told);
 }"""
 
 

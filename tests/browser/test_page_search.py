@@ -51,7 +51,7 @@ async def hear(chat: ChatPage) -> None:
 
 async def ids(chat: ChatPage) -> list[str]:
     """The ids of the open conversation's messages, also of versions that aren't shown."""
-    return await chat.page.evaluate(
+    found: list[str] = await chat.page.evaluate(
         """async () => {
             const headers = { Authorization: `Bearer ${sessionStorage["chat.token"]}` };
             const id = location.hash.slice(2);
@@ -59,6 +59,7 @@ async def ids(chat: ChatPage) -> list[str]:
             return messages.flatMap((each) => each.siblings?.ids ?? [each.id]);
         }"""
     )
+    return found
 
 
 async def test_it_finds_titles_and_text_and_marks_the_words(
@@ -233,7 +234,9 @@ async def test_a_hit_far_up_in_a_long_conversation_is_scrolled_to(
     await expect(wanted.locator(".bubble")).to_contain_text("Python? 31")
     await expect(wanted).to_be_focused()
     await expect(wanted).to_be_in_viewport()
-    await until(lambda: chat.page.evaluate("!document.querySelector('.message.found')"))  # marked for a moment
+    await until(
+        lambda: chat.page.evaluate("!document.querySelector('.message.found')")
+    )  # marked for a moment
     await expect(wanted).to_be_in_viewport()
     assert chat.page.url.endswith(f"#/{conversation}")
     # The same by its address, in another tab.

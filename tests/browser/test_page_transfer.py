@@ -1,11 +1,11 @@
-"""The page: taking conversations along and bringing them in, by a script in the place of the service's routes."""
+"""The page: export and import, with a script in the place of the service's routes."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
 from typing import Any
 
-from playwright.async_api import BrowserContext, FilePayload, Locator, expect
+from playwright.async_api import BrowserContext, Download, FilePayload, Locator, expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import Console, Served
@@ -51,6 +51,12 @@ DROP = """async ([name, text]) => {
 }"""
 
 
+async def held(download: Download) -> bytes:
+    """What a saved file holds."""
+    path = await download.path()
+    return await asyncio.to_thread(path.read_bytes)
+
+
 async def settle_on(chat: ChatPage, button: str) -> None:
     """Click on a button of the settings."""
     await chat.button("Settings").click()
@@ -78,7 +84,7 @@ async def test_a_conversation_is_downloaded_as_markdown_and_as_json(
             await chat.menu("tea", entry)
         download = await downloading.value
         assert download.suggested_filename == name
-        assert Path(await download.path()).read_bytes() == text
+        assert await held(download) == text
         assert library.asked[-1].endswith(f"/export?format={form}")
     await expect(chat.page.get_by_text("The conversation was saved").first).to_be_visible()
 
@@ -94,7 +100,7 @@ async def test_all_conversations_are_downloaded_piece_by_piece(
     async with chat.page.expect_download() as downloading:
         library.end(b"y")
     download = await downloading.value
-    assert Path(await download.path()).read_bytes() == b"x" * 20_000 + b"y"
+    assert await held(download) == b"x" * 20_000 + b"y"
     assert download.suggested_filename.startswith("samosachaat-20")
     assert download.suggested_filename.endswith(".jsonl")
     await expect(notice).to_have_count(0)
@@ -121,8 +127,8 @@ async def test_an_export_that_is_cut_is_told_and_not_saved(
     console.allow("ERR_|Failed to load")
     chat = await open_with(context, service, "tea")
     await chat.page.evaluate(PICKER)
-    downloads: list[object] = []
-    chat.page.on("download", lambda download: downloads.append(download))
+    downloads: list[str] = []
+    chat.page.on("download", lambda download: downloads.append(download.suggested_filename))
     await settle_on(chat, "Export all my conversations")
     library.send(b"first ")
     await until(lambda: chat.page.evaluate("saved.pieces.length"))
@@ -153,7 +159,9 @@ async def test_a_refused_export_says_why(
     chat = await open_with(context, service, "tea")
     library.refusal = refusal(429, "exports_busy", "Too many exports run now. Try again in a minute.")
     await settle_on(chat, "Export all my conversations")
-    await expect(chat.page.locator(".toast")).to_have_text(["Too many exports run now. Try again in a minute."])
+    await expect(chat.page.locator(".toast")).to_have_text(
+        ["Too many exports run now. Try again in a minute."]
+    )
 
 
 async def test_an_import_tells_how_far_it_is_and_what_it_didnt_take(
@@ -257,7 +265,10 @@ async def test_a_file_that_is_dropped_on_the_page_is_offered_and_the_page_stays(
     context: BrowserContext, service: Served, library: Library
 ) -> None:
     chat = await open_with(context, service, "tea")
-    assert await chat.page.evaluate(DROP, ["mine.json", "[]"]) == [False, False]  # the browser does nothing else
+    assert await chat.page.evaluate(DROP, ["mine.json", "[]"]) == [
+        False,
+        False,
+    ]  # the browser does nothing else
     dialog = chat.page.get_by_role("dialog", name="Import conversations")
     await expect(dialog).to_contain_text("mine.json")
     assert library.asked == []  # it is offered, no more

@@ -65,7 +65,7 @@ async def test_each_address_in_the_page_is_relative_and_leads_to_a_file(client: 
 
 
 def needed_at_once(module: Path) -> set[str]:
-    """The paths of all modules that a module imports, by way of others too, but not those it imports when needed."""
+    """The modules that one imports, also by way of others, but not those that it imports when needed."""
     found: set[Path] = set()
     waiting = [module]
     while waiting:
