@@ -95,7 +95,7 @@ async def test_no_fault_in_an_import_and_an_export(look: ChatPage, library: Libr
     if await look.button("Show the conversations").is_visible():
         await look.button("Show the conversations").click()
     await settle_on(look, "Import conversations…")
-    await expect(look.page.get_by_text("Choose a file, or drop it here")).to_be_visible()
+    await expect(look.page.get_by_text("Choose files, or drop them here")).to_be_visible()
     assert await faults(look.page) == []
     await look.button("Close").click()
     dialog = await begin_import(look)

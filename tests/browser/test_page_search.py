@@ -294,6 +294,10 @@ async def test_where_the_service_doesnt_search_titles_are(
     await expect(titles(chat)).to_have_text(["tea"])
     await titles_field.fill("nothing like it")
     await expect(outcome(chat)).to_contain_text("No title contains all of these words.")
+    await titles_field.press("Escape")
+    await titles_field.fill("tea")
+    await expect(titles(chat)).to_have_text(["tea"])
+    await expect(chat.page.locator(".list-notice")).to_have_count(0)
     assert len(search.asked) == 1
 
 

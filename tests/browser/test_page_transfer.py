@@ -67,7 +67,7 @@ async def begin_import(chat: ChatPage) -> Locator:
     """Open the dialog for an import and choose the file."""
     await settle_on(chat, "Import conversations…")
     dialog = chat.page.get_by_role("dialog", name="Import conversations")
-    await dialog.get_by_label("Choose a file, or drop it here").set_input_files(FILE)
+    await dialog.get_by_label("Choose files, or drop them here").set_input_files(FILE)
     return dialog
 
 
@@ -198,7 +198,7 @@ async def test_the_dialog_says_which_files_and_where_they_are_found(chat: ChatPa
     dialog = chat.page.get_by_role("dialog", name="Import conversations")
     for product in ("samosaChaat", "ChatGPT", "Claude", "Open WebUI", "LibreChat"):
         await expect(dialog.get_by_role("term").filter(has_text=product)).to_be_visible()
-    await expect(dialog.get_by_label("Choose a file, or drop it here")).to_be_focused()
+    await expect(dialog.get_by_label("Choose files, or drop them here")).to_be_focused()
 
 
 async def test_an_import_may_be_cancelled_but_not_by_accident(
@@ -221,6 +221,19 @@ async def test_an_import_may_be_cancelled_but_not_by_accident(
     await library.left.wait()
 
 
+async def test_closing_the_dialog_cancels_the_import_and_says_so(
+    context: BrowserContext, service: Served, library: Library, console: Console
+) -> None:
+    console.allow("ERR_|Failed to load")
+    chat = await open_with(context, service, "tea")
+    dialog = await begin_import(chat)
+    await dialog.get_by_role("button", name="Import", exact=True).click()
+    library.send({"type": "progress", "percent": 10, "conversations": 1})
+    await expect(dialog).to_contain_text("10 %")
+    await dialog.get_by_role("button", name="Close").click()
+    await expect(chat.page.locator(".toast")).to_contain_text("The import was cancelled.")
+
+
 async def test_a_refused_import_says_why_and_another_file_may_be_chosen(
     context: BrowserContext, service: Served, library: Library, console: Console
 ) -> None:
@@ -232,9 +245,32 @@ async def test_a_refused_import_says_why_and_another_file_may_be_chosen(
     await expect(dialog).to_contain_text("The file is larger than 2 GB. Split it.")
     library.refusal = None
     library.end({**REPORT, "problems": [], "more_problems": 0})
-    await dialog.get_by_label("Choose a file, or drop it here").set_input_files(FILE)
+    await dialog.get_by_label("Choose files, or drop them here").set_input_files(FILE)
     await dialog.get_by_role("button", name="Import", exact=True).click()
     await expect(dialog).to_contain_text("3 conversations with 1,234 messages were added.")
+
+
+async def test_of_several_files_each_is_imported_and_a_refused_one_is_told(
+    context: BrowserContext, service: Served, library: Library, console: Console
+) -> None:
+    console.allow("status of 400")
+    chat = await open_with(context, service, "tea")
+    await settle_on(chat, "Import conversations…")
+    dialog = chat.page.get_by_role("dialog", name="Import conversations")
+    files = [FilePayload(name=f"{n}.json", mimeType="application/json", buffer=b"[]") for n in range(3)]
+    await dialog.get_by_label("Choose files, or drop them here").set_input_files(files)
+    await expect(dialog).to_contain_text("3 files6 bytes")
+    library.refusals = [refusal(400, "unknown_format", "This is no export.")]
+    await dialog.get_by_role("button", name="Import", exact=True).click()
+    library.send({"type": "progress", "percent": 10, "conversations": 0})
+    await expect(dialog).to_contain_text("File 2 of 3 is being read: 10 %.")
+    library.end(REPORT)
+    library.end(REPORT)
+    await expect(dialog).to_contain_text("6 conversations with 2,468 messages were added.")
+    await expect(dialog.get_by_role("listitem").first).to_have_text("0.jsonThis is no export.")
+    await expect(dialog.get_by_role("listitem")).to_have_count(5)
+    await expect(dialog).to_contain_text("And 14 more problems.")
+    assert library.received == b"[][][]"
 
 
 async def test_an_import_that_breaks_off_says_what_to_do(

@@ -6,6 +6,7 @@ import { isUnreachable, networkIsBack } from "../reader/network.js";
 const PAUSE_MS = 200; // between the last key and the request
 const LIMIT = 30; // hits of a request
 const PAGES = 4; // looked through before the reader is asked whether to look further back
+const OFF = ["search_off", "not_found"]; // a service that is older than this page has no search either
 const LONGEST_WAIT = 60; // seconds that a refused search may wait for its turn
 
 /**
@@ -37,13 +38,12 @@ export class Finder {
   /** Look for these words; "" ends the search. @param {string} words */
   async look(words) {
     const signal = this.#begin();
-    if (words === "") {
+    if (words === "" || this.state === "off") {
       this.hits = [];
       this.words = "";
-      this.#become("idle");
+      this.#become(this.state === "off" ? "off" : "idle");
       return;
     }
-    if (this.state === "off") return;
     this.#become("looking");
     await pause(PAUSE_MS, signal);
     await this.#go(words, null, signal);
@@ -109,8 +109,7 @@ export class Finder {
       await pause(this.wait * 1000, signal);
       return true;
     }
-    // A service that is older than this page has no search either.
-    this.#become([404, 501].includes(error.status) ? "off" : "failed", error);
+    this.#become(OFF.includes(error.code) ? "off" : "failed", error);
     return false;
   }
 

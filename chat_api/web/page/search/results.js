@@ -75,7 +75,7 @@ export class Results {
     const { state, hits } = this.#finder;
     if (state === "off") this.#actions.off();
     this.#actions.found(hits.map((hit) => hit.conversation)); // shows this, too
-    if (["found", "off", "failed", "offline"].includes(state)) this.#tell();
+    if (this.#words && ["found", "off", "failed", "offline"].includes(state)) this.#tell();
   }
 
   /** Tell a screen reader how the search ended, once. */

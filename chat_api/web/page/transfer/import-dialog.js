@@ -1,19 +1,21 @@
-// The dialog that brings in a file: which one, how far it is, and what wasn't taken.
+// The dialog that brings in files: which ones, how far it is, and what wasn't taken.
 
 import { announce } from "../ui/announcer.js";
 import { openDialog } from "../ui/dialogs.js";
 import { h } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
+import { toast } from "../ui/toast.js";
+import { importAll } from "./import-all.js";
 import { ABOUT, CANCELLED, count, failure, SOURCES, summary } from "./import-words.js";
 import { askBeforeLeaving } from "./leaving.js";
 import { sizeOf } from "./sizes.js";
 
 /**
  * @param {import("../../client.js").ChatClient} chat
- * @param {File | null} file the one that is offered
+ * @param {File[]} files those that are offered
  * @param {() => void} taken called when conversations may have been added
  */
-export function openImport(chat, file, taken) {
+export function openImport(chat, files, taken) {
   const body = h("div", { class: "import" });
   let running = null; // aborts the import that is under way
   const dialog = openDialog("Import conversations", [body], { wide: true, holds: () => running !== null });
@@ -30,13 +32,14 @@ export function openImport(chat, file, taken) {
     const { nodes, tell } = progressing(() => cancelling.abort());
     show(...nodes);
     try {
-      const report = await askBeforeLeaving(chat.import(chosen, { onProgress: tell, signal }));
+      const report = await askBeforeLeaving(importAll(chat, chosen, { onProgress: tell, signal }));
       show(...reporting(report, () => dialog.close(), () => choose()));
       announce(summary(report));
     } catch (error) {
       const text = signal.aborted ? CANCELLED : failure(error);
       choose(text);
-      announce(text);
+      if (dialog.open) announce(text);
+      else toast(text);
     }
     running = null;
     taken();
@@ -47,46 +50,48 @@ export function openImport(chat, file, taken) {
   dialog.addEventListener("dragleave", () => body.classList.remove("over"));
   dialog.addEventListener("drop", (event) => {
     body.classList.remove("over");
-    const [dropped] = event.dataTransfer.files;
-    if (dropped && running === null) offer(dropped);
+    const dropped = [...event.dataTransfer.files];
+    if (dropped.length && running === null) offer(dropped);
   });
-  if (file) offer(file);
+  if (files.length) offer(files);
   else choose();
 }
 
 function choosing(problem, offer) {
-  const field = h("input", { type: "file", class: "hidden", accept: ".json,.jsonl,.ndjson,.zip", autofocus: true });
-  field.addEventListener("change", () => field.files?.[0] && offer(field.files[0]));
+  const field = h("input", { type: "file", class: "hidden", accept: ".json,.jsonl,.ndjson,.zip", multiple: true, autofocus: true });
+  field.addEventListener("change", () => field.files?.length && offer([...field.files]));
   const sources = Object.entries(SOURCES).flatMap(([name, where]) => [h("dt", { text: name }), h("dd", { text: where })]);
   return [
     problem && h("p", { class: "import-problem", text: problem }),
     h("p", { text: ABOUT }),
-    h("label", { class: "drop" }, icon("upload"), h("span", { text: "Choose a file, or drop it here" }), field),
+    h("label", { class: "drop" }, icon("upload"), h("span", { text: "Choose files, or drop them here" }), field),
     h("dl", { class: "sources" }, ...sources),
   ].filter(Boolean);
 }
 
-function offering(file, act, back) {
+function offering(files, act, back) {
+  const size = sizeOf(files.reduce((sum, file) => sum + file.size, 0));
+  const name = files.length === 1 ? files[0].name : count(files.length, "file");
   return [
-    h("p", { class: "import-file" }, h("bdi", { text: file.name }), h("span", { class: "small", text: sizeOf(file.size) })),
+    h("p", { class: "import-file" }, h("bdi", { text: name }), h("span", { class: "small", text: size })),
     h(
       "div",
       { class: "dialog-row" },
-      h("button", { type: "button", class: "secondary", text: "Another file", on: { click: back } }),
+      h("button", { type: "button", class: "secondary", text: "Other files", on: { click: back } }),
       h("button", { type: "button", class: "primary", text: "Import", autofocus: true, on: { click: act } }),
     ),
   ];
 }
 
 function progressing(cancel) {
-  const text = h("p", { id: "import-state", text: "The file is being uploaded." });
+  const text = h("p", { id: "import-state", text: "The upload begins." });
   const bar = h("progress", { max: "100", "aria-labelledby": "import-state" });
-  const tell = ({ phase, percent, conversations }) => {
+  const tell = ({ phase, percent, conversations, number, files }) => {
     bar.value = percent;
     const found = conversations ? ` ${count(conversations, "conversation")} so far.` : "";
-    const shown = `${Math.floor(percent)} %`;
+    const which = files === 1 ? "The file" : `File ${number} of ${files}`;
     const is = phase === "upload" ? "uploaded" : "read";
-    text.textContent = `The file is being ${is}: ${shown}.${found}`;
+    text.textContent = `${which} is being ${is}: ${Math.floor(percent)} %.${found}`;
   };
   const button = h("button", { type: "button", class: "secondary", text: "Cancel", autofocus: true, on: { click: cancel } });
   return { nodes: [text, bar, h("div", { class: "dialog-row" }, button)], tell };
@@ -106,7 +111,7 @@ function reporting(report, close, again) {
     h(
       "div",
       { class: "dialog-row" },
-      h("button", { type: "button", class: "secondary", text: "Another file", on: { click: again } }),
+      h("button", { type: "button", class: "secondary", text: "More files", on: { click: again } }),
       h("button", { type: "button", class: "primary", text: "Done", autofocus: true, on: { click: close } }),
     ),
   ].filter(Boolean);

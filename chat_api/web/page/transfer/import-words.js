@@ -6,11 +6,11 @@ export const SOURCES = {
   ChatGPT: "Settings → Data controls → Export data; a link comes by e-mail: the .zip, or conversations.json in it",
   Claude: "Settings → Privacy → Export data; a link comes by e-mail: the .zip, or conversations.json in it",
   "Open WebUI": "Settings → Data controls (or Chats) → Export chats: a .json file",
-  LibreChat: "the menu of a conversation → Export, as json: a file for each",
+  LibreChat: "the menu of a conversation → Export, as json: a file for each conversation",
 };
 
 export const ABOUT =
-  "Bring in a file that you exported from one of these. Conversations that are here stay as they are, and a file that is " +
+  "Bring in what you exported from one of these. Conversations that are here stay as they are, and a file that is " +
   "imported twice adds nothing twice.";
 
 export const CANCELLED = "The import was cancelled. What was taken until then is in your list.";

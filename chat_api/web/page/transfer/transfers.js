@@ -40,11 +40,11 @@ export class Transfers {
     return report(act());
   }
 
-  /** Open the dialog that brings in a file. @param {File | null} [file] the one that is offered */
-  bringIn(file = null) {
+  /** Open the dialog that brings in files. @param {File[]} [files] those that are offered */
+  bringIn(files = []) {
     const act = async () => {
       const { openImport } = await import("./import-dialog.js");
-      openImport(this.#chat, file, () => {
+      openImport(this.#chat, files, () => {
         this.#conversations.load(); // not only the newest: they have kept their dates
         this.#conversations.tellOthers();
       });
@@ -55,8 +55,7 @@ export class Transfers {
   #dropped(event) {
     if (!hasFiles(event)) return;
     event.preventDefault();
-    const [file] = event.dataTransfer.files;
-    if (file && !document.querySelector(BUSY)) this.bringIn(file);
+    if (!document.querySelector(BUSY)) this.bringIn([...event.dataTransfer.files]);
   }
 }
 
