@@ -3,15 +3,16 @@
 import { openDialog } from "../ui/dialogs.js";
 import { h } from "../ui/dom.js";
 
-const LONGEST_MS = 3000;
-const STILL_FRAMES = 12;
+const LONGEST_MS = 10_000;
+const STILL_FRAMES = 90;
+const MARKED_MS = 2500;
 const TOUCHED = ["wheel", "touchstart", "keydown", "pointerdown"];
 
 /**
  * Scroll to a message and mark it for a moment. What is above it is drawn and measured only when it comes near, and moves
  * it: so go there again until it stands still, or until the reader goes elsewhere.
  *
- * @param {{element: HTMLElement, draw?: () => void}} view @param {import("./follow.js").Follow} follow
+ * @param {{element: HTMLElement}} view @param {import("./follow.js").Follow} follow
  */
 export async function reveal(view, follow) {
   const { element } = view;
@@ -19,7 +20,6 @@ export async function reveal(view, follow) {
   const stop = () => listening.abort();
   for (const type of TOUCHED) addEventListener(type, stop, { signal: listening.signal, passive: true, capture: true });
   follow.stay();
-  view.draw?.();
   element.tabIndex = -1;
   element.focus({ preventScroll: true });
   mark(element);
@@ -36,10 +36,8 @@ export async function reveal(view, follow) {
 }
 
 function mark(element) {
-  element.classList.remove("found");
-  void element.offsetWidth; // so that the animation begins again
   element.classList.add("found");
-  element.addEventListener("animationend", () => element.classList.remove("found"), { once: true });
+  setTimeout(() => element.classList.remove("found"), MARKED_MS);
 }
 
 /** The question before another version becomes the one that is shown. @param {() => void} change */

@@ -74,8 +74,10 @@ export class Thread extends EventTarget {
   /** Returns whether the message is shown. */
   #reveal(messageId) {
     const view = this.messages.find(this.stored.holderOf(this.id, messageId));
-    if (view) reveal(view, this.follow);
-    return view !== undefined;
+    if (!view) return false;
+    this.messages.drawAround(view);
+    reveal(view, this.follow);
+    return true;
   }
 
   /** @returns {boolean} whether it was taken */
