@@ -12,7 +12,7 @@ from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
 from tests.browser.library import Search, answer, conversations_of, hit, refusal
 from tests.browser.test_page_conversations import fill, open_with
-from tests.browser.test_page_speed import many_messages
+from tests.browser.test_page_speed import DRAWN, many_messages
 from tests.browser.test_page_tree import edit
 from tests.support.chat import Sql, until
 
@@ -239,6 +239,7 @@ async def test_a_hit_far_up_in_a_long_conversation_is_scrolled_to(
     await until(
         lambda: chat.page.evaluate("!document.querySelector('.message.found')")
     )  # marked for a moment
+    await until(lambda: chat.page.evaluate(DRAWN))
     await expect(wanted).to_be_in_viewport()
     assert chat.page.url.endswith(f"#/{conversation}")
     # The same by its address, in another tab.
