@@ -1,6 +1,7 @@
 // Makes the page's parts and connects them.
 
 import { ChatClient } from "../client.js";
+import { inAddress, toAddress } from "./reader/address.js";
 import { ModelMenu } from "./reader/model-menu.js";
 import { passing } from "./reader/preferences.js";
 import { openSettings, transport } from "./reader/settings.js";
@@ -13,12 +14,13 @@ import { Follow } from "./thread/follow.js";
 import { Messages } from "./thread/messages.js";
 import { confirmRemoval } from "./thread/removal.js";
 import { Thread } from "./thread/thread.js";
+import { Transfers } from "./transfer/transfers.js";
 import { watchConnection } from "./ui/banner.js";
 import { copyText } from "./ui/copy.js";
 import { closeDialogs } from "./ui/dialogs.js";
 import { drawIcons, find, h } from "./ui/dom.js";
 import { listenToKeys, openHelp } from "./ui/keys.js";
-import { toast } from "./ui/toast.js";
+import { report, toast } from "./ui/toast.js";
 
 drawIcons();
 
@@ -53,8 +55,11 @@ const drawer = new Drawer({
   show: find("show-sidebar"),
   hide: find("hide-sidebar"),
 });
-const sidebar = new Sidebar(find("conversations"), find("search"), conversations, {
+const transfers = new Transfers(chat, conversations);
+const sidebar = new Sidebar(find("conversations"), find("search"), chat, conversations, {
   open: navigate,
+  goTo: (id, hit) => (navigate(id), thread.goTo(hit.message_id)),
+  download: (id, format) => transfers.one(id, format),
   rename: (id, title) => report(conversations.update(id, { title })),
   favourite: (id, is) => report(conversations.update(id, { is_favorited: is })),
   remove,
@@ -66,15 +71,12 @@ const models = new ModelMenu(find("model-button"), chat, (tag) => {
   composer.focus();
 });
 
-/** `#/` is a new conversation, `#/<id>` an existing one. */
-const idInAddress = () => /^#\/([0-9a-f-]{36})$/i.exec(location.hash)?.[1] ?? null;
-
-/** Open the conversation in the address, or a new one if the address names none. */
+/** Open the conversation in the address, or a new one if the address names none; go to the message that it names. */
 function openAddress() {
-  const id = idInAddress();
-  if (id === null && location.hash.length > 2) history.replaceState(null, "", "#/");
+  const { id, messageId } = inAddress();
   closeDialogs();
   open(id);
+  if (messageId) thread.goTo(messageId);
 }
 
 function open(id) {
@@ -94,8 +96,7 @@ function write() {
 function navigate(id) {
   drawer.done();
   if (id !== null && id === thread.id) return;
-  const address = `#/${id ?? ""}`;
-  if (location.hash !== address) history.pushState(null, "", address);
+  toAddress(id);
   open(id);
 }
 
@@ -118,14 +119,6 @@ function remove(id) {
     if (wasOpen) navigate(id);
   };
   deletion = toast(["“", h("bdi", { text: title }), "” was deleted."], { action: "Undo", act, gone: () => report(commit()), seconds });
-}
-
-async function report(doing) {
-  try {
-    await doing;
-  } catch (error) {
-    toast(error.message);
-  }
 }
 
 function signIn() {
@@ -175,7 +168,7 @@ find("new-chat").addEventListener("click", () => navigate(null));
 find("new-chat-small").addEventListener("click", () => navigate(null));
 find("skip").addEventListener("click", () => composer.focus());
 find("help-button").addEventListener("click", openHelp);
-find("settings-button").addEventListener("click", () => openSettings(chat, tokens.isTyped ? signOut : null));
+find("settings-button").addEventListener("click", () => openSettings(chat, transfers, tokens.isTyped ? signOut : null));
 listenToKeys({
   newChat: () => navigate(null),
   search: () => (drawer.toggle(true), find("search").focus()),
