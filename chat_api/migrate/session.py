@@ -22,7 +22,7 @@ LOCK_TIMEOUT = "5s"
 
 
 def open_session(dsn: Dsn, service_role: str, search: str = "on") -> psycopg.Connection[Any]:
-    """Open a session that shares SESSION_LOCK, and in which migrations can read the service's role and SEARCH."""
+    """Open a session that shares SESSION_LOCK, and in which migrations read the service's role and SEARCH."""
     connection = connect(dsn)
     try:
         connection.execute("select pg_advisory_lock_shared(%s, %s)", (CHAT_LOCK, SESSION_LOCK))

@@ -35,8 +35,8 @@ Words = Annotated[
         max_length=500,
         examples=["masala -chai"],
         json_schema_extra=WITHOUT_NUL,
-        description='words, `"phrases"`, and `-unwanted` ones. A text needs all of them. Unless a space follows '
-        "it, the last word may go on, from its fourth letter.",
+        description='words, `"phrases"`, and `-unwanted` ones. A text needs all of them. Unless a space '
+        "follows it, the last word may go on, from its fourth letter.",
     ),
     Storable,
 ]
@@ -62,7 +62,7 @@ class SearchItem(ResponseBody):
     role: Literal["user", "assistant"] | None
     is_active: bool | None = Field(description="whether it is on the path that is shown")
     snippet: str = Field(
-        description="about 200 characters, what was found in `«»`; the text's own such marks are `‹›`",
+        description="about 200 characters, what was found in `«»`; the text's own such marks are single ones",
         examples=["…a cup of «masala» tea…"],
     )
     created_at: datetime = Field(
@@ -84,9 +84,9 @@ class SearchPage(ResponseBody):
         "Search",
         "Conversations",
         [Response(200, "The page.", SearchPage)],
-        "The caller's titles and messages that have all of the words; thinking isn't searched. Case and accents "
-        "don't matter. Each request looks through a bounded part of what was said, so go on with `next_cursor` "
-        "until it is null.",
+        "The caller's titles and messages that have all of the words; thinking isn't searched. Case and "
+        "accents don't matter. Each request looks through a bounded part of what was said, so go on with "
+        "`next_cursor` until it is null.",
         errors=[*declare.DATABASE, errors.SearchOff],
         query=SearchQuery,
     )
@@ -125,10 +125,9 @@ def _write_cursor(row: asyncpg.Record) -> str | None:
 def _read_cursor(cursor: str) -> tuple[datetime | None, UUID, int]:
     try:
         moment, conversation_id, position = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        if not -(2**63) <= (number := int(position)) < 2**63:
-            raise ValueError
         said_at = datetime.fromisoformat(moment).astimezone(UTC) if moment else None
-        return said_at, UUID(conversation_id), number
+        int(position).to_bytes(8, "big", signed=True)  # as a bigint
+        return said_at, UUID(conversation_id), int(position)
     except (ValueError, OverflowError):
         raise errors.Invalid.of(
             "cursor_invalid", ("query", "cursor"), "must be the next_cursor of an earlier page"

@@ -81,8 +81,8 @@ class Settings(SignInSettings):
     )
     search: Literal["on", "off"] = Field(
         "on",
-        description="`off`: nobody can search in what was said, and `chat-api migrate` leaves the table for it "
-        "empty; run that after each change",
+        description="`off`: nobody can search in what was said, and `chat-api migrate` leaves the table for "
+        "it empty; run that after each change",
     )
     service_role: Role = Field(
         "",

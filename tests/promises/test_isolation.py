@@ -46,7 +46,8 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
-# These write the caller's own, or (search.find, usage.of_user) have a row for everybody: tests/sql/test_search.py, tests/http/test_usage.py.
+# These write the caller's own, or have a row for everybody (search.find, usage.of_user): tests/sql/test_search.py,
+# tests/http/test_usage.py.
 OWN = (
     "budgets.put",
     "conversations.create",

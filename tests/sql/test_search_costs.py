@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +16,16 @@ from tests.support.queries import Chat, Connection
 
 PIECES = 50
 MOST_WAL = 0.30
+SEARCHES = (
+    "samosa ",
+    "samo",
+    "the ",
+    "rarity ",
+    "nowhere ",
+    "database -samosa",
+    '"the answer"',
+    "conversation 7 ",
+)
 FEW, MANY = 200, 2000  # buffers: with a thousand messages, with any number
 
 
@@ -87,7 +96,7 @@ async def buffers(sql: Connection, user_id: UUID, words: str) -> int:
 
 
 @pytest.fixture
-async def full(sql: Connection, prose: list[str]) -> AsyncIterator[tuple[Connection, UUID]]:
+async def full(sql: Connection, prose: list[str]) -> tuple[Connection, UUID]:
     """A user with a thousand messages in fifty conversations, among as many of another one."""
     users = [uuid4() for _ in range(2)]
     await sql.execute("select chat_use_search(false)")
@@ -99,7 +108,8 @@ async def full(sql: Connection, prose: list[str]) -> AsyncIterator[tuple[Connect
     await sql.execute(
         "insert into messages (conversation_id, role, content, created_at)"
         " select c.id, case when n % 2 = 1 then 'user' else 'assistant' end,"
-        " case when n % 2 = 1 then left(t, 150) else t end || ' and samosa' || case when r < 0.01 then ' rarity' else '' end,"
+        " case when n % 2 = 1 then left(t, 150) else t end || ' and samosa'"
+        " || case when r < 0.01 then ' rarity' else '' end,"
         " now() - r * interval '100 days'"
         " from conversations as c, generate_series(1, 20) as n,"
         " lateral (select random() as r, ($1::text[])[1 + (random() * 199)::integer + 0 * n] as t"
@@ -109,7 +119,7 @@ async def full(sql: Connection, prose: list[str]) -> AsyncIterator[tuple[Connect
     await sql.execute("select chat_use_search(true)")
     await sql.execute("call chat_fill_search()")
     await sql.execute("vacuum analyze")
-    yield sql, users[0]
+    return sql, users[0]
 
 
 async def test_a_search_among_a_thousand_messages_touches_under_200_buffers(
