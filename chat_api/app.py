@@ -25,6 +25,7 @@ from chat_api.http.assets import load_assets
 from chat_api.http.context import (
     DATABASE,
     GENERATIONS,
+    IMPORTS,
     INFERENCE,
     METRICS,
     PROXIES,
@@ -36,6 +37,7 @@ from chat_api.http.context import (
     VERIFIER,
 )
 from chat_api.http.cors import allow_origins
+from chat_api.importing.slots import Slots
 from chat_api.inference.connect import connect, new_session, untraced
 from chat_api.inference.servers import ModelServers
 from chat_api.libraries.aiohttp import Router, move_below, use_router
@@ -77,6 +79,7 @@ def create_app(
     app[METRICS] = _metrics()
     app[REFUSALS] = Refusals(app[METRICS])
     app[SOCKETS] = set()
+    app[IMPORTS] = Slots(settings.max_imports)
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
     app[ROUTES] = _add_routes(router, settings, more)
     app.on_response_prepare.append(middlewares.add_headers)

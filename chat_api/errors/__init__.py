@@ -23,9 +23,12 @@ ChatError 500
     ModelGone 409
     Followed 409
     NoOpenCalls 409
+    ImportRunning 409
     RequestTimeout 408
     ConversationChanged 412
     BodyTooLarge 413
+    ImportTooLarge 413
+    ImportUnreadable 415
     NotJson 415
     Invalid 422
     HeadersTooLarge 431
@@ -38,6 +41,7 @@ ChatError 500
         TooManyAnswers 429
         BudgetExhausted 429
         TooManyConversations 429
+        TooManyImports 429
         TooManySubscriptions 429
     NotSupported 501
         UsersNotReadable 501
@@ -58,6 +62,7 @@ ChatError 500
             DatabaseNotMigrated 503
             QueryBroken 503
         Draining 503
+        ImportInterrupted 503
         InferenceUnavailable 503
         InferenceTimeout 503
 """
@@ -77,6 +82,9 @@ from chat_api.errors.callers import (
     Forbidden,
     GenerationRunning,
     HeadersTooLarge,
+    ImportRunning,
+    ImportTooLarge,
+    ImportUnreadable,
     Invalid,
     InvalidTicket,
     InvalidToken,
@@ -107,6 +115,7 @@ from chat_api.errors.limits import (
     SendingTooFast,
     TooManyAnswers,
     TooManyConversations,
+    TooManyImports,
     TooManySignInFailures,
     TooManySubscriptions,
     in_words,
@@ -121,6 +130,7 @@ from chat_api.errors.neighbours import (
     DatabaseNotMigrated,
     DatabaseUnavailable,
     Draining,
+    ImportInterrupted,
     InferenceBroken,
     InferenceError,
     InferenceInterrupted,
@@ -157,6 +167,10 @@ __all__ = [
     "Forbidden",
     "GenerationRunning",
     "HeadersTooLarge",
+    "ImportInterrupted",
+    "ImportRunning",
+    "ImportTooLarge",
+    "ImportUnreadable",
     "InferenceBroken",
     "InferenceError",
     "InferenceInterrupted",
@@ -190,6 +204,7 @@ __all__ = [
     "SendingTooFast",
     "TooManyAnswers",
     "TooManyConversations",
+    "TooManyImports",
     "TooManySignInFailures",
     "TooManySubscriptions",
     "Unauthorized",
