@@ -13,22 +13,22 @@ import orjson
 
 from chat_api.importing.limits import MOST_DEPTH, MOST_ITEM_BYTES, MOST_ITEM_VALUES, UnreadableError
 
+# Up to the quote that ends a string, or to the end, or to a backslash there. First the common case: the next
+# quote has no backslash before it. Possessive throughout: there is no way back, whatever the text.
+_IN_TEXT = rb'(?:[^"]*+(?<!\\)(?=")|(?:[^"\\]++|\\.)*+)'
+
 
 def _plain(levels: int) -> bytes:
     """A pattern for what has no brackets, or has them in pairs, this many levels deep."""
-    pairs = (
-        b""
-        if not levels
-        else b"|".join((b"", rb"\{%b\}" % _plain(levels - 1), rb"\[%b\]" % _plain(levels - 1)))
-    )
-    return rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+"%b)*+' % pairs  # possessive: no way back
+    inner = b"" if not levels else _plain(levels - 1)
+    pairs = b"" if not levels else rb"|\{%b\}|\[%b\]" % (inner, inner)
+    return rb'(?:[^"{}\[\]]++|"%b"%b)*+' % (_IN_TEXT, pairs)
 
 
 # Up to a bracket or a quote whose partner isn't in this piece, or is too far off. The levels are those of a
 # message: one match instead of some twenty.
-_PLAIN = re.compile(_plain(7), re.DOTALL)
-# The rest of a string, up to its quote, or a backslash at the piece's end.
-_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_PLAIN = re.compile(_plain(4), re.DOTALL)
+_TEXT = re.compile(_IN_TEXT, re.DOTALL)
 _BETWEEN = re.compile(rb"[\s,\x1e]*+")
 _SCALAR = re.compile(rb'[^\s,\[\]{}"]++')
 _NAME = re.compile(rb'"(?:title|name)"\s*:\s*("(?:[^"\\]|\\.){1,500}")')

@@ -106,8 +106,10 @@ async def test_claudes_versions_artifacts_and_attachments_are_taken(
     assert shown(poem) == [
         (
             "user",
-            "Write a poem about this.\n\n[file: notes.txt]\n````\nrain ```x``` tea\n````\n\n"
-            "[picture: rain.png]",
+            (
+                "Write a poem about this.\n\n[file: notes.txt]\n````\nrain ```x``` tea\n````\n\n"
+                "[picture: rain.png]"
+            ),
         ),
         ("assistant", "Another poem."),
     ]

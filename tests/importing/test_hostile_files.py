@@ -1,10 +1,11 @@
-"""Files that are damaged, or made to harm, are refused or read in part, with a sentence, in bounded memory."""
+"""Files that are damaged, or made to harm, are refused or read in part, in bounded memory."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import json
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -180,11 +181,8 @@ def test_a_zip_bomb_ends_the_import() -> None:
 
 
 def test_a_zip_of_very_many_files_ends_the_import() -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for number in range(100_000):
-            archive.writestr(f"{number}", b"")
-    report, _ = read(packed.getvalue())
+    header = struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 0, 0, 0, 0, 0, 0, 0, 1, 0)
+    report, _ = read((header + b"x") * 100_000)
     assert report.problems == [(None, "The zip has more than 50,000 files.")]
 
 
@@ -231,7 +229,7 @@ def test_circles_missing_parents_and_several_roots_are_put_in_order() -> None:
     _, ((_, messages),) = read(data)
     above = {each["content"]: each["parent"] and messages[each["parent"] - 1]["content"] for each in messages}
     # Of a circle, the first one met from above begins.
-    assert above == {"#0": "#2", "#1": 0, "#2": "#1", "#3": 0, "#4": 0, "#5": "#3", "#6": 0}
+    assert above == {"#0": 0, "#1": "#0", "#2": "#1", "#3": 0, "#4": 0, "#5": "#3", "#6": 0}
     assert all(each["parent"] < each["place"] for each in messages)
 
 
@@ -282,11 +280,11 @@ def test_memory_is_bounded_for_a_large_file() -> None:
     number = 0
     tracemalloc.start()
     try:
-        for piece in generated(20_000_000):
+        for piece in generated(6_000_000):
             number += sum(1 for _ in course.feed(piece))
         number += sum(1 for _ in course.finish())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert number > 200
-    assert peak < 8_000_000
+    assert number > 60
+    assert peak < 4_000_000
