@@ -158,6 +158,9 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
         case "responses.open":
             common = {"title": "stolen", "model_tag": "default", "metadata": "{}", "max_conversations": 9}
             return [{"id": chat.id, "user_id": user_id, **common}]
+        case "imports.add":
+            common = {"conversation": "{}", "messages": "[]", "max_conversations": 9}
+            return [{"id": chat.id, "user_id": user_id, "own_id": chat.id, **common}]
         case "responses.conversation":
             return [{**the_conversation, "metadata": each} for each in (None, '{"stolen": "yes"}')]
         case "responses.add":
@@ -403,6 +406,7 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/conversations"),
         ("GET", "/api/models"),
         ("POST", "/api/models/swap"),
+        ("POST", "/api/import"),  # tests/importing/test_isolation.py
         ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
         ("POST", "/v1/responses"),  # this and all below /v1: tests/responses/test_isolation.py
