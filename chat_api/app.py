@@ -116,14 +116,6 @@ def _metrics() -> Metrics:
     return metrics
 
 
-def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
-    if not isinstance(route, web.RouteDef):
-        return route
-    return web.RouteDef(
-        route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middlewares.expect}
-    )
-
-
 def _add_routes(
     router: Router, settings: Settings, more: Iterable[web.AbstractRouteDef]
 ) -> dict[web.AbstractResource | None, str]:
@@ -137,7 +129,7 @@ def _add_routes(
         load_assets()  # now, so that the first request needn't wait for it
         tables.append(web_page.routes)
     for table in tables:
-        routes = router.add_routes(map(_expecting, table))
+        routes = router.add_routes(map(middlewares.expecting, table))
         if table is not FILES:
             router.lenient |= {each.resource for each in routes if _is_of_the_api(each.resource)}
     names: dict[web.AbstractResource | None, str] = {}

@@ -19,7 +19,6 @@ from chat_api.importing.limits import PIECE_BYTES
 from chat_api.importing.plain import Plain
 
 FORMATS: tuple[ModuleType, ...] = (chatgpt, claude, open_webui, librechat)
-SOURCES = (own.SOURCE, *(each.SOURCE for each in FORMATS))
 
 _UNKNOWN = "It isn't a conversation in a form that is known here."
 _NO_JSON = "It isn't valid JSON."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def bring(client: Client, user: dict[str, str]) -> Bring:
         return file if isinstance(file, bytes) else file.read_bytes()
 
     async def send(file: Path | bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
-        data = content(file)
+        data = io.BytesIO(content(file))
         async with client.post("/api/import", data=data, headers=headers or user) as response:
             body: dict[str, Any] = await response.json()
             return body if response.status == 200 else {**body, "status": response.status}

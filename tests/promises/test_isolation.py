@@ -46,10 +46,12 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
-# These write the caller's own, or (usage.of_user) have a row for everybody: tests/http/test_usage.py.
+# These write the caller's own, or (usage.of_user, imports.add) have a row for everybody: tests/http/test_usage.py,
+# tests/importing/test_service.py.
 OWN = (
     "budgets.put",
     "conversations.create",
+    "imports.add",
     "tickets.put",
     "usage.add_title",
     "usage.of_user",
@@ -158,9 +160,6 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
         case "responses.open":
             common = {"title": "stolen", "model_tag": "default", "metadata": "{}", "max_conversations": 9}
             return [{"id": chat.id, "user_id": user_id, **common}]
-        case "imports.add":
-            common = {"conversation": "{}", "messages": "[]", "max_conversations": 9}
-            return [{"id": chat.id, "user_id": user_id, "own_id": chat.id, **common}]
         case "responses.conversation":
             return [{**the_conversation, "metadata": each} for each in (None, '{"stolen": "yes"}')]
         case "responses.add":
@@ -406,7 +405,7 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/conversations"),
         ("GET", "/api/models"),
         ("POST", "/api/models/swap"),
-        ("POST", "/api/import"),  # tests/importing/test_isolation.py
+        ("POST", "/api/import"),  # tests/importing/test_service.py
         ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
         ("POST", "/v1/responses"),  # this and all below /v1: tests/responses/test_isolation.py
