@@ -29,6 +29,7 @@ def _plain(levels: int) -> bytes:
 # message: one match instead of some twenty.
 _PLAIN = re.compile(_plain(4), re.DOTALL)
 _TEXT = re.compile(_IN_TEXT, re.DOTALL)
+_STRING = re.compile(rb'"%b"' % _IN_TEXT, re.DOTALL)
 _BETWEEN = re.compile(rb"[\s,\x1e]*+")
 _SCALAR = re.compile(rb'[^\s,\[\]{}"]++')
 _NAME = re.compile(rb'"(?:title|name)"\s*:\s*("(?:[^"\\]|\\.){1,500}")')
@@ -181,11 +182,20 @@ class Cutter:
     def _value(self) -> bytes | Refused:
         value = b"".join(self._parts)
         self._parts = []
-        if not self._why and sum(map(value.count, (b",", b"{", b"["))) > MOST_ITEM_VALUES:
+        if (
+            not self._why
+            and _most(value) > MOST_ITEM_VALUES
+            and _most(_STRING.sub(b"", value)) > MOST_ITEM_VALUES
+        ):
             self._refuse(f"It has more than {MOST_ITEM_VALUES:,} values.")
         if self._why:
             return Refused(title_in(value), self._why)
         return value
+
+
+def _most(text: bytes) -> int:
+    """How many values a piece of JSON has at most; what stands within its texts counts, too."""
+    return sum(map(text.count, (b",", b"{", b"[")))
 
 
 def title_in(text: bytes) -> str | None:

@@ -171,6 +171,14 @@ def test_a_hostile_conversation_is_left_out_and_the_next_one_taken(bad: str, why
     assert (report.added, report.left_out, report.is_whole) == (1, 1, True)
 
 
+def test_many_commas_and_brackets_in_a_text_are_no_values() -> None:
+    table = "1,2,{3},[4]\\n" * 300_000
+    _, found = read(
+        f'[{{"uuid": "t", "chat_messages": [{{"sender": "human", "text": "{table}"}}]}}]'.encode()
+    )
+    assert len(texts(found)[0][0]) == 1_000_000
+
+
 def test_a_zip_bomb_ends_the_import() -> None:
     bomb = zipped(conversations_json=b"[" + b" " * 50_000_000 + b"]")
     report, found = read(bomb)

@@ -190,7 +190,7 @@ async def test_what_was_deleted_comes_back_and_what_was_said_since_stays(
         client.post(f"{path}/messages", json={"content": "And now?", "stream": False}, headers=user)
     )
     call = await model.call()
-    assert model.requests[-1]["messages"][0]["content"].startswith("Hello")
+    assert model.requests[-1].request["messages"][0]["content"].startswith("Hello")
     call.finish("Now.")
     assert (await sent).status == 200
     assert (await bring(many(1)))["conversations"] == {"added": 0, "there": 1, "left_out": 0}

@@ -46,8 +46,8 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
-# These write the caller's own, or (usage.of_user, imports.add) have a row for everybody: tests/http/test_usage.py,
-# tests/importing/test_service.py.
+# These write the caller's own, or have a row for everybody: tests/http/test_usage.py for usage.of_user, and
+# tests/importing/test_service.py for imports.add.
 OWN = (
     "budgets.put",
     "conversations.create",
