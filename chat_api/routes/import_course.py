@@ -37,7 +37,10 @@ class _Progress:
 
     async def tell(self, course: Import) -> None:
         """Send a line, if it is time for one."""
-        if not self.is_wanted or time.monotonic() < self._next:
+        transport = self._request.transport
+        # A browser reads nothing before it has sent all, so nothing may wait for it to do so.
+        is_read = transport is not None and not transport.get_write_buffer_size()
+        if not self.is_wanted or not is_read or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PROGRESS_SECONDS
         whole = self._request.content_length
@@ -101,24 +104,19 @@ async def run(request: web.Request) -> web.StreamResponse:
                 raise errors.ImportUnreadable(f"{error} {errors.ImportUnreadable.sentence}") from error
             course.stop(error)
     except errors.ChatError as error:
-        log.warning("import_failed", code=error.code, **_counts(course, progress, began))
+        added = course.report.added
+        log.warning("import_failed", error=error.code, conversations=added, size_bytes=progress.bytes)
         return await progress.fail(error)
     if not course.report.has_found:
         return await progress.fail(errors.ImportUnreadable())
-    log.info("import_finished", source=course.report.source, **_counts(course, progress, began))
+    log.info(
+        "import_finished",
+        source=course.report.source,
+        conversations=course.report.added,
+        size_bytes=progress.bytes,
+        duration_ms=round((time.monotonic() - began) * 1000),
+    )
     return await progress.end(course.report.as_json())
-
-
-def _counts(course: Import, progress: _Progress, began: float) -> dict[str, Any]:
-    report = course.report
-    return {
-        "bytes": progress.bytes,
-        "added": report.added,
-        "there": report.there,
-        "left_out": report.left_out,
-        "messages": report.messages_added,
-        "seconds": round(time.monotonic() - began, 1),
-    }
 
 
 async def _pieces(request: web.Request) -> AsyncIterator[bytes]:

@@ -124,7 +124,12 @@ def _message(line: dict[str, Any], notes: Counter[str], now: datetime) -> Messag
         return None
     usage = dict_of(line.get("usage"))
     answered = line.get("tool_call_id")
+    if role == "tool" and not isinstance(answered, str):
+        notes[NOBODY] += 1
+        return None
     reason = line.get("finish_reason")
+    if reason == "tool_calls" and not calls:
+        reason = "stop"
     more = {
         "token_count": _count(line.get("token_count")),
         "inference_time_ms": _count(line.get("inference_time_ms")),
