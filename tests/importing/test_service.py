@@ -340,6 +340,8 @@ async def test_a_database_that_goes_away_ends_the_import_and_again_is_once(
         async with await task as response:
             lines = [json.loads(line) async for line in response.content]
     assert lines[-1].get("error", lines[-1])["code"] == "import_interrupted"
-    assert await count(sql) == 2
+    # Whether the third one was stored in the end isn't known, and nor need it be.
     async with client.post("/api/import", data=many(3), headers=user) as response:
-        assert (await response.json())["conversations"] == {"added": 1, "there": 2, "left_out": 0}
+        report = await response.json()
+    assert report["conversations"]["added"] + report["conversations"]["there"] == 3
+    assert (await count(sql), await sql.fetchval("select count(*) from messages")) == (3, 3)
