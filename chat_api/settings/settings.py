@@ -113,7 +113,7 @@ class Settings(SignInSettings):
         2_147_483_648, ge=1_048_576, le=1_099_511_627_776, description="a larger file to import gets 413"
     )
     max_imports: int = Field(
-        2, ge=1, le=100, description="imports that a worker runs at once; each may take some 200 MB of memory"
+        2, ge=1, le=100, description="imports that a worker runs at once; each may take some 250 MB of memory"
     )
     max_title_characters: int = Field(500, ge=20, le=500, description="a longer title gets 422")
     max_subscriptions: int = Field(
