@@ -27,6 +27,7 @@ from chat_api.http.context import (
     DATABASE,
     EXPORTS,
     GENERATIONS,
+    IMPORTS,
     INFERENCE,
     METRICS,
     PROXIES,
@@ -38,6 +39,7 @@ from chat_api.http.context import (
     VERIFIER,
 )
 from chat_api.http.cors import allow_origins
+from chat_api.importing.slots import Slots
 from chat_api.inference.connect import connect, new_session, untraced
 from chat_api.inference.servers import ModelServers
 from chat_api.libraries.aiohttp import Router, move_below, use_router
@@ -80,6 +82,7 @@ def create_app(
     app[REFUSALS] = Refusals(app[METRICS])
     app[EXPORTS] = ExportPlaces(settings.max_exports)
     app[SOCKETS] = set()
+    app[IMPORTS] = Slots(settings.max_imports)
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
     app[ROUTES] = _add_routes(router, settings, more)
     app.on_response_prepare.append(middlewares.add_headers)

@@ -6,19 +6,6 @@
 -- records what was applied. Where the auth service's table users is in the same database, conversations
 -- has the foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant grants.
 
-create function chat_uuid7() returns uuid
-    language sql parallel safe
-    as $$
-    select (
-        lpad(to_hex(floor(extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0')
-        || '-7' || substr(gen_random_uuid()::text, 16)
-    )::uuid
-$$;
-
-comment on function chat_uuid7() is
-'A new time-ordered id (UUID version 7, RFC 9562): 48 bits of Unix milliseconds, then random bits. Primary keys append '
-'instead of scattering. Within one millisecond the order is random.';
-
 create sequence chat_position
     start with 1
     increment by 2
@@ -31,6 +18,19 @@ comment on sequence chat_position is
 'after a switch-over by it, set it to a value above max(position) of both tables.';
 
 select pg_catalog.setval('public.chat_position', 1, false);
+
+create function chat_uuid7() returns uuid
+    language sql parallel safe
+    as $$
+    select (
+        lpad(to_hex(floor(extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0')
+        || '-7' || substr(gen_random_uuid()::text, 16)
+    )::uuid
+$$;
+
+comment on function chat_uuid7() is
+'A new time-ordered id (UUID version 7, RFC 9562): 48 bits of Unix milliseconds, then random bits. Primary keys append '
+'instead of scattering. Within one millisecond the order is random.';
 
 create table conversations (
     id uuid default chat_uuid7() not null,
@@ -381,6 +381,7 @@ insert into service_rights (object, privilege, columns) values
 ('chat_activate(uuid, uuid)', 'execute', '{}'),
 ('chat_admit(uuid,uuid,varchar,integer,json)', 'execute', '{}'),
 ('chat_afford(uuid, uuid, varchar, varchar)', 'execute', '{}'),
+('chat_bring(uuid, uuid, json)', 'execute', '{}'),
 ('chat_budget_states(uuid)', 'execute', '{}'),
 ('chat_copy(uuid, uuid, uuid, uuid[])', 'execute', '{}'),
 ('chat_delete(uuid)', 'execute', '{}'),
@@ -1313,6 +1314,92 @@ comment on function chat_afford(whose uuid, conversation uuid, key varchar, mode
 revoke all on function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
     out is_crowded boolean) from public;
 
+create function chat_for_user(user_id uuid, conversation_id uuid) returns boolean
+    language sql
+    as $$
+    select set_config('chat.user_id', coalesce(user_id::text, ''), true) is not null
+        and set_config('chat.conversation_id', coalesce(conversation_id::text, ''), true) is not null
+$$;
+
+comment on function chat_for_user(user_id uuid, conversation_id uuid) is
+'Says for whom this statement works: a user, and the conversation that it is about, or null. Returns true. It belongs, '
+'as (select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL evaluates first.';
+
+create function chat_bring(whose uuid, target uuid, brought json) returns integer
+    language plpgsql
+    as $$
+declare
+    stored integer;
+begin
+    -- The conversation was created by the statement that calls this; row-level security sees it from here on.
+    perform chat_for_user(whose, target);
+    with numbered as materialized (
+        select
+            m.place, m.parent, m.is_active, m.has_versions, m.role, m.content, m.reasoning, m.model_tag, m.created_at,
+            m.finish_reason, m.token_count, m.inference_time_ms, m.tool_calls, m.tool_call_id, m.usage, m.is_refused,
+            nextval('chat_position') as position
+        from (
+            select
+                place, parent, is_active, has_versions, role, content, reasoning, model_tag, created_at, finish_reason,
+                token_count, inference_time_ms, tool_calls, tool_call_id, usage, is_refused
+            from json_to_recordset(brought) as b (
+                place integer, parent integer, is_active boolean, has_versions boolean, role varchar(20), content text,
+                reasoning text, model_tag varchar(100), created_at timestamptz, finish_reason varchar(20),
+                token_count integer, inference_time_ms integer, tool_calls json, tool_call_id text, usage json,
+                is_refused boolean
+            )
+            order by place
+        ) as m
+    ),
+
+    placed as materialized (
+        select
+            n.place, n.is_active, n.has_versions, n.role, n.content, n.reasoning, n.model_tag, n.created_at,
+            n.finish_reason, n.token_count, n.inference_time_ms, n.tool_calls, n.tool_call_id, n.usage, n.is_refused,
+            n.position,
+            coalesce(p.position, 0) as after_position
+        from numbered as n
+        left join numbered as p on n.parent = p.place
+    ),
+
+    active as (
+        insert into messages (
+            id, conversation_id, role, content, reasoning, model_tag, created_at, finish_reason, token_count,
+            inference_time_ms, tool_calls, tool_call_id, usage, is_refused, position, parent_position
+        )
+        select
+            chat_uuid7(), target, role, content, reasoning, model_tag, created_at, finish_reason, token_count,
+            inference_time_ms, tool_calls, tool_call_id, usage, is_refused, position,
+            case when has_versions then after_position end
+        from placed
+        where is_active
+        order by place
+    ),
+
+    inactive as (
+        insert into inactive_messages (
+            id, conversation_id, role, content, reasoning, model_tag, created_at, finish_reason, token_count,
+            inference_time_ms, tool_calls, tool_call_id, usage, is_refused, position, parent_position
+        )
+        select
+            chat_uuid7(), target, role, content, reasoning, model_tag, created_at, finish_reason, token_count,
+            inference_time_ms, tool_calls, tool_call_id, usage, is_refused, position, after_position
+        from placed
+        where not is_active
+        order by place
+    )
+
+    select count(*) into stored from placed;
+    perform chat_for_user(whose, null);
+    return stored;
+end
+$$;
+
+comment on function chat_bring(whose uuid, target uuid, brought json) is
+'Stores the messages of a conversation that was just created for a user, and returns their number. brought: '
+'[{"place","parent","is_active","has_versions",…}], numbered from 1, each behind the one that it comes after (parent; '
+'0: none); the rest are columns of messages.';
+
 create function chat_budget_states(whose uuid) returns setof json
     language sql stable security definer
     set search_path to '$user', 'public', 'pg_temp'
@@ -1500,17 +1587,6 @@ $$;
 comment on function chat_change_owner() is
 'Gives the rows of search_entries to a conversation''s new owner. Without one, they stay until its messages are '
 'deleted, and former_user_id says whose they are.';
-
-create function chat_for_user(user_id uuid, conversation_id uuid) returns boolean
-    language sql
-    as $$
-    select set_config('chat.user_id', coalesce(user_id::text, ''), true) is not null
-        and set_config('chat.conversation_id', coalesce(conversation_id::text, ''), true) is not null
-$$;
-
-comment on function chat_for_user(user_id uuid, conversation_id uuid) is
-'Says for whom this statement works: a user, and the conversation that it is about, or null. Returns true. It belongs, '
-'as (select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL evaluates first.';
 
 create function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) returns uuid
     language plpgsql

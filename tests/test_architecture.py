@@ -29,7 +29,7 @@ WINGS = [
     {"observe"},
     {"settings"},
     {"libraries", "neighbours"},
-    {"responses", "exports"},
+    {"responses", "exports", "importing"},
     # The vocabulary.
     {"events", "background"},
     {"errors", "bodies", "folders"},

@@ -38,6 +38,7 @@ TAGS = {
     "Messages": "Ask, edit, ask again, go on, take back.",
     "Streams": "Attach to an answer that is being written, or stop it.",
     "WebSocket": "All of a user's conversations over one connection.",
+    "Import": "Bring along conversations from elsewhere.",
     "Models": "Which models there are, and which one answers.",
     "OpenAI's API": "The same conversations and answers for programs that speak OpenAI's Responses API.",
     "Export": "Take along what is stored: everything, or one conversation.",

@@ -25,9 +25,12 @@ ChatError 500
     ModelGone 409
     Followed 409
     NoOpenCalls 409
+    ImportRunning 409
     RequestTimeout 408
     ConversationChanged 412
     BodyTooLarge 413
+    ImportTooLarge 413
+    ImportUnreadable 415
     NotJson 415
     Invalid 422
     HeadersTooLarge 431
@@ -41,6 +44,7 @@ ChatError 500
         TooManyExports 429
         BudgetExhausted 429
         TooManyConversations 429
+        TooManyImports 429
         TooManySubscriptions 429
     NotSupported 501
         UsersNotReadable 501
@@ -62,6 +66,7 @@ ChatError 500
             QueryBroken 503
         Draining 503
         ExportsBusy 503
+        ImportInterrupted 503
         InferenceUnavailable 503
         InferenceTimeout 503
 """
@@ -82,6 +87,9 @@ from chat_api.errors.callers import (
     FormatUnknown,
     GenerationRunning,
     HeadersTooLarge,
+    ImportRunning,
+    ImportTooLarge,
+    ImportUnreadable,
     Invalid,
     InvalidTicket,
     InvalidToken,
@@ -114,6 +122,7 @@ from chat_api.errors.limits import (
     TooManyAnswers,
     TooManyConversations,
     TooManyExports,
+    TooManyImports,
     TooManySignInFailures,
     TooManySubscriptions,
     in_words,
@@ -129,6 +138,7 @@ from chat_api.errors.neighbours import (
     DatabaseUnavailable,
     Draining,
     ExportsBusy,
+    ImportInterrupted,
     InferenceBroken,
     InferenceError,
     InferenceInterrupted,
@@ -167,6 +177,10 @@ __all__ = [
     "FormatUnknown",
     "GenerationRunning",
     "HeadersTooLarge",
+    "ImportInterrupted",
+    "ImportRunning",
+    "ImportTooLarge",
+    "ImportUnreadable",
     "InferenceBroken",
     "InferenceError",
     "InferenceInterrupted",
@@ -202,6 +216,7 @@ __all__ = [
     "TooManyAnswers",
     "TooManyConversations",
     "TooManyExports",
+    "TooManyImports",
     "TooManySignInFailures",
     "TooManySubscriptions",
     "Unauthorized",

@@ -153,6 +153,11 @@ class NoOpenCalls(ChatError):
     status, code = 409, "no_open_calls"
 
 
+class ImportRunning(ChatError):
+    sentence = "An import of yours is running. Wait for its end."
+    status, code = 409, "import_running"
+
+
 class RequestTimeout(ChatError):
     sentence = "The request took too long to arrive. Send it again."
     status, code, limit = 408, "request_timeout", "request_timeout"
@@ -166,6 +171,19 @@ class ConversationChanged(ChatError):
 class BodyTooLarge(ChatError):
     sentence = "The request body is too large."
     status, code, limit = 413, "body_too_large", "max_body_bytes"
+
+
+class ImportTooLarge(ChatError):
+    sentence = "The file is larger than what may be imported at once. Export less at a time, or divide it."
+    status, code, limit = 413, "import_too_large", "import_max_bytes"
+
+
+class ImportUnreadable(ChatError):
+    sentence = (
+        "This isn't an export of ChatGPT, Claude, Open WebUI, LibreChat or this service. Send the file as it "
+        "was downloaded."
+    )
+    status, code = 415, "import_unreadable"
 
 
 class NotJson(ChatError):

@@ -83,6 +83,11 @@ class TooManyConversations(LimitReached):
     code, retry_after, limit = "too_many_conversations", 60, "max_conversations_per_user"
 
 
+class TooManyImports(LimitReached):
+    sentence = "Others are importing just now. Try again in a minute."
+    code, retry_after, limit = "too_many_imports", 60, "max_imports"
+
+
 class TooManySubscriptions(LimitReached):
     sentence = "This connection follows too many conversations. Unsubscribe from one first."
     code, retry_after, limit = "too_many_subscriptions", 60, "max_subscriptions"

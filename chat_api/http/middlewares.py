@@ -107,7 +107,7 @@ async def expect(request: web.Request) -> None:
 
 
 def expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
-    """A route whose requests are answered so."""
+    """The route, with `expect` for its requests."""
     if not isinstance(route, web.RouteDef):
         return route
     return web.RouteDef(route.method, route.path, route.handler, {**route.kwargs, "expect_handler": expect})

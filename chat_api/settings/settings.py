@@ -128,6 +128,12 @@ class Settings(SignInSettings):
         allow_inf_nan=False,
         description="seconds that an export may take; then it is cut, and the database may clean up",
     )
+    import_max_bytes: int = Field(
+        2_147_483_648, ge=1_048_576, le=1_099_511_627_776, description="a larger file to import gets 413"
+    )
+    max_imports: int = Field(
+        2, ge=1, le=100, description="imports that a worker runs at once; each may take some 250 MB of memory"
+    )
     max_title_characters: int = Field(500, ge=20, le=500, description="a longer title gets 422")
     max_subscriptions: int = Field(
         100, ge=1, le=10_000, description="conversations that a WebSocket may follow at once"

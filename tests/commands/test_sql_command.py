@@ -219,8 +219,8 @@ async def test_what_a_dba_added_is_no_drift(run: Run, configured: str, sql: Conn
             "drop index idx_conversations_user_updated",
             (
                 "index idx_conversations_user_updated is missing; needed by conversations.page,"
-                " conversations.create, conversations.fork, responses.open, retention.clear, users.count,"
-                " users.stop_answers, users.delete, users.owned, users.export, users.page\n"
+                " conversations.create, conversations.fork, imports.add, responses.open, retention.clear,"
+                " users.count, users.stop_answers, users.delete, users.owned, users.export, users.page\n"
                 "    CREATE INDEX CONCURRENTLY idx_conversations_user_updated"
                 " ON conversations USING btree (user_id, updated_at DESC, id DESC)"
             ),

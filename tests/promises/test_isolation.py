@@ -46,11 +46,12 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
-# These write the caller's own, or have a row for everybody (search.find, usage.of_user): tests/sql/test_search.py,
-# tests/http/test_usage.py.
+# These write the caller's own, or have a row for everybody: tests/sql/test_search.py for search.find,
+# tests/http/test_usage.py for usage.of_user, and tests/importing/test_service.py for imports.add.
 OWN = (
     "budgets.put",
     "conversations.create",
+    "imports.add",
     "search.find",
     "tickets.put",
     "usage.add_title",
@@ -415,6 +416,7 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/conversations"),
         ("GET", "/api/models"),
         ("POST", "/api/models/swap"),
+        ("POST", "/api/import"),  # tests/importing/test_service.py
         ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
         ("GET", "/api/export"),  # tests/http/test_exports.py

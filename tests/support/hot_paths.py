@@ -32,6 +32,29 @@ async def walk(one: Client, other: Client, user: dict[str, str], model: ModelSer
     await exports(other, chat)
     await deletions(one, other, user, model, sql)
     await orphans(one, chat, sql)
+    await imports(one, other, user)
+
+
+async def imports(one: Client, other: Client, user: dict[str, str]) -> None:
+    """Import a file on one worker, again on the other, and show its other version."""
+    said = [
+        {"uuid": "a", "sender": "human", "text": "Tea?", "parent_message_uuid": None},
+        {"uuid": "b", "sender": "assistant", "text": "Yes", "parent_message_uuid": "a"},
+        {"uuid": "c", "sender": "assistant", "text": "No", "parent_message_uuid": "a"},
+    ]
+    file = [{"uuid": "x", "name": "Brought along", "updated_at": "2990-01-01", "chat_messages": said}]
+    for client, added in ((one, 1), (other, 0)):
+        async with client.post("/api/import", headers=user, json=file) as response:
+            report = await response.json()
+            assert report["conversations"] == {"added": added, "there": 1 - added, "left_out": 0}, report
+            assert report["messages"] == {"added": 3 * added, "left_out": 0}
+    async with other.get("/api/conversations", headers=user) as response:
+        (found,) = [each for each in (await response.json())["items"] if each["title"] == "Brought along"]
+    brought = Chat(other, f"/api/conversations/{found['id']}", user)
+    assert [content for _, content, _ in await brought.messages()] == ["Tea?", "No"]
+    await brought.show((await brought.get())["messages"][1]["siblings"]["ids"][0])
+    assert [content for _, content, _ in await brought.messages()] == ["Tea?", "Yes"]
+    assert (await other.delete(brought.path, headers=user)).status == 204
 
 
 async def conversations(client: Client, chat: Chat) -> None:

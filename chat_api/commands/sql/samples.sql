@@ -142,6 +142,13 @@ usual (name, value) as (
     ('newest_first', 'true'),
     ('after_id', null),
     ('responses.open.id', null),
+    -- imports
+    ('imports.add.id', '00000000-0000-4000-8000-000000000000'),
+    ('own_id', null),
+    ('conversation', '{"title": "Samosa chaat", "is_favorited": false, "created_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z"}'),
+    ('imports.add.messages', '[{"place": 1, "parent": 0, "is_active": true, "has_versions": false, "role": "user",
+        "content": "What goes into samosa chaat?", "created_at": "2026-01-01T00:00:00Z"}]'),
     -- messages
     ('message_id', '00000000-0000-0000-0000-000000000000'),
     -- generations

@@ -1,0 +1,1 @@
+"""One module for each product whose exports are read: parsed JSON becomes a conversation."""
