@@ -27,8 +27,8 @@ alter table search_entries
 alter column signature set storage plain;
 
 comment on table search_entries is
-'What search reads: one row for each message of a user or a model, and for each title. Kept by triggers; text is only in messages, '
-'inactive_messages and conversations. May be emptied and filled again: call chat_fill_search().';
+'What search reads: one row for each message of a user or a model, and for each title. Kept by triggers; text is only '
+'in messages, inactive_messages and conversations. May be emptied and filled again: call chat_fill_search().';
 comment on column search_entries.user_id is
 'Whose it is.';
 comment on column search_entries.said_at is
@@ -114,8 +114,8 @@ end
 $$;
 
 comment on function chat_words(text) is
-'The words of a text, in small letters without accents, each between spaces. In languages without spaces, each character is a word. '
-'So a text has the phrase "big cat" just if these have " big cat ".';
+'The words of a text, in small letters without accents, each between spaces. In languages without spaces, each '
+'character is a word. So a text has the phrase "big cat" just if these have " big cat ".';
 
 -- A number for what a text or a query has. Changes with nothing but the order of the machine's bytes.
 create or replace function chat_word_code(word text) returns bigint
@@ -245,8 +245,9 @@ end
 $$;
 
 comment on function chat_search_query(text) is
-'Reads what a user types: words, "phrases", -unwanted; unless a space follows, the last word may go on from its fourth letter. needed, unwanted: what '
-'chat_words() of a text must have, and mustn''t. probes: the bits that its signature must have, each modulo the signature''s length.';
+'Reads what a user types: words, "phrases", -unwanted; unless a space follows, the last word may go on from its fourth '
+'letter. needed, unwanted: what chat_words() of a text must have, and mustn''t. probes: the bits that its signature '
+'must have, each modulo the signature''s length.';
 
 -- With the owner's rights: under row-level security a statement sees the messages of one conversation alone.
 create or replace function chat_find_said(
@@ -310,7 +311,8 @@ $$;
 revoke all on function chat_find_said(uuid, uuid, bigint, text[], text[]) from public;
 
 comment on function chat_find_said(uuid, uuid, bigint, text[], text[]) is
-'The text of an entry of search_entries, if it is this user''s and has the words that chat_search_query() returned; else no row.';
+'The text of an entry of search_entries, if it is this user''s and has the words that chat_search_query() returned; '
+'else no row.';
 
 create or replace function chat_snippet(content text, needed text[]) returns text
 language plpgsql immutable strict parallel safe
@@ -404,8 +406,8 @@ end
 $$;
 
 comment on function chat_snippet(text, text[]) is
-'About 200 characters of a text, from a little before the first of these words (chat_search_query) on, each marked as in '
-'u&"\00ABthis\00BB"; the text''s own such marks are single ones.';
+'About 200 characters of a text, from a little before the first of these words (chat_search_query) on, each between '
+'guillemets; those of the text itself are single ones.';
 
 insert into service_rights (object, privilege, columns) values
 ('search_entries', 'select', '{}'),

@@ -83,8 +83,9 @@ end
 $$;
 
 comment on function chat_forget_said() is
-'Deletes a message''s row of search_entries when it is deleted or changed. Before that, where the statement may delete its conversation '
-'too (retention.clear), and otherwise after it, when it is known whether it only moved. chat_forget_conversation() does it for a whole one.';
+'Deletes a message''s row of search_entries when it is deleted or changed. Before that, where the statement may delete '
+'its conversation too (retention.clear), and otherwise after it, when it is known whether it only moved. '
+'chat_forget_conversation() does it for a whole one.';
 
 create or replace function chat_note_title() returns trigger
 language plpgsql
@@ -184,8 +185,8 @@ end
 $$;
 
 comment on function chat_change_owner() is
-'Gives the rows of search_entries to a conversation''s new owner. Without one, they stay until its messages are deleted, and '
-'former_user_id says whose they are.';
+'Gives the rows of search_entries to a conversation''s new owner. Without one, they stay until its messages are '
+'deleted, and former_user_id says whose they are.';
 
 drop trigger if exists note_said on messages;
 create trigger note_said
@@ -364,8 +365,9 @@ begin
 end
 $$;
 
-comment on procedure chat_fill_search() is
-'Adds what search_entries lacks: call it outside of a transaction, as the owner. It may be interrupted, and called again.';
+comment on procedure chat_fill_search is
+'Adds what search_entries lacks: call it outside of a transaction, as the owner. It may be interrupted, and called '
+'again.';
 
 create or replace function chat_use_search(is_on boolean) returns boolean
 language plpgsql
@@ -389,8 +391,8 @@ end
 $$;
 
 comment on function chat_use_search(boolean) is
-'Has messages and titles noted in search_entries from now on, or not any more and empties it. False: nothing to do. Run by chat-api '
-'migrate, after SEARCH was changed; after switching it on, call chat_fill_search().';
+'Has messages and titles noted in search_entries from now on, or not any more and empties it. False: nothing to do. '
+'Run by chat-api migrate, after SEARCH was changed; after switching it on, call chat_fill_search().';
 
 do $$
 begin

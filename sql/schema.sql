@@ -2483,8 +2483,8 @@ end
 $$;
 
 comment on function chat_snippet(content text, needed text[]) is
-'About 200 characters of a text, from a little before the first of these words (chat_search_query) on, each marked as '
-'in u&"\00ABthis\00BB"; the text''s own such marks are single ones.';
+'About 200 characters of a text, from a little before the first of these words (chat_search_query) on, each between '
+'guillemets; those of the text itself are single ones.';
 
 create function chat_take_back(conversation uuid, message uuid) returns varchar
     language plpgsql

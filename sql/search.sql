@@ -56,7 +56,7 @@ candidates as materialized (
                 where get_bit(e.signature, probe % (8 * octet_length(e.signature))) = 0
             )
         )
-    limit :max_texts
+    limit :max_texts -- noqa: AM09
 ),
 
 found as materialized (
@@ -74,7 +74,7 @@ found as materialized (
     from query as q
     cross join candidates as c
     cross join lateral chat_find_said(:user_id, c.conversation_id, c.position, q.needed, q.unwanted) as s
-    limit :max_items
+    limit :max_items -- noqa: AM09
 ),
 
 -- Where it stopped.
@@ -90,7 +90,7 @@ stop as (
                 conversation_id,
                 position
             from found
-            where (select count(*) from found) = :max_items
+            where (select count(f.n) from found as f) = :max_items
             order by n desc
             limit 1
         )
@@ -102,8 +102,8 @@ stop as (
                 position
             from candidates
             where
-                (select count(*) from found) < :max_items
-                and (n = :max_entries or (select count(*) from candidates) = :max_texts)
+                (select count(f.n) from found as f) < :max_items
+                and (n = :max_entries or (select count(c.n) from candidates as c) = :max_texts)
             order by n desc
             limit 1
         )
@@ -133,8 +133,7 @@ select
                 ) as text
             )
         from found as f
-        cross join query as q
     ) as items
-from (select) as one
+from query as q
 left join stop on true
 where (select chat_for_user(:user_id, null));
