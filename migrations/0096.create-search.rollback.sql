@@ -6,13 +6,13 @@ set local statement_timeout = '1min';
 delete from service_rights
 where
     object in (
-        'search_entries', 'chat_words(text)', 'chat_word_code(text)', 'chat_is_single(text)',
-        'chat_search_query(text)', 'chat_find_said(uuid, uuid, bigint, text[], text[])', 'chat_snippet(text, text[])'
+        'search_entries', 'chat_search_query(text)', 'chat_find_said(uuid, uuid, bigint, text[], text[])', 'chat_snippet(text, text[])'
     );
 
 drop function if exists chat_snippet(text, text[]);
 drop function if exists chat_find_said(uuid, uuid, bigint, text[], text[]);
 drop function if exists chat_search_query(text);
+drop function if exists chat_title_time(timestamptz);
 drop function if exists chat_signature(text);
 drop function if exists chat_is_single(text);
 drop function if exists chat_word_code(text);

@@ -32,7 +32,7 @@ comment on table search_entries is
 comment on column search_entries.user_id is
 'Whose it is.';
 comment on column search_entries.said_at is
-'As created_at of the message. infinity: it is a title.';
+'As created_at of the message. Ten thousand years after that of the conversation: it is a title.';
 comment on column search_entries.conversation_id is
 'Where it is. No foreign key: triggers delete it.';
 comment on column search_entries.position is
@@ -133,7 +133,9 @@ create or replace function chat_signature(content text) returns bytea
 language plpgsql immutable strict parallel safe
 as $$
 declare
-    words text := btrim(chat_words(content));
+    -- It would take a second, and fit nearly every query: its signature lets everything pass.
+    is_long constant boolean := length(content) > 20000;
+    words text := case when is_long then '' else btrim(chat_words(content)) end;
     codes bigint[] := (
         select array_agg(distinct code)
         from (
@@ -150,13 +152,17 @@ declare
         ) as c
     );
     -- Seven bits a code let three texts in a hundred pass that haven't got a word; a text of more than 1,700 codes passes more often.
-    bytes integer := least(1500, (cardinality(codes) * 7 + 7) / 8);
+    -- A short text gets eight bytes, since few bits would all be set.
+    bytes integer := least(1500, greatest(8, (cardinality(codes) * 7 + 7) / 8));
     bits integer := 8 * bytes;
     signature bytea := decode(repeat('00', bytes), 'hex');
     code bigint;
     first_bit bigint;
     step bigint;
 begin
+    if is_long then
+        return '\xffffffffffffffff';
+    end if;
     if words = '' then
         return null;
     end if;
@@ -174,7 +180,7 @@ end
 $$;
 
 comment on function chat_signature(text) is
-'A Bloom filter over the words of a text: five bits for each code. Null: it has no word.';
+'A Bloom filter over the words of a text: five bits for each code. Null: it has no word. All bits: it is too long.';
 
 create or replace function chat_is_single(word text) returns boolean
 language sql immutable parallel safe
@@ -185,8 +191,20 @@ $$;
 comment on function chat_is_single(text) is
 'Whether this word of chat_words() is a character of a language without spaces, or a picture.';
 
+-- Titles stand before all messages, those of the newest conversations first.
+create or replace function chat_title_time(created_at timestamptz) returns timestamptz
+language sql immutable parallel safe
+as $$
+    select (created_at at time zone 'utc' + interval '10000 years') at time zone 'utc'
+$$;
+
+comment on function chat_title_time(timestamptz) is
+'The said_at of a title.';
+
 create or replace function chat_search_query(search text, out needed text[], out unwanted text[], out probes bigint[])
 language plpgsql immutable parallel safe
+security definer
+set search_path from current
 as $$
 declare
     part text;
@@ -316,6 +334,8 @@ comment on function chat_find_said(uuid, uuid, bigint, text[], text[]) is
 
 create or replace function chat_snippet(content text, needed text[]) returns text
 language plpgsql immutable strict parallel safe
+security definer
+set search_path from current
 as $$
 declare
     piece text := '';
@@ -411,9 +431,6 @@ comment on function chat_snippet(text, text[]) is
 
 insert into service_rights (object, privilege, columns) values
 ('search_entries', 'select', '{}'),
-('chat_words(text)', 'execute', '{}'),
-('chat_word_code(text)', 'execute', '{}'),
-('chat_is_single(text)', 'execute', '{}'),
 ('chat_search_query(text)', 'execute', '{}'),
 ('chat_find_said(uuid, uuid, bigint, text[], text[])', 'execute', '{}'),
 ('chat_snippet(text, text[])', 'execute', '{}')

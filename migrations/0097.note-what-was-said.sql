@@ -96,10 +96,14 @@ as $$
 begin
     if tg_op = 'UPDATE' then
         delete from search_entries
-        where user_id = old.user_id and said_at = 'infinity' and conversation_id = old.id and position = 0;
+        where
+            user_id = old.user_id
+            and said_at = chat_title_time(old.created_at)
+            and conversation_id = old.id
+            and position = 0;
     end if;
     insert into search_entries (user_id, said_at, conversation_id, position, signature)
-    select new.user_id, 'infinity', new.id, 0, s.signature
+    select new.user_id, chat_title_time(new.created_at), new.id, 0, s.signature
     from (select chat_signature(nullif(new.title, 'New conversation')) as signature) as s
     where new.user_id is not null and s.signature is not null
     on conflict do nothing;
@@ -122,7 +126,7 @@ begin
         union all
         select created_at, position from inactive_messages where conversation_id = old.id
         union all
-        select 'infinity', 0
+        select chat_title_time(old.created_at), 0
     ) as m
     where
         e.user_id = coalesce(old.user_id, old.former_user_id)
@@ -282,9 +286,9 @@ execute function chat_note_title();
 
 drop trigger if exists note_new_title on conversations;
 create trigger note_new_title
-after update of title, user_id on conversations
+after update of title, user_id, created_at on conversations
 for each row
-when ((old.title, old.user_id) is distinct from (new.title, new.user_id))
+when ((old.title, old.user_id, old.created_at) is distinct from (new.title, new.user_id, new.created_at))
 execute function chat_note_title();
 
 drop trigger if exists change_owner on conversations;
@@ -353,7 +357,7 @@ begin
         ) as c;
         exit when batch is null;
         insert into search_entries (user_id, said_at, conversation_id, position, signature)
-        select user_id, 'infinity', id, 0, chat_signature(title)
+        select user_id, chat_title_time(created_at), id, 0, chat_signature(title)
         from conversations
         where
             id = any(batch) and user_id is not null and title <> 'New conversation' and chat_signature(title) is not null

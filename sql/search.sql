@@ -3,7 +3,7 @@
 -- Walks search_entries_pkey from the given place (nulls: from the top), in the index alone where vacuum has been, and reads
 -- the texts that the signatures let pass: by idx_messages_conversation_position, else by idx_inactive_messages_position. It stops at
 -- `max_items` found, `max_texts` read or `max_entries` passed, whichever comes first. `items` is JSON. `next_said_at`,
--- `next_conversation_id` and `next_position` are where to go on, the first of them null within titles; all nulls: nothing is left.
+-- `next_conversation_id` and `next_position` are where to go on; nulls: nothing is left.
 with query as materialized ( -- search.find
     select
         needed,
@@ -29,7 +29,7 @@ entries as (
         where
             user_id = :user_id
             and (said_at, conversation_id, position) < (
-                coalesce(cast(:before_said_at as timestamptz), 'infinity'),
+                coalesce(cast(cast(:before_said_at as text) as timestamptz), 'infinity'),
                 coalesce(cast(:before_conversation_id as uuid), 'ffffffff-ffff-ffff-ffff-ffffffffffff'),
                 coalesce(cast(:before_position as bigint), 9223372036854775807)
             )
@@ -111,7 +111,7 @@ stop as (
 )
 
 select
-    nullif(stop.said_at, 'infinity') as next_said_at,
+    to_char(stop.said_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as next_said_at,
     stop.conversation_id as next_conversation_id,
     stop.position as next_position,
     (

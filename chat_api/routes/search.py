@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
+import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
@@ -114,18 +115,17 @@ async def search(request: web.Request) -> web.Response:
 
 
 def _write_cursor(row: asyncpg.Record) -> str | None:
-    if row["next_conversation_id"] is None:
+    if row["next_said_at"] is None:
         return None
-    said_at = row["next_said_at"]
-    moment = "" if said_at is None else said_at.isoformat()
-    place = f"{moment} {row['next_conversation_id']} {row['next_position']}"
+    place = f"{row['next_said_at']} {row['next_conversation_id']} {row['next_position']}"
     return base64.urlsafe_b64encode(place.encode()).decode()
 
 
-def _read_cursor(cursor: str) -> tuple[datetime | None, UUID, int]:
+def _read_cursor(cursor: str) -> tuple[str, UUID, int]:
     try:
-        moment, conversation_id, position = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        said_at = datetime.fromisoformat(moment).astimezone(UTC) if moment else None
+        said_at, conversation_id, position = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        # The year of a title has a digit more than Python's have.
+        datetime.fromisoformat(re.sub(r"^1(?=\d{4}-)", "", said_at).removesuffix("Z"))
         int(position).to_bytes(8, "big", signed=True)  # as a bigint
         return said_at, UUID(conversation_id), int(position)
     except (ValueError, OverflowError):

@@ -43,7 +43,7 @@ EXPECTED = """
     ) as m on m.conversation_id = c.id
     where m.role in ('user', 'assistant') and chat_signature(m.content) is not null
     union all
-    select user_id, 'infinity', id, 0, chat_signature(title)
+    select user_id, chat_title_time(created_at), id, 0, chat_signature(title)
     from conversations
     where title <> 'New conversation' and chat_signature(title) is not null
 """
@@ -76,7 +76,7 @@ async def find(sql: Connection, user_id: UUID, words: str, **changes: Any) -> li
         row = await one(sql, "search.find", user_id=user_id, words=words, **given)
         assert row is not None
         items += json.loads(row["items"])
-        if row["next_conversation_id"] is None:
+        if row["next_said_at"] is None:
             return items
         given |= {
             f"before_{name}": row[f"next_{name}"] for name in ("said_at", "conversation_id", "position")

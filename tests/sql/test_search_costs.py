@@ -161,7 +161,7 @@ async def test_a_search_stops_after_a_bound_and_goes_on_there(full: tuple[Connec
     while True:
         row = await find(sql, user_id, "rarity ", **place)
         requests, found = requests + 1, found + len(json.loads(row["items"]))
-        if row["next_conversation_id"] is None:
+        if row["next_said_at"] is None:
             break
         place = {f"before_{name}": row[f"next_{name}"] for name in ("said_at", "conversation_id", "position")}
     expected = await sql.fetchval(
