@@ -87,11 +87,12 @@ function progressing(cancel) {
   const text = h("p", { id: "import-state", text: "The upload begins." });
   const bar = h("progress", { max: "100", "aria-labelledby": "import-state" });
   const tell = ({ phase, percent, conversations, number, files }) => {
-    bar.value = percent;
+    if (percent === null) bar.removeAttribute("value");
+    else bar.value = percent;
     const found = conversations ? ` ${count(conversations, "conversation")} so far.` : "";
     const which = files === 1 ? "The file" : `File ${number} of ${files}`;
     const is = phase === "upload" ? "uploaded" : "read";
-    text.textContent = `${which} is being ${is}: ${Math.floor(percent)} %.${found}`;
+    text.textContent = `${which} is being ${is}${percent === null ? "" : `: ${Math.floor(percent)} %`}.${found}`;
   };
   const button = h("button", { type: "button", class: "secondary", text: "Cancel", autofocus: true, on: { click: cancel } });
   return { nodes: [text, bar, h("div", { class: "dialog-row" }, button)], tell };
