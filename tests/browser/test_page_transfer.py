@@ -140,7 +140,9 @@ async def test_an_export_that_is_cut_is_told_and_not_saved(
     assert downloads == []
 
 
-@pytest.mark.parametrize("last", [b"first\n", b'{"type":"message","content":"{\\"type\\":\\"end\\","}\n', END[:-9]])
+@pytest.mark.parametrize(
+    "last", [b"first\n", b'{"type":"message","content":"{\\"type\\":\\"end\\","}\n', END[:-9]]
+)
 async def test_an_export_without_its_last_line_is_told_and_not_saved(
     context: BrowserContext, service: Served, library: Library, last: bytes
 ) -> None:

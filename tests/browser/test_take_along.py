@@ -1,4 +1,4 @@
-"""The page and the real routes: a file of another product is imported, searched, read, exported, and imported again."""
+"""The page and the real routes: what was said elsewhere is imported, found, exported, and imported again."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import pytest
 from playwright.async_api import BrowserContext, Download, Locator, expect
 
-from chat_api.settings import Settings
+from chat_api.http.context import SETTINGS
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.conftest import Console, Served
 from tests.browser.test_page_search import field, found, outcome, titles
 from tests.browser.test_page_transfer import held, settle_on
 from tests.importing.test_formats import FILES
+from tests.importing.test_service import conversation
+
+SINGLE = "\u2039\u203a"
 
 
 class Product(NamedTuple):
@@ -50,12 +53,12 @@ PRODUCTS = [
         "Messages without a text were left out: 1.",
         "A poem",
         "Another poem.",
-        "another po",
+        "another poem",
     ),
     Product(
         "librechat",
-        "1 conversation with 5 messages was added. 1 message was left out.",
-        "Pictures or files are named in their place: 1.",
+        "1 conversation with 5 messages was added.",
+        "Messages that only tell of an error were left out: 1.",
         "Stories",
         "It rained.",
         "RAIN",
@@ -94,6 +97,13 @@ async def taken(chat: ChatPage, *files: Path) -> str:
     said = await dialog.inner_text()
     await dialog.get_by_role("button", name="Done").click()
     return said
+
+
+def change(service: Served, monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
+    """Change settings of the running service, for this test."""
+    assert service.client.app is not None
+    for name, value in settings.items():
+        monkeypatch.setitem(service.client.app[SETTINGS].__dict__, name, value)
 
 
 async def look_for(chat: ChatPage, words: str) -> None:
@@ -165,3 +175,125 @@ async def test_what_was_said_elsewhere_is_taken_in_found_and_taken_along(
     again = await exported(other, tmp_path / "again.jsonl")
     contents = [line["content"] for line in lines if line["type"] == "message"]
     assert sorted(line["content"] for line in again if line["type"] == "message") == sorted(contents)
+
+
+def claude(path: Path, *texts: str) -> Path:
+    """A file in Claude's form: for each text, a conversation that has it."""
+    path.write_text(json.dumps([conversation(number, text) for number, text in enumerate(texts)]))
+    return path
+
+
+async def test_the_texts_own_quotes_are_no_marks(
+    context: BrowserContext, service: Served, tmp_path: Path
+) -> None:
+    chat = await signed_in(context, service)
+    await taken(chat, claude(tmp_path / "a.json", "He said «tea», and «milk» with <b>chai</b>"))
+    await look_for(chat, "MÍLK")
+    await expect(found(chat).locator(".hit-snippet")).to_have_text(
+        [f"He said {SINGLE[0]}tea{SINGLE[1]}, and {SINGLE[0]}milk{SINGLE[1]} with <b>chai</b>"]
+    )
+    await expect(found(chat).locator("mark")).to_have_text(["milk"])
+    await found(chat).get_by_role("link").click()
+    await expect(chat.page.locator(".message.found")).to_contain_text("«tea», and «milk»")
+
+
+async def test_short_words_are_found_whole_and_the_page_says_so(
+    context: BrowserContext, service: Served
+) -> None:
+    chat = await signed_in(context, service)
+    await taken(chat, FILES / "claude.json")
+    hint = "A word is found by its beginning from its fourth letter."
+    await look_for(chat, "poe")
+    await expect(titles(chat)).to_have_text(["A poem"])
+    await expect(outcome(chat)).to_contain_text(f"No message has this. {hint}")
+    await chat.page.keyboard.type("m")
+    await expect(found(chat).first).to_be_visible()
+    await expect(titles(chat)).to_have_text(["A poem"])
+    await expect(outcome(chat)).not_to_contain_text(hint)
+    await field(chat).fill("nothing like it")
+    await expect(outcome(chat)).to_contain_text(f"Titles and messages were searched. {hint}")
+    await field(chat).fill("nothing likewise")
+    await expect(outcome(chat)).to_contain_text("Nothing was found for “nothing likewise”.")
+    await expect(outcome(chat)).not_to_contain_text(hint)
+
+
+async def test_pages_without_a_hit_are_passed(
+    context: BrowserContext, service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = await signed_in(context, service)
+    await taken(chat, claude(tmp_path / "a.json", *("often",) * 19, "a rare word"))
+    monkeypatch.setattr(
+        "chat_api.routes.search.MOST_ENTRIES", 5
+    )  # 20 titles, 20 messages: 8 pages and an end
+    await look_for(chat, "rare")
+    await chat.button("Search further back").click()
+    await expect(found(chat).locator("mark")).to_have_text(["rare"])
+    await field(chat).fill("neither")
+    await chat.button("Search further back").click()
+    await chat.button("Search further back").click()
+    await expect(outcome(chat)).to_contain_text("Nothing was found for “neither”.")
+
+
+async def test_a_search_that_is_switched_off_leaves_the_titles(
+    context: BrowserContext, service: Served, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.allow("status of 404")
+    chat = await signed_in(context, service)
+    await taken(chat, FILES / "claude.json")
+    change(service, monkeypatch, search="off")
+    await look_for(chat, "poe")
+    await expect(chat.page.get_by_label("Search titles", exact=True)).to_have_value("poe")
+    await expect(titles(chat)).to_have_text(["A poem"])
+
+
+async def test_progress_is_told_while_the_service_reads(
+    context: BrowserContext, service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat_api.routes.import_course.PROGRESS_SECONDS", 0.1)
+    chat = await signed_in(context, service)
+    await chat.page.evaluate("""() => {
+        window.told = [];
+        const look = () => told.push(document.getElementById("import-state")?.textContent ?? "");
+        const all = { childList: true, characterData: true, subtree: true };
+        new MutationObserver(look).observe(document.body, all);
+    }""")
+    said = await taken(chat, claude(tmp_path / "a.json", *("tea",) * 300))
+    assert "300 conversations with 300 messages were added." in said
+    told = await chat.page.evaluate("told")
+    assert any(
+        re.fullmatch(r"The file is being read: 100 %\. [\d,]+ conversations so far\.", each) for each in told
+    )
+
+
+async def test_a_file_that_ends_in_the_middle_is_taken_as_far_as_it_goes(
+    context: BrowserContext, service: Served, tmp_path: Path
+) -> None:
+    chat = await signed_in(context, service)
+    file = claude(tmp_path / "a.json", "one", "two")
+    file.write_text(file.read_text()[:-30])
+    dialog = await bring_in(chat, file)
+    await expect(dialog).to_contain_text("1 conversation with 1 message was added.")
+    await expect(dialog.get_by_role("listitem").locator("span")).to_have_text([re.compile(r"The file .+\.")])
+    await expect(dialog.get_by_role("listitem").locator("bdi")).to_have_count(0)
+
+
+async def test_of_several_files_those_that_are_no_exports_are_told(
+    context: BrowserContext,
+    service: Served,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    console.allow("status of 41[35]")
+    change(service, monkeypatch, import_max_bytes=2**20)
+    letter, large = tmp_path / "letter.txt", tmp_path / "large.json"
+    letter.write_text("Dear reader")
+    claude(large, "word " * 4_000_000)  # more than a request that is refused is read of
+    chat = await signed_in(context, service)
+    dialog = await bring_in(chat, letter, large, FILES / "librechat.json")
+    await expect(dialog).to_contain_text("1 conversation with 5 messages was added.")
+    problems = dialog.get_by_role("listitem")
+    await expect(problems.nth(0)).to_contain_text("letter.txtThis isn't JSON")
+    await expect(problems.nth(1)).to_contain_text(
+        "large.jsonThe file is larger than what may be imported at once."
+    )

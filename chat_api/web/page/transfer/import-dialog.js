@@ -6,7 +6,7 @@ import { h } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import { toast } from "../ui/toast.js";
 import { importAll } from "./import-all.js";
-import { ABOUT, CANCELLED, count, failure, SOURCES, summary } from "./import-words.js";
+import { ABOUT, CANCELLED, count, failure, PROBLEMS, SOURCES, summary } from "./import-words.js";
 import { askBeforeLeaving } from "./leaving.js";
 import { sizeOf } from "./sizes.js";
 
@@ -101,13 +101,14 @@ function progressing(cancel) {
 function reporting(report, close, again) {
   const { problems, more_problems: more } = report;
   const listed = problems.map(({ conversation, why }) => {
-    return h("li", {}, h("bdi", { text: conversation }), h("span", { text: why }));
+    const about = conversation === null ? [] : [h("bdi", { text: conversation })];
+    return h("li", {}, ...about, h("span", { text: why }));
   });
   const rest = more ? h("p", { class: "small", text: `And ${count(more, "more problem")}.` }) : null;
   return [
     h("p", { text: summary(report) }),
-    listed.length && h("h3", { text: "What wasn't taken, and why" }),
-    listed.length && h("ul", { class: "problems", tabindex: "0", "aria-label": "What wasn't taken, and why" }, ...listed),
+    listed.length && h("h3", { text: PROBLEMS }),
+    listed.length && h("ul", { class: "problems", tabindex: "0", "aria-label": PROBLEMS }, ...listed),
     rest,
     h(
       "div",
