@@ -138,6 +138,7 @@ async def test_what_was_said_elsewhere_is_taken_in_found_and_taken_along(
     said = await taken(chat, FILES / f"{product.name}.json")
     assert product.report in said
     assert product.problem in said
+    assert said.splitlines().count(product.title) == 1  # whatever is told of it
     await expect(chat.row(product.title)).to_be_visible()
 
     await look_for(chat, product.words)

@@ -98,12 +98,17 @@ function progressing(cancel) {
   return { nodes: [text, bar, h("div", { class: "dialog-row" }, button)], tell };
 }
 
+/** The nodes of each item: what is told of a conversation one after the other has its title once. */
+function listing(items, { conversation, why }, place, problems) {
+  const reason = h("span", { text: why });
+  if (place > 0 && problems[place - 1].conversation === conversation) items.at(-1).push(reason);
+  else items.push(conversation === null ? [reason] : [h("bdi", { text: conversation }), reason]);
+  return items;
+}
+
 function reporting(report, close, again) {
   const { problems, more_problems: more } = report;
-  const listed = problems.map(({ conversation, why }) => {
-    const about = conversation === null ? [] : [h("bdi", { text: conversation })];
-    return h("li", {}, ...about, h("span", { text: why }));
-  });
+  const listed = problems.reduce(listing, []).map((nodes) => h("li", {}, ...nodes));
   const rest = more ? h("p", { class: "small", text: `And ${count(more, "more problem")}.` }) : null;
   return [
     h("p", { text: summary(report) }),
