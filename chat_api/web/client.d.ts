@@ -300,7 +300,10 @@ export interface Hit {
   conversation: ListedConversation;
   /** Null: the title has the words. */
   message_id: string | null;
-  /** A piece of the text, with the words found between « and ». */
+  role: "user" | "assistant" | null;
+  /** Whether it is on the path that is shown. Null: the title has the words. */
+  is_active: boolean | null;
+  /** A piece of the text, with the words found between « and »; the text's own such marks are single ones. */
   snippet: string;
   created_at: string;
 }
@@ -319,7 +322,7 @@ export interface SearchOptions {
 }
 
 export interface ExportOptions {
-  /** Default: the service's, `json`. */
+  /** Default: the service's, `markdown`. */
   format?: "markdown" | "json" | "jsonl";
   signal?: AbortSignal;
 }
@@ -343,22 +346,25 @@ export interface ImportOptions {
 export interface ImportProgress {
   /** `upload`: the file is on its way; `import`: the service reads it. */
   phase: "upload" | "import";
-  /** Of the phase, 0 to 100. */
-  percent: number;
+  /** Of the phase, 0 to 100; null: not known. */
+  percent: number | null;
   /** How many were read so far. */
   conversations: number;
 }
 
 /** What was taken of a file, and what wasn't. */
 export interface ImportReport {
-  /** Whose export it is, such as `chatgpt`. */
-  source: string;
+  /** Whose export it is; null: no conversation was found in it. */
+  source: "own" | "chatgpt" | "claude" | "open_webui" | "librechat" | null;
   /** `there`: they had been imported before. */
   conversations: { added: number; there: number; left_out: number };
   messages: { added: number; left_out: number };
-  problems: { conversation: string; why: string }[];
+  /** The first hundred, by the titles of conversations; null: about the file, or a conversation without a title. */
+  problems: { conversation: string | null; why: string }[];
   /** How many more problems there are. */
   more_problems: number;
+  /** Whether the file was read to its end. If not, the last problem says why. */
+  is_whole: boolean;
 }
 
 /** As the DOM's types have it. Node's types don't. */

@@ -35,6 +35,17 @@ def refusal(status: int, code: str, detail: str) -> tuple[int, dict[str, Any]]:
     return status, {"code": code, "detail": detail}
 
 
+def progress(percent: int | None, conversations: int = 0) -> dict[str, Any]:
+    """A line of an import that goes on."""
+    counts = {"added": conversations, "there": 0, "left_out": 0}
+    return {"progress": {"percent": percent, "bytes": 1, "conversations": counts}}
+
+
+def failed(code: str, detail: str) -> dict[str, Any]:
+    """The last line of an import that fails after its response has begun."""
+    return {"error": {"code": code, "detail": detail}}
+
+
 @dataclass
 class Search:
     """Answers by `answers`, else by `otherwise`; words in `held` wait. `asked`: all words and cursors."""

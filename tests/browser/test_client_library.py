@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page
 
 from tests.browser.conftest import Console, Served
-from tests.browser.library import Library, Search, answer, refusal
+from tests.browser.library import Library, Search, answer, failed, progress, refusal
 
 ID = "01a20000-0000-7000-8000-000000000000"
 REPORT: dict[str, Any] = {
@@ -17,6 +17,7 @@ REPORT: dict[str, Any] = {
     "messages": {"added": 9, "left_out": 0},
     "problems": [],
     "more_problems": 0,
+    "is_whole": True,
 }
 BEGIN = """async (token) => {
     const { ChatClient } = await import("/web/client.js");
@@ -118,8 +119,7 @@ async def test_an_export_that_is_called_off_ends_with_the_signals_reason(
 async def test_an_import_tells_how_much_was_sent_and_read_and_ends_with_its_report(
     client: Page, library: Library
 ) -> None:
-    progress = {"type": "progress", "percent": 50, "conversations": 1}
-    library.end(progress, b"\n", {"type": "something new"}, {"type": "report", **REPORT})
+    library.end(progress(50, 1), b"\n", {"something": "new"}, {"report": REPORT})
     report, told = await client.evaluate("""async () => {
         const told = [];
         const file = new File(["é".repeat(500_000)], "export.json", { type: "application/json" });
@@ -134,7 +134,7 @@ async def test_an_import_tells_how_much_was_sent_and_read_and_ends_with_its_repo
 
 
 async def test_an_import_without_an_ear_is_the_same(client: Page, library: Library) -> None:
-    library.end({"type": "progress", "percent": 50, "conversations": 1}, {"type": "report", **REPORT})
+    library.end(progress(50, 1), {"report": REPORT})
     assert await client.evaluate("chat.import('[]')") == REPORT
     assert library.received == b"[]"
 
@@ -148,14 +148,14 @@ async def test_an_import_that_is_refused_or_fails_has_the_services_error(
     error = await client.evaluate(f"outcome(chat.import('[]', {options}))")
     assert (error["code"], error["status"]) == ("import_running", 409)
     library.refusal = None
-    library.end({"type": "error", "code": "database_unavailable", "detail": "The database is away."})
+    library.end(failed("import_interrupted", "The database is away."))
     error = await client.evaluate(f"outcome(chat.import('[]', {options}))")
-    assert (error["code"], error["message"]) == ("database_unavailable", "The database is away.")
-    for piece in ({"type": "progress", "percent": 5, "conversations": 0}, b'{"type": "rep'):
+    assert (error["code"], error["message"]) == ("import_interrupted", "The database is away.")
+    for piece in (progress(5), b'{"rep'):
         library.end(piece)  # and no report
         error = await client.evaluate(f"outcome(chat.import('[]', {options}))")
         assert error["code"] == "network_error"
-    library.send({"type": "progress", "percent": 5, "conversations": 0})
+    library.send(progress(5))
     library.cut()
     error = await client.evaluate(f"outcome(chat.import('[]', {options}))")
     assert error["code"] == "network_error"
@@ -166,7 +166,7 @@ async def test_an_import_that_is_called_off_ends_with_the_signals_reason(
     client: Page, library: Library, console: Console, when: str
 ) -> None:
     console.allow("ERR_")
-    library.send({"type": "progress", "percent": 5, "conversations": 0})
+    library.send(progress(5))
     error = await client.evaluate(f"""async () => {{
         const calling = new AbortController();
         const onProgress = {when};
@@ -181,7 +181,7 @@ async def test_a_refused_token_is_renewed_before_an_import(
 ) -> None:
     console.allow("status of 401")
     library.refusals = [refusal(401, "invalid_token", "The token is not valid.")]
-    library.end({"type": "report", **REPORT})
+    library.end({"report": REPORT})
     report = await client.evaluate("""async () => {
         const { ChatClient } = await import("/web/client.js");
         window.expired = [];

@@ -8,7 +8,7 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import Console, Served
-from tests.browser.library import Library, Search, answer, conversations_of, hit
+from tests.browser.library import Library, Search, answer, conversations_of, hit, progress
 from tests.browser.sample import ANSWER, QUESTION
 from tests.browser.test_page_transfer import REPORT, begin_import, settle_on
 
@@ -101,10 +101,10 @@ async def test_no_fault_in_an_import_and_an_export(look: ChatPage, library: Libr
     dialog = await begin_import(look)
     assert await faults(look.page) == []
     await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.send({"type": "progress", "percent": 50, "conversations": 1})
+    library.send(progress(50, 1))
     await expect(dialog).to_contain_text("50 %")
     assert await faults(look.page) == []
-    library.end(REPORT)
+    library.end({"report": REPORT})
     await expect(dialog).to_contain_text("were added")
     assert await faults(look.page) == []
     await dialog.get_by_role("button", name="Done").click()

@@ -128,6 +128,8 @@ async def test_phrases_and_words_that_may_not_be_there_hold_for_titles_too(
     await expect(titles(chat)).to_have_text(["tea, green", "green tea"])
     await field(chat).fill('"green tea"')
     await expect(titles(chat)).to_have_text(["green tea"])
+    await field(chat).fill("téa -bla")  # not a word of it
+    await expect(titles(chat)).to_have_text(["black tea", "tea, green", "green tea"])
     await field(chat).fill("-tea")
     await expect(chat.page.get_by_text("Nothing was found.")).to_be_visible()
     assert all(words != "-tea" for words, _ in search.asked)
@@ -136,11 +138,11 @@ async def test_phrases_and_words_that_may_not_be_there_hold_for_titles_too(
 async def test_a_title_that_only_the_service_finds_is_shown(
     context: BrowserContext, service: Served, search: Search
 ) -> None:
-    chat = await open_with(context, service, "Café crème", "tea")
+    chat = await open_with(context, service, "Am Straßenrand", "tea")
     known = await conversations_of(chat.page)
-    search.answers[("cafe", None)] = answer([hit(known["Café crème"], None, "«Café» crème")])
-    await field(chat).fill("cafe")
-    await expect(titles(chat)).to_have_text(["Café crème"])
+    search.answers[("strasse", None)] = answer([hit(known["Am Straßenrand"], None, "Am «Straßenrand»")])
+    await field(chat).fill("strasse")
+    await expect(titles(chat)).to_have_text(["Am Straßenrand"])
 
 
 async def test_of_many_titles_a_few_are_shown_and_the_others_when_asked_for(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from playwright.async_api import BrowserContext, Download, FilePayload, Locator, expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import Console, Served
-from tests.browser.library import Library, refusal
+from tests.browser.library import Library, failed, progress, refusal
 from tests.browser.test_page_conversations import fill, open_with
 from tests.support.chat import Sql, until
 
 FILE = FilePayload(name="conversations.json", mimeType="application/json", buffer=b'[{"title": "tea"}]')
 REPORT: dict[str, Any] = {
-    "type": "report",
     "source": "chatgpt",
     "conversations": {"added": 3, "there": 1, "left_out": 2},
     "messages": {"added": 1234, "left_out": 1},
@@ -24,7 +24,9 @@ REPORT: dict[str, Any] = {
         {"conversation": "milk", "why": "A message's date isn't one."},
     ],
     "more_problems": 7,
+    "is_whole": True,
 }
+END = b'{"type":"end","conversations":1}\n'  # the last line of an export
 # What the browser's own dialog for a file would return.
 PICKER = """() => {
     window.saved = { pieces: [], name: null, state: "open", removed: false };
@@ -98,9 +100,9 @@ async def test_all_conversations_are_downloaded_piece_by_piece(
     library.send(b"x" * 20_000)
     await expect(notice).to_contain_text("20 KB")
     async with chat.page.expect_download() as downloading:
-        library.end(b"y")
+        library.end(b"y\n", END[:9], END[9:])
     download = await downloading.value
-    assert await held(download) == b"x" * 20_000 + b"y"
+    assert await held(download) == b"x" * 20_000 + b"y\n" + END
     assert download.suggested_filename.startswith("samosachaat-20")
     assert download.suggested_filename.endswith(".jsonl")
     await expect(notice).to_have_count(0)
@@ -115,9 +117,9 @@ async def test_where_the_browser_can_the_export_goes_straight_into_a_file(
     await settle_on(chat, "Export all my conversations")
     library.send(b"first ")
     await until(lambda: chat.page.evaluate("saved.pieces.join('') === 'first '"))
-    library.end(b"last")
+    library.end(b"last\n", END)
     await until(lambda: chat.page.evaluate("saved.state === 'closed'"))
-    assert await chat.page.evaluate("saved.pieces.join('')") == "first last"
+    assert await chat.page.evaluate("saved.pieces.join('')") == f"first last\n{END.decode()}"
     assert (await chat.page.evaluate("saved.name")).endswith(".jsonl")
 
 
@@ -136,6 +138,20 @@ async def test_an_export_that_is_cut_is_told_and_not_saved(
     await expect(chat.page.get_by_text("The download broke off, so nothing was saved.")).to_be_visible()
     assert await chat.page.evaluate("[saved.state, saved.removed]") == ["aborted", True]
     assert downloads == []
+
+
+@pytest.mark.parametrize(
+    "last", [b"first\n", b'{"type":"message","content":"{\\"type\\":\\"end\\","}\n', END[:-9]]
+)
+async def test_an_export_without_its_last_line_is_told_and_not_saved(
+    context: BrowserContext, service: Served, library: Library, last: bytes
+) -> None:
+    chat = await open_with(context, service, "tea")
+    await chat.page.evaluate(PICKER)
+    await settle_on(chat, "Export all my conversations")
+    library.end(b"first\n", last)  # as a proxy may end a response that broke off
+    await expect(chat.page.get_by_text("The download broke off, so nothing was saved.")).to_be_visible()
+    assert await chat.page.evaluate("[saved.state, saved.removed]") == ["aborted", True]
 
 
 async def test_an_export_may_be_cancelled(
@@ -171,14 +187,14 @@ async def test_an_import_tells_how_far_it_is_and_what_it_didnt_take(
     dialog = await begin_import(chat)
     await expect(dialog).to_contain_text("conversations.json")
     await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.send({"type": "progress", "percent": 12.5, "conversations": 1})
+    library.send(progress(12, 1))
     await expect(dialog).to_contain_text("The file is being read: 12 %. 1 conversation so far.")
-    await expect(dialog.get_by_role("progressbar")).to_have_attribute("value", "12.5")
-    library.send({"type": "progress", "percent": 80, "conversations": 3})
+    await expect(dialog.get_by_role("progressbar")).to_have_attribute("value", "12")
+    library.send(progress(80, 3))
     await expect(dialog).to_contain_text("80 %. 3 conversations so far.")
     token = await chat.page.evaluate("sessionStorage['chat.token']")
     await fill(service, token, "imported")  # as the service would
-    library.end(REPORT)
+    library.end({"report": REPORT})
     await expect(dialog).to_contain_text("3 conversations with 1,234 messages were added.")
     await expect(dialog).to_contain_text("1 conversation was here already.")
     await expect(dialog).to_contain_text("2 conversations couldn't be taken.")
@@ -208,7 +224,7 @@ async def test_an_import_may_be_cancelled_but_not_by_accident(
     chat = await open_with(context, service, "tea")
     dialog = await begin_import(chat)
     await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.send({"type": "progress", "percent": 10, "conversations": 1})
+    library.send(progress(10, 1))
     await expect(dialog).to_contain_text("10 %")
     await chat.page.keyboard.press("Escape")
     await chat.page.mouse.click(5, 5)
@@ -217,7 +233,7 @@ async def test_an_import_may_be_cancelled_but_not_by_accident(
     await expect(dialog).to_contain_text(
         "The import was cancelled. What was taken until then is in your list."
     )
-    library.send(*[{"type": "progress", "percent": 11, "conversations": 1}] * 100_000)
+    library.send(*[progress(11, 1)] * 100_000)
     await library.left.wait()
 
 
@@ -228,7 +244,7 @@ async def test_closing_the_dialog_cancels_the_import_and_says_so(
     chat = await open_with(context, service, "tea")
     dialog = await begin_import(chat)
     await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.send({"type": "progress", "percent": 10, "conversations": 1})
+    library.send(progress(10, 1))
     await expect(dialog).to_contain_text("10 %")
     await dialog.get_by_role("button", name="Close").click()
     await expect(chat.page.locator(".toast")).to_contain_text("The import was cancelled.")
@@ -239,12 +255,12 @@ async def test_a_refused_import_says_why_and_another_file_may_be_chosen(
 ) -> None:
     console.allow("status of 413")
     chat = await open_with(context, service, "tea")
-    library.refusal = refusal(413, "file_too_large", "The file is larger than 2 GB. Split it.")
+    library.refusal = refusal(413, "import_too_large", "The file is larger than 2 GB. Split it.")
     dialog = await begin_import(chat)
     await dialog.get_by_role("button", name="Import", exact=True).click()
     await expect(dialog).to_contain_text("The file is larger than 2 GB. Split it.")
     library.refusal = None
-    library.end({**REPORT, "problems": [], "more_problems": 0})
+    library.end({"report": {**REPORT, "problems": [], "more_problems": 0}})
     await dialog.get_by_label("Choose files, or drop them here").set_input_files(FILE)
     await dialog.get_by_role("button", name="Import", exact=True).click()
     await expect(dialog).to_contain_text("3 conversations with 1,234 messages were added.")
@@ -253,19 +269,19 @@ async def test_a_refused_import_says_why_and_another_file_may_be_chosen(
 async def test_of_several_files_each_is_imported_and_a_refused_one_is_told(
     context: BrowserContext, service: Served, library: Library, console: Console
 ) -> None:
-    console.allow("status of 400")
+    console.allow("status of 415")
     chat = await open_with(context, service, "tea")
     await settle_on(chat, "Import conversations…")
     dialog = chat.page.get_by_role("dialog", name="Import conversations")
     files = [FilePayload(name=f"{n}.json", mimeType="application/json", buffer=b"[]") for n in range(3)]
     await dialog.get_by_label("Choose files, or drop them here").set_input_files(files)
     await expect(dialog).to_contain_text("3 files6 bytes")
-    library.refusals = [refusal(400, "unknown_format", "This is no export.")]
+    library.refusals = [refusal(415, "import_unreadable", "This is no export.")]
     await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.send({"type": "progress", "percent": 10, "conversations": 0})
+    library.send(progress(10))
     await expect(dialog).to_contain_text("File 2 of 3 is being read: 10 %.")
-    library.end(REPORT)
-    library.end(REPORT)
+    library.end({"report": REPORT})
+    library.end({"report": REPORT})
     await expect(dialog).to_contain_text("6 conversations with 2,468 messages were added.")
     await expect(dialog.get_by_role("listitem").first).to_have_text("0.jsonThis is no export.")
     await expect(dialog.get_by_role("listitem")).to_have_count(5)
@@ -280,7 +296,7 @@ async def test_an_import_that_breaks_off_says_what_to_do(
     chat = await open_with(context, service, "tea")
     dialog = await begin_import(chat)
     await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.send({"type": "progress", "percent": 10, "conversations": 1})
+    library.send(progress(10, 1))
     await expect(dialog).to_contain_text("10 %")
     library.cut()
     await expect(dialog).to_contain_text("The connection broke off.")
@@ -293,7 +309,7 @@ async def test_an_error_in_the_stream_of_an_import_is_told(
     chat = await open_with(context, service, "tea")
     dialog = await begin_import(chat)
     await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.end({"type": "error", "code": "database_unavailable", "detail": "The database is away."})
+    library.end(failed("import_interrupted", "The database is away."))
     await expect(dialog).to_contain_text("The database is away.")
 
 
@@ -310,7 +326,7 @@ async def test_a_file_that_is_dropped_on_the_page_is_offered_and_the_page_stays(
     assert library.asked == []  # it is offered, no more
     assert await chat.page.evaluate(DROP, ["other.json", "[1]"]) == [False, False]
     await expect(dialog).to_contain_text("other.json")
-    library.end(REPORT)
+    library.end({"report": REPORT})
     await dialog.get_by_role("button", name="Import", exact=True).click()
     await expect(dialog).to_contain_text("3 conversations")
     assert library.received == b"[1]"
@@ -334,10 +350,10 @@ async def test_leaving_the_page_in_the_middle_of_an_import_asks_first(
     leaving = """dispatchEvent(new Event("beforeunload", { cancelable: true }))"""
     assert await chat.page.evaluate(leaving)
     await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.send({"type": "progress", "percent": 10, "conversations": 1})
+    library.send(progress(10, 1))
     await expect(dialog).to_contain_text("10 %")
     assert not await chat.page.evaluate(leaving)
-    library.end(REPORT)
+    library.end({"report": REPORT})
     await expect(dialog).to_contain_text("3 conversations")
     assert await chat.page.evaluate(leaving)
     assert await sql.fetchval("select count(*) from conversations") == 1

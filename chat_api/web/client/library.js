@@ -41,16 +41,19 @@ async function download(requests, path, signal) {
 
 async function bringIn(requests, file, onProgress, signal) {
   const headers = { Accept: "application/x-ndjson", "Content-Type": "application/octet-stream" };
-  const sent = (bytes, total) => onProgress({ phase: "upload", percent: total ? (100 * bytes) / total : 100, conversations: 0 });
+  const sent = (bytes, size) => onProgress({ phase: "upload", percent: size ? (100 * bytes) / size : 100, conversations: 0 });
   const by = onProgress && globalThis.XMLHttpRequest && ((url, request) => upload(url, request, sent));
   const response = await requests.fetch("POST", "api/import", { file, headers, signal, by });
-  for await (const { type, ...line } of linesOf(response)) {
-    if (type === "progress") onProgress?.({ phase: "import", ...line });
-    else if (type === "report") return line;
-    else if (type === "error") throw refused({ status: response.status, ...line });
+  for await (const { progress, report, error } of linesOf(response)) {
+    if (progress) onProgress?.({ phase: "import", percent: progress.percent, conversations: total(progress.conversations) });
+    else if (report) return report;
+    else if (error) throw refused({ status: response.status, ...error });
   }
   throw broken("the response broke off");
 }
+
+/** How many conversations were read, whatever became of them. */
+const total = ({ added, there, left_out }) => added + there + left_out;
 
 /** The objects of a response in JSON Lines. */
 async function* linesOf(response) {

@@ -4,6 +4,7 @@ import { announce } from "../ui/announcer.js";
 import { h } from "../ui/dom.js";
 import { Finder } from "./finder.js";
 import { hitRow } from "./hit.js";
+import { endsShort } from "./words.js";
 
 /**
  * @typedef {{open: (conversationId: string, hit: any) => void, found: (conversations: any[]) => void,
@@ -108,7 +109,9 @@ export class Results {
     if (state === "off" && !count) return isComplete ? "No title contains all of these words." : "Searching…";
     if (state !== "found" || messages) return "";
     if (hasMore) return "No message has this so far.";
-    return count ? "No message has this." : `Nothing was found for “${this.#words}”. Titles and messages were searched.`;
+    const hint = endsShort(this.#words) ? " A word is found by its beginning from its fourth letter." : "";
+    const nothing = count ? "No message has this." : `Nothing was found for “${this.#words}”. Titles and messages were searched.`;
+    return nothing + hint;
   }
 }
 

@@ -1,5 +1,6 @@
 // Downloads of one conversation, or of all, with a notice that tells how far it is and lets the reader cancel.
 
+import { ChatError } from "../../client.js";
 import { h } from "../ui/dom.js";
 import { announce } from "../ui/announcer.js";
 import { toast } from "../ui/toast.js";
@@ -9,6 +10,8 @@ import { sizeOf } from "./sizes.js";
 
 const ENDINGS = { markdown: "md", json: "json" };
 const LONGEST_NAME = 80;
+const END = /\n\{"type":"end",[^\n]*\}\n$/; // the last line of an export: without it, it isn't whole
+const LONGEST_END = 1000; // bytes
 const UNSAFE = /[\p{C}/\\:*?"<>|]+/gu; // in the name of a file
 
 /** @param {import("../../client.js").ChatClient} chat @param {{id: string, title: string, format: "markdown" | "json"}} wanted */
@@ -20,7 +23,7 @@ export async function downloadOne(chat, { id, title, format }) {
 /** @param {import("../../client.js").ChatClient} chat */
 export async function exportAll(chat) {
   const place = await chooseFile(`samosachaat-${new Date().toISOString().slice(0, 10)}.jsonl`);
-  if (place) await save(place, "The export", (signal) => chat.export({ signal }));
+  if (place) await save(place, "The export", async (signal) => whole(await chat.export({ signal })));
 }
 
 async function save(place, what, begin) {
@@ -43,6 +46,16 @@ async function save(place, what, begin) {
     else if (error.code === "network_error") toast("The download broke off, so nothing was saved. Try again.", { seconds: 15 });
     else throw error;
   }
+}
+
+/** The bytes of an export. Throws if its last line isn't there: something on the way may end a response that was cut. */
+async function* whole(file) {
+  let tail = new Uint8Array();
+  for await (const piece of file) {
+    tail = new Uint8Array([...tail, ...piece.subarray(-LONGEST_END)]).slice(-LONGEST_END);
+    yield piece;
+  }
+  if (!END.test(new TextDecoder().decode(tail))) throw new ChatError("network_error", "The export has no last line.");
 }
 
 /** Write a download to its end. @returns {Promise<number>} its bytes */

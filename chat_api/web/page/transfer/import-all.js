@@ -3,6 +3,8 @@
 import { failure } from "./import-words.js";
 
 const LISTED = 100; // problems: more are only counted
+// Errors of one file. The service may send them after its response has begun, so their status says nothing.
+const OF_THE_FILE = ["import_too_large", "import_unreadable", "http_413"];
 
 /**
  * @param {import("../../client.js").ChatClient} chat
@@ -19,8 +21,7 @@ export async function importAll(chat, files, { onProgress, signal }) {
     try {
       reports.push(await chat.import(file, { onProgress: told, signal }));
     } catch (error) {
-      const isRefused = error.status >= 400 && error.status < 500 && ![401, 409, 429].includes(error.status);
-      if (signal.aborted || files.length === 1 || !isRefused) throw error;
+      if (signal.aborted || files.length === 1 || !OF_THE_FILE.includes(error.code)) throw error;
       reports.push(refusalOf(file, error));
     }
   }
@@ -29,22 +30,24 @@ export async function importAll(chat, files, { onProgress, signal }) {
 
 function refusalOf(file, error) {
   return {
-    source: "",
+    source: null,
     conversations: { added: 0, there: 0, left_out: 0 },
     messages: { added: 0, left_out: 0 },
     problems: [{ conversation: file.name, why: failure(error) }],
     more_problems: 0,
+    is_whole: true,
   };
 }
 
 function together(one, other) {
   const problems = [...one.problems, ...other.problems];
   return {
-    source: one.source || other.source,
+    source: one.source ?? other.source,
     conversations: sums(one.conversations, other.conversations),
     messages: sums(one.messages, other.messages),
     problems: problems.slice(0, LISTED),
     more_problems: one.more_problems + other.more_problems + Math.max(0, problems.length - LISTED),
+    is_whole: one.is_whole && other.is_whole,
   };
 }
 

@@ -6,7 +6,7 @@ import { h } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import { toast } from "../ui/toast.js";
 import { importAll } from "./import-all.js";
-import { ABOUT, CANCELLED, count, failure, SOURCES, summary } from "./import-words.js";
+import { ABOUT, CANCELLED, count, failure, PROBLEMS, SOURCES, summary } from "./import-words.js";
 import { askBeforeLeaving } from "./leaving.js";
 import { sizeOf } from "./sizes.js";
 
@@ -87,26 +87,33 @@ function progressing(cancel) {
   const text = h("p", { id: "import-state", text: "The upload begins." });
   const bar = h("progress", { max: "100", "aria-labelledby": "import-state" });
   const tell = ({ phase, percent, conversations, number, files }) => {
-    bar.value = percent;
+    if (percent === null) bar.removeAttribute("value");
+    else bar.value = percent;
     const found = conversations ? ` ${count(conversations, "conversation")} so far.` : "";
     const which = files === 1 ? "The file" : `File ${number} of ${files}`;
     const is = phase === "upload" ? "uploaded" : "read";
-    text.textContent = `${which} is being ${is}: ${Math.floor(percent)} %.${found}`;
+    text.textContent = `${which} is being ${is}${percent === null ? "" : `: ${Math.floor(percent)} %`}.${found}`;
   };
   const button = h("button", { type: "button", class: "secondary", text: "Cancel", autofocus: true, on: { click: cancel } });
   return { nodes: [text, bar, h("div", { class: "dialog-row" }, button)], tell };
 }
 
+/** The nodes of each item: what is told of a conversation one after the other has its title once. */
+function listing(items, { conversation, why }, place, problems) {
+  const reason = h("span", { text: why });
+  if (place > 0 && problems[place - 1].conversation === conversation) items.at(-1).push(reason);
+  else items.push(conversation === null ? [reason] : [h("bdi", { text: conversation }), reason]);
+  return items;
+}
+
 function reporting(report, close, again) {
   const { problems, more_problems: more } = report;
-  const listed = problems.map(({ conversation, why }) => {
-    return h("li", {}, h("bdi", { text: conversation }), h("span", { text: why }));
-  });
+  const listed = problems.reduce(listing, []).map((nodes) => h("li", {}, ...nodes));
   const rest = more ? h("p", { class: "small", text: `And ${count(more, "more problem")}.` }) : null;
   return [
     h("p", { text: summary(report) }),
-    listed.length && h("h3", { text: "What wasn't taken, and why" }),
-    listed.length && h("ul", { class: "problems", tabindex: "0", "aria-label": "What wasn't taken, and why" }, ...listed),
+    listed.length && h("h3", { text: PROBLEMS }),
+    listed.length && h("ul", { class: "problems", tabindex: "0", "aria-label": PROBLEMS }, ...listed),
     rest,
     h(
       "div",

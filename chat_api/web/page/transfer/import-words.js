@@ -15,6 +15,8 @@ export const ABOUT =
 
 export const CANCELLED = "The import was cancelled. What was taken until then is in your list.";
 
+export const PROBLEMS = "What wasn't taken, or not as it was";
+
 const BROKEN =
   "The connection broke off. What was taken until then is in your list. Import the same file again to add the rest: " +
   "nothing comes twice.";
