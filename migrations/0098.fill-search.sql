@@ -2,9 +2,7 @@
 -- whatever writes to their conversations waits. Can be interrupted and run again. It takes 1 to 2 ms and writes about 600 bytes for
 -- each message. With SEARCH=off it has nothing to do.
 -- depends: 0097.note-what-was-said
--- locks: messages, row share, reads every row
--- locks: inactive_messages, row share, reads every row
--- locks: conversations, row share, reads every row
+-- locks: search_entries, row exclusive, a moment
 -- transactional: false
 -- squawk-disable-assume-in-transaction
 

@@ -389,7 +389,6 @@ insert into service_rights (object, privilege, columns) values
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
 ('chat_is_held(uuid)', 'execute', '{}'),
-('chat_is_single(text)', 'execute', '{}'),
 ('chat_platform_users(integer, timestamptz, uuid)', 'execute', '{}'),
 ('chat_position', 'update', '{}'),
 ('chat_search_query(text)', 'execute', '{}'),
@@ -402,8 +401,6 @@ insert into service_rights (object, privilege, columns) values
 ('chat_use_again(uuid, json)', 'execute', '{}'),
 ('chat_uuid7()', 'execute', '{}'),
 ('chat_uuid7_at(timestamptz)', 'execute', '{}'),
-('chat_word_code(text)', 'execute', '{}'),
-('chat_words(text)', 'execute', '{}'),
 ('conversations', 'delete', '{}'),
 ('conversations', 'insert',
     '{user_id,title,model_tag,instructions,options,id,is_favorited,created_at,updated_at,version,metadata}'),
@@ -855,7 +852,7 @@ comment on table search_entries is
 comment on column search_entries.user_id is
 'Whose it is.';
 comment on column search_entries.said_at is
-'As created_at of the message. infinity: it is a title.';
+'As created_at of the message. Ten thousand years after that of the conversation: it is a title.';
 comment on column search_entries.conversation_id is
 'Where it is. No foreign key: triggers delete it.';
 comment on column search_entries."position" is
@@ -1494,7 +1491,9 @@ create function chat_signature(content text) returns bytea
     language plpgsql immutable strict parallel safe
     as $$
 declare
-    words text := btrim(chat_words(content));
+    -- It would take a second, and fit nearly every query: its signature lets everything pass.
+    is_long constant boolean := length(content) > 20000;
+    words text := case when is_long then '' else btrim(chat_words(content)) end;
     codes bigint[] := (
         select array_agg(distinct code)
         from (
@@ -1511,13 +1510,17 @@ declare
         ) as c
     );
     -- Seven bits a code let three texts in a hundred pass that haven't got a word; a text of more than 1,700 codes passes more often.
-    bytes integer := least(1500, (cardinality(codes) * 7 + 7) / 8);
+    -- A short text gets eight bytes, since few bits would all be set.
+    bytes integer := least(1500, greatest(8, (cardinality(codes) * 7 + 7) / 8));
     bits integer := 8 * bytes;
     signature bytea := decode(repeat('00', bytes), 'hex');
     code bigint;
     first_bit bigint;
     step bigint;
 begin
+    if is_long then
+        return '\xffffffffffffffff';
+    end if;
     if words = '' then
         return null;
     end if;
@@ -1535,7 +1538,7 @@ end
 $$;
 
 comment on function chat_signature(content text) is
-'A Bloom filter over the words of a text: five bits for each code. Null: it has no word.';
+'A Bloom filter over the words of a text: five bits for each code. Null: it has no word. All bits: it is too long.';
 
 create function chat_search_is_on() returns boolean
     language sql stable
@@ -1697,6 +1700,15 @@ comment on function chat_delete(conversation uuid) is
 'rows go at once (deleted). A larger one loses its owner and what waits for its turn, its answer is stopped, and its '
 'rows go in pieces (set aside).';
 
+create function chat_title_time(created_at timestamptz) returns timestamptz
+    language sql immutable parallel safe
+    as $$
+    select (created_at at time zone 'utc' + interval '10000 years') at time zone 'utc'
+$$;
+
+comment on function chat_title_time(created_at timestamptz) is
+'The said_at of a title.';
+
 create procedure chat_fill_search()
     language plpgsql
     as $_$
@@ -1750,7 +1762,7 @@ begin
         ) as c;
         exit when batch is null;
         insert into search_entries (user_id, said_at, conversation_id, position, signature)
-        select user_id, 'infinity', id, 0, chat_signature(title)
+        select user_id, chat_title_time(created_at), id, 0, chat_signature(title)
         from conversations
         where
             id = any(batch) and user_id is not null and title <> 'New conversation' and chat_signature(title) is not null
@@ -1852,7 +1864,7 @@ begin
         union all
         select created_at, position from inactive_messages where conversation_id = old.id
         union all
-        select 'infinity', 0
+        select chat_title_time(old.created_at), 0
     ) as m
     where
         e.user_id = coalesce(old.user_id, old.former_user_id)
@@ -2153,10 +2165,14 @@ create function chat_note_title() returns trigger
 begin
     if tg_op = 'UPDATE' then
         delete from search_entries
-        where user_id = old.user_id and said_at = 'infinity' and conversation_id = old.id and position = 0;
+        where
+            user_id = old.user_id
+            and said_at = chat_title_time(old.created_at)
+            and conversation_id = old.id
+            and position = 0;
     end if;
     insert into search_entries (user_id, said_at, conversation_id, position, signature)
-    select new.user_id, 'infinity', new.id, 0, s.signature
+    select new.user_id, chat_title_time(new.created_at), new.id, 0, s.signature
     from (select chat_signature(nullif(new.title, 'New conversation')) as signature) as s
     where new.user_id is not null and s.signature is not null
     on conflict do nothing;
@@ -2304,7 +2320,8 @@ comment on function chat_revoke_reader(reader name) is
 
 create function chat_search_query(search text, out needed text[], out unwanted text[],
     out probes bigint[]) returns record
-    language plpgsql immutable parallel safe
+    language plpgsql immutable security definer parallel safe
+    set search_path to '$user', 'public', 'pg_temp'
     as $_$
 declare
     part text;
@@ -2392,7 +2409,8 @@ comment on function chat_service_roles() is
 'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
 
 create function chat_snippet(content text, needed text[]) returns text
-    language plpgsql immutable strict parallel safe
+    language plpgsql immutable strict security definer parallel safe
+    set search_path to '$user', 'public', 'pg_temp'
     as $$
 declare
     piece text := '';
@@ -3050,8 +3068,9 @@ create trigger note_changed after update of content, role, created_at, "position
         and (new.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[])))
     execute function chat_note_said();
 
-create trigger note_new_title after update of title, user_id on conversations
-    for each row when (old.title::text is distinct from new.title::text or old.user_id is distinct from new.user_id)
+create trigger note_new_title after update of title, user_id, created_at on conversations
+    for each row when (old.title::text is distinct from new.title::text or old.user_id is distinct from new.user_id
+        or old.created_at is distinct from new.created_at)
     execute function chat_note_title();
 
 create trigger note_said after insert on inactive_messages

@@ -313,12 +313,17 @@ from (
                                     limit 1
                                 )
                                 union all
-                                select
-                                    id,
-                                    position,
-                                    parent_position
-                                from inactive_messages
-                                where conversation_id = c.id and parent_position = m.parent_position
+                                -- A hundred say enough: all of them for each would grow with the square.
+                                (
+                                    select
+                                        id,
+                                        position,
+                                        parent_position
+                                    from inactive_messages
+                                    where conversation_id = c.id and parent_position = m.parent_position
+                                    order by position
+                                    limit 100
+                                )
                             ) as v
                             where v.parent_position = m.parent_position
                         ) as siblings,

@@ -105,7 +105,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _apply(settings: Settings, options: argparse.Namespace) -> int:
-    from chat_api.migrate.apply import apply_migrations, grant_rights, switch_search  # noqa: PLC0415
+    from chat_api.migrate.apply import apply_migrations, grant_rights  # noqa: PLC0415
+    from chat_api.migrate.search import switch_search  # noqa: PLC0415
 
     role = settings.service_role
     done = apply_migrations(

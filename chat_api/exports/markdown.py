@@ -33,8 +33,8 @@ async def as_markdown(lines: AsyncIterable[str]) -> AsyncGenerator[str, None]:
                 yield _head(parsed(line))
             case "message":
                 message = parsed(line)
-                if message["is_active"]:
-                    yield _message(message)
+                # Also nothing is a piece: whoever sends them sees whether the reader is still there.
+                yield _message(message) if message["is_active"] else ""
             case _:
                 return
 

@@ -33,7 +33,7 @@ async def respond_with_file(
     patience = request.app[SETTINGS].slow_reader_timeout
     whole = asyncio.timeout(seconds)
     try:
-        async with whole, aclosing(texts), aclosing(_pieces(texts)) as pieces:
+        async with whole, aclosing(texts), aclosing(_pieces(request, texts)) as pieces:
             first = await anext(pieces, b"")
             await response.prepare(request)
             if request.method != "HEAD":
@@ -69,11 +69,16 @@ def _cut(request: web.Request) -> None:
         request.transport.abort()
 
 
-async def _pieces(texts: AsyncIterable[str]) -> AsyncGenerator[bytes, None]:
-    """The same in larger pieces. Half a surrogate pair, which no UTF-8 has, becomes a question mark."""
+async def _pieces(request: web.Request, texts: AsyncIterable[str]) -> AsyncGenerator[bytes, None]:
+    """The same in larger pieces. Half a surrogate pair, which no UTF-8 has, becomes a question mark.
+
+    Raises ConnectionResetError when the client has left, also while nothing is there to be written.
+    """
     waiting: list[bytes] = []
     size = 0
     async for text in texts:
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError("the client has left")
         waiting.append(text.encode(errors="replace"))
         size += len(waiting[-1])
         if size >= PIECE_BYTES:

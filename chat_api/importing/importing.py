@@ -13,7 +13,7 @@ import orjson
 from chat_api.importing.conversation import Conversation, Placed
 from chat_api.importing.cutting import Refused
 from chat_api.importing.formats import own
-from chat_api.importing.limits import MOST_MESSAGES, UnreadableError
+from chat_api.importing.limits import LONG_TEXT, MOST_MESSAGES, MOST_NOTED_CHARACTERS, UnreadableError
 from chat_api.importing.reading import Reader
 from chat_api.importing.report import Report
 from chat_api.importing.trees import arrange
@@ -123,6 +123,9 @@ class Import:
             return "It has no messages."
         if len(placed) > MOST_MESSAGES:
             return f"It has more than {MOST_MESSAGES:,} messages."
+        texts = (len(each.message.text) for each in placed)
+        if sum(length for length in texts if length <= LONG_TEXT) > MOST_NOTED_CHARACTERS:
+            return f"It has more than {MOST_NOTED_CHARACTERS:,} characters."
         _date(conversation, placed, self._clock())
         if (
             self._kept_from is not None

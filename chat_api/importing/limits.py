@@ -19,6 +19,12 @@ MOST_MESSAGES = 20_000
 MOST_CHARACTERS = 1_000_000
 """Of a message's text, and of its thinking. The rest is cut."""
 
+MOST_NOTED_CHARACTERS = 6_000_000
+"""Of all texts of a conversation that search notes word by word: as many as a statement has time for."""
+
+LONG_TEXT = 20_000
+"""Characters beyond which chat_signature() notes a text as a whole."""
+
 MOST_TITLE = 500
 MOST_MODEL = 100
 MOST_INSTRUCTIONS = 8000

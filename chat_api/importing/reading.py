@@ -22,6 +22,7 @@ FORMATS: tuple[ModuleType, ...] = (chatgpt, claude, open_webui, librechat)
 
 _UNKNOWN = "It isn't a conversation in a form that is known here."
 _NO_JSON = "It isn't valid JSON."
+_TORN = "A line of it can't be read, so messages would be missing."
 
 
 class Reader:
@@ -79,13 +80,11 @@ class Reader:
             yield from self._text(self._head)
         if self._unzip is not None:
             self._unzip.finish()
-        try:
-            yield from self._values(self._plain.finish())
-            self._cutter.finish()
-        finally:
-            last = self._lines.finish()
-            if last is not None:
-                yield last
+        yield from self._values(self._plain.finish())
+        self._cutter.finish()
+        last = self._lines.finish()
+        if last is not None:
+            yield last
 
     def _end_text(self) -> Iterator[Conversation | Refused]:
         if self._file:
@@ -98,12 +97,13 @@ class Reader:
 
     def _values(self, text: bytes) -> Iterator[Conversation | Refused]:
         for value in self._cutter.feed(text):
-            if isinstance(value, Refused):
-                yield value
-                continue
-            item = _parse(value)
-            if item is None:
-                yield Refused(title_in(value), _NO_JSON)
+            item = None if isinstance(value, Refused) else _parse(value)
+            if isinstance(value, Refused) or item is None:
+                # It may have been a message of this one.
+                torn = self._lines.drop()
+                if torn is not None:
+                    yield Refused(torn.title, _TORN)
+                yield value if isinstance(value, Refused) else Refused(title_in(value), _NO_JSON)
             elif own.is_line(item):
                 ended = self._lines.take(item, len(value), self._clock())
                 if ended is not None:

@@ -36,7 +36,7 @@ from chat_api.migrate.errors import LockHeldError, NewerSchemaError, explain_err
 from chat_api.migrate.local import ROLLBACK, can_go_back, drop_half_built, is_local, local_migrations
 from chat_api.migrate.lock_holders import Holders, watch_holders
 from chat_api.migrate.newer_schema import explain_newer, newer_migrations
-from chat_api.migrate.session import CHAT_LOCK, LOCK_TIMEOUT, SESSION_LOCK, TURN_LOCK, open_session
+from chat_api.migrate.session import CHAT_LOCK, SESSION_LOCK, TURN_LOCK, open_session
 from chat_api.postgres.session import SessionError, connected
 from chat_api.settings.database_url import parse_dsn
 
@@ -97,7 +97,7 @@ def apply_migrations(
     migration doesn't get a lock within its own lock_timeout, it is tried again for up to `wait_seconds`.
     `warn` is called with a sentence before each retry, and `on_done` with each id as soon as it is applied.
     `service_role` gets rights on new tables, as do the roles that already have the service's rights; see
-    `grant_rights`. With `search` "off", the table that search reads stays empty; see `switch_search`.
+    `grant_rights`. With `search` "off", the table that search reads stays empty; see `search.switch_search`.
 
     Raises:
         ValueError: the URL isn't valid (see `parse_dsn`).
@@ -230,28 +230,6 @@ def grant_rights(database_url: str, service_role: str) -> list[str]:
     ):
         rows = migrations.connection.execute("select chat_grant(%s)", (service_role,))
         return [statement for (statement,) in rows]
-
-
-def switch_search(database_url: str, search: str) -> bool:
-    """Fill the table that search reads ("on"), or empty it and keep it so ("off"). False if it is so already.
-
-    Blocks. Call it when no migration is pending.
-
-    Raises:
-        ValueError: the URL isn't valid (see `parse_dsn`).
-        SessionError: it failed. The text is the sentence to show.
-    """
-    is_on = search == "on"
-    with (
-        explain_errors(f"cannot switch search {search}"),
-        connected(parse_dsn(database_url)) as connection,
-    ):
-        if _one(connection, "select chat_search_is_on()") == is_on:
-            return False
-        connection.execute("select set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
-        connection.execute("select chat_use_search(%s)", (is_on,))
-        connection.execute("call chat_fill_search()")
-    return True
 
 
 @contextmanager

@@ -419,6 +419,7 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/import"),  # tests/importing/test_service.py
         ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
+        ("GET", "/api/search"),  # tests/http/test_search.py
         ("GET", "/api/export"),  # tests/http/test_exports.py
         ("POST", "/v1/responses"),  # this and all below /v1: tests/responses/test_isolation.py
         ("POST", "/v1/conversations"),

@@ -71,6 +71,8 @@ INDEXES: dict[str, set[str]] = {
     "journal.read": {JOURNAL, *PRIMARY[1:]},
     "journal.prune": {JOURNAL},
     "maintenance.interrupt_orphans": {ONE_RUNNING, JOURNAL},
+    "search.find": {"search_entries_pkey"},
+    "search.find, nowhere": {"search_entries_pkey"},
     "messages.exchange": {PRIMARY[1], PRIMARY[2]},
 }
 

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from chat_api.bodies.conversations import ConversationOptions
+from chat_api.exports.lines import FORMAT
 from chat_api.importing.conversation import EMPTY, NOBODY, Conversation, Message, Node
-from chat_api.importing.limits import MOST_INSTRUCTIONS, MOST_ITEM_BYTES, MOST_MODEL
+from chat_api.importing.limits import MOST_INSTRUCTIONS, MOST_ITEM_BYTES, MOST_MODEL, UnreadableError
 from chat_api.importing.values import date_of, dict_of, key_of, list_of, short, storable, text_of, title_of
 
 SOURCE = "own"
@@ -34,6 +35,7 @@ class Lines:
     def __init__(self) -> None:
         self._open: Conversation | None = None
         self._size = 0
+        self._has_end = False  # and hasn't come yet
         self.records = 0
         """How many records of answers and rows of usage were left out."""
 
@@ -44,6 +46,13 @@ class Lines:
             ended, self._open = self._open, _conversation(line, now)
             self._size = size
             return ended
+        if kind == "export":
+            self._has_end = True  # from format 3 on
+            if not isinstance(line.get("format"), int) or line["format"] > FORMAT:
+                raise UnreadableError(f"It is of a later release: this one reads format {FORMAT} at most.")
+        if kind == "end":
+            self._has_end = False
+            return self.finish()
         if kind in _RECORDS:
             self.records += 1
         elif kind in ("message", "queued_message") and self._open is not None:
@@ -55,7 +64,21 @@ class Lines:
         return None
 
     def finish(self) -> Conversation | None:
-        """The last conversation."""
+        """The last conversation.
+
+        Raises:
+            UnreadableError: the file was cut, so that messages of it may be missing.
+        """
+        ended, self._open = self._open, None
+        if self._has_end:
+            title = f" of “{ended.title}”" if ended is not None else ""
+            raise UnreadableError(
+                f"The file ends in the middle{title}: its last line is missing. Export it again."
+            )
+        return ended
+
+    def drop(self) -> Conversation | None:
+        """Forget the conversation that isn't whole, because the file was cut or a line can't be read."""
         ended, self._open = self._open, None
         return ended
 
