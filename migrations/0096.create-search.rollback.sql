@@ -6,7 +6,10 @@ set local statement_timeout = '1min';
 delete from service_rights
 where
     object in (
-        'search_entries', 'chat_search_query(text)', 'chat_find_said(uuid, uuid, bigint, text[], text[])', 'chat_snippet(text, text[])'
+        'search_entries',
+        'chat_search_query(text)',
+        'chat_find_said(uuid, uuid, bigint, text[], text[])',
+        'chat_snippet(text, text[])'
     );
 
 drop function if exists chat_snippet(text, text[]);

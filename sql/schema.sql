@@ -852,7 +852,7 @@ comment on table search_entries is
 comment on column search_entries.user_id is
 'Whose it is.';
 comment on column search_entries.said_at is
-'As created_at of the message. Ten thousand years after that of the conversation: it is a title.';
+'As created_at of the message. Seven thousand years after that of the conversation: it is a title.';
 comment on column search_entries.conversation_id is
 'Where it is. No foreign key: triggers delete it.';
 comment on column search_entries."position" is
@@ -1703,7 +1703,7 @@ comment on function chat_delete(conversation uuid) is
 create function chat_title_time(created_at timestamptz) returns timestamptz
     language sql immutable parallel safe
     as $$
-    select (created_at at time zone 'utc' + interval '10000 years') at time zone 'utc'
+    select (created_at at time zone 'utc' + interval '7000 years') at time zone 'utc'
 $$;
 
 comment on function chat_title_time(created_at timestamptz) is

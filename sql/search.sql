@@ -29,7 +29,7 @@ entries as (
         where
             user_id = :user_id
             and (said_at, conversation_id, position) < (
-                coalesce(cast(cast(:before_said_at as text) as timestamptz), 'infinity'),
+                coalesce(cast(:before_said_at as timestamptz), 'infinity'),
                 coalesce(cast(:before_conversation_id as uuid), 'ffffffff-ffff-ffff-ffff-ffffffffffff'),
                 coalesce(cast(:before_position as bigint), 9223372036854775807)
             )
@@ -111,7 +111,7 @@ stop as (
 )
 
 select
-    to_char(stop.said_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as next_said_at,
+    stop.said_at as next_said_at,
     stop.conversation_id as next_conversation_id,
     stop.position as next_position,
     (

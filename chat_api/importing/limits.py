@@ -19,7 +19,7 @@ MOST_MESSAGES = 20_000
 MOST_CHARACTERS = 1_000_000
 """Of a message's text, and of its thinking. The rest is cut."""
 
-MOST_NOTED_CHARACTERS = 6_000_000
+MOST_NOTED_CHARACTERS = 10_000_000
 """Of all texts of a conversation that search notes word by word: as many as a statement has time for."""
 
 LONG_TEXT = 20_000

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
@@ -117,17 +116,15 @@ async def search(request: web.Request) -> web.Response:
 def _write_cursor(row: asyncpg.Record) -> str | None:
     if row["next_said_at"] is None:
         return None
-    place = f"{row['next_said_at']} {row['next_conversation_id']} {row['next_position']}"
+    place = f"{row['next_said_at'].isoformat()} {row['next_conversation_id']} {row['next_position']}"
     return base64.urlsafe_b64encode(place.encode()).decode()
 
 
-def _read_cursor(cursor: str) -> tuple[str, UUID, int]:
+def _read_cursor(cursor: str) -> tuple[datetime, UUID, int]:
     try:
         said_at, conversation_id, position = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        # The year of a title has a digit more than Python's have.
-        datetime.fromisoformat(re.sub(r"^1(?=\d{4}-)", "", said_at).removesuffix("Z"))
         int(position).to_bytes(8, "big", signed=True)  # as a bigint
-        return said_at, UUID(conversation_id), int(position)
+        return datetime.fromisoformat(said_at).astimezone(UTC), UUID(conversation_id), int(position)
     except (ValueError, OverflowError):
         raise errors.Invalid.of(
             "cursor_invalid", ("query", "cursor"), "must be the next_cursor of an earlier page"

@@ -42,7 +42,8 @@ KEY = "uq_generations_idempotency_key"
 PRIMARY = ("conversations_pkey", "messages_pkey", "generations_pkey")
 
 CASES = {**HOT, "conversations.delete": IN_LONG}
-SHOWS_ALL = {"conversations.get, long", "messages.piece"}  # which may read a piece, of 500 messages
+# These may read a piece, of 500 messages, or pass all entries of a user.
+SHOWS_ALL = {"conversations.get, long", "messages.piece", "search.find, nowhere"}
 # The indexes that each case must use.
 INDEXES: dict[str, set[str]] = {
     "conversations.page": {LIST},

@@ -12,12 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from chat_api.bodies.conversations import ConversationOptions
-from chat_api.exports.lines import FORMAT
 from chat_api.importing.conversation import EMPTY, NOBODY, Conversation, Message, Node
 from chat_api.importing.limits import MOST_INSTRUCTIONS, MOST_ITEM_BYTES, MOST_MODEL, UnreadableError
 from chat_api.importing.values import date_of, dict_of, key_of, list_of, short, storable, text_of, title_of
 
 SOURCE = "own"
+FORMAT = 3
+"""The newest that is read: chat_api/exports/lines.py writes it."""
 KINDS = ("export", "conversation", "message", "queued_message", "generation", "usage", "end")
 _RECORDS = ("generation", "usage")
 _ROLES = ("user", "assistant", "system", "tool")
