@@ -13,13 +13,13 @@ MOST_ITEM_VALUES = 1_000_000
 MOST_DEPTH = 900
 """Of JSON: less than what the parsers refuse. LibreChat's nested form has two levels for each message."""
 
-MOST_MESSAGES = 20_000
+MOST_MESSAGES = 10_000
 """Of one conversation, which is stored by one statement."""
 
 MOST_CHARACTERS = 1_000_000
 """Of a message's text, and of its thinking. The rest is cut."""
 
-MOST_NOTED_CHARACTERS = 10_000_000
+MOST_NOTED_CHARACTERS = 5_000_000
 """Of all texts of a conversation that search notes word by word: as many as a statement has time for."""
 
 LONG_TEXT = 20_000

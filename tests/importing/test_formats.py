@@ -181,7 +181,7 @@ async def test_librechats_list_and_its_nested_form_are_the_same(
 
 async def exported(sql: Connection, user_id: UUID) -> bytes:
     """The user's data, as `chat-api user export` writes it."""
-    rows = await run(sql, "users.export", user_id=user_id, conversation_id=None)
+    rows = await run(sql, "users.export", user_id=user_id, conversation_id=None, part=None)
     return "".join(f"{row['line']}\n" for row in rows).encode()
 
 

@@ -156,9 +156,9 @@ async def test_of_a_file_that_was_cut_the_beginning_is_imported(bring: Bring, da
         ('{"title": "deep", "conversationId": [], "messages": [[{}]]}', "It has no messages."),
         (
             '{"title": "deep", "conversationId": 1, "messages": ['
-            + ",".join(['{"text":"a"}'] * 20_001)
+            + ",".join(['{"text":"a"}'] * 10_001)
             + "]}",
-            "20,000 messages",
+            "10,000 messages",
         ),
     ],
     ids=range(11),

@@ -293,11 +293,11 @@ async def test_what_the_database_refuses_is_left_out(bring: Bring, sql: Connecti
 async def test_the_largest_conversation_fits_into_one_statement(bring: Bring, sql: Connection) -> None:
     said = [
         {"uuid": f"{n}", "sender": ("human", "assistant")[n % 2], "text": "word " * 100}
-        for n in range(20_000)
+        for n in range(10_000)
     ]
     file = json.dumps([{"uuid": "c", "name": "Long", "chat_messages": said}]).encode()
     report = await bring(file)
-    assert report["messages"]["added"] == 20_000
+    assert report["messages"]["added"] == 10_000
     positions = await sql.fetch("select content from messages order by position limit 2")
     assert len(positions) == 2
 
