@@ -9,7 +9,6 @@ set synchronous_commit = off;
 -- Without WAL, which would be a gigabyte. And the figures must depend on the data, not on when autovacuum runs.
 alter table journal set unlogged, set (autovacuum_enabled = off);
 alter table usage set unlogged, set (autovacuum_enabled = off);
-alter table search_entries set unlogged, set (autovacuum_enabled = off);
 alter table generations set unlogged, set (autovacuum_enabled = off);
 alter table messages set unlogged, set (autovacuum_enabled = off);
 alter table queued_messages set unlogged, set (autovacuum_enabled = off);
@@ -119,23 +118,6 @@ from chats
 cross join generate_series(0, messages - 2, 2) as place
 cross join lateral (select created_at + pace * place as started_at) as g
 order by started_at, i;
-
--- What triggers would have written. All texts have the same word.
-insert into search_entries (user_id, said_at, conversation_id, position, signature)
-select
-    cast(c.user_id as uuid),
-    m.created_at,
-    m.conversation_id,
-    m.position,
-    s.signature
-from (
-    select conversation_id, position, created_at from messages
-    union all
-    select conversation_id, position, created_at from inactive_messages
-) as m
-inner join chats as c on m.conversation_id = c.id
-cross join (select chat_signature('word') as signature) as s
-order by m.created_at;
 
 -- Both have been alive for long.
 insert into workers (id, lease_until, lease, steady_since)

@@ -103,16 +103,6 @@ _FINISH = {
     "last_seq": 101,
     "slice": "[{}]",
 }
-_SEARCH = {
-    "user_id": USER,
-    "words": "word ",
-    "before_said_at": None,
-    "before_conversation_id": None,
-    "before_position": None,
-    "max_items": 10,
-    "max_texts": 18,
-    "max_entries": 20_000,
-}
 _ATTACH = {"conversation_id": LONG, "user_id": USER, "generation_id": None}
 _TICK = {
     "worker_id": WORKER,
@@ -173,7 +163,5 @@ HOT: dict[str, Parameters] = {
     "journal.read": {"ids": TEN, "next_seqs": [90] * 10},
     "journal.prune": {"after": UUID(int=0), "seconds": 86400.0, "max_rows": 1000},
     "maintenance.interrupt_orphans": {},
-    "search.find": _SEARCH,
-    "search.find, nowhere": {**_SEARCH, "words": "nowhere "},
     "messages.exchange": {"generation_id": FINISHED},
 }

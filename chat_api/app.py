@@ -16,7 +16,6 @@ from chat_api.access.proxy_header import ProxyHeader
 from chat_api.access.refusals import Refusals
 from chat_api.access.tickets import Tickets
 from chat_api.access.tokens import TokenVerifier
-from chat_api.exports.places import ExportPlaces
 from chat_api.generation.generations import Generations
 from chat_api.generation.limits import SendLimits
 from chat_api.generation.observer import Observer
@@ -25,9 +24,7 @@ from chat_api.http import bearer, middlewares
 from chat_api.http.assets import load_assets
 from chat_api.http.context import (
     DATABASE,
-    EXPORTS,
     GENERATIONS,
-    IMPORTS,
     INFERENCE,
     METRICS,
     PROXIES,
@@ -39,7 +36,6 @@ from chat_api.http.context import (
     VERIFIER,
 )
 from chat_api.http.cors import allow_origins
-from chat_api.importing.slots import Slots
 from chat_api.inference.connect import connect, new_session, untraced
 from chat_api.inference.servers import ModelServers
 from chat_api.libraries.aiohttp import Router, move_below, use_router
@@ -80,9 +76,7 @@ def create_app(
     app[SETTINGS] = settings
     app[METRICS] = _metrics()
     app[REFUSALS] = Refusals(app[METRICS])
-    app[EXPORTS] = ExportPlaces(settings.max_exports)
     app[SOCKETS] = set()
-    app[IMPORTS] = Slots(settings.max_imports)
     app[PROXIES] = Proxies.parse(settings.trusted_proxies)
     app[ROUTES] = _add_routes(router, settings, more)
     app.on_response_prepare.append(middlewares.add_headers)
@@ -119,6 +113,14 @@ def _metrics() -> Metrics:
     return metrics
 
 
+def _expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
+    if not isinstance(route, web.RouteDef):
+        return route
+    return web.RouteDef(
+        route.method, route.path, route.handler, {**route.kwargs, "expect_handler": middlewares.expect}
+    )
+
+
 def _add_routes(
     router: Router, settings: Settings, more: Iterable[web.AbstractRouteDef]
 ) -> dict[web.AbstractResource | None, str]:
@@ -132,7 +134,7 @@ def _add_routes(
         load_assets()  # now, so that the first request needn't wait for it
         tables.append(web_page.routes)
     for table in tables:
-        routes = router.add_routes(map(middlewares.expecting, table))
+        routes = router.add_routes(map(_expecting, table))
         if table is not FILES:
             router.lenient |= {each.resource for each in routes if _is_of_the_api(each.resource)}
     names: dict[web.AbstractResource | None, str] = {}

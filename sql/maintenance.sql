@@ -264,29 +264,6 @@ from _yoyo_migration;
 select set_config('statement_timeout', cast(1000 * cast(:seconds as float) as text), false) -- maintenance.limit_statements
 where current_setting('statement_timeout') = '0';
 
--- name: hold_snapshot(statement_seconds, idle_seconds)!
--- Prepares a transaction in which an export is read: rows come in the order of indexes, and not from a sort that holds them all;
--- the server cancels a statement, and ends the transaction if it is asked nothing, a little later than the worker would. Limits
--- that the role, the database or the URL sets stay. Runs once per export; all of it ends with the transaction.
-select -- maintenance.hold_snapshot
-    set_config('enable_sort', 'off', true),
-    set_config(
-        'statement_timeout',
-        case current_setting('statement_timeout')
-            when '0' then cast(1000 * cast(:statement_seconds as float) as text)
-            else current_setting('statement_timeout')
-        end,
-        true
-    ),
-    set_config(
-        'idle_in_transaction_session_timeout',
-        case current_setting('idle_in_transaction_session_timeout')
-            when '0' then cast(1000 * cast(:idle_seconds as float) as text)
-            else current_setting('idle_in_transaction_session_timeout')
-        end,
-        true
-    );
-
 -- name: readiness()
 -- The migrations that were applied to this database, for the readiness check. It also asks for a lock on a row of
 -- workers, and takes none: a hot standby and a read-only session refuse even that (SQLSTATE 25006), so an answer means

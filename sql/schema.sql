@@ -6,19 +6,6 @@
 -- records what was applied. Where the auth service's table users is in the same database, conversations
 -- has the foreign key conversations_user_id_fkey. The rows of service_rights are what chat_grant grants.
 
-create sequence chat_position
-    start with 1
-    increment by 2
-    no minvalue
-    no maxvalue
-    cache 1;
-
-comment on sequence chat_position is
-'Numbers messages and generations in the order in which they are stored. Logical replication doesn''t copy its state: '
-'after a switch-over by it, set it to a value above max(position) of both tables.';
-
-select pg_catalog.setval('public.chat_position', 1, false);
-
 create function chat_uuid7() returns uuid
     language sql parallel safe
     as $$
@@ -32,6 +19,19 @@ comment on function chat_uuid7() is
 'A new time-ordered id (UUID version 7, RFC 9562): 48 bits of Unix milliseconds, then random bits. Primary keys append '
 'instead of scattering. Within one millisecond the order is random.';
 
+create sequence chat_position
+    start with 1
+    increment by 2
+    no minvalue
+    no maxvalue
+    cache 1;
+
+comment on sequence chat_position is
+'Numbers messages and generations in the order in which they are stored. Logical replication doesn''t copy its state: '
+'after a switch-over by it, set it to a value above max(position) of both tables.';
+
+select pg_catalog.setval('public.chat_position', 1, false);
+
 create table conversations (
     id uuid default chat_uuid7() not null,
     user_id uuid,
@@ -44,7 +44,6 @@ create table conversations (
     options json,
     version integer default 0 not null,
     metadata json,
-    former_user_id uuid,
     constraint ck_conversations_version check (version >= 0),
     constraint conversations_pkey primary key (id)
 )
@@ -79,8 +78,6 @@ comment on column conversations.version is
 'sets -1, which ck_conversations_version refuses; it is then repeated.';
 comment on column conversations.metadata is
 'What a program noted on it: {"key": "value", …}, at most 16 pairs. The service doesn''t read it. Null: nothing.';
-comment on column conversations.former_user_id is
-'Whose it was, while it is removed in pieces. Null as long as user_id isn''t.';
 
 create index idx_conversations_user_updated on conversations using btree (user_id, updated_at desc, id desc);
 
@@ -381,20 +378,16 @@ insert into service_rights (object, privilege, columns) values
 ('chat_activate(uuid, uuid)', 'execute', '{}'),
 ('chat_admit(uuid,uuid,varchar,integer,json)', 'execute', '{}'),
 ('chat_afford(uuid, uuid, varchar, varchar)', 'execute', '{}'),
-('chat_bring(uuid, uuid, json)', 'execute', '{}'),
 ('chat_budget_states(uuid)', 'execute', '{}'),
 ('chat_copy(uuid, uuid, uuid, uuid[])', 'execute', '{}'),
 ('chat_delete(uuid)', 'execute', '{}'),
-('chat_find_said(uuid, uuid, bigint, text[], text[])', 'execute', '{}'),
 ('chat_for_everyone()', 'execute', '{}'),
 ('chat_for_user(uuid, uuid)', 'execute', '{}'),
 ('chat_is_held(uuid)', 'execute', '{}'),
 ('chat_platform_users(integer, timestamptz, uuid)', 'execute', '{}'),
 ('chat_position', 'update', '{}'),
-('chat_search_query(text)', 'execute', '{}'),
 ('chat_sees_platform_users()', 'execute', '{}'),
 ('chat_set_aside(uuid)', 'execute', '{}'),
-('chat_snippet(text, text[])', 'execute', '{}'),
 ('chat_take_back(uuid, uuid)', 'execute', '{}'),
 ('chat_use(uuid,uuid,uuid,varchar,varchar,varchar,varchar,varchar,timestamptz,integer,json,json,integer,integer)',
     'execute', '{}'),
@@ -430,7 +423,6 @@ insert into service_rights (object, privilege, columns) values
 ('queued_messages', 'insert', '{conversation_id,content,request,idempotency_key,id,created_at}'),
 ('queued_messages', 'select', '{}'),
 ('queued_messages', 'update', '{position}'),
-('search_entries', 'select', '{}'),
 ('spending', 'delete', '{}'),
 ('spending', 'select', '{}'),
 ('tickets', 'delete', '{}'),
@@ -833,32 +825,6 @@ comment on column tickets.expires_at is
 'When it is too old to be used, 30 seconds after it was made.';
 comment on column tickets.token_expires_at is
 'When the token that it was made with expires, in Unix seconds: the stream ends then, with EXPIRED_STREAMS=cut.';
-
-create table search_entries (
-    user_id uuid not null,
-    said_at timestamptz not null,
-    conversation_id uuid not null,
-    "position" bigint not null,
-    signature bytea not null,
-    constraint search_entries_pkey primary key (user_id, said_at, conversation_id, "position") include (signature)
-)
-with (autovacuum_vacuum_insert_scale_factor='0.02', autovacuum_vacuum_scale_factor='0.02',
-    autovacuum_analyze_scale_factor='0.02');
-alter table only search_entries alter column signature set storage plain;
-
-comment on table search_entries is
-'What search reads: one row for each message of a user or a model, and for each title. Kept by triggers; text is only '
-'in messages, inactive_messages and conversations. May be emptied and filled again: call chat_fill_search().';
-comment on column search_entries.user_id is
-'Whose it is.';
-comment on column search_entries.said_at is
-'As created_at of the message. Seven thousand years after that of the conversation: it is a title.';
-comment on column search_entries.conversation_id is
-'Where it is. No foreign key: triggers delete it.';
-comment on column search_entries."position" is
-'That of the message; 0 for a title.';
-comment on column search_entries.signature is
-'Which words the text may have: chat_signature(). It rules out most texts; search reads the others.';
 
 create schema chat_report;
 
@@ -1311,92 +1277,6 @@ comment on function chat_afford(whose uuid, conversation uuid, key varchar, mode
 revoke all on function chat_afford(whose uuid, conversation uuid, key varchar, model varchar, out refused_by json,
     out is_crowded boolean) from public;
 
-create function chat_for_user(user_id uuid, conversation_id uuid) returns boolean
-    language sql
-    as $$
-    select set_config('chat.user_id', coalesce(user_id::text, ''), true) is not null
-        and set_config('chat.conversation_id', coalesce(conversation_id::text, ''), true) is not null
-$$;
-
-comment on function chat_for_user(user_id uuid, conversation_id uuid) is
-'Says for whom this statement works: a user, and the conversation that it is about, or null. Returns true. It belongs, '
-'as (select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL evaluates first.';
-
-create function chat_bring(whose uuid, target uuid, brought json) returns integer
-    language plpgsql
-    as $$
-declare
-    stored integer;
-begin
-    -- The conversation was created by the statement that calls this; row-level security sees it from here on.
-    perform chat_for_user(whose, target);
-    with numbered as materialized (
-        select
-            m.place, m.parent, m.is_active, m.has_versions, m.role, m.content, m.reasoning, m.model_tag, m.created_at,
-            m.finish_reason, m.token_count, m.inference_time_ms, m.tool_calls, m.tool_call_id, m.usage, m.is_refused,
-            nextval('chat_position') as position
-        from (
-            select
-                place, parent, is_active, has_versions, role, content, reasoning, model_tag, created_at, finish_reason,
-                token_count, inference_time_ms, tool_calls, tool_call_id, usage, is_refused
-            from json_to_recordset(brought) as b (
-                place integer, parent integer, is_active boolean, has_versions boolean, role varchar(20), content text,
-                reasoning text, model_tag varchar(100), created_at timestamptz, finish_reason varchar(20),
-                token_count integer, inference_time_ms integer, tool_calls json, tool_call_id text, usage json,
-                is_refused boolean
-            )
-            order by place
-        ) as m
-    ),
-
-    placed as materialized (
-        select
-            n.place, n.is_active, n.has_versions, n.role, n.content, n.reasoning, n.model_tag, n.created_at,
-            n.finish_reason, n.token_count, n.inference_time_ms, n.tool_calls, n.tool_call_id, n.usage, n.is_refused,
-            n.position,
-            coalesce(p.position, 0) as after_position
-        from numbered as n
-        left join numbered as p on n.parent = p.place
-    ),
-
-    active as (
-        insert into messages (
-            id, conversation_id, role, content, reasoning, model_tag, created_at, finish_reason, token_count,
-            inference_time_ms, tool_calls, tool_call_id, usage, is_refused, position, parent_position
-        )
-        select
-            chat_uuid7(), target, role, content, reasoning, model_tag, created_at, finish_reason, token_count,
-            inference_time_ms, tool_calls, tool_call_id, usage, is_refused, position,
-            case when has_versions then after_position end
-        from placed
-        where is_active
-        order by place
-    ),
-
-    inactive as (
-        insert into inactive_messages (
-            id, conversation_id, role, content, reasoning, model_tag, created_at, finish_reason, token_count,
-            inference_time_ms, tool_calls, tool_call_id, usage, is_refused, position, parent_position
-        )
-        select
-            chat_uuid7(), target, role, content, reasoning, model_tag, created_at, finish_reason, token_count,
-            inference_time_ms, tool_calls, tool_call_id, usage, is_refused, position, after_position
-        from placed
-        where not is_active
-        order by place
-    )
-
-    select count(*) into stored from placed;
-    perform chat_for_user(whose, null);
-    return stored;
-end
-$$;
-
-comment on function chat_bring(whose uuid, target uuid, brought json) is
-'Stores the messages of a conversation that was just created for a user, and returns their number. brought: '
-'[{"place","parent","is_active","has_versions",…}], numbered from 1, each behind the one that it comes after (parent; '
-'0: none); the rest are columns of messages.';
-
 create function chat_budget_states(whose uuid) returns setof json
     language sql stable security definer
     set search_path to '$user', 'public', 'pg_temp'
@@ -1409,187 +1289,16 @@ comment on function chat_budget_states(whose uuid) is
 
 revoke all on function chat_budget_states(whose uuid) from public;
 
-create function chat_words(content text) returns text
-    language plpgsql immutable strict parallel safe
+create function chat_for_user(user_id uuid, conversation_id uuid) returns boolean
+    language sql
     as $$
-declare
-    separators constant text
-        := '[\u0001-\u002f\u003a-\u0060\u007b-\u00a9\u00ab\u00ac\u00ae-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf'
-            '\u00d7\u00f7\u055a-\u055f\u0589\u058a\u05be\u05c0\u05c3\u060c\u061b\u061f\u066a-\u066d\u06d4\u0964'
-            '\u0965\u0e5a\u0e5b\u0f0b-\u0f12\u104a-\u104f\u1360-\u1368\u17d4-\u17da\u2000-\u200a\u2010-\u205f'
-            '\u2061-\u206f\u20a0-\u20cf\u2190-\u25ff\u27c0-\u2aff\u2e00-\u2e7f\u3000-\u3004\u3008-\u3020\u3030'
-            '\u303d\u3040\u30fb\ufe10-\ufe6f\ufff0-\uffff]+';
-    -- Accents, vowel points, and what has no width.
-    marks constant text
-        := '[\u00ad\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4-\u05c7\u0610-\u061a\u0640\u064b-\u065f'
-            '\u0670\u06d6-\u06ed\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]+';
-    -- Characters of languages without spaces, and pictures.
-    single constant text
-        := '[\u0e01-\u0e59\u0e80-\u0edf\u1000-\u1049\u1050-\u109f\u1780-\u17d3\u17dc-\u17ff\u2600-\u27bf'
-            '\u2b00-\u2bff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff'
-            '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U0001f000-\U0001faff\U00020000-\U0003ffff]';
-    capitals constant text
-        := u&'\0391\0392\0393\0394\0395\0396\0397\0398\0399\039A\039B\039C\039D\039E\039F\03A0\03A1\03A3\03A4\03A5'
-            '\03A6\03A7\03A8\03A9\03C2\0402\0404\0405\0406\0408\0409\040A\040B\040F\0410\0411\0412\0413\0414\0415'
-            '\0416\0417\0418\041A\041B\041C\041D\041E\041F\0420\0421\0422\0423\0424\0425\0426\0427\0428\0429\042A'
-            '\042B\042C\042D\042E\042F\0490\0492\0494\0496\0498\049A\049C\049E\04A0\04A2\04A4\04A6\04A8\04AA\04AC'
-            '\04AE\04B0\04B2\04B4\04B6\04B8\04BA\04BC\04BE\04C0\04C3\04C5\04C7\04C9\04CB\04CD\04D4\04D8\04E0\04E8'
-            '\04F6\04FA\04FC\04FE\0500\0502\0504\0506\0508\050A\050C\050E\0510\0512\0514\0516\0518\051A\051C\051E'
-            '\0520\0522\0524\0526\0528\052A\052C\052E\0531\0532\0533\0534\0535\0536\0537\0538\0539\053A\053B\053C'
-            '\053D\053E\053F\0540\0541\0542\0543\0544\0545\0546\0547\0548\0549\054A\054B\054C\054D\054E\054F\0550'
-            '\0551\0552\0553\0554\0555\0556\00C6\0152\00D8\00F8\0110\0111\00D0\00F0\0141\0142\00DE\0126\0127\014A'
-            '\0166\0167\0131\018F\1E9E\0181\018A\0198\0190\0186';
-    small constant text
-        := u&'\03B1\03B2\03B3\03B4\03B5\03B6\03B7\03B8\03B9\03BA\03BB\03BC\03BD\03BE\03BF\03C0\03C1\03C3\03C4\03C5'
-            '\03C6\03C7\03C8\03C9\03C3\0452\0454\0455\0456\0458\0459\045A\045B\045F\0430\0431\0432\0433\0434\0435'
-            '\0436\0437\0438\043A\043B\043C\043D\043E\043F\0440\0441\0442\0443\0444\0445\0446\0447\0448\0449\044A'
-            '\044B\044C\044D\044E\044F\0491\0493\0495\0497\0499\049B\049D\049F\04A1\04A3\04A5\04A7\04A9\04AB\04AD'
-            '\04AF\04B1\04B3\04B5\04B7\04B9\04BB\04BD\04BF\04CF\04C4\04C6\04C8\04CA\04CC\04CE\04D5\04D9\04E1\04E9'
-            '\04F7\04FB\04FD\04FF\0501\0503\0505\0507\0509\050B\050D\050F\0511\0513\0515\0517\0519\051B\051D\051F'
-            '\0521\0523\0525\0527\0529\052B\052D\052F\0561\0562\0563\0564\0565\0566\0567\0568\0569\056A\056B\056C'
-            '\056D\056E\056F\0570\0571\0572\0573\0574\0575\0576\0577\0578\0579\057A\057B\057C\057D\057E\057F\0580'
-            '\0581\0582\0583\0584\0585\0586\00E6\0153\006F\006F\0064\0064\0064\0064\006C\006C\00FE\0068\0068\014B'
-            '\0074\0074\0069\0259\00DF\0253\0257\0199\025B\0254';
-    words text := regexp_replace(lower(content collate "C"), separators collate "C", ' ', 'g');
-begin
-    if octet_length(words) > length(words) then
-        words := regexp_replace(normalize(words, nfkd), marks collate "C", '', 'g');
-        if words ~ u&'[\00C6-\00FE\0110-\0556\1E9E]' collate "C" then
-            words := translate(words, capitals, small);
-            words := replace(replace(replace(words, u&'\00DF', 'ss'), u&'\00E6', 'ae'), u&'\0153', 'oe');
-        end if;
-        words := regexp_replace(words, single collate "C", ' \& ', 'g');
-        words := regexp_replace(lower(words collate "C"), separators collate "C", ' ', 'g');
-    end if;
-    return ' ' || btrim(words) || ' ';
-end
+    select set_config('chat.user_id', coalesce(user_id::text, ''), true) is not null
+        and set_config('chat.conversation_id', coalesce(conversation_id::text, ''), true) is not null
 $$;
 
-comment on function chat_words(content text) is
-'The words of a text, in small letters without accents, each between spaces. In languages without spaces, each '
-'character is a word. So a text has the phrase "big cat" just if these have " big cat ".';
-
-create function chat_word_code(word text) returns bigint
-    language sql immutable strict parallel safe
-    as $$
-    select hashtextextended(word collate "C", 0) & 281474976710655
-$$;
-
-comment on function chat_word_code(word text) is
-'The number of a word in a signature, of 48 bits.';
-
-create function chat_is_single(word text) returns boolean
-    language sql immutable parallel safe
-    as $$
-    select length(word) = 1 and word >= u&'\0E01' collate "C"
-$$;
-
-comment on function chat_is_single(word text) is
-'Whether this word of chat_words() is a character of a language without spaces, or a picture.';
-
-create function chat_signature(content text) returns bytea
-    language plpgsql immutable strict parallel safe
-    as $$
-declare
-    -- It would take a second, and fit nearly every query: its signature lets everything pass.
-    is_long constant boolean := length(content) > 20000;
-    words text := case when is_long then '' else btrim(chat_words(content)) end;
-    codes bigint[] := (
-        select array_agg(distinct code)
-        from (
-            select chat_word_code(left(word, size)) as code
-            from unnest(string_to_array(words, ' ')) as word
-            cross join (values (6), (4)) as s(size)
-            union all
-            select chat_word_code(word || next)
-            from (
-                select word, lead(word) over (order by n) as next
-                from unnest(string_to_array(words, ' ')) with ordinality as t(word, n)
-            ) as t
-            where words ~ u&'[\0E01-\+10FFFF]' collate "C" and chat_is_single(word) and chat_is_single(next)
-        ) as c
-    );
-    -- Seven bits a code let three texts in a hundred pass that haven't got a word; a text of more than 1,700 codes passes more often.
-    -- A short text gets eight bytes, since few bits would all be set.
-    bytes integer := least(1500, greatest(8, (cardinality(codes) * 7 + 7) / 8));
-    bits integer := 8 * bytes;
-    signature bytea := decode(repeat('00', bytes), 'hex');
-    code bigint;
-    first_bit bigint;
-    step bigint;
-begin
-    if is_long then
-        return '\xffffffffffffffff';
-    end if;
-    if words = '' then
-        return null;
-    end if;
-    foreach code in array codes loop
-        first_bit := code % 16777216;
-        step := code / 16777216;
-        signature := set_bit(signature, first_bit % bits, 1);
-        signature := set_bit(signature, (first_bit + step) % bits, 1);
-        signature := set_bit(signature, (first_bit + 2 * step) % bits, 1);
-        signature := set_bit(signature, (first_bit + 3 * step) % bits, 1);
-        signature := set_bit(signature, (first_bit + 4 * step) % bits, 1);
-    end loop;
-    return signature;
-end
-$$;
-
-comment on function chat_signature(content text) is
-'A Bloom filter over the words of a text: five bits for each code. Null: it has no word. All bits: it is too long.';
-
-create function chat_search_is_on() returns boolean
-    language sql stable
-    as $$
-    select exists (
-        select from pg_trigger
-        where tgrelid = to_regclass('conversations') and tgname = 'note_title' and tgenabled <> 'D'
-    )
-$$;
-
-comment on function chat_search_is_on() is
-'Whether new messages and titles are noted in search_entries.';
-
-create function chat_change_owner() returns trigger
-    language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    as $$
-begin
-    if new.user_id is null then
-        new.former_user_id := coalesce(old.user_id, old.former_user_id);
-        return new;
-    end if;
-    new.former_user_id := null;
-    delete from search_entries as e
-    using (
-        select created_at, position from messages where conversation_id = old.id
-        union all
-        select created_at, position from inactive_messages where conversation_id = old.id
-    ) as m
-    where
-        e.user_id = coalesce(old.user_id, old.former_user_id)
-        and e.said_at = m.created_at
-        and e.conversation_id = old.id
-        and e.position = m.position;
-    insert into search_entries (user_id, said_at, conversation_id, position, signature)
-    select new.user_id, m.created_at, old.id, m.position, s.signature
-    from (
-        select created_at, position, role, content from messages where conversation_id = old.id
-        union all
-        select created_at, position, role, content from inactive_messages where conversation_id = old.id
-    ) as m
-    cross join lateral (select chat_signature(m.content) as signature) as s
-    where m.role in ('user', 'assistant') and s.signature is not null and chat_search_is_on()
-    on conflict do nothing;
-    return new;
-end
-$$;
-
-comment on function chat_change_owner() is
-'Gives the rows of search_entries to a conversation''s new owner. Without one, they stay until its messages are '
-'deleted, and former_user_id says whose they are.';
+comment on function chat_for_user(user_id uuid, conversation_id uuid) is
+'Says for whom this statement works: a user, and the conversation that it is about, or null. Returns true. It belongs, '
+'as (select chat_for_user(…)), into the WHERE of the outermost select, which PostgreSQL evaluates first.';
 
 create function chat_copy(whose uuid, source uuid, target uuid, message_ids uuid[]) returns uuid
     language plpgsql
@@ -1700,150 +1409,6 @@ comment on function chat_delete(conversation uuid) is
 'rows go at once (deleted). A larger one loses its owner and what waits for its turn, its answer is stopped, and its '
 'rows go in pieces (set aside).';
 
-create function chat_title_time(created_at timestamptz) returns timestamptz
-    language sql immutable parallel safe
-    as $$
-    select (created_at at time zone 'utc' + interval '7000 years') at time zone 'utc'
-$$;
-
-comment on function chat_title_time(created_at timestamptz) is
-'The said_at of a title.';
-
-create procedure chat_fill_search()
-    language plpgsql
-    as $_$
-declare
-    source text;
-    behind uuid;
-    after bigint;
-    batch uuid[];
-    last_id uuid;
-    last_position bigint;
-begin
-    if not chat_search_is_on() then
-        return;
-    end if;
-    -- Fails where row-level security would hide rows from it.
-    set local row_security = off;
-    foreach source in array array['messages', 'inactive_messages'] loop
-        behind := '00000000-0000-0000-0000-000000000000';
-        after := -9223372036854775808;
-        loop
-            execute format(
-                'select array_agg(distinct conversation_id), (array_agg(conversation_id order by n desc))[1], '
-                '(array_agg(position order by n desc))[1] from (select conversation_id, position, '
-                'row_number() over (order by conversation_id, position) as n from %I '
-                'where (conversation_id, position) > ($1, $2) order by conversation_id, position limit 500) as m', source
-            ) into batch, last_id, last_position using behind, after;
-            exit when batch is null;
-            -- As everything that writes to several rows of a conversation does: nothing is deleted meanwhile.
-            perform from conversations where id = any(batch) order by id for no key update;
-            execute format(
-                'insert into search_entries (user_id, said_at, conversation_id, position, signature) '
-                'select c.user_id, m.created_at, m.conversation_id, m.position, chat_signature(m.content) '
-                'from %I as m join conversations as c on c.id = m.conversation_id '
-                'where (m.conversation_id, m.position) > ($1, $2) and (m.conversation_id, m.position) <= ($3, $4) '
-                'and m.role in (''user'', ''assistant'') and c.user_id is not null and chat_signature(m.content) is not null '
-                'and not exists (select from search_entries as e where e.user_id = c.user_id and e.said_at = m.created_at '
-                'and e.conversation_id = m.conversation_id and e.position = m.position) on conflict do nothing', source
-            ) using behind, after, last_id, last_position;
-            behind := last_id;
-            after := last_position;
-            commit;
-            set local row_security = off;
-        end loop;
-    end loop;
-
-    behind := '00000000-0000-0000-0000-000000000000';
-    loop
-        select array_agg(id) into batch
-        from (
-            select id from conversations where id > behind order by id limit 500 for no key update
-        ) as c;
-        exit when batch is null;
-        insert into search_entries (user_id, said_at, conversation_id, position, signature)
-        select user_id, chat_title_time(created_at), id, 0, chat_signature(title)
-        from conversations
-        where
-            id = any(batch) and user_id is not null and title <> 'New conversation' and chat_signature(title) is not null
-        on conflict do nothing;
-        behind := batch[cardinality(batch)];
-        commit;
-        set local row_security = off;
-    end loop;
-end
-$_$;
-
-comment on procedure chat_fill_search() is
-'Adds what search_entries lacks: call it outside of a transaction, as the owner. It may be interrupted, and called '
-'again.';
-
-create function chat_find_said(whose uuid, conversation uuid, said bigint, needed text[], unwanted text[],
-    out message_id uuid, out role varchar, out is_active boolean, out content text, out created_at timestamptz,
-    out found_in json) returns setof record
-    language plpgsql stable security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    as $$
-declare
-    words text;
-begin
-    if current_setting('chat.user_id', true) not in ('*', cast(whose as text)) then
-        return;
-    end if;
-    if said = 0 then
-        select c.title, c.created_at into content, created_at
-        from conversations as c
-        where c.id = conversation and c.user_id is not distinct from whose;
-    else
-        select m.id, m.role, true, m.content, m.created_at into message_id, role, is_active, content, created_at
-        from messages as m
-        where m.conversation_id = conversation and m.position = said;
-        if not found then
-            select m.id, m.role, false, m.content, m.created_at into message_id, role, is_active, content, created_at
-            from inactive_messages as m
-            where m.conversation_id = conversation and m.position = said;
-        end if;
-    end if;
-    words := chat_words(content);
-    if
-        words is null
-        or exists (select from unnest(needed) as n where strpos(words, n) = 0)
-        or exists (select from unnest(unwanted) as n where strpos(words, n) > 0)
-    then
-        return;
-    end if;
-    select row_to_json(c) into found_in
-    from (
-        select
-            id,
-            user_id,
-            coalesce(title, 'New conversation') as title,
-            coalesce(model_tag, 'default') as model_tag,
-            is_favorited,
-            c.created_at,
-            updated_at,
-            version
-        from conversations as c
-        where id = conversation and user_id is not distinct from whose
-    ) as c;
-    if found then
-        return next;
-    end if;
-end
-$$;
-
-comment on function chat_find_said(whose uuid, conversation uuid, said bigint, needed text[], unwanted text[],
-    
-    out message_id uuid, out role varchar, out is_active boolean, out content text, out created_at timestamptz,
-    
-    out found_in json) is
-'The text of an entry of search_entries, if it is this user''s and has the words that chat_search_query() returned; '
-'else no row.';
-
-revoke all on function chat_find_said(whose uuid, conversation uuid, said bigint, needed text[], unwanted text[],
-    out message_id uuid, out role varchar, out is_active boolean, out content text, out created_at timestamptz,
-    out found_in json) from public;
-
 create function chat_for_everyone() returns boolean
     language sql
     as $$
@@ -1852,68 +1417,6 @@ $$;
 
 comment on function chat_for_everyone() is
 'Says that this statement works for all users at once, as clean-up does. Returns true. Used like chat_for_user.';
-
-create function chat_forget_conversation() returns trigger
-    language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    as $$
-begin
-    delete from search_entries as e
-    using (
-        select created_at, position from messages where conversation_id = old.id
-        union all
-        select created_at, position from inactive_messages where conversation_id = old.id
-        union all
-        select chat_title_time(old.created_at), 0
-    ) as m
-    where
-        e.user_id = coalesce(old.user_id, old.former_user_id)
-        and e.said_at = m.created_at
-        and e.conversation_id = old.id
-        and e.position = m.position;
-    return old;
-end
-$$;
-
-comment on function chat_forget_conversation() is
-'Deletes the rows of search_entries of a conversation, before it is deleted.';
-
-create function chat_forget_said() returns trigger
-    language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    set enable_seqscan to 'off'
-    as $$
-begin
-    delete from search_entries as e
-    using conversations as c
-    where
-        c.id = old.conversation_id
-        and (c.user_id is null) = (tg_when = 'BEFORE')
-        and e.user_id = coalesce(c.user_id, c.former_user_id)
-        and e.said_at = old.created_at
-        and e.conversation_id = old.conversation_id
-        and e.position = old.position
-        -- Not if it only moved to another path.
-        and (
-            tg_op = 'UPDATE'
-            or c.user_id is null
-            or not exists (
-                select from messages as m
-                where m.conversation_id = old.conversation_id and m.position = old.position
-            )
-            and not exists (
-                select from inactive_messages as m
-                where m.conversation_id = old.conversation_id and m.position = old.position
-            )
-        );
-    return old;
-end
-$$;
-
-comment on function chat_forget_said() is
-'Deletes a message''s row of search_entries when it is deleted or changed. Before that, where the statement may delete '
-'its conversation too (retention.clear), and otherwise after it, when it is known whether it only moved. '
-'chat_forget_conversation() does it for a whole one.';
 
 create function chat_missing_rights(service_role name) returns setof text
     language sql stable
@@ -2126,63 +1629,6 @@ $$;
 comment on function chat_note_usage() is
 'Notes in usage what an answer used, when it ends.';
 
-create function chat_note_said() returns trigger
-    language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    set enable_seqscan to 'off'
-    as $$
-begin
-    insert into search_entries (user_id, said_at, conversation_id, position, signature)
-    select c.user_id, new.created_at, new.conversation_id, new.position, s.signature
-    from conversations as c
-    cross join lateral (
-        -- A message that moves to another path has its row.
-        select chat_signature(new.content) as signature
-        where
-            not exists (
-                select from search_entries as e
-                where
-                    e.user_id = c.user_id
-                    and e.said_at = new.created_at
-                    and e.conversation_id = new.conversation_id
-                    and e.position = new.position
-            )
-    ) as s
-    where c.id = new.conversation_id and c.user_id is not null and s.signature is not null
-    on conflict do nothing;
-    return null;
-end
-$$;
-
-comment on function chat_note_said() is
-'Notes a message in search_entries when it is stored.';
-
-create function chat_note_title() returns trigger
-    language plpgsql security definer
-    set search_path to '$user', 'public', 'pg_temp'
-    set enable_seqscan to 'off'
-    as $$
-begin
-    if tg_op = 'UPDATE' then
-        delete from search_entries
-        where
-            user_id = old.user_id
-            and said_at = chat_title_time(old.created_at)
-            and conversation_id = old.id
-            and position = 0;
-    end if;
-    insert into search_entries (user_id, said_at, conversation_id, position, signature)
-    select new.user_id, chat_title_time(new.created_at), new.id, 0, s.signature
-    from (select chat_signature(nullif(new.title, 'New conversation')) as signature) as s
-    where new.user_id is not null and s.signature is not null
-    on conflict do nothing;
-    return null;
-end
-$$;
-
-comment on function chat_note_title() is
-'Notes a conversation''s title in search_entries, unless it is the placeholder.';
-
 create function chat_sees_platform_users() returns boolean
     language sql stable
     as $$
@@ -2318,72 +1764,6 @@ $$;
 comment on function chat_revoke_reader(reader name) is
 'Takes from a role what chat_grant_reader gave it. For the owner of the tables.';
 
-create function chat_search_query(search text, out needed text[], out unwanted text[],
-    out probes bigint[]) returns record
-    language plpgsql immutable security definer parallel safe
-    set search_path to '$user', 'public', 'pg_temp'
-    as $_$
-declare
-    part text;
-    is_last boolean;
-    is_prefix boolean;
-    words text;
-    word text;
-    previous text;
-    next text;
-    codes bigint[] := '{}';
-begin
-    needed := '{}';
-    unwanted := '{}';
-    for part, is_last in
-        select parts[1], n = max(n) over ()
-        from regexp_matches(search, '-?"[^"]*"?|\S+', 'g') with ordinality as t(parts, n)
-        order by n
-    loop
-        if part ~ '^-[^-]' then
-            words := chat_words(substr(part, 2));
-            if words <> '  ' then
-                unwanted := unwanted || words;
-            end if;
-            continue;
-        end if;
-        words := chat_words(part);
-        continue when words = '  ';
-        -- Shorter than the second size of chat_signature(), it could be the beginning of any word.
-        is_prefix := is_last and part !~ '^".*"$' and search !~ '\s$' and chat_words(right(part, 1)) <> '  '
-            and words ~ '\S{4} $';
-        needed := needed || case when is_prefix then rtrim(words) else words end;
-        for word, previous, next in
-            select t.word, lag(t.word) over (order by n), lead(t.word) over (order by n)
-            from unnest(string_to_array(btrim(words), ' ')) with ordinality as t(word, n)
-            order by n
-        loop
-            if chat_is_single(word) then
-                if chat_is_single(next) then
-                    codes := codes || chat_word_code(word || next);
-                elsif chat_is_single(previous) is not true then
-                    codes := codes || chat_word_code(word);
-                end if;
-            else
-                codes := codes || chat_word_code(
-                    left(word, case when is_prefix and next is null and length(word) < 6 then 4 else 6 end)
-                );
-            end if;
-        end loop;
-    end loop;
-    probes := array(
-        select code % 16777216 + n * (code / 16777216)
-        from unnest(codes) as code
-        cross join generate_series(0, 4) as n
-    );
-end
-$_$;
-
-comment on function chat_search_query(search text, out needed text[], out unwanted text[], out probes bigint[]) is
-'Reads what a user types: words, "phrases", -unwanted; unless a space follows, the last word may go on from its fourth '
-'letter. needed, unwanted: what chat_words() of a text must have, and mustn''t. probes: the bits that its signature '
-'must have, each modulo the signature''s length.';
-
 create function chat_service_roles() returns setof name
     language sql stable
     as $$
@@ -2407,102 +1787,6 @@ $$;
 comment on function chat_service_roles() is
 'The roles that run the service: those that may insert into workers, and the one that the setting chat.service_role '
 'names in this session (`chat-api migrate` sets it to SERVICE_ROLE).';
-
-create function chat_snippet(content text, needed text[]) returns text
-    language plpgsql immutable strict security definer parallel safe
-    set search_path to '$user', 'public', 'pg_temp'
-    as $$
-declare
-    piece text := '';
-    begins integer := 0;
-    letters text[];
-    words text := ' ';
-    letter text;
-    plain text;
-    places integer[] := '{0}'; -- of each letter of words: which letter of the piece it is
-    marks boolean[];
-    needle text;
-    place integer;
-    first_mark integer;
-    result text := '';
-    is_marked boolean := false;
-begin
-    -- The first piece that has one of them whole. A piece begins between words, unless a word is longer than forty letters.
-    while begins < length(content) loop
-        piece := substr(content, begins + 1, 400);
-        if begins > 0 then
-            piece := regexp_replace(piece, '^\S{1,40}', '');
-        end if;
-        exit when exists (
-            select from unnest(needed) as n where strpos(chat_words(piece), left(n, 150)) > 0
-        );
-        begins := begins + 200;
-    end loop;
-    if begins >= length(content) then
-        piece := left(content, 400);
-        begins := 0;
-    end if;
-    -- What comes after it, too.
-    piece := piece || substr(content, begins + 401, 200);
-    piece := btrim(regexp_replace(translate(normalize(piece, nfc), u&'\00AB\00BB', u&'\2039\203A'), '\s+', ' ', 'g'));
-    letters := string_to_array(piece, null);
-    for i in 1..cardinality(letters) loop
-        letter := letters[i];
-        plain := case
-            when letter ~ '[a-zA-Z0-9]' collate "C" then lower(letter collate "C")
-            when ascii(letter) < 128 then ' '
-            else replace(chat_words(letter), '  ', ' ')
-        end;
-        if chat_is_single(btrim(plain)) is not true and plain not in (' ', '') then
-            plain := btrim(plain);
-        elsif plain = ' ' and ascii(letter) > 767 and chat_words('a' || letter) = ' a ' and chat_words('a' || letter || 'a') = ' aa ' then
-            plain := ''; -- a mark, without a width
-        end if;
-        if right(words, 1) = ' ' then
-            plain := ltrim(plain);
-        end if;
-        words := words || plain;
-        places := places || array_fill(i, array[length(plain)]);
-    end loop;
-    words := words || ' ';
-    places := places || (cardinality(letters) + 1);
-    marks := array_fill(false, array[greatest(cardinality(letters), 1)]);
-    foreach needle in array needed loop
-        needle := left(needle, 150);
-        place := strpos(words, needle);
-        while place > 0 loop
-            for i in place + 1..place + length(rtrim(needle)) - 1 loop
-                marks[places[i]] := true;
-            end loop;
-            first_mark := least(coalesce(first_mark, places[place + 1]), places[place + 1]);
-            letter := substr(words, place + length(rtrim(needle)));
-            exit when strpos(letter, needle) = 0;
-            place := place + length(rtrim(needle)) - 1 + strpos(letter, needle);
-        end loop;
-    end loop;
-    -- Some words before the first mark, and what fits after it.
-    first_mark := greatest(coalesce(first_mark, 1) - 50, 1);
-    if first_mark > 1 then
-        first_mark := first_mark + length(substring(substr(piece, first_mark, 30) from '^\S*\s*'));
-    end if;
-    for i in first_mark..least(first_mark + 199, cardinality(letters)) loop
-        if marks[i] and not is_marked then
-            result := result || u&'\00AB';
-        elsif is_marked and not marks[i] then
-            result := result || u&'\00BB';
-        end if;
-        is_marked := marks[i];
-        result := result || letters[i];
-    end loop;
-    return case when first_mark > 1 or begins > 0 then u&'\2026' else '' end
-        || result || case when is_marked then u&'\00BB' else '' end
-        || case when first_mark + 199 < cardinality(letters) or begins + 600 < length(content) then u&'\2026' else '' end;
-end
-$$;
-
-comment on function chat_snippet(content text, needed text[]) is
-'About 200 characters of a text, from a little before the first of these words (chat_search_query) on, each between '
-'guillemets; those of the text itself are single ones.';
 
 create function chat_take_back(conversation uuid, message uuid) returns varchar
     language plpgsql
@@ -2643,31 +1927,6 @@ comment on function chat_use_again(whose uuid, run json) is
 'added; there: the user has it; or taken: another one has it. A row that an erasure has left gets its user back.';
 
 revoke all on function chat_use_again(whose uuid, run json) from public;
-
-create function chat_use_search(is_on boolean) returns boolean
-    language plpgsql
-    as $$
-begin
-    if is_on = chat_search_is_on() then
-        return false;
-    end if;
-    if is_on then
-        alter table messages enable trigger note_said, enable trigger note_changed;
-        alter table inactive_messages enable trigger note_said, enable trigger note_changed;
-        alter table conversations enable trigger note_title, enable trigger note_new_title;
-    else
-        alter table messages disable trigger note_said, disable trigger note_changed;
-        alter table inactive_messages disable trigger note_said, disable trigger note_changed;
-        alter table conversations disable trigger note_title, disable trigger note_new_title;
-        truncate search_entries;
-    end if;
-    return true;
-end
-$$;
-
-comment on function chat_use_search(is_on boolean) is
-'Has messages and titles noted in search_entries from now on, or not any more and empties it. False: nothing to do. '
-'Run by chat-api migrate, after SEARCH was changed; after switching it on, call chat_fill_search().';
 
 create function chat_uuid7_at(at timestamptz) returns uuid
     language sql stable parallel safe
@@ -3021,69 +2280,6 @@ comment on column live_workers.steady_since is
 'As in workers.steady_since.';
 comment on column live_workers.is_steady is
 'True if it has renewed its lease for a whole lease without a gap. Only then are others taken for dead.';
-
-create trigger change_owner before update of user_id on conversations
-    for each row when (old.user_id is distinct from new.user_id)
-    execute function chat_change_owner();
-
-create trigger forget_changed after update of content, role, created_at, "position" on inactive_messages
-    for each row when (old.content is distinct from new.content or old.role::text is distinct from new.role::text
-        or old.created_at is distinct from new.created_at or old."position" is distinct from new."position")
-    execute function chat_forget_said();
-
-create trigger forget_changed after update of content, role, created_at, "position" on messages
-    for each row when (old.content is distinct from new.content or old.role::text is distinct from new.role::text
-        or old.created_at is distinct from new.created_at or old."position" is distinct from new."position")
-    execute function chat_forget_said();
-
-create trigger forget_cleared before delete on inactive_messages
-    for each row when (old.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[]))
-    execute function chat_forget_said();
-
-create trigger forget_cleared before delete on messages
-    for each row when (old.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[]))
-    execute function chat_forget_said();
-
-create trigger forget_conversation before delete on conversations
-    for each row
-    execute function chat_forget_conversation();
-
-create trigger forget_said after delete on inactive_messages
-    for each row when (old.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[]))
-    execute function chat_forget_said();
-
-create trigger forget_said after delete on messages
-    for each row when (old.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[]))
-    execute function chat_forget_said();
-
-create trigger note_changed after update of content, role, created_at, "position" on inactive_messages
-    for each row when ((old.content is distinct from new.content or old.role::text is distinct from new.role::text
-        or old.created_at is distinct from new.created_at or old."position" is distinct from new."position")
-        and (new.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[])))
-    execute function chat_note_said();
-
-create trigger note_changed after update of content, role, created_at, "position" on messages
-    for each row when ((old.content is distinct from new.content or old.role::text is distinct from new.role::text
-        or old.created_at is distinct from new.created_at or old."position" is distinct from new."position")
-        and (new.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[])))
-    execute function chat_note_said();
-
-create trigger note_new_title after update of title, user_id, created_at on conversations
-    for each row when (old.title::text is distinct from new.title::text or old.user_id is distinct from new.user_id
-        or old.created_at is distinct from new.created_at)
-    execute function chat_note_title();
-
-create trigger note_said after insert on inactive_messages
-    for each row when (new.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[]))
-    execute function chat_note_said();
-
-create trigger note_said after insert on messages
-    for each row when (new.role::text = any (array['user'::varchar, 'assistant'::varchar]::text[]))
-    execute function chat_note_said();
-
-create trigger note_title after insert on conversations
-    for each row when (new.title::text <> 'New conversation'::text)
-    execute function chat_note_title();
 
 create trigger note_usage after update of status, finished_at on generations
     for each row when (new.status::text <> 'running'::text)

@@ -138,45 +138,22 @@ select
     end as held
 where (select chat_for_everyone());
 
--- name: owned(user_id)
--- The ids of all of a user's conversations, in the order of an export. Runs once per `GET /api/export`, through a cursor and
--- in one snapshot with users.export. idx_conversations_user_updated; only the ids are sorted.
-select id -- users.owned
-from conversations
-where
-    user_id = :user_id
-    and (select chat_for_user(:user_id, null))
-order by created_at, id;
-
--- name: export(user_id, conversation_id, part)
+-- name: export(user_id, conversation_id)
 -- Everything that is stored of a user, one JSON text per row: each conversation, oldest first, followed by its messages,
 -- those off the active path too (`is_active`), by those that wait for their turn, and by the records of its answers, all
--- oldest first; at last, what all runs used, by day. Of one conversation only, if `conversation_id` isn't null.
--- `part`: null, all of this (`chat-api user export`, by hand); for the user themselves, who sees one conversation a
--- statement, `conversation` (once for each of users.owned) or `usage`. Runs through a cursor: while its transaction is open,
--- autovacuum can't remove rows that died since.
--- conversations_pkey or idx_conversations_user_updated, idx_messages_conversation_position,
--- idx_inactive_messages_position, idx_inactive_messages_parent, idx_queued_messages_conversation,
--- idx_generations_conversation_position, idx_usage_user_day. Only the ids of the conversations and each day's usage are
--- sorted. All else comes in the order of the indexes, and nested loops and the append keep it, so that nothing is held. Run
--- it with enable_sort off, as the service does: otherwise PostgreSQL may sort a conversation.
+-- oldest first; at last, what all runs used, by day. Of one conversation only, if `conversation_id` isn't null. Runs by
+-- hand (`chat-api user export`), through a cursor: while it is open, autovacuum can't remove rows that died since.
+-- idx_conversations_user_updated, idx_messages_conversation_position, idx_inactive_messages_position,
+-- idx_inactive_messages_parent, idx_queued_messages_conversation, idx_generations_conversation_position,
+-- idx_usage_user_day. Only the ids of the conversations and each day's usage are sorted. All else comes in the order of
+-- the indexes, and nested loops and the append keep it, so that nothing is held. Run it with enable_sort off, as the command does: otherwise PostgreSQL may sort a conversation.
 with owned as materialized ( -- users.export
-    select o.id
-    from (
-        select
-            id,
-            created_at
-        from conversations
-        where id = :conversation_id and user_id is not distinct from :user_id
-        union all
-        select
-            id,
-            created_at
-        from conversations
-        where user_id = :user_id and cast(:conversation_id as uuid) is null
-    ) as o
-    where cast(:part as text) is distinct from 'usage'
-    order by o.created_at, o.id
+    select id
+    from conversations
+    where
+        user_id = :user_id
+        and case when cast(:conversation_id as uuid) is null then true else id = :conversation_id end
+    order by created_at, id
 )
 
 select e.line
@@ -189,6 +166,7 @@ from (
             from (
                 select
                     'conversation' as type,
+                    2 as format,
                     id,
                     user_id,
                     coalesce(title, 'New conversation') as title,
@@ -313,17 +291,12 @@ from (
                                     limit 1
                                 )
                                 union all
-                                -- A hundred say enough: all of them for each would grow with the square.
-                                (
-                                    select
-                                        id,
-                                        position,
-                                        parent_position
-                                    from inactive_messages
-                                    where conversation_id = c.id and parent_position = m.parent_position
-                                    order by position
-                                    limit 100
-                                )
+                                select
+                                    id,
+                                    position,
+                                    parent_position
+                                from inactive_messages
+                                where conversation_id = c.id and parent_position = m.parent_position
                             ) as v
                             where v.parent_position = m.parent_position
                         ) as siblings,
@@ -407,7 +380,6 @@ from (
             from usage
             where
                 user_id = :user_id
-                and cast(:part as text) is distinct from 'conversation'
                 and case
                     when cast(:conversation_id as uuid) is null then true else conversation_id = :conversation_id
                 end
@@ -415,11 +387,7 @@ from (
         ) as o
     )
 ) as e
-where
-    case
-        when cast(:part as text) is null then (select chat_for_everyone())
-        else (select chat_for_user(:user_id, :conversation_id))
-    end;
+where (select chat_for_everyone());
 
 -- name: bring_back(user_id, line)^
 -- Adds what a line of an export is of: a conversation, one of its messages, the record of an answer, or what a run used.

@@ -29,7 +29,7 @@ WINGS = [
     {"observe"},
     {"settings"},
     {"libraries", "neighbours"},
-    {"responses", "exports", "importing"},
+    {"responses"},
     # The vocabulary.
     {"events", "background"},
     {"errors", "bodies", "folders"},

@@ -115,7 +115,6 @@ OVERRIDDEN_UNDOCUMENTED = {
 }
 # Attributes named by a text or a variable.
 BY_TEXT = {
-    ("importing/importing.py", "getattr(conversation, name)"),  # its own
     ("libraries/aiosql.py", "getattr(loaded, name)"),  # the documented way to a query
     ("libraries/asyncpg.py", "getattr(self._loop, name)"),  # the event loop's documented methods
     # What the server reports, as attributes; a pooler may leave it out.

@@ -106,14 +106,12 @@ def _run(options: argparse.Namespace) -> int:
 
 def _apply(settings: Settings, options: argparse.Namespace) -> int:
     from chat_api.migrate.apply import apply_migrations, grant_rights  # noqa: PLC0415
-    from chat_api.migrate.search import switch_search  # noqa: PLC0415
 
     role = settings.service_role
     done = apply_migrations(
         settings.database_url,
         role,
         local=settings.migrations_dir,
-        search=settings.search,
         wait_seconds=options.wait,
         allow_newer=options.allow_newer_schema,
         warn=warn,
@@ -123,8 +121,6 @@ def _apply(settings: Settings, options: argparse.Namespace) -> int:
         _say("nothing to apply")
     for statement in grant_rights(settings.database_url, role) if role else ():
         _say(f"done: {statement}")
-    if switch_search(settings.database_url, settings.search):
-        _say(f"search is {settings.search} now")
     return 0
 
 

@@ -57,8 +57,6 @@ class Operation:
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_required: bool = False
-    upload: Mapping[str, Any] | None = None
-    """In place of `body`: the media types of a file that is sent, each with its schema."""
     security: Sequence[str] = ("bearer",)
     """The ways to say who is asking, by their names in openapi.py."""
 

@@ -133,11 +133,6 @@ def _operation(
             "required": operation.body_required,
             "content": {"application/json": {"schema": schema, "example": example(schema, known)}},
         }
-    if operation.upload is not None:
-        described["requestBody"] = {
-            "required": True,
-            "content": {kind: {"schema": schema} for kind, schema in operation.upload.items()},
-        }
     return described
 
 

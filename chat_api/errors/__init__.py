@@ -4,7 +4,6 @@ ChatError 500
     BadRequest 400
         NothingToRegenerate 400
         NothingToContinue 400
-        FormatUnknown 400
     NotHttp 400
     Unauthorized 401
         InvalidToken 401
@@ -17,7 +16,6 @@ ChatError 500
         ConversationNotFound 404
         MessageNotFound 404
         ResponseNotFound 404
-        SearchOff 404
     MethodNotAllowed 405
     GenerationRunning 409
     LegalHold 409
@@ -25,12 +23,9 @@ ChatError 500
     ModelGone 409
     Followed 409
     NoOpenCalls 409
-    ImportRunning 409
     RequestTimeout 408
     ConversationChanged 412
     BodyTooLarge 413
-    ImportTooLarge 413
-    ImportUnreadable 415
     NotJson 415
     Invalid 422
     HeadersTooLarge 431
@@ -41,10 +36,8 @@ ChatError 500
         AddressSendingTooFast 429
         TooManySignInFailures 429
         TooManyAnswers 429
-        TooManyExports 429
         BudgetExhausted 429
         TooManyConversations 429
-        TooManyImports 429
         TooManySubscriptions 429
     NotSupported 501
         UsersNotReadable 501
@@ -65,8 +58,6 @@ ChatError 500
             DatabaseNotMigrated 503
             QueryBroken 503
         Draining 503
-        ExportsBusy 503
-        ImportInterrupted 503
         InferenceUnavailable 503
         InferenceTimeout 503
 """
@@ -84,12 +75,8 @@ from chat_api.errors.callers import (
     ConversationNotFound,
     Followed,
     Forbidden,
-    FormatUnknown,
     GenerationRunning,
     HeadersTooLarge,
-    ImportRunning,
-    ImportTooLarge,
-    ImportUnreadable,
     Invalid,
     InvalidTicket,
     InvalidToken,
@@ -108,7 +95,6 @@ from chat_api.errors.callers import (
     RequestTimeout,
     ResponseNotFound,
     ScopeMissing,
-    SearchOff,
     Unauthorized,
     UnknownUser,
     UpgradeRequired,
@@ -121,8 +107,6 @@ from chat_api.errors.limits import (
     SendingTooFast,
     TooManyAnswers,
     TooManyConversations,
-    TooManyExports,
-    TooManyImports,
     TooManySignInFailures,
     TooManySubscriptions,
     in_words,
@@ -137,8 +121,6 @@ from chat_api.errors.neighbours import (
     DatabaseNotMigrated,
     DatabaseUnavailable,
     Draining,
-    ExportsBusy,
-    ImportInterrupted,
     InferenceBroken,
     InferenceError,
     InferenceInterrupted,
@@ -171,16 +153,10 @@ __all__ = [
     "DatabaseNotMigrated",
     "DatabaseUnavailable",
     "Draining",
-    "ExportsBusy",
     "Followed",
     "Forbidden",
-    "FormatUnknown",
     "GenerationRunning",
     "HeadersTooLarge",
-    "ImportInterrupted",
-    "ImportRunning",
-    "ImportTooLarge",
-    "ImportUnreadable",
     "InferenceBroken",
     "InferenceError",
     "InferenceInterrupted",
@@ -211,12 +187,9 @@ __all__ = [
     "RequestTimeout",
     "ResponseNotFound",
     "ScopeMissing",
-    "SearchOff",
     "SendingTooFast",
     "TooManyAnswers",
     "TooManyConversations",
-    "TooManyExports",
-    "TooManyImports",
     "TooManySignInFailures",
     "TooManySubscriptions",
     "Unauthorized",

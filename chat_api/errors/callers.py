@@ -28,11 +28,6 @@ class NothingToContinue(BadRequest):
     code = "nothing_to_continue"
 
 
-class FormatUnknown(BadRequest):
-    sentence = "There is no such format. Ask for format=markdown, format=json or format=jsonl."
-    code = "format_unknown"
-
-
 class Unauthorized(ChatError):
     sentence = 'Sign in first, with the header "Authorization: Bearer <token>".'
     status, code = 401, "unauthorized"
@@ -104,11 +99,6 @@ class ResponseNotFound(NotFound):
     code = "response_not_found"
 
 
-class SearchOff(NotFound):
-    sentence = "This service doesn't search in what was said: it runs with SEARCH=off."
-    code = "search_off"
-
-
 class MethodNotAllowed(ChatError):
     sentence = "This URL doesn't accept this method."
     status, code = 405, "method_not_allowed"
@@ -153,11 +143,6 @@ class NoOpenCalls(ChatError):
     status, code = 409, "no_open_calls"
 
 
-class ImportRunning(ChatError):
-    sentence = "An import of yours is running. Wait for its end."
-    status, code = 409, "import_running"
-
-
 class RequestTimeout(ChatError):
     sentence = "The request took too long to arrive. Send it again."
     status, code, limit = 408, "request_timeout", "request_timeout"
@@ -171,19 +156,6 @@ class ConversationChanged(ChatError):
 class BodyTooLarge(ChatError):
     sentence = "The request body is too large."
     status, code, limit = 413, "body_too_large", "max_body_bytes"
-
-
-class ImportTooLarge(ChatError):
-    sentence = "The file is larger than what may be imported at once. Export less at a time, or divide it."
-    status, code, limit = 413, "import_too_large", "import_max_bytes"
-
-
-class ImportUnreadable(ChatError):
-    sentence = (
-        "This isn't an export of ChatGPT, Claude, Open WebUI, LibreChat or this service. Send the file as it "
-        "was downloaded."
-    )
-    status, code = 415, "import_unreadable"
 
 
 class NotJson(ChatError):

@@ -49,11 +49,6 @@ class TooManyAnswers(LimitReached):
     code, retry_after, limit = "too_many_answers", 5, "max_answers_per_user"
 
 
-class TooManyExports(LimitReached):
-    sentence = "Exports of yours are being written already. Wait until one has ended, or end it."
-    code, retry_after, limit = "too_many_exports", 10, "max_exports"
-
-
 class BudgetExhausted(LimitReached):
     """`state`: the budget, as chat_budget_state makes it."""
 
@@ -81,11 +76,6 @@ class BudgetExhausted(LimitReached):
 class TooManyConversations(LimitReached):
     sentence = "You have reached the maximum number of conversations. Delete one first."
     code, retry_after, limit = "too_many_conversations", 60, "max_conversations_per_user"
-
-
-class TooManyImports(LimitReached):
-    sentence = "Others are importing just now. Try again in a minute."
-    code, retry_after, limit = "too_many_imports", 60, "max_imports"
 
 
 class TooManySubscriptions(LimitReached):

@@ -118,24 +118,6 @@ class Draining(Unavailable):
     code = "draining"
 
 
-class ExportsBusy(Unavailable):
-    sentence = "This server is writing as many exports as it may. Try again in half a minute."
-    code, retry_after, limit = "exports_busy", 30, "max_exports"
-
-
-class ImportInterrupted(Unavailable):
-    """`why`: what ended it, a sentence. `added`: how many conversations are stored."""
-
-    sentence = "The import broke off. Import the file again: nothing is stored twice."
-    code = "import_interrupted"
-
-    def __init__(self, why: str = "", added: int = 0) -> None:
-        stored = "1 conversation is" if added == 1 else f"{added} conversations are"
-        super().__init__(
-            f"{why} So far, {stored} imported; import the file again for the rest." if why else None
-        )
-
-
 class InferenceUnavailable(Unavailable, InferenceError):
     sentence = "The model server can't be reached just now. Try again in a few seconds."
     code = "inference_unavailable"

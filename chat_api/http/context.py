@@ -9,9 +9,7 @@ from chat_api.access.proxy_header import ProxyHeader
 from chat_api.access.refusals import Refusals
 from chat_api.access.tickets import Tickets
 from chat_api.access.tokens import TokenVerifier
-from chat_api.exports.places import ExportPlaces
 from chat_api.generation.generations import Generations
-from chat_api.importing.slots import Slots
 from chat_api.inference.servers import ModelServers
 from chat_api.observe.metrics import Metrics
 from chat_api.postgres.database import Database
@@ -29,9 +27,7 @@ TICKETS = web.AppKey("tickets", Tickets)
 PROXY_HEADER: web.AppKey[ProxyHeader] = web.AppKey("proxy_header", ProxyHeader)
 INFERENCE: web.AppKey[ModelServers] = web.AppKey("inference", ModelServers)
 GENERATIONS = web.AppKey("generations", Generations)
-IMPORTS = web.AppKey("imports", Slots)
 METRICS = web.AppKey("metrics", Metrics)
-EXPORTS = web.AppKey("exports", ExportPlaces)
 REFUSALS = web.AppKey("refusals", Refusals)
 
 TRACE_ID = web.RequestKey("trace_id", str)

@@ -15,7 +15,7 @@ def allow_origins(app: web.Application, origins: list[str]) -> None:
                 allow_credentials=True,
                 allow_headers="*",
                 allow_methods=["GET", "POST", "PUT", "DELETE"],
-                expose_headers=["X-Trace-Id", "Retry-After", "Content-Disposition"],
+                expose_headers=["X-Trace-Id", "Retry-After"],
                 max_age=600,
             )
             for origin in origins

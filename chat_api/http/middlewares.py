@@ -106,13 +106,6 @@ async def expect(request: web.Request) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-def expecting(route: web.AbstractRouteDef) -> web.AbstractRouteDef:
-    """The route, with `expect` for its requests."""
-    if not isinstance(route, web.RouteDef):
-        return route
-    return web.RouteDef(route.method, route.path, route.handler, {**route.kwargs, "expect_handler": expect})
-
-
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add every response's headers. For on_response_prepare: middlewares see a stream only at its end."""
     if (trace_id := request.get(TRACE_ID)) is not None:

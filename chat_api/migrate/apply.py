@@ -85,7 +85,6 @@ def apply_migrations(
     service_role: str = "",
     *,
     local: str = "",
-    search: str = "on",
     wait_seconds: float = 0,
     allow_newer: bool = False,
     warn: Callable[[str], None] = lambda _: None,
@@ -97,7 +96,7 @@ def apply_migrations(
     migration doesn't get a lock within its own lock_timeout, it is tried again for up to `wait_seconds`.
     `warn` is called with a sentence before each retry, and `on_done` with each id as soon as it is applied.
     `service_role` gets rights on new tables, as do the roles that already have the service's rights; see
-    `grant_rights`. With `search` "off", the table that search reads stays empty; see `search.switch_search`.
+    `grant_rights`.
 
     Raises:
         ValueError: the URL isn't valid (see `parse_dsn`).
@@ -113,13 +112,11 @@ def apply_migrations(
         return []
     done: list[str] = []
     dsn = parse_dsn(database_url)
-    with _turn(database_url, service_role, local, search) as (migrations, holders):
+    with _turn(database_url, service_role, local) as (migrations, holders):
         for name in migrations.to_apply():
             run = partial(migrations.apply, name)
             if is_local(name):
-                run = partial(
-                    _apply_local, migrations, name, local, partial(open_session, dsn, service_role, search)
-                )
+                run = partial(_apply_local, migrations, name, local, partial(open_session, dsn, service_role))
             deadline = time.monotonic() + wait_seconds
             while not _applied_now(run, name, holders, deadline, warn):
                 time.sleep(PAUSE_SECONDS)
@@ -233,9 +230,7 @@ def grant_rights(database_url: str, service_role: str) -> list[str]:
 
 
 @contextmanager
-def _turn(
-    database_url: str, service_role: str = "", local: str = "", search: str = "on"
-) -> Iterator[tuple[Migrations, Holders]]:
+def _turn(database_url: str, service_role: str = "", local: str = "") -> Iterator[tuple[Migrations, Holders]]:
     """Be the only process that migrates this database. Yields the migrations and the lock holders."""
     dsn = parse_dsn(database_url)
     with explain_errors("cannot migrate the database"), connected(dsn) as connection:
@@ -247,7 +242,7 @@ def _turn(
         connection.execute("select pg_advisory_unlock(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
         # This session idles while it holds the lock, and its role may have a time-out for that.
         connection.execute("set idle_session_timeout = 0")
-        sessions = partial(open_session, dsn, service_role, search)
+        sessions = partial(open_session, dsn, service_role)
         folders = [migrations_dir(), *([Path(local)] if local else [])]  # in this order they are applied
         with (
             locked_migrations(folders, sessions) as migrations,

@@ -21,13 +21,12 @@ LOCK_TIMEOUT = "5s"
 """How long a migration waits for a lock if its file doesn't say. Whoever comes later waits behind it."""
 
 
-def open_session(dsn: Dsn, service_role: str, search: str = "on") -> psycopg.Connection[Any]:
-    """Open a session that shares SESSION_LOCK, and in which migrations read the service's role and SEARCH."""
+def open_session(dsn: Dsn, service_role: str) -> psycopg.Connection[Any]:
+    """Open a session that shares SESSION_LOCK, and in which migrations can read the service's role."""
     connection = connect(dsn)
     try:
         connection.execute("select pg_advisory_lock_shared(%s, %s)", (CHAT_LOCK, SESSION_LOCK))
         connection.execute("select set_config('chat.service_role', %s, false)", (service_role,))
-        connection.execute("select set_config('chat.search', %s, false)", (search,))
         # For a migration that says nothing; those of a release say it themselves.
         connection.execute("select set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
         # yoyo's first session is idle while a second one runs a migration, which may take hours.

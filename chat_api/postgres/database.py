@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -18,7 +18,6 @@ from chat_api.postgres.encoding import WrongEncoding
 from chat_api.postgres.failures import CONSTRAINTS, ERRORS, LOST, UNREACHABLE, Failures, refuses_writes
 from chat_api.postgres.queries import Query, load_queries, outdated
 from chat_api.postgres.query_check import Misfit, find_misfits, find_refused
-from chat_api.postgres.snapshot import Snapshot
 from chat_api.settings import SettingsError
 from chat_api.settings.database_url import parse_dsn
 
@@ -184,21 +183,6 @@ class Database:
         finally:
             self._sessions.discard(connection)
             connection.terminate()
-
-    @asynccontextmanager
-    async def snapshot(self, patience: float) -> AsyncIterator[Snapshot]:
-        """A session whose queries all see one moment. It ends if it asks nothing for `patience` seconds."""
-        hold = self._queries["maintenance.hold_snapshot"]
-        async with AsyncExitStack() as stack:
-            try:
-                session = await stack.enter_async_context(self.session())
-                await session.transaction(isolation="repeatable_read", readonly=True).start()
-                await session.execute(hold.text, self._timeout + GRACE_SECONDS, patience + GRACE_SECONDS)
-            except ERRORS as error:
-                if (seen := self._failures.tell("maintenance.hold_snapshot", hold, error)) is None:
-                    raise
-                raise seen from error
-            yield Snapshot(session, self._queries, self._failures)
 
     async def _run(self, name: str, parameters: dict[str, Any], fetch: Fetch) -> Any:
         query = self._queries[name]

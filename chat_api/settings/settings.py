@@ -79,11 +79,6 @@ class Settings(SignInSettings):
         description="`off`: workers tell each other nothing by `LISTEN` and `NOTIFY`, and only poll: for a "
         "pooler in transaction mode, or where commits wait for `Lock`, `object`",
     )
-    search: Literal["on", "off"] = Field(
-        "on",
-        description="`off`: nobody can search in what was said, and `chat-api migrate` leaves the table for "
-        "it empty; run that after each change",
-    )
     service_role: Role = Field(
         "",
         description="role to which `chat-api migrate` grants the rights that `serve` needs, see "
@@ -113,26 +108,6 @@ class Settings(SignInSettings):
     )
     max_conversations_per_user: int = Field(
         0, ge=0, le=1_000_000, description="conversations that one user may have; `0`: no limit"
-    )
-    max_exports: int = Field(
-        4,
-        ge=1,
-        le=100,
-        description="exports that a worker writes at once, each over a database connection of its own; half "
-        "of them at most for one user",
-    )
-    export_timeout: float = Field(
-        3600,
-        gt=0,
-        le=86_400,
-        allow_inf_nan=False,
-        description="seconds that an export may take; then it is cut, and the database may clean up",
-    )
-    import_max_bytes: int = Field(
-        2_147_483_648, ge=1_048_576, le=1_099_511_627_776, description="a larger file to import gets 413"
-    )
-    max_imports: int = Field(
-        2, ge=1, le=100, description="imports that a worker runs at once; each may take some 250 MB of memory"
     )
     max_title_characters: int = Field(500, ge=20, le=500, description="a longer title gets 422")
     max_subscriptions: int = Field(

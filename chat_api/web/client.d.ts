@@ -295,78 +295,6 @@ export interface ChatClientOptions {
   WebSocket?: new (address: string) => object;
 }
 
-/** What a search found: a conversation by its title, or a message in it. */
-export interface Hit {
-  conversation: ListedConversation;
-  /** Null: the title has the words. */
-  message_id: string | null;
-  role: "user" | "assistant" | null;
-  /** Whether it is on the path that is shown. Null: the title has the words. */
-  is_active: boolean | null;
-  /** A piece of the text, with the words found between « and »; the text's own such marks are single ones. */
-  snippet: string;
-  created_at: string;
-}
-
-export interface HitPage {
-  /** May be fewer than `limit`, even none, though there is more to look through. */
-  items: Hit[];
-  /** Null: all was looked through. */
-  next_cursor: string | null;
-}
-
-export interface SearchOptions {
-  limit?: number;
-  cursor?: string | null;
-  signal?: AbortSignal;
-}
-
-export interface ExportOptions {
-  /** Default: the service's, `markdown`. */
-  format?: "markdown" | "json" | "jsonl";
-  signal?: AbortSignal;
-}
-
-/** A file that the service sends: an async iterable of its bytes. */
-export interface Download extends AsyncIterable<Uint8Array> {
-  /** Null where the page isn't told, because its origin isn't the service's. */
-  readonly name: string | null;
-  readonly type: string;
-  /** In bytes; null: not known. */
-  readonly size: number | null;
-  /** All of it. `onProgress` gets the number of bytes so far. */
-  blob(onProgress?: (bytes: number) => void): Promise<Blob>;
-}
-
-export interface ImportOptions {
-  onProgress?: (progress: ImportProgress) => void;
-  signal?: AbortSignal;
-}
-
-export interface ImportProgress {
-  /** `upload`: the file is on its way; `import`: the service reads it. */
-  phase: "upload" | "import";
-  /** Of the phase, 0 to 100; null: not known. */
-  percent: number | null;
-  /** How many were read so far. */
-  conversations: number;
-}
-
-/** What was taken of a file, and what wasn't. */
-export interface ImportReport {
-  /** Whose export it is; null: no conversation was found in it. */
-  source: "own" | "chatgpt" | "claude" | "open_webui" | "librechat" | null;
-  /** `there`: they had been imported before. */
-  conversations: { added: number; there: number; left_out: number };
-  messages: { added: number; left_out: number };
-  /** The first hundred, by the titles of conversations; null: about the file, or a conversation without a title. */
-  problems: { conversation: string | null; why: string }[];
-  /** How many more problems there are. */
-  more_problems: number;
-  /** Whether the file was read to its end. If not, the last problem says why. */
-  is_whole: boolean;
-}
-
 /** As the DOM's types have it. Node's types don't. */
 interface ListenerOptions {
   capture?: boolean;
@@ -432,18 +360,12 @@ export class ChatClient extends EventTarget {
     switchTo(id: string, messageId: string): Promise<Conversation>;
     takeBack(id: string, messageId: string): Promise<null>;
     fork(id: string, messageId: string): Promise<Conversation>;
-    /** A file with one of them. */
-    export(id: string, options?: ExportOptions): Promise<Download>;
     delete(id: string): Promise<null>;
   };
   readonly models: {
     list(): Promise<Models>;
     swap(tag: string): Promise<unknown>;
   };
-  search(q: string, options?: SearchOptions): Promise<HitPage>;
-  /** A file with all conversations. */
-  export(options?: { signal?: AbortSignal }): Promise<Download>;
-  import(file: Blob | string | ArrayBuffer, options?: ImportOptions): Promise<ImportReport>;
   send(conversationId: string, content: string, options?: SendOptions): Answer;
   regenerate(conversationId: string, options?: AgainOptions): Answer;
   goOn(conversationId: string, options?: AgainOptions): Answer;

@@ -23,7 +23,6 @@ import { customEvent } from "./client/custom-event.js";
 import { drive } from "./client/drive.js";
 import { follow } from "./client/follow.js";
 import { Following } from "./client/following.js";
-import { exportOf, importOf, searchOf } from "./client/library.js";
 import { Link } from "./client/link.js";
 import { Token } from "./client/token.js";
 import { runTools } from "./client/tools.js";
@@ -35,7 +34,6 @@ export { Following } from "./client/following.js";
 
 // What those import. It is named here so that a browser fetches all modules at once, in one round trip after this one.
 import "./client/closes.js";
-import "./client/download.js";
 import "./client/feed.js";
 import "./client/pause.js";
 import "./client/requests.js";
@@ -45,7 +43,6 @@ import "./client/status.js";
 import "./client/stream.js";
 import "./client/times.js";
 import "./client/transport.js";
-import "./client/upload.js";
 import "./client/wakes.js";
 import "./client/words.js";
 
@@ -76,11 +73,9 @@ export class ChatClient extends EventTarget {
       this.dispatchEvent(customEvent(type, detail));
     const link = (this.#link = new Link(baseUrl || serviceOf(here), new Token(token), emit, WebSocket));
     this.transport = transport;
+
     this.conversations = conversationsOf(link.requests);
     this.models = modelsOf(link.requests);
-    this.search = searchOf(link.requests);
-    this.export = exportOf(link.requests);
-    this.import = importOf(link.requests);
   }
 
   /** "online", "reconnecting", "offline" or "signed-out". */
@@ -106,6 +101,7 @@ export class ChatClient extends EventTarget {
    * @param {string} conversationId @param {string} content @param {import("./client.js").SendOptions} [options]
    *   `parentId`: the message that it comes after, beside what else does; so a question is edited. Null: it begins the
    *   conversation. Left out: it comes after the last message.
+   * @returns {Answer}
    */
   send(conversationId, content, { parentId, ...options } = {}) {
     return this.#ask(conversationId, "messages", { content, parent_id: parentId }, options);
@@ -115,6 +111,7 @@ export class ChatClient extends EventTarget {
    * Do an answer again. The new one is shown in place of the old one once it is stored; the old one stays beside it.
    * @param {string} conversationId @param {import("./client.js").AgainOptions} [options]
    *   `messageId`: the answer; left out: the last one.
+   * @returns {Answer}
    */
   regenerate(conversationId, { messageId, ...options } = {}) {
     return this.#ask(conversationId, "regenerate", { message_id: messageId }, options);
@@ -125,6 +122,7 @@ export class ChatClient extends EventTarget {
    * which stays beside it.
    * @param {string} conversationId @param {import("./client.js").AgainOptions} [options]
    *   `messageId`: the answer; left out: the last one.
+   * @returns {Answer}
    */
   goOn(conversationId, { messageId, ...options } = {}) {
     return this.#ask(conversationId, "continue", { message_id: messageId }, options);
@@ -134,6 +132,7 @@ export class ChatClient extends EventTarget {
    * Send the results of an answer's tool calls, and read the answer that they lead to. Each is stored once.
    * @param {string} conversationId @param {import("./client.js").ToolResult[]} results
    * @param {import("./client.js").AskOptions} [options]
+   * @returns {Answer}
    */
   sendResults(conversationId, results, options = {}) {
     return this.#ask(conversationId, "tool_results", { results }, options);
@@ -146,6 +145,7 @@ export class ChatClient extends EventTarget {
    * @param {string} conversationId @param {import("./client.js").AttachFrom} [from]
    *   `generation`: the one from `conversations.get`, which saves a request.
    * @param {import("./client.js").AskOptions} [options] for the answers to the results of its tool calls
+   * @returns {Answer}
    */
   attach(conversationId, from = {}, options = {}) {
     return this.#read(new Answer(conversationId, { ...from, question: null }), options);

@@ -9,12 +9,7 @@ set client_min_messages = 'warning';
 
 -- With row-level security but without its policy, a table would look empty. So each table changes both in one
 -- transaction.
--- These two are missing after a rollback below 0096, and below 0047.
-begin;
-alter table if exists search_entries disable row level security;
-drop policy if exists of_user on search_entries;
-commit;
-
+-- This one is missing after a rollback below 0047.
 begin;
 alter table if exists usage disable row level security;
 drop policy if exists of_user on usage;
@@ -58,8 +53,7 @@ select relname as table, relrowsecurity as wall
 from pg_class
 where
     relname in (
-        'conversations', 'messages', 'inactive_messages', 'queued_messages', 'generations', 'journal', 'usage',
-        'search_entries'
+        'conversations', 'messages', 'inactive_messages', 'queued_messages', 'generations', 'journal', 'usage'
     )
     and relkind = 'r'
     and pg_table_is_visible(oid)

@@ -20,8 +20,8 @@ begin
         raise exception 'this is for the owner of the tables, %, and you are %',
             (select pg_get_userbyid(relowner) from pg_class where oid = 'messages'::regclass), current_user;
     end if;
-    if to_regclass('search_entries') is null then
-        raise exception 'the table search_entries is missing: run chat-api migrate first';
+    if to_regclass('usage') is null then
+        raise exception 'the table usage is missing: run chat-api migrate first';
     end if;
     if to_regoperator('===(uuid, uuid)') is null then
         create operator === (leftarg = uuid, rightarg = uuid, function = uuid_eq, restrict = neqsel);
@@ -111,16 +111,6 @@ comment on policy of_user on usage is 'What the user used that the statement wor
 alter table usage enable row level security;
 commit;
 
-begin;
-drop policy if exists of_user on search_entries;
-create policy of_user on search_entries using (
-    user_id === (select nullif(replace(current_setting('chat.user_id', true), '*', ''), '')::uuid)
-    or current_setting('chat.user_id', true) = '*'
-);
-comment on policy of_user on search_entries is 'What search reads for the user that the statement works for.';
-alter table search_entries enable row level security;
-commit;
-
 -- As a scalar and not by exists, which PostgreSQL might answer by reading all generations.
 begin;
 drop policy if exists of_user on journal;
@@ -136,8 +126,7 @@ select relname as table, relrowsecurity as wall
 from pg_class
 where
     relname in (
-        'conversations', 'messages', 'inactive_messages', 'queued_messages', 'generations', 'journal', 'usage',
-        'search_entries'
+        'conversations', 'messages', 'inactive_messages', 'queued_messages', 'generations', 'journal', 'usage'
     )
     and relkind = 'r'
     and pg_table_is_visible(oid)

@@ -57,7 +57,7 @@ class ChatPage:
     @property
     def rows(self) -> Locator:
         """The conversations in the sidebar."""
-        return self.page.locator("#conversations .row")
+        return self.page.locator("#conversations li")
 
     def row(self, title: str) -> Locator:
         """The row of one conversation."""

@@ -12,7 +12,6 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from chat_api.settings import Settings
 from tests.browser.chat_page import ChatPage, open_tab
 from tests.browser.embedded import Embedded
-from tests.browser.library import Library, Search
 from tests.browser.site import Site
 from tests.conftest import Start
 from tests.support.auth_service import AuthService
@@ -146,24 +145,6 @@ async def embedded(page: Page, site: Site, service: Served, wire: HttpWire) -> E
 async def chat(context: BrowserContext, service: Served) -> ChatPage:
     """A tab with the service's own page, signed in, at a new conversation."""
     return await open_tab(context, service.address, service.token(), service.model)
-
-
-@pytest.fixture
-async def search(context: BrowserContext) -> Search:
-    """The service's search, in whose place a script answers: it finds nothing until a test says what."""
-    search = Search()
-    await search.begin(context)
-    return search
-
-
-@pytest.fixture
-async def library(context: BrowserContext, console: Console) -> AsyncIterator[Library]:
-    """The service's export and import, answered by a script. The browser asks for no file to save to."""
-    await context.add_init_script("delete window.showSaveFilePicker")
-    async with Library() as library:
-        await library.begin(context)
-        yield library
-        console.is_over = True
 
 
 @pytest.fixture(params=["sse", "ws"])

@@ -8,9 +8,7 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import Console, Served
-from tests.browser.library import Library, Search, answer, conversations_of, hit, progress
 from tests.browser.sample import ANSWER, QUESTION
-from tests.browser.test_page_transfer import REPORT, begin_import, settle_on
 
 SIZES = {"desktop": (1200, 800), "phone": (390, 844)}
 LOOKS = [(theme, size) for theme in ("light", "dark") for size in SIZES]
@@ -71,46 +69,6 @@ async def test_no_fault_in_dialogs_menus_notices_and_the_sidebar(look: ChatPage)
     await look.row(QUESTION).get_by_role("button").click()
     await look.page.get_by_role("menuitem", name="Delete").click()
     await expect(look.button("Undo")).to_be_visible()
-    assert await faults(look.page) == []
-
-
-async def test_no_fault_in_a_search(look: ChatPage, search: Search) -> None:
-    await look.exchange(QUESTION, "Yes.")
-    (conversation,) = (await conversations_of(look.page)).values()
-    found = [hit(conversation, conversation["id"], "all «prime» numbers")]
-    search.answers[("prime", None)] = answer(found, "more")
-    if await look.button("Show the conversations").is_visible():
-        await look.button("Show the conversations").click()
-    field = look.page.get_by_label("Search titles and messages")
-    await field.fill("prime")
-    await expect(look.button("Search further back")).to_be_visible()
-    assert await faults(look.page) == []
-    await field.fill("nothing")
-    await expect(look.page.locator(".found")).to_contain_text("Nothing was found")
-    assert await faults(look.page) == []
-
-
-async def test_no_fault_in_an_import_and_an_export(look: ChatPage, library: Library) -> None:
-    await look.page.reload()  # without the browser's dialog for files
-    if await look.button("Show the conversations").is_visible():
-        await look.button("Show the conversations").click()
-    await settle_on(look, "Import conversations…")
-    await expect(look.page.get_by_text("Choose files, or drop them here")).to_be_visible()
-    assert await faults(look.page) == []
-    await look.button("Close").click()
-    dialog = await begin_import(look)
-    assert await faults(look.page) == []
-    await dialog.get_by_role("button", name="Import", exact=True).click()
-    library.send(progress(50, 1))
-    await expect(dialog).to_contain_text("50 %")
-    assert await faults(look.page) == []
-    library.end({"report": REPORT})
-    await expect(dialog).to_contain_text("were added")
-    assert await faults(look.page) == []
-    await dialog.get_by_role("button", name="Done").click()
-    await settle_on(look, "Export all my conversations")
-    library.send(b"first")
-    await expect(look.page.locator(".toast")).to_contain_text("5 bytes")
     assert await faults(look.page) == []
 
 

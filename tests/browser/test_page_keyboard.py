@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from playwright.async_api import BrowserContext, expect
 
 from tests.browser.chat_page import ChatPage
@@ -42,7 +41,6 @@ async def test_an_enter_while_an_answer_comes_lets_the_text_wait_for_its_turn(ch
     await expect(chat.asked).to_have_text(["Hi", "next"])
 
 
-@pytest.mark.usefixtures("search")
 async def test_everything_is_done_by_keys(context: BrowserContext, service: Served) -> None:
     chat = await open_with(context, service, "tea", "coffee")
     press = chat.page.keyboard.press

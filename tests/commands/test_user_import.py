@@ -174,13 +174,10 @@ async def test_an_export_of_before_usage_was_in_it_is_read(run: Run, sql: Connec
     values = [json.loads(line) for line in file.read_text().splitlines()]
     later = ("model_tag", "price", "prompt_estimate", "max_tokens")
     for value in values:
-        if value["type"] == "conversation":
-            value["format"] = 2
-        elif value["type"] == "generation":
+        if value["type"] == "generation":
             for name in later:
                 del value[name]
-    later_types = ("export", "usage", "end")
-    file.write_text("\n".join(json.dumps(value) for value in values if value["type"] not in later_types))
+    file.write_text("\n".join(json.dumps(value) for value in values if value["type"] != "usage"))
     status, said, _ = run("import", chat.user_id, file)
     assert (status, said) == (
         0,
@@ -195,7 +192,7 @@ async def test_usage_that_is_another_users_is_refused(run: Run, sql: Connection,
     chat, stranger = await talked(sql, uuid4(), "one"), uuid4()
     file = tmp_path / "export.jsonl"
     run("export", chat.user_id, "--output", file)
-    file.write_text(file.read_text().splitlines()[-2])
+    file.write_text(file.read_text().splitlines()[-1])
     (used,) = await sql.fetch("select * from usage")
     status, _, said = run("import", stranger, file)
     assert status == 1
@@ -214,8 +211,8 @@ async def test_a_long_list_of_usage_is_imported_in_parts(
     file = tmp_path / "export.jsonl"
     run("export", chat.user_id, "--output", file)
     await sql.execute("truncate usage")
-    *rest, last, end = file.read_text().splitlines()
-    file.write_text("\n".join([*rest, last.replace('"status":"completed"', '"status":"odd"'), end]))
+    *rest, last = file.read_text().splitlines()
+    file.write_text("\n".join([*rest, last.replace('"status":"completed"', '"status":"odd"')]))
     assert run("import", chat.user_id, file)[0] == 1
     assert await sql.fetchval("select count(*) from usage") == 2
 
@@ -227,14 +224,14 @@ async def test_what_is_another_users_is_refused(run: Run, sql: Connection, tmp_p
     stored = await dump(sql)
     status, _, said = run("import", stranger, file)
     assert status == 1
-    assert said.startswith(f"chat-api: line 2: the conversation {chat.id} is of the user {chat.user_id}; ")
+    assert said.startswith(f"chat-api: line 1: the conversation {chat.id} is of the user {chat.user_id}; ")
     # The same with the owner's id replaced, then with the conversation's as well.
     file.write_text(file.read_text().replace(str(chat.user_id), str(stranger)))
     status, _, said = run("import", stranger, file)
-    assert (status, "line 2: the conversation" in said, "another user" in said) == (1, True, True)
+    assert (status, "line 1: the conversation" in said, "another user" in said) == (1, True, True)
     file.write_text(file.read_text().replace(str(chat.id), str(uuid4())))
     status, _, said = run("import", stranger, file)
-    assert (status, "line 3: the id" in said, "already used" in said) == (1, True, True)
+    assert (status, "line 2: the id" in said, "already used" in said) == (1, True, True)
     assert await dump(sql) == stored
 
 
@@ -278,11 +275,7 @@ def test_a_line_without_an_end_does_not_take_all_memory(run: Run, monkeypatch: p
         (3, '{"type": "journal"}', "line 3: it has no known type"),
         (1, '{"type": "message"}', "line 1: a conversation's line"),
         (1, '{"type": "conversation", "id": "x"}', "line 1: it is of an export without all fields"),
-        (1, '{"type": "export", "format": 2}', "line 1: it has no format that was ever written (2)"),
-        (1, '{"type": "export", "format": "3"}', "line 1: it has no format that was ever written (3)"),
-        (1, '{"type": "end"}', "line 1: it has no known type"),
-        (2, '{"type": "export", "format": 3}', "line 2: it has no known type"),
-        (3, None, "line 3: no line above is the message"),
+        (2, None, "line 2: no line above is the message"),
     ],
 )
 async def test_a_broken_line_names_its_number_and_nothing_of_its_conversation_is_imported(
@@ -332,58 +325,11 @@ async def test_a_value_that_does_not_fit_names_its_line(run: Run, sql: Connectio
     file = tmp_path / "export.jsonl"
     run("export", chat.user_id, "--output", file)
     await sql.execute("delete from conversations")
-    first, second, *rest = file.read_text().splitlines()[1:-1]
+    first, second, *rest = file.read_text().splitlines()
     for wrong in ({"role": "nobody"}, {"created_at": "no time"}):
-        wrong_line = json.dumps(json.loads(second) | wrong)
-        lines = ['{"type":"export","format":3}', first, wrong_line, *rest, '{"type":"end"}']
-        file.write_text("\n".join(lines))
+        file.write_text("\n".join([first, json.dumps(json.loads(second) | wrong), *rest]))
         status, _, said = run("import", chat.user_id, file)
-        assert (status, "chat-api: line 3: " in said) == (1, True), said
-
-
-async def test_a_file_without_its_last_line_was_cut_and_its_last_conversation_is_not_imported(
-    run: Run, sql: Connection, tmp_path: Path
-) -> None:
-    """It may be cut between two lines, and messages of that conversation be missing."""
-    user_id = uuid4()
-    for _ in range(2):
-        await talked(sql, user_id, "one", "two")
-    file = tmp_path / "export.jsonl"
-    run("export", user_id, "--output", file)
-    whole = file.read_text().splitlines(keepends=True)
-    await sql.execute("delete from conversations")
-    file.write_text("".join(whole[:11]))  # up to the third message of the second one
-    refused = 'chat-api: line 12: the last line ("type": "end") is missing, so the file was cut; '
-    assert run("import", user_id, file) == (1, "", f"{refused}1 conversation before it was imported\n")
-    assert await sql.fetchval("select count(*) from conversations") == 1
-    for count in (1, 2):
-        file.write_text("".join(whole[:count]))
-        assert run("import", user_id, file)[0] == 1
-    file.write_text("".join(whole))
-    assert run("import", user_id, file)[0] == 0
-    assert await sql.fetchval("select count(*) from messages") == 8
-
-
-def test_an_export_of_a_newer_release_is_refused_in_a_sentence(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "export.jsonl"
-    file.write_text('{"type": "export", "format": 4}\n{"type": "dream"}\n')
-    status, _, said = run("import", uuid4(), file)
-    assert status == 1
-    assert said == (
-        "chat-api: line 1: a newer release has written this export, in format 4, and this one reads 3: import"
-        " it with that release, or with a later one; nothing was imported\n"
-    )
-
-
-async def test_two_exports_in_one_file_are_both_imported(run: Run, sql: Connection, tmp_path: Path) -> None:
-    user_id, file, texts = uuid4(), tmp_path / "export.jsonl", []
-    for _ in range(2):
-        chat = await talked(sql, user_id, "one")
-        texts.append(run("export", user_id, "--conversation", chat.id)[1])
-    await sql.execute("delete from conversations")
-    file.write_text("".join(texts))
-    assert run("import", user_id, file)[0] == 0
-    assert await sql.fetchval("select count(*) from conversations") == 2
+        assert (status, "chat-api: line 2: " in said) == (1, True), said
 
 
 async def test_an_import_of_20_000_messages_takes_no_more_memory_than_one_of_a_few(

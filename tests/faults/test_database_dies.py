@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
 import signal
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -17,7 +15,6 @@ import pytest
 
 from chat_api.dev.postgres.server import Postgres
 from chat_api.settings import Settings
-from tests.support.chat import until
 from tests.support.model_server import ModelServer
 from tests.support.persistent import Persistent
 from tests.support.processes import Service, children, lives, open_conversation
@@ -124,41 +121,3 @@ async def test_an_answer_whose_beginning_nobody_heard_of_is_interrupted(
         assert [row["content"] for row in rows] == ["a message like no other"]
         assert reader.seen[-1].data["finish_reason"] == "interrupted"
         assert not await sql.fetchval("select exists (select from generations where status = 'running')")
-
-
-async def test_an_import_says_how_far_it_was_when_postgresql_is_killed_and_again_is_once(
-    own_server: Postgres, settings: Settings, user: dict[str, str]
-) -> None:
-    settings = settings.model_copy(update={"database_url": own_server.dsn()})
-    said = [{"uuid": "m", "sender": "human", "text": "Hello"}]
-    items = [json.dumps({"uuid": f"c{n}", "name": "", "chat_messages": said}).encode() for n in range(40)]
-    fed = asyncio.Event()
-
-    async def body() -> AsyncIterator[bytes]:
-        yield b"[" + b",".join(items[:20])
-        await fed.wait()
-        yield b"," + b",".join(items[20:]) + b"]"
-
-    async with Service(settings) as service:
-        task = asyncio.create_task(service.session.post("/api/import", data=body(), headers=user))
-        connection = await asyncpg.connect(own_server.dsn())
-        await until(lambda: connection.fetchval("select count(*) = 20 from conversations"))
-        assert own_server.pid is not None
-        processes = [own_server.pid, *await children(own_server.pid)]
-        for pid in processes:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        own_server.wait()
-        connection.terminate()
-        fed.set()
-        async with await task as response:
-            problem = await response.json()
-            assert (response.status, problem["code"]) == (503, "import_interrupted")
-            assert "20 conversations are imported" in problem["detail"]
-        while any(lives(pid) for pid in processes[1:]):  # noqa: ASYNC110 - init reaps them
-            await asyncio.sleep(0.01)
-        await asyncio.to_thread(own_server.start)
-        data = b"[" + b",".join(items) + b"]"
-        async with service.session.post("/api/import", data=data, headers=user) as response:
-            report = await response.json()
-        assert report["conversations"] == {"added": 20, "there": 20, "left_out": 0}

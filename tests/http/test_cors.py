@@ -14,7 +14,7 @@ from tests.support.reader import read_events
 Headers = dict[str, str]
 LIST = "/api/conversations"
 ALLOWED, ANOTHER, FOREIGN = "https://chat.example", "http://localhost:3000", "https://evil.example"
-EXPOSED = {"X-Trace-Id", "Retry-After", "Content-Disposition"}
+EXPOSED = {"X-Trace-Id", "Retry-After"}
 
 
 @pytest.fixture

@@ -34,11 +34,6 @@ def imports(name: str) -> set[str]:
     return {resolve(name, specifier) for specifier in STATEMENT.findall(MODULES[name])}
 
 
-def later(name: str) -> set[str]:
-    """What a module imports when it is first needed."""
-    return {resolve(name, specifier) for specifier in DYNAMIC.findall(MODULES[name])}
-
-
 def graph() -> dict[str, set[str]]:
     """Each module except vendored ones, with its imports."""
     return {name: {each for each in imports(name) if not each.startswith("vendor/")} for name in MODULES}
@@ -98,7 +93,7 @@ def test_door_names_all_modules_behind_it_so_that_a_browser_fetches_them_at_once
 
 
 def test_every_module_is_used() -> None:
-    used = {each for name in MODULES for each in imports(name) | later(name)} | SCRIPTS | {DOOR}
+    used = {each for name in MODULES for each in imports(name)} | SCRIPTS | {DOOR}
     assert set(MODULES) - used == set()
     without_door = {each for name in below("client") for each in imports(name)}
     named = re.findall(r'^(?:import|export) .* from "\./(client/.*?)";', MODULES[DOOR], re.MULTILINE)

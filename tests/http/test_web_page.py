@@ -64,33 +64,17 @@ async def test_each_address_in_the_page_is_relative_and_leads_to_a_file(client: 
         assert (await client.get(f"/{address}")).status == 200, address
 
 
-def needed_at_once(module: Path) -> set[str]:
-    """The modules that one imports, also by way of others, but not those that it imports when needed."""
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        each = waiting.pop()
-        for specifier in re.findall(r'^(?:import|export)\b[^;"]*"(\..*?)";', each.read_text(), re.MULTILINE):
-            path = each.parent.joinpath(specifier).resolve()
-            waiting += [path] if path not in found else []
-            found.add(path)
-    return {path.relative_to(web_dir().resolve()).as_posix() for path in found}
-
-
 async def test_the_page_names_each_module_beforehand(client: Client) -> None:
     tags = Tags(await (await client.get("/")).text()).found
     named = {str(attributes["href"]) for _, attributes in tags if attributes.get("rel") == "modulepreload"}
-    assert named == {f"web/{name}" for name in needed_at_once(web_dir() / "page" / "main.js")}
-    assert "web/client.js" in named
-
-
-async def test_what_a_search_an_import_and_an_export_need_is_fetched_when_they_are_asked_for(
-    client: Client,
-) -> None:
-    page = await (await client.get("/")).text()
-    for name in ("search/results.js", "transfer/exports.js", "transfer/import-dialog.js"):
-        assert (web_dir() / "page" / name).is_file()
-        assert name not in page
+    modules = {
+        f"web/{name}" for name in ASSETS if name.endswith(".js") and name.startswith(("client/", "page/"))
+    }
+    modules -= {"web/page/main.js", "web/page/theme.js"}  # inline scripts
+    libraries = re.findall(
+        r'from "\.\./\.\./(vendor/.*?)"', (web_dir() / "page" / "ui" / "libraries.js").read_text()
+    )
+    assert named == modules | {f"web/{name}" for name in ["client.js", *libraries]}
 
 
 async def test_the_page_holds_no_inline_script_or_style(client: Client) -> None:

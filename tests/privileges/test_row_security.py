@@ -29,7 +29,6 @@ WALLED = (
     "generations",
     "journal",
     "usage",
-    "search_entries",
 )
 
 # Each statement returns or reports how many rows it saw or changed.

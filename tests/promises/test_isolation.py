@@ -46,13 +46,10 @@ async def a_life(sql: Connection) -> tuple[Chat, UUID, list[UUID]]:
 
 # Every query with a user as parameter. The others need an id that one of these has returned.
 QUERIES = sorted(name for name, query in load_queries().items() if "user_id" in query.parameters)
-# These write the caller's own, or have a row for everybody: tests/sql/test_search.py for search.find,
-# tests/http/test_usage.py for usage.of_user, and tests/importing/test_service.py for imports.add.
+# These write the caller's own, or (usage.of_user) have a row for everybody: tests/http/test_usage.py.
 OWN = (
     "budgets.put",
     "conversations.create",
-    "imports.add",
-    "search.find",
     "tickets.put",
     "usage.add_title",
     "usage.of_user",
@@ -178,17 +175,10 @@ def somebody_elses(name: str, chat: Chat, generation_id: UUID, messages: list[UU
             ]
         case "users.count":
             return [{"user_id": user_id, "before_updated_at": None, "before_id": None, "max_rows": 9}]
-        case "users.stop_answers" | "users.owned":
+        case "users.stop_answers":
             return [{"user_id": user_id}]
         case "users.export":
-            asked = [
-                (None, None),
-                (chat.id, None),
-                (chat.id, "conversation"),
-                (None, "usage"),
-                (chat.id, "usage"),
-            ]
-            return [{"user_id": user_id, "conversation_id": each, "part": part} for each, part in asked]
+            return [{"user_id": user_id, "conversation_id": each} for each in (None, chat.id)]
         case "users.delete":
             return [{"user_id": user_id, "max_rows": 9}]
         case "keys.forget":
@@ -280,9 +270,6 @@ REQUESTS: list[Request] = [
             "headers": {"Idempotency-Key": "k"},
         },
     ),
-    ("GET", "/export", {}),
-    ("GET", "/export", {"params": {"format": "json"}}),
-    ("GET", "/export", {"params": {"format": "jsonl"}}),
     ("GET", "/stream", {}),
     ("GET", "/stream", {"headers": {"Last-Event-ID": "<event>"}}),
     ("GET", "/stream", {"params": {"after": "<event>"}}),
@@ -416,11 +403,8 @@ async def test_what_wants_a_token_and_takes_no_id_is_known_to_show_ones_own(clie
         ("POST", "/api/conversations"),
         ("GET", "/api/models"),
         ("POST", "/api/models/swap"),
-        ("POST", "/api/import"),  # tests/importing/test_service.py
         ("POST", "/api/tickets"),  # tests/access/test_tickets.py
         ("GET", "/api/usage"),
-        ("GET", "/api/search"),  # tests/http/test_search.py
-        ("GET", "/api/export"),  # tests/http/test_exports.py
         ("POST", "/v1/responses"),  # this and all below /v1: tests/responses/test_isolation.py
         ("POST", "/v1/conversations"),
         ("GET", "/v1/models"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -59,44 +58,19 @@ def full(postgres: Postgres, template: str) -> Iterator[Connection]:
             admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(DATABASE)))
 
 
-def nodes_of(
-    full: Connection, mode: str, conversation_id: UUID | None, part: str | None
-) -> list[dict[str, Any]]:
-    """The plan's nodes, executed as the service and the command do."""
-    given = {
-        "user_id": str(USER),
-        "conversation_id": None if conversation_id is None else str(conversation_id),
-        "part": part,
-    }
-    with full.transaction(force_rollback=True):
-        full.execute("set local enable_sort = off")
-        with prepared(full, "users.export", given, mode) as statement:
-            nodes = executed(full, statement)
-    assert {node["Temp Written Blocks"] for node in nodes} == {0}
-    assert not {"Hash", "Materialize"} & {node["Node Type"] for node in nodes}
-    return nodes
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_an_export_of_much_holds_nothing_but_the_ids_of_conversations(full: Connection, mode: str) -> None:
-    nodes = nodes_of(full, mode, None, None)
+    with full.transaction(force_rollback=True):
+        full.execute("set local enable_sort = off")  # as the command does
+        with prepared(
+            full, "users.export", {"user_id": str(USER), "conversation_id": None}, mode
+        ) as statement:
+            nodes = executed(full, statement)
     assert sum(node["Actual Rows"] for node in nodes[:1]) == 2001 + 55_000 + 8_000 + 58_000 + 50_000
+    assert {node["Temp Written Blocks"] for node in nodes} == {0}
     (ids,) = [node for node in nodes if node["Node Type"] == "Sort" and node["Actual Rows"] > 2]
     assert ids["Actual Rows"] == 2001
     assert ids["Plan Width"] <= 32
+    assert not {"Hash", "Materialize"} & {node["Node Type"] for node in nodes}
     (days,) = [node for node in nodes if node["Node Type"] == "Incremental Sort"]
     assert days["Presorted Key"] == ["usage.day"]
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_part_of_an_export_reads_nothing_of_the_others(full: Connection, mode: str) -> None:
-    """A user of many conversations: each is read by its primary key, and no usage with it."""
-    nodes = nodes_of(full, mode, UUID(int=9), "conversation")
-    assert nodes[0]["Actual Rows"] == 1 + 55_000 + 50_000
-    read = {node.get("Index Name") for node in nodes if node["Actual Loops"]}
-    assert "conversations_pkey" in read
-    assert not {"idx_conversations_user_updated", "idx_usage_user_day"} & read
-    nodes = nodes_of(full, mode, None, "usage")
-    assert nodes[0]["Actual Rows"] == 50_000
-    tables = {node.get("Relation Name") for node in nodes if node["Actual Loops"]}
-    assert tables - {None} == {"usage"}

@@ -42,8 +42,7 @@ KEY = "uq_generations_idempotency_key"
 PRIMARY = ("conversations_pkey", "messages_pkey", "generations_pkey")
 
 CASES = {**HOT, "conversations.delete": IN_LONG}
-# These may read a piece, of 500 messages, or pass all entries of a user.
-SHOWS_ALL = {"conversations.get, long", "messages.piece", "search.find, nowhere"}
+SHOWS_ALL = {"conversations.get, long", "messages.piece"}  # which may read a piece, of 500 messages
 # The indexes that each case must use.
 INDEXES: dict[str, set[str]] = {
     "conversations.page": {LIST},
@@ -72,8 +71,6 @@ INDEXES: dict[str, set[str]] = {
     "journal.read": {JOURNAL, *PRIMARY[1:]},
     "journal.prune": {JOURNAL},
     "maintenance.interrupt_orphans": {ONE_RUNNING, JOURNAL},
-    "search.find": {"search_entries_pkey"},
-    "search.find, nowhere": {"search_entries_pkey"},
     "messages.exchange": {PRIMARY[1], PRIMARY[2]},
 }
 

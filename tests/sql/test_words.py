@@ -537,11 +537,11 @@ async def test_an_export_has_all_of_it(sql: Connection, chat: Chat) -> None:
     await use_tool(sql, chat)
     lines = [
         orjson.loads(row["line"])
-        for row in await run(sql, "users.export", user_id=chat.user_id, conversation_id=None, part=None)
+        for row in await run(sql, "users.export", user_id=chat.user_id, conversation_id=None)
     ]
     assert [line.get("tool_calls") for line in lines if line["type"] == "message"] == [None, [CALL], None]
     assert [line.get("tool_call_id") for line in lines if line["type"] == "message"] == [None, None, "c1"]
     (record,) = [line for line in lines if line["type"] == "generation"]
     assert {"usage", "options", "model_tag", "price", "prompt_estimate", "max_tokens"} <= record.keys()
     assert [line["id"] for line in lines if line["type"] == "usage"] == [record["id"]]
-    assert await run(sql, "users.export", user_id=uuid4(), conversation_id=None, part=None) == []
+    assert await run(sql, "users.export", user_id=uuid4(), conversation_id=None) == []

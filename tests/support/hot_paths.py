@@ -6,8 +6,6 @@ import base64
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from tests.support.chat import Chat, Client, Sql, open_chat, until
 from tests.support.model_server import ModelServer
 from tests.support.queries import Chat as Rows
@@ -29,32 +27,8 @@ async def walk(one: Client, other: Client, user: dict[str, str], model: ModelSer
     await trees(one, other, user, model)
     await queues(chat, Chat(other, chat.path, user), model)
     await responses(one, other, user, model)
-    await exports(other, chat)
     await deletions(one, other, user, model, sql)
     await orphans(one, chat, sql)
-    await imports(one, other, user)
-
-
-async def imports(one: Client, other: Client, user: dict[str, str]) -> None:
-    """Import a file on one worker, again on the other, and show its other version."""
-    said = [
-        {"uuid": "a", "sender": "human", "text": "Tea?", "parent_message_uuid": None},
-        {"uuid": "b", "sender": "assistant", "text": "Yes", "parent_message_uuid": "a"},
-        {"uuid": "c", "sender": "assistant", "text": "No", "parent_message_uuid": "a"},
-    ]
-    file = [{"uuid": "x", "name": "Brought along", "updated_at": "2990-01-01", "chat_messages": said}]
-    for client, added in ((one, 1), (other, 0)):
-        async with client.post("/api/import", headers=user, json=file) as response:
-            report = await response.json()
-            assert report["conversations"] == {"added": added, "there": 1 - added, "left_out": 0}, report
-            assert report["messages"] == {"added": 3 * added, "left_out": 0}
-    async with other.get("/api/conversations", headers=user) as response:
-        (found,) = [each for each in (await response.json())["items"] if each["title"] == "Brought along"]
-    brought = Chat(other, f"/api/conversations/{found['id']}", user)
-    assert [content for _, content, _ in await brought.messages()] == ["Tea?", "No"]
-    await brought.show((await brought.get())["messages"][1]["siblings"]["ids"][0])
-    assert [content for _, content, _ in await brought.messages()] == ["Tea?", "Yes"]
-    assert (await other.delete(brought.path, headers=user)).status == 204
 
 
 async def conversations(client: Client, chat: Chat) -> None:
@@ -215,22 +189,6 @@ async def queues(chat: Chat, elsewhere: Chat, model: ModelServer) -> None:
     next_call.close()
     body = await elsewhere.get()
     assert (body["queued"], body["messages"][-1]["content"]) == ([], "Salt?")
-
-
-async def exports(client: Client, chat: Chat) -> None:
-    """Export everything, and one conversation in each format."""
-    told = [(role, content) for role, content, _ in await chat.messages()]
-    assert told
-    async with client.get("/api/export", headers=chat.user) as response:
-        lines = [orjson.loads(line) for line in (await response.read()).split(b"\n")[:-1]]
-    shown = [each for each in lines if each.get("is_active") and each["conversation_id"] == chat.path[-36:]]
-    assert [(each["role"], each["content"]) for each in shown] == told
-    assert {each["type"] for each in lines} > {"export", "conversation", "generation", "usage", "end"}
-    for format_ in ("markdown", "json", "jsonl"):
-        async with client.get(f"{chat.path}/export?format={format_}", headers=chat.user) as response:
-            text = await response.text()
-            assert response.status == 200, text
-            assert all(content in text for _, content in told)
 
 
 async def deletions(one: Client, other: Client, user: dict[str, str], model: ModelServer, sql: Sql) -> None:

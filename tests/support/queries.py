@@ -68,7 +68,6 @@ TABLES = {
     "generations": "id",
     "journal": "generation_id, next_seq",
     "usage": "id",
-    "search_entries": "user_id, said_at, conversation_id, position",
     "api_keys": "id",
     "tickets": "digest",
 }

@@ -83,7 +83,7 @@ async def test_a_larger_one_is_gone_for_everybody_at_once_and_its_rows_go_in_pie
     assert await chat.update(sql, title="x") is None
     assert await chat.queue(sql, "x") is None
     assert await chat.start(sql) is None
-    (line,) = await run(sql, "users.export", user_id=chat.user_id, conversation_id=None, part=None)
+    (line,) = await run(sql, "users.export", user_id=chat.user_id, conversation_id=None)
     assert str(other.id) in line["line"]
     page = await run(
         sql,

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from chat_api.commands.data.bring_along import bring_along, is_own
 from chat_api.commands.data.bring_back import bring_back, opened
 from chat_api.commands.data.erase import Amount, count, erase
 from chat_api.commands.data.export import export, whole_file
@@ -16,7 +15,6 @@ from chat_api.commands.data.queries import Queries, session
 from chat_api.commands.errors import FailedError, MisusedError
 from chat_api.commands.json_output import print_json
 from chat_api.commands.numbers import counted
-from chat_api.importing.report import Report
 from chat_api.settings import load_settings
 from chat_api.settings.database_url import parse_dsn
 
@@ -51,34 +49,13 @@ def _exported(
 
 
 def _import(options: argparse.Namespace) -> int:
-    settings = load_settings()
-    with opened(options.file) as file, session(settings) as db:
-        if not is_own(file):
-            return _tell(options, bring_along(db, options.user_id, file, settings))
+    with opened(options.file) as file, session(load_settings()) as db:
         done = bring_back(db, options.user_id, file)
     were = "was" if done.there == 1 else "were"
     there = f"; {counted(done.there, 'conversation')} {were} there already" if done.there else ""
     sentence = f"imported {_in_words(done.added)} of {options.user_id}, and {_rows(done.usage)}{there}"
     _report(options, done.added, sentence, usage=done.usage, already_there=done.there)
     return 0
-
-
-def _tell(options: argparse.Namespace, report: Report) -> int:
-    """Print what was imported of a file of another product. Returns the exit status."""
-    if options.json:
-        print_json({"user_id": options.user_id, **report.as_json()})
-        return 0 if report.is_whole else 1
-    conversations, messages = counted(report.added, "conversation"), counted(report.messages_added, "message")
-    more = f"; {report.there} already there" if report.there else ""
-    more += f"; {report.left_out} left out" if report.left_out else ""
-    sys.stdout.write(
-        f"imported {conversations} and {messages} of {report.source} for {options.user_id}{more}\n"
-    )
-    for title, why in report.problems:
-        sys.stdout.write(f"  {'the file' if title is None else title}: {why}\n")
-    if report.more_problems:
-        sys.stdout.write(f"  and {report.more_problems} more\n")
-    return 0 if report.is_whole else 1
 
 
 def _delete(options: argparse.Namespace) -> int:

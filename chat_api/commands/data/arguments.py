@@ -53,18 +53,16 @@ def add_data_commands(commands: Any) -> None:
 
     bring_back = actions.add_parser(
         "import",
-        help="import what export wrote, or the export of another product",
-        description="Import a file for a user. Its content says what it is. Of ChatGPT, Claude, Open WebUI "
-        "and LibreChat, it adds the conversations that the user doesn't have, and lists what couldn't be "
-        "taken: docs/import-export.md has the details. Of an export of this service, it adds the "
-        "conversations that the user doesn't have, each with its messages, versions and records of answers, "
-        "in a transaction of its own, and the rows of usage, which count in the budgets of the current "
-        "periods. What is there stays as it is, so importing twice is the same as once. A line that can't be "
-        "imported is named, and ends the import with exit status 1; what is before its conversation is "
-        "imported. Needs the rights of the owner of the tables.",
+        help="import what export wrote",
+        description="Add the conversations of an export that the user doesn't have, each with its messages, "
+        "versions and records of answers, in a transaction of its own, and the rows of usage, which count in "
+        "the budgets of the current periods. What is there stays as it is, so importing twice is the same as "
+        "once. A line that can't be imported is named, and ends the "
+        "import with exit status 1; the conversations before it are imported. Needs the rights of the owner "
+        "of the tables.",
     )
     _add_user(bring_back)
-    bring_back.add_argument("file", type=Path, metavar="FILE", help="the file, as it was downloaded")
+    bring_back.add_argument("file", type=Path, metavar="FILE", help="the export")
     bring_back.add_argument("--json", action="store_true", help="print the counts as JSON")
     bring_back.set_defaults(command=data_command, action="import")
 

@@ -18,7 +18,6 @@ from chat_api.commands.data.erase import Amount
 from chat_api.commands.data.queries import Queries
 from chat_api.commands.errors import FailedError
 from chat_api.commands.numbers import counted
-from chat_api.exports.lines import FORMAT
 
 KINDS = {
     "conversation": "conversations",
@@ -28,9 +27,6 @@ KINDS = {
     "usage": "usage",
 }
 """The types of lines, and what each is counted as."""
-
-FORMAT_WITHOUT_ENDS = 2
-"""The one before the first and the last line: each conversation's line names it."""
 
 USAGE_ROWS = 100
 """How many rows of usage a transaction adds: it holds the sums of the budgets that they count in."""
@@ -155,8 +151,7 @@ def _add(session: Queries, user_id: UUID, line: _Line) -> str:
 
 
 def _read(file: BinaryIO) -> Iterator[_Line]:
-    part = usage = number = 0
-    is_open = is_marked = False  # whether a last line has to come, and whether the lines say what they are
+    part = usage = 0
     for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
         if len(raw) > LONGEST_LINE:
             raise _broken(number, f"it is longer than {LONGEST_LINE} bytes")
@@ -166,37 +161,17 @@ def _read(file: BinaryIO) -> Iterator[_Line]:
         except ValueError as error:
             raise _broken(number, f"it isn't JSON ({error}), perhaps because the file was cut") from error
         kind = value.get("type") if isinstance(value, dict) else None
-        if kind == "export" and not is_open:
-            _check_format(number, value.get("format"))
-            is_open = is_marked = True
-            continue
-        if kind == "end" and is_open:
-            is_open = False
-            continue
         if kind not in KINDS:
             raise _broken(number, f"it has no known type ({', '.join(KINDS)})")
         if kind == "conversation":
             part += 1
-            if not is_marked and value.get("format") != FORMAT_WITHOUT_ENDS:
+            if value.get("format") != 2:
                 raise _broken(number, "it is of an export without all fields: export again with this release")
         elif kind == "usage":
             part += usage % USAGE_ROWS == 0
             usage += 1
         owner = value.get("conversation_id")
         yield _Line(number, text, kind, value.get("id"), owner, value.get("user_id"), part)
-    if is_open:  # within the transaction of what was read last, of which some may be missing
-        raise _broken(number + 1, 'the last line ("type": "end") is missing, so the file was cut')
-
-
-def _check_format(number: int, given: Any) -> None:
-    if not isinstance(given, int) or given < FORMAT:
-        raise _broken(number, f"it has no format that was ever written ({given})")
-    if given > FORMAT:
-        raise _broken(
-            number,
-            f"a newer release has written this export, in format {given}, and this one reads {FORMAT}: "
-            "import it with that release, or with a later one",
-        )
 
 
 def _broken(number: int, problem: str) -> FailedError:

@@ -106,14 +106,6 @@ usual (name, value) as (
     ('left_ids', '{}'),
     ('live', '{00000000-0000-0000-0000-000000000000}'),
     ('live_in', '{00000000-0000-0000-0000-000000000000}'),
-    -- search: from the newest on
-    ('before_said_at', null),
-    ('before_conversation_id', null),
-    ('before_position', null),
-    ('words', 'chickpeas'),
-    ('max_items', '10'),
-    ('max_texts', '18'),
-    ('max_entries', '20000'),
     -- conversations
     ('before_updated_at', null),
     ('before_login_at', null),
@@ -142,13 +134,6 @@ usual (name, value) as (
     ('newest_first', 'true'),
     ('after_id', null),
     ('responses.open.id', null),
-    -- imports
-    ('imports.add.id', '00000000-0000-4000-8000-000000000000'),
-    ('own_id', null),
-    ('conversation', '{"title": "Samosa chaat", "is_favorited": false, "created_at": "2026-01-01T00:00:00Z",
-        "updated_at": "2026-01-01T00:00:00Z"}'),
-    ('imports.add.messages', '[{"place": 1, "parent": 0, "is_active": true, "has_versions": false, "role": "user",
-        "content": "What goes into samosa chaat?", "created_at": "2026-01-01T00:00:00Z"}]'),
     -- messages
     ('message_id', '00000000-0000-0000-0000-000000000000'),
     -- generations
@@ -224,9 +209,6 @@ usual (name, value) as (
     ('generation_days', '365'),
     ('favourites', 'false'),
     ('users.export.conversation_id', null),
-    ('part', null),
-    ('statement_seconds', '10'),
-    ('idle_seconds', '30'),
     ('line', '{"type": "conversation", "id": "00000000-0000-0000-0000-000000000000", "is_favorited": false,
         "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "version": 0}'),
     ('first_block', '0'),

@@ -1,7 +1,6 @@
 // The requests for conversations and models, by their names in ChatClient.
 
 import { conversationPath, query } from "./address.js";
-import { exportOneOf } from "./library.js";
 
 /** @param {import("./requests.js").Requests} requests */
 export function conversationsOf(requests) {
@@ -29,8 +28,6 @@ export function conversationsOf(requests) {
      * @param {string} id @param {string} messageId
      */
     fork: (id, messageId) => requests.json("POST", one(id, "/fork"), { message_id: messageId }),
-    /** A file with one of them. @type {(id: string, options?: import("./client.js").ExportOptions) => Promise<any>} */
-    export: exportOneOf(requests),
     /** @param {string} id */
     delete: (id) => requests.json("DELETE", one(id)),
   });

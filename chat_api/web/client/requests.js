@@ -18,13 +18,9 @@ export class Requests {
     this.#status = status;
   }
 
-  /**
-   * A request whose response is JSON or empty (null). Throws a ChatError.
-   * @param {string} method @param {string} path @param {any} [body] @param {Record<string, string>} [headers]
-   * @param {AbortSignal} [signal] ends it before its time
-   */
-  async json(method, path, body = null, headers = {}, signal) {
-    const response = await this.fetch(method, path, { body, headers, signal: within(REQUEST_MS, signal) });
+  /** A request whose response is JSON or empty (null). Throws a ChatError. */
+  async json(method, path, body = null, headers = {}) {
+    const response = await this.fetch(method, path, { body, headers, signal: AbortSignal.timeout(REQUEST_MS) });
     if (response.status === 204) return null;
     if (!response.headers.get("Content-Type")?.includes("json")) throw foreign(response);
     try {
@@ -34,22 +30,16 @@ export class Requests {
     }
   }
 
-  /**
-   * A request with a valid token. Throws a ChatError unless the response is a success.
-   * @param {string} method @param {string} path
-   * @param {{body?: any, file?: any, signal?: AbortSignal, headers?: Record<string, string>,
-   *          by?: (url: URL, request: any) => Promise<Response>}} options
-   *   `body`: becomes JSON; `file`: is sent as it is; `by`: sends it in place of fetch
-   */
-  async fetch(method, path, { body = null, file = null, signal, headers = {}, by = (url, request) => fetch(url, request) }) {
+  /** A request with a valid token. Throws a ChatError unless the response is a success. */
+  async fetch(method, path, { body = null, signal, headers = {} }) {
     for (let renewed = false; ; renewed = true) {
       const token = await this.token();
       const given = new Headers(headers);
       if (token !== null) given.set("Authorization", `Bearer ${token}`);
       if (body !== null) given.set("Content-Type", "application/json");
-      const sent = body === null ? file : JSON.stringify(body);
-      const request = { method, headers: given, body: sent, signal, cache: /** @type {const} */ ("no-store") };
-      const response = await this.#send(by, new URL(path, this.#base), request);
+      const text = body === null ? null : JSON.stringify(body);
+      const request = { method, headers: given, body: text, signal, cache: /** @type {const} */ ("no-store") };
+      const response = await this.#send(new URL(path, this.#base), request);
       if (response.status < 500 && response.status !== 401) this.#status.isSignedOut = false;
       if (response.ok) return response;
       const error = await refusal(response);
@@ -60,9 +50,9 @@ export class Requests {
     }
   }
 
-  async #send(by, url, request) {
+  async #send(url, request) {
     try {
-      return await by(url, request);
+      return await fetch(url, request);
     } catch (error) {
       if (error?.name === "TimeoutError") {
         throw new ChatError("timeout", "The service took too long to respond.", { cause: error });
@@ -97,17 +87,4 @@ export class Requests {
     this.#status.isSignedOut = true;
     throw signedOut();
   }
-}
-
-/** A signal that is aborted after some time, or with another one. AbortSignal.any is too new for some browsers. */
-function within(ms, signal) {
-  const late = AbortSignal.timeout(ms);
-  if (!signal) return late;
-  const either = new AbortController();
-  for (const each of [late, signal]) {
-    const abort = () => either.abort(each.reason);
-    if (each.aborted) abort();
-    else each.addEventListener("abort", abort, { signal: either.signal });
-  }
-  return either.signal;
 }

@@ -1,7 +1,6 @@
 // Makes the page's parts and connects them.
 
 import { ChatClient } from "../client.js";
-import { inAddress, toAddress } from "./reader/address.js";
 import { ModelMenu } from "./reader/model-menu.js";
 import { passing } from "./reader/preferences.js";
 import { openSettings, transport } from "./reader/settings.js";
@@ -14,13 +13,12 @@ import { Follow } from "./thread/follow.js";
 import { Messages } from "./thread/messages.js";
 import { confirmRemoval } from "./thread/removal.js";
 import { Thread } from "./thread/thread.js";
-import { Transfers } from "./transfer/transfers.js";
 import { watchConnection } from "./ui/banner.js";
 import { copyText } from "./ui/copy.js";
 import { closeDialogs } from "./ui/dialogs.js";
 import { drawIcons, find, h } from "./ui/dom.js";
 import { listenToKeys, openHelp } from "./ui/keys.js";
-import { report, toast } from "./ui/toast.js";
+import { toast } from "./ui/toast.js";
 
 drawIcons();
 
@@ -55,11 +53,8 @@ const drawer = new Drawer({
   show: find("show-sidebar"),
   hide: find("hide-sidebar"),
 });
-const transfers = new Transfers(chat, conversations);
-const sidebar = new Sidebar(find("conversations"), find("search"), chat, conversations, {
+const sidebar = new Sidebar(find("conversations"), find("search"), conversations, {
   open: navigate,
-  goTo: (id, hit) => (navigate(id), thread.goTo(hit.message_id)),
-  download: (id, format) => transfers.one(id, format),
   rename: (id, title) => report(conversations.update(id, { title })),
   favourite: (id, is) => report(conversations.update(id, { is_favorited: is })),
   remove,
@@ -71,12 +66,15 @@ const models = new ModelMenu(find("model-button"), chat, (tag) => {
   composer.focus();
 });
 
-/** Open the conversation in the address, or a new one if the address names none; go to the message that it names. */
+/** `#/` is a new conversation, `#/<id>` an existing one. */
+const idInAddress = () => /^#\/([0-9a-f-]{36})$/i.exec(location.hash)?.[1] ?? null;
+
+/** Open the conversation in the address, or a new one if the address names none. */
 function openAddress() {
-  const { id, messageId } = inAddress();
+  const id = idInAddress();
+  if (id === null && location.hash.length > 2) history.replaceState(null, "", "#/");
   closeDialogs();
   open(id);
-  if (messageId) thread.goTo(messageId);
 }
 
 function open(id) {
@@ -96,7 +94,8 @@ function write() {
 function navigate(id) {
   drawer.done();
   if (id !== null && id === thread.id) return;
-  toAddress(id);
+  const address = `#/${id ?? ""}`;
+  if (location.hash !== address) history.pushState(null, "", address);
   open(id);
 }
 
@@ -119,6 +118,14 @@ function remove(id) {
     if (wasOpen) navigate(id);
   };
   deletion = toast(["“", h("bdi", { text: title }), "” was deleted."], { action: "Undo", act, gone: () => report(commit()), seconds });
+}
+
+async function report(doing) {
+  try {
+    await doing;
+  } catch (error) {
+    toast(error.message);
+  }
 }
 
 function signIn() {
@@ -168,7 +175,7 @@ find("new-chat").addEventListener("click", () => navigate(null));
 find("new-chat-small").addEventListener("click", () => navigate(null));
 find("skip").addEventListener("click", () => composer.focus());
 find("help-button").addEventListener("click", openHelp);
-find("settings-button").addEventListener("click", () => openSettings(chat, transfers, tokens.isTyped ? signOut : null));
+find("settings-button").addEventListener("click", () => openSettings(chat, tokens.isTyped ? signOut : null));
 listenToKeys({
   newChat: () => navigate(null),
   search: () => (drawer.toggle(true), find("search").focus()),

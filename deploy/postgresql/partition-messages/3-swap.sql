@@ -62,28 +62,6 @@ begin
 end
 $$;
 
--- The triggers of the release, and yours, go with the name.
-do $$
-declare
-    each record;
-begin
-    for each in
-        select
-            tgname,
-            tgenabled,
-            regexp_replace(pg_get_triggerdef(oid), '\mmessages_unpartitioned\M', 'messages') as definition
-        from pg_trigger
-        where tgrelid = 'messages_unpartitioned'::regclass and not tgisinternal
-    loop
-        execute each.definition;
-        execute format('drop trigger %I on messages_unpartitioned', each.tgname);
-        if each.tgenabled = 'D' then
-            execute format('alter table messages disable trigger %I', each.tgname);
-        end if;
-    end loop;
-end
-$$;
-
 create trigger messages_follow_insert after insert on messages
 referencing new table as come
 for each statement execute function messages_follow('messages_unpartitioned');

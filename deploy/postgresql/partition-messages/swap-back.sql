@@ -53,28 +53,6 @@ begin
 end
 $$;
 
--- The triggers of the release, and yours, go with the name.
-do $$
-declare
-    each record;
-begin
-    for each in
-        select
-            tgname,
-            tgenabled,
-            regexp_replace(pg_get_triggerdef(oid), '\mmessages_partitioned\M', 'messages') as definition
-        from pg_trigger
-        where tgrelid = 'messages_partitioned'::regclass and not tgisinternal
-    loop
-        execute each.definition;
-        execute format('drop trigger %I on messages_partitioned', each.tgname);
-        if each.tgenabled = 'D' then
-            execute format('alter table messages disable trigger %I', each.tgname);
-        end if;
-    end loop;
-end
-$$;
-
 create trigger messages_follow_insert after insert on messages
 referencing new table as come
 for each statement execute function messages_follow('messages_partitioned');

@@ -67,9 +67,7 @@ def test_version_that_npm_has_no_form_for_is_refused() -> None:
 
 # What a page and a program write, and what the compiler must refuse.
 CLIENT = """
-import {
-  Answer, ChatClient, ChatError, type AnswerEvent, type ImportProgress, type ImportReport,
-} from "@samosachaat/chat-client";
+import { Answer, ChatClient, ChatError, type AnswerEvent } from "@samosachaat/chat-client";
 import { WebSocket as Given } from "ws-like";
 
 const token = async ({ expired }: { expired: boolean }) => (expired ? "new" : "old");
@@ -92,16 +90,6 @@ export async function ask(id: string): Promise<string> {
   }
   return answer.text;
 }
-export async function carry(id: string, file: Blob, signal: AbortSignal): Promise<ImportReport> {
-  const { items, next_cursor } = await chat.search("tea", { limit: 5, cursor: null, signal });
-  const found = items.map(({ conversation, snippet }) => `${conversation.title} ${snippet} ${next_cursor}`);
-  for await (const bytes of await chat.export({ signal })) found.push(`${bytes.length}`);
-  const { size } = await (await chat.conversations.export(id, { format: "markdown" })).blob();
-  const onProgress = ({ phase, percent }: ImportProgress) => phase === "import" && percent + size;
-  return chat.import(file, { onProgress, signal });
-}
-// @ts-expect-error
-void chat.conversations.export("id", { format: "pdf" });
 // @ts-expect-error
 chat.transport = "pigeon";
 // @ts-expect-error

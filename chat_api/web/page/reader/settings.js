@@ -1,4 +1,4 @@
-// The settings dialog: how the page looks, how it is connected, and the way in and out for conversations.
+// The settings dialog: how the page looks, and how it is connected.
 
 import { choice, openDialog } from "../ui/dialogs.js";
 import { h } from "../ui/dom.js";
@@ -9,10 +9,9 @@ export const transport = () => (lasting.get("transport") === "ws" ? "ws" : "sse"
 
 /**
  * @param {import("../../client.js").ChatClient} chat
- * @param {{all: () => void, bringIn: () => void}} transfers export and import
  * @param {(() => void) | null} signOut null if the page can't sign out
  */
-export function openSettings(chat, transfers, signOut) {
+export function openSettings(chat, signOut) {
   const setTransport = (wanted) => {
     lasting.set("transport", wanted);
     chat.transport = wanted;
@@ -27,24 +26,12 @@ export function openSettings(chat, transfers, signOut) {
   };
   describe();
   chat.addEventListener("transport", describe);
-  const then = (act) => () => (dialog.close(), act());
-  const button = (icon, text, act) => h("button", { type: "button", class: "secondary", icon, text, on: { click: then(act) } });
+  const leave = signOut && (() => (dialog.close(), signOut()));
   const dialog = openDialog("Settings", [
     choice("Theme", { system: "System", light: "Light", dark: "Dark" }, theme(), setTheme),
     choice("Connection", { sse: "Server-sent events", ws: "WebSocket" }, transport(), setTransport),
     used,
-    h(
-      "fieldset",
-      { class: "choice" },
-      h("legend", { text: "Your conversations" }),
-      h(
-        "div",
-        { class: "button-column" },
-        button("download", "Export all my conversations", () => transfers.all()),
-        button("upload", "Import conversations…", () => transfers.bringIn()),
-      ),
-    ),
-    signOut && button(undefined, "Sign out", signOut),
+    leave && h("button", { type: "button", class: "secondary", text: "Sign out", on: { click: leave } }),
   ].filter(Boolean));
   dialog.addEventListener("close", () => chat.removeEventListener("transport", describe));
 }

@@ -17,8 +17,7 @@ export class ConversationRow {
   /**
    * @param {any} conversation
    * @param {{open: (id: string) => void, rename: (id: string, title: string) => void,
-   *          favourite: (id: string, is: boolean) => void, remove: (id: string) => void,
-   *          download: (id: string, format: "markdown" | "json") => void}} actions
+   *          favourite: (id: string, is: boolean) => void, remove: (id: string) => void}} actions
    */
   constructor(conversation, actions) {
     this.#actions = actions;
@@ -107,8 +106,6 @@ export class ConversationRow {
         act: () => this.#actions.favourite(id, !isFavourite),
       },
       { text: "Rename", icon: "pen", act: () => this.rename() },
-      { text: "Download as Markdown", icon: "download", act: () => this.#actions.download(id, "markdown") },
-      { text: "Download as JSON", icon: "download", act: () => this.#actions.download(id, "json") },
       { text: "Delete", icon: "bin", danger: true, act: () => this.#actions.remove(id) },
     ]);
   }

@@ -121,13 +121,6 @@ export class Messages {
     return this.#views.find((view) => view.id === id);
   }
 
-  /** Draw what comes into view with this one, now. */
-  drawAround(view) {
-    const at = this.#views.indexOf(view);
-    const near = this.#views.slice(Math.max(0, at - DRAWN_AT_ONCE / 2), at + DRAWN_AT_ONCE / 2);
-    for (const each of near) if (each instanceof AnswerView) each.draw();
-  }
-
   /** How many messages come after this one. */
   below(view) {
     return this.#views.length - 1 - this.#views.indexOf(view);

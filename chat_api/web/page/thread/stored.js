@@ -28,21 +28,6 @@ export class Stored {
     return !generation && messages.at(-1)?.id === this.#known.get(id)?.messages.at(-1)?.id;
   }
 
-  /** Whether the conversation was seen. */
-  knows(id) {
-    return this.#known.has(id);
-  }
-
-  /**
-   * The id of the shown message that a message stands in: the result of a tool call stands in the answer that asked for it.
-   * Undefined: it isn't shown.
-   */
-  holderOf(conversationId, messageId) {
-    const { messages = [] } = this.#known.get(conversationId) ?? {};
-    const place = messages.findIndex(({ id }) => id === messageId);
-    return messages.slice(0, place + 1).findLast(({ role }) => role !== "tool")?.id;
-  }
-
   /** Show its messages, and why its last question has no answer. */
   show(conversation) {
     this.#known.set(conversation.id, conversation);

@@ -1,15 +1,12 @@
 // The open conversation: which one it is, and what the reader can do in it.
 
-import { toast } from "../ui/toast.js";
 import { Outbox } from "./outbox.js";
 import { Queue } from "./queue.js";
-import { confirmSwitch, reveal } from "./reveal.js";
 import { Stored } from "./stored.js";
 import { Visit } from "./visit.js";
 
 export class Thread extends EventTarget {
   #visit;
-  #opened = Promise.resolve();
   modelTag = ""; // for a new conversation
 
   /**
@@ -56,28 +53,7 @@ export class Thread extends EventTarget {
     this.#visit.leave();
     this.#visit = new Visit(this, id);
     this.changed();
-    await (this.#opened = this.#visit.open());
-  }
-
-  /** Go to a message of the open conversation. One in another version is shown only if the reader wants that. */
-  async goTo(messageId) {
-    const visit = this.#visit;
-    await this.#opened;
-    if (visit.isPast || !this.stored.knows(this.id) || this.#reveal(messageId)) return;
-    confirmSwitch(async () => {
-      if (!visit.isFree) toast("Another version can't be shown while an answer is being written.");
-      await visit.change(() => this.chat.conversations.switchTo(this.id, messageId));
-      if (!visit.isPast) this.#reveal(messageId);
-    });
-  }
-
-  /** Returns whether the message is shown. */
-  #reveal(messageId) {
-    const view = this.messages.find(this.stored.holderOf(this.id, messageId));
-    if (!view) return false;
-    this.messages.drawAround(view);
-    reveal(view, this.follow);
-    return true;
+    await this.#visit.open();
   }
 
   /** @returns {boolean} whether it was taken */

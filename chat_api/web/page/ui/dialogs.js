@@ -5,11 +5,10 @@ import { h, iconButton } from "./dom.js";
 /**
  * @param {string} title
  * @param {(Node | string | false)[]} content
- * @param {{required?: boolean, wide?: boolean, holds?: () => boolean}} [options] `required`: only `close("done")` closes
- *   it; `holds`: while this is true, neither Escape nor a click outside does
+ * @param {{required?: boolean, wide?: boolean}} [options] `required`: only `close("done")` closes it
  * @returns {HTMLDialogElement} shown; it leaves the page when it closes
  */
-export function openDialog(title, content, { required = false, wide = false, holds = () => required } = {}) {
+export function openDialog(title, content, { required = false, wide = false } = {}) {
   const heading = h("h2", { text: title, id: `dialog-${++opened}` });
   const dialog = h(
     "dialog",
@@ -21,9 +20,9 @@ export function openDialog(title, content, { required = false, wide = false, hol
     if (required && dialog.returnValue !== "done") dialog.showModal(); // browsers close it on a second Escape
     else dialog.remove();
   });
-  dialog.addEventListener("cancel", (event) => holds() && event.preventDefault());
+  dialog.addEventListener("cancel", (event) => required && event.preventDefault());
   dialog.addEventListener("pointerdown", (event) => {
-    if (event.target === dialog && !holds()) dialog.close(); // a click outside
+    if (event.target === dialog && !required) dialog.close(); // a click outside
   });
   document.body.append(dialog);
   dialog.showModal();

@@ -9,7 +9,7 @@ const MOD = isMac ? "⌘" : "Ctrl";
 /** In the order of the dialog. main.js has a function for each name. `mod` is Ctrl, or ⌘ on a Mac. */
 const SHORTCUTS = [
   { name: "newChat", keys: [MOD, "Shift", "O"], text: "New chat", mod: true, shift: true, code: "KeyO" },
-  { name: "search", keys: [MOD, "K"], text: "Search", mod: true, code: "KeyK" },
+  { name: "search", keys: [MOD, "K"], text: "Search titles", mod: true, code: "KeyK" },
   { name: "toggleSidebar", keys: [MOD, "Shift", "S"], text: "Show or hide the conversations", mod: true, shift: true, code: "KeyS" },
   { name: "previous", keys: ["Alt", "↑"], text: "Conversation above", alt: true, code: "ArrowUp" },
   { name: "next", keys: ["Alt", "↓"], text: "Conversation below", alt: true, code: "ArrowDown" },

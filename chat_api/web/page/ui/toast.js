@@ -4,8 +4,8 @@ import { find, h, iconButton } from "./dom.js";
 
 /**
  * @param {string | (Node | string)[]} text
- * @param {{action?: string, act?: () => void, gone?: () => void, seconds?: number | null}} [options]
- *   `gone` is called if it disappears and the action wasn't chosen. `seconds`: null: it stays until it is dismissed.
+ * @param {{action?: string, act?: () => void, gone?: () => void, seconds?: number}} [options]
+ *   `gone` is called if it disappears and the action wasn't chosen.
  * @returns {{close: () => boolean, act: () => boolean}} false if it has already disappeared
  */
 export function toast(text, { action, act, gone, seconds = 5 } = {}) {
@@ -28,7 +28,7 @@ export function toast(text, { action, act, gone, seconds = 5 } = {}) {
   );
   // It stays while the pointer or the focus is on it.
   let timer = 0;
-  const wait = () => seconds !== null && (timer = setTimeout(() => leave(gone), seconds * 1000));
+  const wait = () => (timer = setTimeout(() => leave(gone), seconds * 1000));
   const hold = () => clearTimeout(timer);
   box.addEventListener("pointerenter", hold);
   box.addEventListener("focusin", hold);
@@ -37,13 +37,4 @@ export function toast(text, { action, act, gone, seconds = 5 } = {}) {
   find("toasts").append(box);
   wait();
   return { close: () => leave(gone), act: chosen };
-}
-
-/** Tell why something failed, if it does. @param {Promise<any>} doing */
-export async function report(doing) {
-  try {
-    await doing;
-  } catch (error) {
-    toast(error.message);
-  }
 }

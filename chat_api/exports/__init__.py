@@ -1,1 +1,0 @@
-"""Exports: their first and last line, Markdown and JSON of one, names of files, how many at once."""

@@ -1,1 +1,0 @@
-"""One module for each product whose exports are read: parsed JSON becomes a conversation."""
