@@ -77,7 +77,7 @@ async def tries(sql: Sql, generation_id: str) -> list[tuple[str, str]]:
 
 
 async def ask(chat: Chat, content: str = "Hi") -> list[Seen]:
-    return await read_events(await chat.send(content))
+    return await read_events(await chat.send(content), seconds=20)  # three silences, on a busy machine
 
 
 async def test_of_500_answers_each_has_one_servers_words_and_every_try_is_kept(

@@ -23,18 +23,22 @@ class Seen:
         return int(self.id.rpartition(":")[2])
 
 
-async def read_events(response: ClientResponse, count: int | None = None) -> list[Seen]:
-    """Read all events up to `done`, or the next `count`. Fails after twenty seconds."""
+async def read_events(
+    response: ClientResponse, count: int | None = None, *, seconds: float = 5
+) -> list[Seen]:
+    """Read all events up to `done`, or the next `count`. Fails if that takes longer than `seconds`."""
     assert response.status == 200, await response.text()
     assert response.content_type == "text/event-stream"
-    return await read_lines(response.content, count)
+    return await read_lines(response.content, count, seconds=seconds)
 
 
-async def read_lines(stream: StreamReader | asyncio.StreamReader, count: int | None = None) -> list[Seen]:
+async def read_lines(
+    stream: StreamReader | asyncio.StreamReader, count: int | None = None, *, seconds: float = 5
+) -> list[Seen]:
     """Read events from any stream of lines, as `read_events` does."""
     seen: list[Seen] = []
     last_id = ""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(seconds):
         while count is None or len(seen) < count:
             line = (await stream.readline()).decode()
             if not line:
